@@ -1,0 +1,1 @@
+"""Where boards/ and runtime_patch/ land in an installed package."""

@@ -1,0 +1,108 @@
+"""A board is a TOML file: what it is, how it is built for, and how it is reached.
+
+See ``docs/boards.md`` for every key. Unknown keys are refused.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from toolchain.errors import BoardConfigError
+from toolchain.resources import boards_dir
+
+DEFAULT_BOARD = "qemu"
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Ssh(_Table):
+    """How a real board is reached; the command line's ``--host`` goes before it."""
+
+    host: str | None = None
+    user: str | None = None
+    port: Annotated[int, Field(ge=1, le=65535)] = 22
+    directory: str = "tileskip"
+    """Folder on the board, relative to the user's home unless it begins with ``/``."""
+
+
+class Emulator(_Table):
+    """How ``deploy emulator`` boots the board with QEMU."""
+
+    machine: str = "virt"
+    cpu: str
+    memory_mib: Annotated[int, Field(ge=128, le=16384)] = 512
+    cores: Annotated[int, Field(ge=1, le=8)] = 1
+    icount_shift: Annotated[int, Field(ge=0, le=10)] | None = None
+    """Count instructions (one core only): virtual time is ``instructions << shift`` ns."""
+
+
+class Board(_Table):
+    """One board of ``boards/<name>.toml``."""
+
+    name: str
+    """Taken from the file's name; not a key of the file."""
+    title: str
+    cpu: str
+    """The core, as Arm or the vendor writes it: ``Cortex-A72``."""
+    isa: Literal["aarch64", "x86-64"]
+    march: str
+    """The ``-march`` of the runner and TFLite; XNNPACK chooses its kernels at run time."""
+    connection: Literal["ssh", "emulator", "local"] = "ssh"
+    threads: Annotated[int, Field(ge=1, le=64)] = 1
+    """Threads that ``deploy run`` and ``deploy profile`` use unless told otherwise."""
+    ssh: Ssh = Ssh()
+    emulator: Emulator | None = None
+
+
+def board_names() -> list[str]:
+    """The boards that ship with the project, sorted by name."""
+    return sorted(path.stem for path in boards_dir().glob("*.toml"))
+
+
+def load_board(name_or_path: str) -> Board:
+    """Read a board by the name of a shipped one, or by the path of a ``.toml`` file.
+
+    Raises:
+        BoardConfigError: no such board, not TOML, an unknown key, or a value out of range.
+    """
+    path = Path(name_or_path)
+    if path.suffix != ".toml":
+        path = boards_dir() / f"{name_or_path}.toml"
+        if not path.is_file():
+            raise BoardConfigError(
+                f"there is no board called '{name_or_path}'",
+                hint=f"use one of {', '.join(board_names())}, or the path of a board file (.toml)",
+            )
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BoardConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BoardConfigError(f"{path}: is not TOML: {error}") from error
+    if "name" in data:
+        raise BoardConfigError(
+            f"{path}: name: is not a key of a board file", hint="the file's own name is the name"
+        )
+    try:
+        return Board(name=path.stem, **data)
+    except ValidationError as error:
+        raise BoardConfigError(
+            "\n".join(_describe(path, item) for item in error.errors()),
+            hint="docs/boards.md lists every key of a board file",
+        ) from error
+
+
+def _describe(path: Path, item: object) -> str:
+    assert isinstance(item, dict)
+    key = ".".join(str(part) for part in item["loc"]) or "(whole file)"
+    known = {
+        "extra_forbidden": "is not a known key",
+        "missing": "is missing",
+    }
+    return f"{path}: {key}: {known.get(item['type'], item['msg'])}"

@@ -1,0 +1,83 @@
+"""Every error that ends a command, each with its own exit code.
+
+A message says three things: what failed, where, and what to do next. Anything that is not a
+:class:`DeployError` is a defect of ours and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+
+class DeployError(Exception):
+    """A fault that the user can act on.
+
+    Args:
+        what: what failed and where, one sentence without a full stop.
+        hint: what to do about it, one sentence; shown on a line of its own.
+    """
+
+    exit_code = 1
+
+    def __init__(self, what: str, *, hint: str | None = None) -> None:
+        super().__init__(what)
+        self.what = what
+        self.hint = hint
+
+
+class ModelError(DeployError):
+    """A model, checkpoint or mask that cannot be read or does not fit."""
+
+    exit_code = 3
+
+
+class VerificationError(DeployError):
+    """Two results that should agree do not."""
+
+    exit_code = 4
+
+
+class BoardConfigError(DeployError):
+    """A board file with a fault; names the file, the key and the fault."""
+
+    exit_code = 5
+
+
+class ConnectionFailed(DeployError):
+    """The board could not be reached or refused the user."""
+
+    exit_code = 6
+
+
+class HostKeyError(ConnectionFailed):
+    """The board's host key is unknown or is not the one on record."""
+
+    exit_code = 7
+
+
+class BoardError(DeployError):
+    """The board was reached and something failed there (full disk, a crash, a wrong hash)."""
+
+    exit_code = 8
+
+
+class SourceError(DeployError):
+    """A source archive could not be fetched or its SHA-256 is not the pinned one."""
+
+    exit_code = 9
+
+
+class BuildError(DeployError):
+    """A compiler, CMake or a patch failed; names the log."""
+
+    exit_code = 10
+
+
+class MissingToolError(DeployError):
+    """A program that a step needs is not installed; the hint is the line that installs it."""
+
+    exit_code = 11
+
+
+class EmulatorError(DeployError):
+    """The emulated board did not boot or is not running."""
+
+    exit_code = 12
