@@ -1,0 +1,384 @@
+"""A private apt: Debian source archives and ``.deb`` files without touching the host's own apt.
+
+Each (suite, kind) pair has a root of its own in the cache, with its own lists and settings, so a
+step downloads only the indices that it needs. The host's apt tells the mirror and the proxy;
+its sources, architectures and state stay as they are. Every file is checked against a SHA-256:
+the pinned one, or the one in the index that apt verified with Debian's key.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import tarfile
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+from toolchain.cache import cache_dir, digest, locked, sha256_file
+from toolchain.errors import MissingToolError, SourceError
+from toolchain.fetch.archive import check_sha256, take_cached
+from toolchain.progress import Progress, Silent, Stage
+
+Arch = Literal["amd64", "arm64"]
+MIRROR_VARIABLE = "TILESKIP_DEBIAN_MIRROR"
+INDEX_LIFETIME_S = 24 * 3600
+_ATTEMPTS = 3
+_KEYRINGS = (
+    Path("/usr/share/keyrings/debian-archive-keyring.gpg"),
+    Path("/usr/share/keyrings/debian-archive-keyring.pgp"),
+)
+_PACKAGE_NAME = re.compile(r"[a-z0-9][a-z0-9+.-]+")
+_VERSION = re.compile(r"[A-Za-z0-9.+:~-]+")
+
+
+class AptRoot:
+    """Fetches from Debian's archive into ``<cache>/archives``.
+
+    Args:
+        progress: where downloads are announced.
+        sources: a folder of archives that the user gives; looked into first, by file name. With
+            it, an archive that is not there is still asked of apt if apt exists.
+
+    Raises:
+        SourceError: from every method, when a file cannot be had or is not the expected one.
+        MissingToolError: from every method that needs apt on a machine without it.
+    """
+
+    def __init__(self, progress: Progress | None = None, *, sources: Path | None = None) -> None:
+        self._progress: Progress = progress or Silent()
+        self._given = sources
+        self._fresh: set[tuple[str, str]] = set()
+
+    # --- source archives ---------------------------------------------------------------------
+
+    def fetch_source(
+        self, package: str, version: str, filename: str, sha256: str, *, suite: str = "trixie"
+    ) -> Path:
+        """The upstream tarball of a Debian source package.
+
+        Any revision of the package will do whose tarball has this name and hash, for suites
+        such as sid move on.
+
+        Args:
+            package: source package name, ``xnnpack``.
+            version: the Debian version that was pinned.
+            filename: the tarball's name in the archive.
+            sha256: its pinned hash.
+            suite: the Debian suite that has it.
+
+        Returns:
+            The checked archive in the cache.
+        """
+        cached = take_cached(filename, sha256, self._given)
+        if cached:
+            return cached
+        root = self._root(suite, "source")
+        shown = _run_apt(root, "apt-cache", "showsrc", "--only-source", package, check=False)
+        found = _source_versions(shown, filename, sha256)
+        if not found:
+            known = ", ".join(re.findall(r"^Version: (.+)$", shown, re.M)) or "none"
+            raise SourceError(
+                f"{filename}: no version of source package '{package}' in {suite} has this file "
+                f"with SHA-256 {sha256} (wanted {version}; there: {known})",
+                hint="get the archive elsewhere and name its folder with --sources DIR",
+            )
+        chosen = version if version in found else found[0]
+        command = ("apt-get", "source", "--download-only", "--tar-only", f"{package}={chosen}")
+        return self._download(root, command, filename, sha256)
+
+    # --- binary packages ---------------------------------------------------------------------
+
+    def fetch_debs(
+        self,
+        packages: Sequence[str],
+        *,
+        arch: Arch,
+        suite: str,
+        pins: Mapping[str, str] | None = None,
+    ) -> list[Path]:
+        """Binary packages, named ``name`` or ``name=version``; no dependency is added.
+
+        Args:
+            packages: what to fetch; the result has the same order.
+            arch: their architecture; packages for all architectures are found under either.
+            suite: the Debian suite to take them from.
+            pins: file name to SHA-256. A pinned file in the cache needs no index, so no network.
+
+        Returns:
+            The checked ``.deb`` files in the cache.
+        """
+        by_package = {name.split("_", 1)[0]: (name, pin) for name, pin in (pins or {}).items()}
+        return [
+            self._fetch_deb(item, arch, suite, by_package.get(item.split("=", 1)[0]))
+            for item in packages
+        ]
+
+    def _fetch_deb(self, item: str, arch: Arch, suite: str, pin: tuple[str, str] | None) -> Path:
+        if pin:
+            cached = take_cached(*pin, self._given)
+            if cached:
+                return cached
+        name, _, version = item.partition("=")
+        if not _PACKAGE_NAME.fullmatch(name) or (version and not _VERSION.fullmatch(version)):
+            raise SourceError(f"'{item}' is not a Debian package name")
+        root = self._root(suite, arch)
+        shown = _run_apt(root, "apt-cache", "show", "--no-all-versions", item, check=False)
+        filename, listed = _field(shown, "Filename"), _field(shown, "SHA256")
+        if not filename or not listed:
+            raise SourceError(
+                f"package '{item}' for {arch} is not in Debian {suite}",
+                hint=f"delete {root.parent} if Debian has moved on, to fetch its index again",
+            )
+        base = Path(filename).name
+        if pin and pin != (base, listed):
+            raise SourceError(
+                f"{pin[0]}: Debian {suite} now has {base} with SHA-256 {listed}, "
+                f"pinned is {pin[1]}",
+                hint="get the pinned file elsewhere and name its folder with --sources DIR",
+            )
+        cached = take_cached(base, listed, self._given)
+        if cached:
+            return cached
+        return self._download(root, ("apt-get", "download", item), base, listed)
+
+    # --- the machinery -----------------------------------------------------------------------
+
+    def _root(self, suite: str, kind: str) -> Path:
+        """The ``apt.conf`` of the root for one suite and kind, its index at most a day old."""
+        for tool in ("apt-get", "apt-cache", "apt-config"):
+            if not shutil.which(tool):
+                raise MissingToolError(
+                    f"{tool} is not here, so nothing can be fetched from Debian",
+                    hint="name a folder that holds the archives with --sources DIR",
+                )
+        mirror = debian_mirror()
+        key = f"{suite}-{kind}-{digest(mirror)[:8]}"
+        folder = cache_dir() / "apt" / key
+        conf = folder / "apt.conf"
+        if (suite, kind) in self._fresh:
+            return conf
+        stamp = folder / "updated"
+        with locked(f"apt-{key}"):
+            if not stamp.is_file() or time.time() - stamp.stat().st_mtime > INDEX_LIFETIME_S:
+                _write_root(folder, mirror, suite, kind)
+                self._update(conf, stamp, f"Debian {suite} {kind} index")
+        self._fresh.add((suite, kind))
+        return conf
+
+    def _update(self, conf: Path, stamp: Path, title: str) -> None:
+        with self._progress.stage(title, total=100) as stage:
+            result = _with_status(conf, ("apt-get", "update"), stage, None)
+            # apt-get update ends with 0 and a warning when an index could not be fetched.
+            failed = result.returncode != 0 or re.search(r"^(W|E|Err)[:]", result.stderr, re.M)
+        if not failed:
+            stamp.touch()
+        elif stamp.is_file():
+            self._progress.note(f"{title} could not be renewed; the one of before is used")
+        else:
+            raise SourceError(
+                f"{title} could not be fetched: {_last_line(result.stderr)}",
+                hint=f"check the network, or set {MIRROR_VARIABLE} to another Debian mirror",
+            )
+
+    def _download(self, conf: Path, command: Sequence[str], filename: str, sha256: str) -> Path:
+        archives = cache_dir() / "archives"
+        archives.mkdir(exist_ok=True)
+        target = archives / filename
+        problem = ""
+        with locked(f"archive-{digest(filename)[:16]}"):
+            if target.is_file() and sha256_file(target) == sha256:
+                return target  # another process was faster
+            for attempt in range(_ATTEMPTS):
+                if attempt:
+                    time.sleep(2.0 * attempt)
+                with (
+                    tempfile.TemporaryDirectory(prefix=".fetch-", dir=archives) as scratch,
+                    self._progress.stage(f"fetch {filename}", total=100) as stage,
+                ):
+                    result = _with_status(conf, command, stage, Path(scratch))
+                    got = next((p for p in Path(scratch).iterdir() if p.is_file()), None)
+                    if result.returncode == 0 and got:
+                        check_sha256(got, sha256, name=filename)
+                        got.replace(target)
+                        return target
+                    problem = _last_line(result.stderr) or f"{command[0]} fetched nothing"
+        raise SourceError(
+            f"{filename} could not be fetched: {problem}",
+            hint="check the network, or get the file elsewhere and name its folder "
+            "with --sources DIR",
+        )
+
+
+def debian_mirror() -> str:
+    """The Debian mirror to use: ``$TILESKIP_DEBIAN_MIRROR``, or the one that the host's apt uses.
+
+    Raises:
+        SourceError: the host is no Debian and the variable is not set.
+    """
+    chosen = os.environ.get(MIRROR_VARIABLE)
+    if chosen:
+        if not re.fullmatch(r"(https?|file):/[^\s\[\]]+", chosen):
+            raise SourceError(
+                f"{MIRROR_VARIABLE} is '{chosen}', which is no http(s) or file address"
+            )
+        return chosen.rstrip("/")
+    # apt reads both styles of source lists itself, so none is parsed here.
+    listed = subprocess.run(
+        ["apt-get", "indextargets", "--format", "$(REPO_URI) $(CODENAME) $(RELEASE) $(ORIGIN)",
+         "Created-By: Packages"],
+        capture_output=True, text=True, check=False,
+    ).stdout  # fmt: skip
+    for line in listed.splitlines():
+        uri = line.split(" ", 1)[0].rstrip("/")
+        words = line.split(" ")[1:]
+        debian = "Debian" in words or uri.endswith("/debian")
+        if debian and "security" not in uri and uri.startswith(("http:", "https:", "file:")):
+            return uri
+    raise SourceError(
+        "the host's apt names no Debian mirror",
+        hint=f"set {MIRROR_VARIABLE} to the address of one, or use --sources DIR",
+    )
+
+
+def unpack_deb(deb: Path, dest: Path) -> None:
+    """Unpack the files of a ``.deb`` into a folder; paths that leave it are refused.
+
+    Raises:
+        SourceError: not a ``.deb``, or one with a path that is not safe.
+        MissingToolError: there is no ``dpkg-deb``.
+    """
+    tool = shutil.which("dpkg-deb")
+    if not tool:
+        raise MissingToolError(
+            "dpkg-deb is not here, so .deb files cannot be unpacked", hint="install dpkg"
+        )
+    dest.mkdir(parents=True, exist_ok=True)
+    with subprocess.Popen(
+        [tool, "--fsys-tarfile", str(deb)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        try:
+            with tarfile.open(fileobj=process.stdout, mode="r|") as archive:
+                archive.extractall(dest, filter="data")
+        except (tarfile.TarError, OSError) as error:
+            process.kill()
+            raise SourceError(f"{deb.name} cannot be unpacked: {error}") from error
+
+
+def _write_root(folder: Path, mirror: str, suite: str, kind: str) -> None:
+    keyring = next((path for path in _KEYRINGS if path.is_file()), None)
+    if keyring is None:
+        raise MissingToolError(
+            "the keys of Debian's archive are not here",
+            hint="apt-get install debian-archive-keyring",
+        )
+    for name in ("etc/preferences.d", "etc/apt.conf.d", "state/lists/partial",
+                 "cache/archives/partial"):  # fmt: skip
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    (folder / "state/status").touch()
+    line = "deb-src" if kind == "source" else "deb"
+    options = f"signed-by={keyring}" + ("" if kind == "source" else f" arch={kind}")
+    (folder / "etc/sources.list").write_text(f"{line} [{options}] {mirror} {suite} main\n")
+    arch = "amd64" if kind == "source" else kind
+    settings = {
+        "Dir": folder,
+        "Dir::Etc": "etc",
+        "Dir::State": "state",
+        "Dir::State::status": folder / "state/status",
+        "Dir::Cache": "cache",
+        "Dir::Log": "state",
+        "APT::Architecture": arch,
+        "APT::Sandbox::User": "root",
+        "Acquire::Languages": "none",
+        "Acquire::Retries": "2",
+        "Acquire::Check-Valid-Until": "false",  # every file is pinned by its hash anyway
+        "Acquire::AllowReleaseInfoChange": "true",
+    }
+    lines = [f'{key} "{value}";' for key, value in settings.items()]
+    lines.append(f'APT::Architectures {{ "{arch}"; }};')
+    lines += [line for line in _host_proxies() if line.endswith(";")]
+    (folder / "apt.conf").write_text("\n".join(lines) + "\n")
+
+
+def _host_proxies() -> list[str]:
+    dump = subprocess.run(
+        ["apt-config", "dump", "Acquire::http", "Acquire::https"],  # noqa: S607
+        capture_output=True, text=True, check=False,
+    ).stdout  # fmt: skip
+    return [line for line in dump.splitlines() if re.match(r'Acquire::https?::\S+ ".+";$', line)]
+
+
+def _environment(conf: Path) -> dict[str, str]:
+    return {**os.environ, "APT_CONFIG": str(conf), "LC_ALL": "C.UTF-8"}
+
+
+def _run_apt(conf: Path, *command: str, check: bool = True) -> str:
+    result = subprocess.run(
+        command, env=_environment(conf), capture_output=True, text=True, check=False
+    )
+    if check and result.returncode:
+        raise SourceError(f"{' '.join(command)} failed: {_last_line(result.stderr)}")
+    return result.stdout
+
+
+def _with_status(
+    conf: Path, command: Sequence[str], stage: Stage, cwd: Path | None
+) -> subprocess.CompletedProcess[str]:
+    """Run apt and move the bar by what it writes to its status file descriptor (percent)."""
+    reader, writer = os.pipe()
+    try:
+        with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
+            process = subprocess.Popen(
+                [*command, "-q", "-o", f"APT::Status-Fd={writer}"],
+                env=_environment(conf), cwd=cwd or conf.parent, pass_fds=(writer,),
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors,
+            )  # fmt: skip
+            os.close(writer)
+            writer = -1
+            done = 0.0
+            try:
+                with os.fdopen(reader, encoding="utf-8", errors="replace") as status:
+                    reader = -1
+                    for line in status:
+                        part = line.split(":")
+                        if part[0] == "dlstatus" and len(part) > 2:
+                            percent = min(float(part[2]), 100.0)
+                            if percent > done:
+                                stage.advance(percent - done)
+                                done = percent
+                process.wait()
+            except BaseException:
+                process.kill()
+                process.wait()
+                raise
+            if process.returncode == 0:
+                stage.advance(100.0 - done)
+            errors.seek(0)
+            return subprocess.CompletedProcess(
+                process.args, process.returncode, stderr=errors.read()
+            )
+    finally:
+        for descriptor in (reader, writer):
+            if descriptor >= 0:
+                os.close(descriptor)
+
+
+def _source_versions(showsrc: str, filename: str, sha256: str) -> list[str]:
+    """The versions whose stanza lists ``filename`` with this hash."""
+    wanted = re.compile(rf"^ {re.escape(sha256)} \d+ {re.escape(filename)}$", re.M)
+    stanzas = showsrc.split("\n\n")
+    return [_field(text, "Version") for text in stanzas if wanted.search(text)]
+
+
+def _field(stanza: str, name: str) -> str:
+    found = re.search(rf"^{name}: (.+)$", stanza, re.M)
+    return found[1].strip() if found else ""
+
+
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else ""

@@ -1,0 +1,81 @@
+"""Archives in the cache: checked when they come, checked again whenever they are used."""
+
+from __future__ import annotations
+
+import shutil
+import tarfile
+from pathlib import Path
+
+from toolchain.cache import cache_dir, sha256_file
+from toolchain.errors import SourceError
+
+
+def check_sha256(path: Path, sha256: str, *, name: str | None = None) -> None:
+    """Compare a file with its pinned hash; a file that is not the one is deleted.
+
+    Raises:
+        SourceError: names the file, the hash that was expected and the one found.
+    """
+    found = sha256_file(path)
+    if found != sha256:
+        path.unlink()
+        raise SourceError(
+            f"{name or path}: SHA-256 is {found}, expected {sha256}",
+            hint="the file is damaged or another one; it was not kept, so try again",
+        )
+
+
+def take_cached(filename: str, sha256: str, given: Path | None = None) -> Path | None:
+    """The archive from the cache, or from the folder that the user gave, if it is there.
+
+    A damaged file in the cache is deleted, so that it is fetched anew; a damaged file in the
+    user's folder is left alone and is an error.
+
+    Raises:
+        SourceError: the user's file has another hash.
+    """
+    archives = cache_dir() / "archives"
+    cached = archives / filename
+    if cached.is_file():
+        if sha256_file(cached) == sha256:
+            return cached
+        cached.unlink()
+    if given is not None and (given / filename).is_file():
+        found = sha256_file(given / filename)
+        if found != sha256:
+            raise SourceError(
+                f"{given / filename}: SHA-256 is {found}, expected {sha256}",
+                hint="the file is damaged or another one; replace it",
+            )
+        archives.mkdir(exist_ok=True)
+        scratch = archives / f".{filename}.part"
+        shutil.copyfile(given / filename, scratch)
+        check_sha256(scratch, sha256, name=filename)
+        scratch.replace(cached)
+        return cached
+    return None
+
+
+def unpack_tarball(archive: Path, dest: Path, *, strip: int) -> None:
+    """Unpack a source tarball, dropping the first ``strip`` parts of every path.
+
+    Raises:
+        SourceError: not a tarball, or one with a path that leaves ``dest``.
+    """
+    dest.mkdir(parents=True, exist_ok=True)
+
+    def keep(member: tarfile.TarInfo, where: str) -> tarfile.TarInfo | None:
+        parts = [part for part in member.name.split("/") if part not in ("", ".")]
+        if len(parts) <= strip:
+            return None
+        renamed = {"name": "/".join(parts[strip:])}
+        if member.islnk():
+            target = [part for part in member.linkname.split("/") if part not in ("", ".")]
+            renamed["linkname"] = "/".join(target[strip:])
+        return tarfile.data_filter(member.replace(**renamed, deep=False), where)  # type: ignore[arg-type]
+
+    try:
+        with tarfile.open(archive) as stream:
+            stream.extractall(dest, filter=keep)
+    except (tarfile.TarError, OSError, EOFError) as error:
+        raise SourceError(f"{archive.name} cannot be unpacked: {error}") from error
