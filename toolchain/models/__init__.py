@@ -1,0 +1,1 @@
+"""Network definitions, the data they are trained on, and the checkpoints made from it."""

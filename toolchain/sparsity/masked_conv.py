@@ -1,0 +1,268 @@
+"""A convolution whose output keeps only the pixels of a fixed binary mask.
+
+The method is that of Grimaldi, Ganji, Lazarevich and Sah (arXiv 2309.06626): one mask a layer, the
+same for every channel and every image, multiplied with the convolution's output before BatchNorm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from toolchain.errors import ModelError
+
+MASK_SUFFIX = ".mask"
+
+
+class MaskedConv2d(nn.Conv2d):
+    """A ``Conv2d`` with a persistent buffer ``mask``: bool ``[Hout, Wout]``, ``True`` = kept.
+
+    ``forward(x) = conv(x) * mask``, so a masked pixel is 0 in every channel, its bias included.
+    After BatchNorm and an activation it is the constant ``act(BN(0))`` of its channel, not 0.
+
+    Make one with :meth:`from_conv`.
+    """
+
+    mask: Tensor
+    layer_name: str
+
+    @classmethod
+    def from_conv(cls, conv: nn.Conv2d, mask: Tensor, *, name: str = "conv") -> MaskedConv2d:
+        """Mask a convolution; weight and bias stay the same parameters.
+
+        Args:
+            conv: a plain ``Conv2d`` or a ``MaskedConv2d``.
+            mask: see :func:`clean_mask`.
+            name: the layer's name in its model, for messages.
+
+        Raises:
+            ModelError: the mask has a fault, or ``conv`` is another class derived from ``Conv2d``,
+                whose ``forward`` may do more than convolve.
+        """
+        if type(conv) not in (nn.Conv2d, MaskedConv2d):
+            raise ModelError(
+                f"layer '{name}' is a {type(conv).__name__}, which cannot be masked",
+                hint="only a plain torch.nn.Conv2d can carry a mask; pad in a layer of its own",
+            )
+        padding = conv.padding
+        masked = cls(
+            conv.in_channels,
+            conv.out_channels,
+            (conv.kernel_size[0], conv.kernel_size[1]),
+            stride=(conv.stride[0], conv.stride[1]),
+            padding=padding if isinstance(padding, str) else (padding[0], padding[1]),
+            dilation=(conv.dilation[0], conv.dilation[1]),
+            groups=conv.groups,
+            bias=conv.bias is not None,
+            padding_mode=conv.padding_mode,
+            device="meta",
+        )
+        masked.weight = conv.weight
+        masked.bias = conv.bias
+        masked.layer_name = name
+        masked.register_buffer("mask", clean_mask(mask, name).to(conv.weight.device))
+        return masked.train(conv.training)
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (the name that torch gives it)
+        """Convolve ``[N, Cin, H, W]`` and mask the result, ``[N, Cout, Hout, Wout]``.
+
+        Raises:
+            ModelError: the output's size is not the mask's.
+        """
+        output = super().forward(input)
+        if output.shape[-2:] != self.mask.shape:
+            raise _wrong_size(self.layer_name, self.mask, output.shape)
+        return output * self.mask.to(output.dtype)
+
+    def set_mask(self, mask: Tensor) -> None:
+        """Replace the mask by another one of the same size.
+
+        Raises:
+            ModelError: the mask has a fault or another size.
+        """
+        new = clean_mask(mask, self.layer_name)
+        if new.shape != self.mask.shape:
+            raise _wrong_size(self.layer_name, new, self.mask.shape)
+        self.mask.copy_(new)
+
+    def extra_repr(self) -> str:
+        """What ``print(model)`` shows of the layer."""
+        plain: str = super().extra_repr()  # type: ignore[no-untyped-call]
+        return f"{plain}, kept={int(self.mask.sum())}/{self.mask.numel()}"
+
+
+@dataclass(frozen=True)
+class MaskedLayer:
+    """One row of :func:`summary`."""
+
+    name: str
+    height: int
+    width: int
+    kept: int
+    """Pixels that are computed, of ``height * width``."""
+    macs: int
+    """Multiply-accumulates of one image without a mask."""
+
+    @property
+    def pixels(self) -> int:
+        """Output pixels, kept or not."""
+        return self.height * self.width
+
+    @property
+    def sparsity(self) -> float:
+        """The share of pixels that is skipped, 0 to 1."""
+        return 1 - self.kept / self.pixels
+
+    @property
+    def macs_kept(self) -> int:
+        """Multiply-accumulates of one image with the mask."""
+        return self.macs // self.pixels * self.kept
+
+
+def clean_mask(mask: Tensor, name: str) -> Tensor:
+    """A mask as bool ``[H, W]``, from bool or any numeric type.
+
+    Leading dimensions of size 1 are dropped (``[1, 1, H, W]`` is a mask too).
+
+    Raises:
+        ModelError: not two-dimensional, empty, or a value other than 0 and 1; names the layer.
+    """
+    plane = mask.detach()
+    while plane.dim() > 2 and plane.shape[0] == 1:
+        plane = plane[0]
+    if plane.dim() != 2 or plane.numel() == 0:
+        raise ModelError(
+            f"mask of layer '{name}' has shape {list(mask.shape)}; a mask is [height, width]",
+            hint="one mask serves all channels and all images of a layer",
+        )
+    if plane.dtype == torch.bool:
+        return plane.clone()
+    wrong = plane[(plane != 0) & (plane != 1)]
+    if wrong.numel():
+        raise ModelError(
+            f"mask of layer '{name}' holds {wrong.numel()} values that are not 0 or 1, "
+            f"the first is {wrong[0].item():g}",
+            hint="1 keeps a pixel, 0 skips it",
+        )
+    return plane != 0
+
+
+def masked_layers(model: nn.Module) -> dict[str, MaskedConv2d]:
+    """Every masked convolution of a model by name, in the order of its modules."""
+    return {n: m for n, m in model.named_modules() if isinstance(m, MaskedConv2d)}
+
+
+def replace_layer(model: nn.Module, name: str, layer: nn.Module) -> None:
+    """Put ``layer`` where the submodule called ``name`` (dotted) stands."""
+    parent, _, leaf = name.rpartition(".")
+    setattr(model.get_submodule(parent), leaf, layer)
+
+
+def attach_masks(
+    model: nn.Module, masks: Mapping[str, Tensor], *, example_input: Tensor | None = None
+) -> None:
+    """Turn the named convolutions into :class:`MaskedConv2d`, in place.
+
+    Args:
+        model: any module.
+        masks: layer name -> mask ``[Hout, Wout]``, bool or numbers that are 0 or 1.
+        example_input: where given, ``[N, C, H, W]``, the model is run on it once and each mask's
+            size is checked against its layer's output. Without it, the first forward pass tells.
+
+    Raises:
+        ModelError: no such layer, not a convolution, or a mask with a fault; names the layer.
+    """
+    modules = dict(model.named_modules())
+    new: dict[str, MaskedConv2d] = {}
+    for name, mask in masks.items():
+        layer = modules.get(name)
+        if layer is None:
+            raise ModelError(
+                f"there is a mask for layer '{name}', which the model does not have",
+                hint="the checkpoint was made for another model",
+            )
+        if not isinstance(layer, nn.Conv2d):
+            raise ModelError(
+                f"there is a mask for layer '{name}', which is a {type(layer).__name__}; "
+                "only convolutions can be masked"
+            )
+        new[name] = MaskedConv2d.from_conv(layer, mask, name=name)
+    if example_input is not None:
+        for name, shape in output_shapes(model, example_input, new).items():
+            if shape[-2:] != new[name].mask.shape:
+                raise _wrong_size(name, new[name].mask, shape)
+    for name, masked in new.items():
+        replace_layer(model, name, masked)
+
+
+def output_shapes(
+    model: nn.Module, example_input: Tensor, names: Mapping[str, object] | None = None
+) -> dict[str, torch.Size]:
+    """The output shape ``[N, C, H, W]`` of each convolution that one forward pass goes through.
+
+    The pass runs in eval mode without gradients; the model's own modes are put back.
+
+    Args:
+        model: any module that takes one tensor.
+        example_input: ``[N, C, H, W]``.
+        names: look at these layers only; the default is every ``Conv2d``.
+
+    Raises:
+        ModelError: a layer that is used twice gives outputs of two sizes.
+    """
+    shapes: dict[str, torch.Size] = {}
+
+    def watch(name: str, layer: nn.Conv2d) -> torch.utils.hooks.RemovableHandle:
+        def hook(_layer: nn.Module, _inputs: object, output: Tensor) -> None:
+            if shapes.setdefault(name, output.shape)[-2:] != output.shape[-2:]:
+                raise ModelError(
+                    f"layer '{name}' is used twice, with outputs of "
+                    f"{_size(shapes[name])} and {_size(output.shape)}: one mask cannot fit both"
+                )
+
+        return layer.register_forward_hook(hook)
+
+    handles = [
+        watch(name, layer)
+        for name, layer in model.named_modules()
+        if isinstance(layer, nn.Conv2d) and (names is None or name in names)
+    ]
+    modes = {module: module.training for module in model.modules()}
+    try:
+        model.eval()
+        with torch.no_grad():
+            model(example_input)
+    finally:
+        for handle in handles:
+            handle.remove()
+        for module, mode in modes.items():
+            module.training = mode
+    return shapes
+
+
+def summary(model: nn.Module) -> list[MaskedLayer]:
+    """One row for each masked convolution, in the order of the model's modules."""
+    rows = []
+    for name, layer in masked_layers(model).items():
+        height, width = layer.mask.shape
+        rows.append(
+            MaskedLayer(
+                name, height, width, int(layer.mask.sum()), layer.weight.numel() * height * width
+            )
+        )
+    return rows
+
+
+def _size(shape: torch.Size) -> str:
+    return f"{shape[-2]}x{shape[-1]}"
+
+
+def _wrong_size(name: str, mask: Tensor, output: torch.Size) -> ModelError:
+    return ModelError(
+        f"mask of layer '{name}' is {_size(mask.shape)}, but the layer's output is "
+        f"{_size(output)} (height x width)",
+        hint="a mask fits one input size only: use the size that the masks were made for",
+    )
