@@ -1,0 +1,54 @@
+"""Random weights for networks that are measured for speed only.
+
+The weights say nothing about accuracy, but they are sane: activations stay bounded through the
+network, and BatchNorm leaves another non-zero constant in each channel of a masked pixel.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+_CALIBRATION = (8, 64, 2)  # images, their height and width, batches
+
+
+def randomise(model: nn.Module, seed: int, *, in_channels: int = 3) -> None:
+    """Give every weight and BatchNorm statistic of a model a reproducible random value, in place.
+
+    Convolutions get Kaiming-normal weights, BatchNorm random scales and shifts; its running mean
+    and variance are then measured on random images. The model ends in eval mode.
+
+    Args:
+        model: takes ``[N, in_channels, H, W]`` for any sufficiently large H and W; without masks.
+        seed: the same seed gives the same weights.
+        in_channels: of the model's input.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    norms = []
+    with torch.no_grad():
+        for layer in model.modules():
+            if isinstance(layer, nn.Conv2d):
+                fan_in = layer.weight[0].numel()
+                layer.weight.normal_(0, math.sqrt(2 / fan_in), generator=generator)
+                if layer.bias is not None:
+                    layer.bias.normal_(0, 0.1, generator=generator)
+            elif isinstance(layer, nn.Linear):
+                layer.weight.normal_(0, 1 / math.sqrt(layer.in_features), generator=generator)
+                layer.bias.normal_(0, 0.1, generator=generator)
+            elif isinstance(layer, nn.BatchNorm2d):
+                layer.reset_running_stats()
+                layer.weight.uniform_(0.5, 1.5, generator=generator)
+                layer.bias.normal_(0, 0.3, generator=generator)
+                norms.append(layer)
+        images, size, batches = _CALIBRATION
+        momenta = [norm.momentum for norm in norms]
+        for norm in norms:
+            norm.momentum = None  # a plain average over the batches
+        model.train()
+        for _ in range(batches):
+            model(torch.randn(images, in_channels, size, size, generator=generator))
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+    model.eval()

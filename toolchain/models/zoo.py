@@ -1,0 +1,110 @@
+"""The networks that ship with the project, by name."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import nn
+
+from toolchain.errors import ModelError
+from toolchain.models.fashion_resnet import INPUT_SHAPE as FASHION_SHAPE
+from toolchain.sparsity.checkpoint import load_checkpoint, load_model
+
+CHECKPOINTS = Path(__file__).resolve().parent / "checkpoints"
+_IMAGENET_SHAPE = (1, 3, 224, 224)
+
+
+@dataclass(frozen=True)
+class ZooModel:
+    """A network that can be built with no more than its name."""
+
+    name: str
+    factory: str
+    """``package.module:function``, which takes no arguments."""
+    input_shape: tuple[int, int, int, int]
+    """Of one example, ``[N, C, H, W]``."""
+    description: str
+    sparsity: float = 0.0
+    checkpoint: Path | None = None
+    """Trained weights and masks, loaded into what the factory makes."""
+
+    def example_input(self, seed: int = 0) -> torch.Tensor:
+        """A random input of the right shape, float32, mean 0 and variance 1."""
+        return torch.randn(self.input_shape, generator=torch.Generator().manual_seed(seed))
+
+    def build(self) -> nn.Module:
+        """The model with its weights and masks, in eval mode.
+
+        Raises:
+            ModelError: the checkpoint is damaged or missing.
+            MissingToolError: the package with its weights is not installed.
+        """
+        model = make(self.factory)
+        if self.checkpoint:
+            load_model(model, load_checkpoint(self.checkpoint), example_input=self.example_input())
+        return model.eval()
+
+
+def make(factory: str) -> nn.Module:
+    """Call a factory of this project, given as ``package.module:function``."""
+    module, _, function = factory.partition(":")
+    return cast(Callable[[], nn.Module], getattr(importlib.import_module(module), function))()
+
+
+def names() -> list[str]:
+    """Every name that :func:`get` knows, in the order of the table."""
+    return list(ZOO)
+
+
+def get(name: str) -> ZooModel:
+    """One network by name.
+
+    Raises:
+        ModelError: there is none of that name.
+    """
+    if name not in ZOO:
+        raise ModelError(
+            f"there is no network called '{name}'", hint=f"use one of {', '.join(ZOO)}"
+        )
+    return ZOO[name]
+
+
+def _variants(name: str, module: str, text: str) -> list[ZooModel]:
+    return [
+        ZooModel(
+            name + suffix,
+            f"toolchain.models.{module}:{name}{suffix}",
+            _IMAGENET_SHAPE,
+            text,
+            sparsity,
+        )
+        for suffix, sparsity in (("", 0.0), ("_s10", 0.1), ("_s20", 0.2), ("_s30", 0.3))
+    ]
+
+
+_ALL = [
+    *(
+        ZooModel(
+            f"fashion_resnet_{variant}",
+            "toolchain.models.fashion_resnet:fashion_resnet",
+            FASHION_SHAPE,
+            "small residual network, trained on Fashion-MNIST; every 3x3 masked",
+            sparsity,
+            CHECKPOINTS / f"fashion_resnet_{variant}.safetensors",
+        )
+        for variant, sparsity in (("dense", 0.0), ("s20", 0.2), ("s30", 0.3))
+    ),
+    *_variants("resnet18", "resnet", "ResNet18, random weights; every 3x3 masked"),
+    *_variants("mobilenet_v2", "mobilenet", "MobileNetV2, random weights; every layer masked"),
+    *_variants(
+        "efficientnet_lite0",
+        "efficientnet_lite",
+        "EfficientNet-Lite0, ImageNet weights; every layer masked without training",
+    ),
+]
+ZOO = {model.name: model for model in _ALL}
