@@ -65,7 +65,8 @@ def load_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
     """The metadata of a safetensors file; empty where there is none, or for another kind of file.
 
     Files made by this project name there the model (``factory``, as ``package.module:function``),
-    ``sparsity``, ``seed``, ``epochs``, ``test_accuracy`` and the ``command`` that made them.
+    ``input_shape`` (as ``1,1,28,28``), ``sparsity``, ``seed``, ``epochs``, ``test_accuracy`` and
+    the ``command`` that made them.
 
     Raises:
         ModelError: the file cannot be read, or is a truncated or damaged safetensors file.

@@ -1,0 +1,70 @@
+"""How sparsity grows during training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from toolchain.errors import DeployError
+
+
+@dataclass(frozen=True)
+class PolynomialSchedule:
+    """From 0 to ``target`` by polynomial decay of what is left, between two points of training.
+
+    At the point ``p`` of the way from ``begin`` to ``end``, 0 to 1, the sparsity is
+    ``target * (1 - (1 - p) ** power)``: it grows fast at first and settles at the end.
+
+    Raises:
+        DeployError: a value is out of range.
+    """
+
+    target: float
+    """The final share of masked pixels, 0 to 1."""
+    total_steps: int
+    """Optimizer steps of the whole training."""
+    begin: float = 0.1
+    """Where sparsity begins to grow, a fraction of ``total_steps``."""
+    end: float = 0.9
+    """Where it has reached the target, a fraction of ``total_steps``."""
+    frequency: int = 100
+    """Masks change every so many steps."""
+    power: float = 2.0
+
+    def __post_init__(self) -> None:
+        faults = {
+            f"target sparsity {self.target:g} is not between 0 and 1": not 0 <= self.target <= 1,
+            f"{self.total_steps} steps of training are too few": self.total_steps < 1,
+            f"begin {self.begin:g} and end {self.end:g} are not 0 <= begin <= end <= 1": not (
+                0 <= self.begin <= self.end <= 1
+            ),
+            f"frequency {self.frequency} is not at least 1": self.frequency < 1,
+            f"power {self.power:g} is not above 0": self.power <= 0,
+        }
+        wrong = [text for text, is_wrong in faults.items() if is_wrong]
+        if wrong:
+            raise DeployError("sparsity schedule: " + "; ".join(wrong))
+
+    @property
+    def first_step(self) -> int:
+        """The first step that may mask pixels."""
+        return int(self.begin * self.total_steps)
+
+    @property
+    def last_step(self) -> int:
+        """The step from which on the masks are final; ``total_steps`` where ``end`` is 1."""
+        return int(self.end * self.total_steps)
+
+    def sparsity_at(self, step: int) -> float:
+        """The sparsity that holds at a step, counted from 0, wherever the last update was."""
+        if step < self.first_step:
+            return 0.0
+        if step >= self.last_step:
+            return self.target
+        way = (step - self.first_step) / (self.last_step - self.first_step)
+        return float(self.target * (1 - (1 - way) ** self.power))
+
+    def updates_at(self, step: int) -> bool:
+        """Whether the masks change at this step: every ``frequency`` steps, and at the last."""
+        if self.first_step <= step < self.last_step:
+            return (step - self.first_step) % self.frequency == 0
+        return step == self.last_step
