@@ -1,0 +1,1 @@
+"""Third-party sources and packages, pinned and checked."""

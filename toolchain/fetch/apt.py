@@ -228,15 +228,12 @@ def debian_mirror() -> str:
             )
         return chosen.rstrip("/")
     # apt reads both styles of source lists itself, so none is parsed here.
-    listed = subprocess.run(
-        ["apt-get", "indextargets", "--format", "$(REPO_URI) $(CODENAME) $(RELEASE) $(ORIGIN)",
-         "Created-By: Packages"],
-        capture_output=True, text=True, check=False,
-    ).stdout  # fmt: skip
+    listed = _run_host("apt-get", "indextargets", "--format", "$(REPO_URI) $(ORIGIN)",
+                       "Created-By: Packages")  # fmt: skip
     for line in listed.splitlines():
-        uri = line.split(" ", 1)[0].rstrip("/")
-        words = line.split(" ")[1:]
-        debian = "Debian" in words or uri.endswith("/debian")
+        address, _, origin = line.partition(" ")
+        uri = address.rstrip("/")
+        debian = origin == "Debian" or uri.endswith("/debian")
         if debian and "security" not in uri and uri.startswith(("http:", "https:", "file:")):
             return uri
     raise SourceError(
@@ -305,15 +302,20 @@ def _write_root(folder: Path, mirror: str, suite: str, kind: str) -> None:
 
 
 def _host_proxies() -> list[str]:
-    dump = subprocess.run(
-        ["apt-config", "dump", "Acquire::http", "Acquire::https"],  # noqa: S607
-        capture_output=True, text=True, check=False,
-    ).stdout  # fmt: skip
+    dump = _run_host("apt-config", "dump", "Acquire::http", "Acquire::https")
     return [line for line in dump.splitlines() if re.match(r'Acquire::https?::\S+ ".+";$', line)]
 
 
 def _environment(conf: Path) -> dict[str, str]:
     return {**os.environ, "APT_CONFIG": str(conf), "LC_ALL": "C.UTF-8"}
+
+
+def _run_host(*command: str) -> str:
+    """What the host's own apt, untouched, prints."""
+    environment = {**os.environ, "LC_ALL": "C.UTF-8"}
+    return subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=False
+    ).stdout
 
 
 def _run_apt(conf: Path, *command: str, check: bool = True) -> str:

@@ -56,8 +56,14 @@ def take_cached(filename: str, sha256: str, given: Path | None = None) -> Path |
     return None
 
 
-def unpack_tarball(archive: Path, dest: Path, *, strip: int) -> None:
+def unpack_tarball(archive: Path, dest: Path, *, strip: int, only: tuple[str, ...] = ()) -> None:
     """Unpack a source tarball, dropping the first ``strip`` parts of every path.
+
+    Args:
+        archive: the tarball, compressed or not.
+        dest: the folder to fill.
+        strip: how many leading parts of each path to drop.
+        only: paths (after dropping) to unpack with all below them; everything when empty.
 
     Raises:
         SourceError: not a tarball, or one with a path that leaves ``dest``.
@@ -68,7 +74,10 @@ def unpack_tarball(archive: Path, dest: Path, *, strip: int) -> None:
         parts = [part for part in member.name.split("/") if part not in ("", ".")]
         if len(parts) <= strip:
             return None
-        renamed = {"name": "/".join(parts[strip:])}
+        name = "/".join(parts[strip:])
+        if only and not any(name == path or name.startswith(f"{path}/") for path in only):
+            return None
+        renamed = {"name": name}
         if member.islnk():
             target = [part for part in member.linkname.split("/") if part not in ("", ".")]
             renamed["linkname"] = "/".join(target[strip:])
@@ -76,6 +85,6 @@ def unpack_tarball(archive: Path, dest: Path, *, strip: int) -> None:
 
     try:
         with tarfile.open(archive) as stream:
-            stream.extractall(dest, filter=keep)
+            stream.extractall(dest, filter=keep)  # noqa: S202 - checked, then data_filter
     except (tarfile.TarError, OSError, EOFError) as error:
         raise SourceError(f"{archive.name} cannot be unpacked: {error}") from error
