@@ -1,0 +1,261 @@
+#include "measure.h"
+
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <fstream>
+#include <memory>
+#include <utility>
+
+#include "clock.h"
+#include "conv_report.h"
+#include "examples.h"
+#include "op_profiler.h"
+#include "statistics.h"
+#include "symbol_table.h"
+#include "tensors.h"
+
+namespace tileskip {
+
+const char kRemainder[] = "other";
+
+namespace {
+
+double Microseconds(int64_t ns) { return static_cast<double>(ns) / 1000; }
+
+TensorFacts Facts(const TfLiteTensor& tensor) {
+  return {tensor.name == nullptr ? "" : tensor.name, DtypeName(tensor.type),
+          Shape(tensor)};
+}
+
+// The most memory that this program has held at once. getrusage counts the
+// program that started it too (the figure survives exec), so it comes second.
+std::optional<uint64_t> PeakRssKib() {
+  std::ifstream status("/proc/self/status");
+  std::string word;
+  while (status >> word) {
+    uint64_t kib = 0;
+    if (word == "VmHWM:" && status >> kib) return kib;
+  }
+  rusage usage;
+  if (getrusage(RUSAGE_SELF, &usage) != 0) return std::nullopt;
+  return static_cast<uint64_t>(usage.ru_maxrss);
+}
+
+// The time and the instructions of one call.
+struct Lap {
+  double us = 0;
+  std::optional<uint64_t> instructions;
+};
+
+// Calls `work`, which gives a Status, between two readings of both clocks.
+template <typename Work>
+Status Time(InstructionCounter* counter, const Work& work, Lap* lap) {
+  const std::optional<uint64_t> count_before = counter->Read();
+  const int64_t began = NowNs();
+  TILESKIP_RETURN_IF_ERROR(work());
+  const int64_t ended = NowNs();
+  const std::optional<uint64_t> count_after = counter->Read();
+  lap->us = Microseconds(ended - began);
+  if (count_before && count_after) {
+    lap->instructions = *count_after - *count_before;
+  }
+  return Status();
+}
+
+// Runs every example once, the first one timed, and writes the outputs.
+Status RunExamples(const Options& options, const ExampleSource& source,
+                   Session* session, Figures* figures) {
+  std::optional<OutputFiles> outputs;
+  if (!options.output_dir.empty()) {
+    Result<OutputFiles> created =
+        OutputFiles::Create(options.output_dir, session->output_count());
+    TILESKIP_RETURN_IF_ERROR(created.status());
+    outputs = std::move(created.value());
+  }
+  for (size_t i = 0; i < source.count(); ++i) {
+    if (i > 0) TILESKIP_RETURN_IF_ERROR(session->ResetState());
+    TILESKIP_RETURN_IF_ERROR(source.Fill(i, session));
+    const int64_t began = NowNs();
+    TILESKIP_RETURN_IF_ERROR(session->Invoke());
+    if (i == 0) figures->first_run_us = Microseconds(NowNs() - began);
+    if (outputs) TILESKIP_RETURN_IF_ERROR(outputs->Append(*session));
+  }
+  return outputs ? outputs->Commit() : Status();
+}
+
+Status RunTimed(const Options& options, InstructionCounter* counter,
+                Session* session, Figures* figures) {
+  if (options.runs == 0) return Status();
+  const auto invoke = [&] { return session->Invoke(); };
+  for (int i = 0; i < options.warmup; ++i) TILESKIP_RETURN_IF_ERROR(invoke());
+  figures->samples_us.reserve(static_cast<size_t>(options.runs));
+  for (int i = 0; i < options.runs; ++i) {
+    Lap lap;
+    TILESKIP_RETURN_IF_ERROR(Time(counter, invoke, &lap));
+    figures->samples_us.push_back(lap.us);
+    if (figures->instructions && lap.instructions) {
+      figures->instructions->per_run.push_back(*lap.instructions);
+    }
+  }
+  return Status();
+}
+
+// Adds to each convolution that XNNPACK ran what it tells of it.
+void AddConvolutions(const std::vector<PartitionReport>& partitions,
+                     std::vector<OpFigures>* ops,
+                     std::vector<std::string>* notes) {
+  Result<SymbolTable> symbols = SymbolTable::OfThisProgram();
+  if (!symbols.ok()) {
+    notes->push_back("ukernel: " + symbols.status().message());
+  } else if (symbols.value().empty()) {
+    notes->push_back("ukernel: the program was stripped of its names");
+  }
+  auto op = ops->begin();
+  for (const PartitionReport& partition : partitions) {
+    // XNNPACK's operators of one partition follow one another.
+    op = std::find_if(op, ops->end(),
+                      [](const OpFigures& each) { return each.delegated; });
+    const auto left = static_cast<size_t>(ops->end() - op);
+    for (const ConvReport& report : partition.convolutions) {
+      if (report.op_index >= std::min(partition.operators, left)) continue;
+      OpFigures& convolution = *(op + static_cast<ptrdiff_t>(report.op_index));
+      if (symbols.ok()) {
+        convolution.ukernel = symbols.value().NameOf(report.ukernel);
+      }
+      convolution.mr = report.mr;
+      convolution.nr = report.nr;
+      convolution.pixels = report.pixels;
+      convolution.kept = report.kept;
+    }
+    op += static_cast<ptrdiff_t>(std::min(partition.operators, left));
+  }
+}
+
+// The runs of a session of its own, because XNNPACK's profiling slows it.
+Status RunPerOp(const Options& options, const ExampleSource& source,
+                Figures* figures) {
+  OpProfiler profiler;
+  Result<std::unique_ptr<Session>> created = Session::Create(
+      {options.model, options.threads, options.delegate, &profiler});
+  TILESKIP_RETURN_IF_ERROR(created.status());
+  Session* session = created.value().get();
+  TILESKIP_RETURN_IF_ERROR(source.Fill(0, session));
+  TILESKIP_RETURN_IF_ERROR(session->Invoke());
+
+  PerOpFigures per_op;
+  for (const OpTime& op : profiler.Take()) {
+    OpFigures& figure = per_op.ops.emplace_back();
+    figure.type = op.type;
+    figure.delegated = op.delegated;
+  }
+  if (IsPatched()) {
+    AddConvolutions(ReportPartitions(session->PartitionNodes()), &per_op.ops,
+                    &figures->notes);
+  } else {
+    figures->notes.push_back(
+        "ops: only the patched runtime tells micro-kernels and kept pixels");
+  }
+
+  const size_t count = per_op.ops.size();
+  per_op.ops.emplace_back().type = kRemainder;
+  std::vector<std::vector<double>> samples(count);
+  std::vector<double> totals;
+  for (int i = 0; options.runs > 0 && i < options.warmup; ++i) {
+    TILESKIP_RETURN_IF_ERROR(session->Invoke());
+  }
+  for (int i = 0; i < options.runs; ++i) {
+    profiler.Take();
+    const int64_t began = NowNs();
+    TILESKIP_RETURN_IF_ERROR(session->Invoke());
+    totals.push_back(Microseconds(NowNs() - began));
+    const std::vector<OpTime> ops = profiler.Take();
+    if (ops.size() != count) {
+      figures->notes.push_back("ops: the operators differ from run to run");
+      return Status();
+    }
+    for (size_t op = 0; op < count; ++op) samples[op].push_back(ops[op].us);
+  }
+
+  per_op.runs = totals.size();
+  if (!totals.empty()) {
+    per_op.total_us = Median(totals);
+    double sum = 0;
+    for (size_t op = 0; op < count; ++op) {
+      per_op.ops[op].median_us = Median(samples[op]);
+      sum += *per_op.ops[op].median_us;
+    }
+    per_op.ops[count].median_us = std::max(0.0, *per_op.total_us - sum);
+    sum += *per_op.ops[count].median_us;
+    for (OpFigures& op : per_op.ops) {
+      if (sum > 0) op.share = *op.median_us / sum;
+    }
+  }
+  figures->per_op = std::move(per_op);
+  return Status();
+}
+
+}  // namespace
+
+Result<Figures> Measure(const Options& options) {
+  Figures figures;
+  // Before any thread is started: only later ones are counted.
+  InstructionCounter counter;
+  std::unique_ptr<Session> session;
+  const auto load = [&]() -> Status {
+    Result<std::unique_ptr<Session>> created = Session::Create(
+        {options.model, options.threads, options.delegate, nullptr});
+    if (created.ok()) session = std::move(created.value());
+    return created.status();
+  };
+  Lap init;
+  TILESKIP_RETURN_IF_ERROR(Time(&counter, load, &init));
+  figures.init_us = init.us;
+  if (init.instructions) {
+    figures.instructions.emplace().init = *init.instructions;
+  }
+  figures.notes = session->notes();
+  figures.model_bytes = session->model_bytes();
+  figures.delegation = session->delegation();
+  if (options.delegate && figures.delegation.partitions == 0 &&
+      figures.notes.empty()) {
+    figures.notes.push_back("delegate: XNNPACK supports none of the operators");
+  }
+  for (size_t i = 0; i < session->input_count(); ++i) {
+    figures.inputs.push_back(Facts(*session->input(i)));
+  }
+  for (size_t i = 0; i < session->output_count(); ++i) {
+    figures.outputs.push_back(Facts(*session->output(i)));
+  }
+
+  Result<ExampleSource> source =
+      ExampleSource::Open(options.inputs, session.get());
+  TILESKIP_RETURN_IF_ERROR(source.status());
+  figures.examples = source.value().count();
+  figures.seed = source.value().seed();
+  TILESKIP_RETURN_IF_ERROR(
+      RunExamples(options, source.value(), session.get(), &figures));
+  if (figures.examples > 1) {
+    TILESKIP_RETURN_IF_ERROR(source.value().Fill(0, session.get()));
+  }
+  TILESKIP_RETURN_IF_ERROR(
+      RunTimed(options, &counter, session.get(), &figures));
+  if (!counter.reason().empty()) {
+    figures.instructions.reset();
+    figures.notes.push_back("instructions: " + counter.reason());
+  }
+  figures.peak_rss_kib = PeakRssKib();
+  if (!figures.peak_rss_kib) {
+    figures.notes.push_back("peak_rss_kib: the system does not tell");
+  }
+
+  if (options.per_op) {
+    session.reset();  // two at once may be more than a small board holds
+    TILESKIP_RETURN_IF_ERROR(RunPerOp(options, source.value(), &figures));
+  } else {
+    figures.notes.push_back("ops: not asked for (--per-op)");
+  }
+  return figures;
+}
+
+}  // namespace tileskip

@@ -1,0 +1,44 @@
+#include "op_profiler.h"
+
+#include <utility>
+
+#include "clock.h"
+
+namespace tileskip {
+namespace {
+
+// Handles; TensorFlow Lite hands back what BeginEvent gave.
+constexpr uint32_t kIgnored = 0;
+constexpr uint32_t kOperator = 1;
+
+}  // namespace
+
+uint32_t OpProfiler::BeginEvent(const char* tag, EventType type, int64_t,
+                                int64_t) {
+  if (type != EventType::OPERATOR_INVOKE_EVENT) return kIgnored;
+  if (depth_++ == 0) {
+    ops_.push_back({tag, /*delegated=*/false, 0});
+    began_ns_ = NowNs();
+  }
+  return kOperator;
+}
+
+void OpProfiler::EndEvent(uint32_t handle) {
+  if (handle != kOperator) return;
+  if (--depth_ == 0) {
+    ops_.back().us = static_cast<double>(NowNs() - began_ns_) / 1000;
+  }
+}
+
+void OpProfiler::AddEvent(const char* tag, EventType type, uint64_t metric,
+                          int64_t, int64_t) {
+  if (type != EventType::DELEGATE_PROFILED_OPERATOR_INVOKE_EVENT ||
+      depth_ != 0) {
+    return;
+  }
+  ops_.push_back({tag, /*delegated=*/true, static_cast<double>(metric)});
+}
+
+std::vector<OpTime> OpProfiler::Take() { return std::exchange(ops_, {}); }
+
+}  // namespace tileskip

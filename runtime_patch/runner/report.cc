@@ -1,0 +1,218 @@
+#include "report.h"
+
+#include <cstdarg>
+#include <cstddef>
+#include <cstdio>
+#include <optional>
+#include <vector>
+
+#include "json_writer.h"
+#include "statistics.h"
+#include "version.h"
+
+namespace tileskip {
+namespace {
+
+constexpr int kSchema = 1;
+
+void Number(const std::optional<double>& value, JsonWriter* json) {
+  value ? json->Double(*value) : json->Null();
+}
+
+void Number(const std::optional<size_t>& value, JsonWriter* json) {
+  value ? json->Uint(*value) : json->Null();
+}
+
+std::optional<double> MedianCount(const std::vector<uint64_t>& counts) {
+  if (counts.empty()) return std::nullopt;
+  return Median(std::vector<double>(counts.begin(), counts.end()));
+}
+
+void WriteTensors(const std::vector<TensorFacts>& tensors, JsonWriter* json) {
+  json->BeginArray();
+  for (const TensorFacts& tensor : tensors) {
+    json->BeginObject();
+    json->Key("name").String(tensor.name);
+    json->Key("dtype").String(tensor.dtype);
+    json->Key("shape").BeginArray();
+    for (const int size : tensor.shape) json->Int(size);
+    json->EndArray();
+    json->EndObject();
+  }
+  json->EndArray();
+}
+
+void WriteTiming(const Options& options, const std::vector<double>& samples,
+                 JsonWriter* json) {
+  if (samples.empty()) {
+    json->Null();
+    return;
+  }
+  const Summary summary = Summarize(samples);
+  json->BeginObject();
+  json->Key("runs").Uint(samples.size());
+  json->Key("warmup").Int(options.warmup);
+  json->Key("min_us").Double(summary.min);
+  json->Key("median_us").Double(summary.median);
+  json->Key("mean_us").Double(summary.mean);
+  json->Key("p95_us").Double(summary.p95);
+  json->Key("max_us").Double(summary.max);
+  json->Key("mad_us").Double(summary.mad);
+  json->Key("samples_us").BeginArray();
+  for (const double sample : samples) json->Double(sample);
+  json->EndArray();
+  json->EndObject();
+}
+
+void WriteInstructions(const std::optional<InstructionFigures>& instructions,
+                       JsonWriter* json) {
+  if (!instructions) {
+    json->Null();
+    return;
+  }
+  json->BeginObject();
+  json->Key("per_run").BeginArray();
+  for (const uint64_t count : instructions->per_run) json->Uint(count);
+  json->EndArray();
+  json->Key("median");
+  Number(MedianCount(instructions->per_run), json);
+  json->Key("init").Uint(instructions->init);
+  json->EndObject();
+}
+
+void WriteOps(const std::optional<PerOpFigures>& per_op, JsonWriter* json) {
+  json->Key("per_op");
+  if (!per_op) {
+    json->Null();
+    json->Key("ops").Null();
+    return;
+  }
+  json->BeginObject();
+  json->Key("runs").Uint(per_op->runs);
+  json->Key("total_us");
+  Number(per_op->total_us, json);
+  json->EndObject();
+  json->Key("ops").BeginArray();
+  size_t index = 0;
+  for (const OpFigures& op : per_op->ops) {
+    json->BeginObject();
+    json->Key("index").Uint(index++);
+    json->Key("type").String(op.type);
+    json->Key("delegated").Bool(op.delegated);
+    json->Key("median_us");
+    Number(op.median_us, json);
+    json->Key("share");
+    Number(op.share, json);
+    json->Key("ukernel");
+    op.ukernel ? json->String(*op.ukernel) : json->Null();
+    json->Key("mr");
+    Number(op.mr, json);
+    json->Key("nr");
+    Number(op.nr, json);
+    json->Key("pixels");
+    Number(op.pixels, json);
+    json->Key("kept");
+    Number(op.kept, json);
+    json->Key("skipped_share");
+    std::optional<double> skipped;
+    if (op.pixels && op.kept && *op.pixels > 0) {
+      skipped = static_cast<double>(*op.pixels - *op.kept) /
+                static_cast<double>(*op.pixels);
+    }
+    Number(skipped, json);
+    json->EndObject();
+  }
+  json->EndArray();
+}
+
+// A line of printf, appended.
+__attribute__((format(printf, 2, 3))) void Print(std::string* text,
+                                                 const char* format, ...) {
+  char line[512];
+  va_list arguments;
+  va_start(arguments, format);
+  std::vsnprintf(line, sizeof(line), format, arguments);
+  va_end(arguments);
+  *text += line;
+}
+
+}  // namespace
+
+std::string JsonReport(const Options& options, const Figures& figures) {
+  JsonWriter json;
+  json.BeginObject();
+  json.Key("schema").Int(kSchema);
+  json.Key("runner");
+  WriteVersions(&json);
+  json.Key("model").BeginObject();
+  json.Key("path").String(options.model);
+  json.Key("bytes").Uint(figures.model_bytes);
+  json.EndObject();
+  json.Key("threads").Int(options.threads);
+  json.Key("delegate").BeginObject();
+  json.Key("used").Bool(figures.delegation.partitions > 0);
+  json.Key("partitions").Uint(figures.delegation.partitions);
+  json.Key("nodes").Uint(figures.delegation.nodes);
+  json.Key("nodes_delegated").Uint(figures.delegation.nodes_delegated);
+  json.EndObject();
+  json.Key("inputs");
+  WriteTensors(figures.inputs, &json);
+  json.Key("outputs");
+  WriteTensors(figures.outputs, &json);
+  json.Key("examples").Uint(figures.examples);
+  json.Key("seed");
+  Number(figures.seed, &json);
+  json.Key("init_us").Double(figures.init_us);
+  json.Key("first_run_us").Double(figures.first_run_us);
+  json.Key("timing");
+  WriteTiming(options, figures.samples_us, &json);
+  json.Key("peak_rss_kib");
+  Number(figures.peak_rss_kib, &json);
+  json.Key("instructions");
+  WriteInstructions(figures.instructions, &json);
+  WriteOps(figures.per_op, &json);
+  json.Key("notes").BeginArray();
+  for (const std::string& note : figures.notes) json.String(note);
+  json.EndArray();
+  json.EndObject();
+  return json.text() + "\n";
+}
+
+std::string TextReport(const Options& options, const Figures& figures) {
+  std::string text;
+  text += "model: " + options.model + "\n";
+  Print(&text, "XNNPACK: %zu of %zu operators in %zu partitions, %d threads\n",
+        figures.delegation.nodes_delegated, figures.delegation.nodes,
+        figures.delegation.partitions, options.threads);
+  Print(&text, "init %.1f us, first run %.1f us\n", figures.init_us,
+        figures.first_run_us);
+  if (!figures.samples_us.empty()) {
+    const Summary summary = Summarize(figures.samples_us);
+    Print(&text,
+          "%zu runs: median %.1f us, MAD %.1f, min %.1f, mean %.1f, p95 %.1f, "
+          "max %.1f\n",
+          figures.samples_us.size(), summary.median, summary.mad, summary.min,
+          summary.mean, summary.p95, summary.max);
+  }
+  if (figures.instructions && !figures.instructions->per_run.empty()) {
+    Print(&text, "instructions per run: %.0f\n",
+          *MedianCount(figures.instructions->per_run));
+  }
+  if (figures.peak_rss_kib) {
+    Print(&text, "peak memory: %zu KiB\n",
+          static_cast<size_t>(*figures.peak_rss_kib));
+  }
+  if (figures.per_op) {
+    for (const OpFigures& op : figures.per_op->ops) {
+      Print(&text, "%10.1f us %5.1f%%  %s", op.median_us.value_or(0),
+            100 * op.share.value_or(0), op.type.c_str());
+      if (op.kept) Print(&text, "  %zu of %zu pixels", *op.kept, *op.pixels);
+      if (op.ukernel) text += "  " + *op.ukernel;
+      text += "\n";
+    }
+  }
+  for (const std::string& note : figures.notes) text += "note: " + note + "\n";
+  return text;
+}
+
+}  // namespace tileskip

@@ -1,0 +1,187 @@
+#include "session.h"
+
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <utility>
+
+#include "interrupt.h"
+#include "model_check.h"
+#include "tensorflow/lite/core/interpreter_builder.h"
+#include "tensorflow/lite/core/kernels/register.h"
+#include "tensorflow/lite/delegates/xnnpack/xnnpack_delegate.h"
+#include "tensorflow/lite/logger.h"
+#include "tensors.h"
+
+namespace tileskip {
+namespace {
+
+// A fault deep in a graph is told again at every level above it.
+constexpr size_t kMaxMessages = 3;
+
+Status CheckFile(const std::string& path) {
+  struct stat facts;
+  if (stat(path.c_str(), &facts) != 0) {
+    return ModelError(path + ": cannot be opened: " + std::strerror(errno));
+  }
+  if (!S_ISREG(facts.st_mode)) return ModelError(path + ": is no file");
+  if (facts.st_size == 0) return ModelError(path + ": is empty");
+  return Status();
+}
+
+}  // namespace
+
+int Session::Messages::Report(const char* format, va_list arguments) {
+  char text[512];
+  const int length = std::vsnprintf(text, sizeof(text), format, arguments);
+  std::string line(text);
+  for (char& character : line) {
+    if (character == '\n' || character == '\r') character = ' ';
+  }
+  line.erase(line.find_last_not_of(' ') + 1);
+  if (!line.empty() && lines_.size() < kMaxMessages) lines_.push_back(line);
+  return length;
+}
+
+std::string Session::Messages::Take(const std::string& otherwise) {
+  if (lines_.empty()) return otherwise;
+  std::string joined;
+  for (const std::string& line : lines_) {
+    joined += (joined.empty() ? "" : "; ") + line;
+  }
+  lines_.clear();
+  return joined;
+}
+
+Result<std::unique_ptr<Session>> Session::Create(
+    const SessionOptions& options) {
+  std::unique_ptr<Session> session(new Session());
+  TILESKIP_RETURN_IF_ERROR(session->Load(options));
+  return session;
+}
+
+Status Session::Failure(const std::string& what) {
+  return ModelError(path_ + ": " + messages_.Take(what));
+}
+
+Status Session::Load(const SessionOptions& options) {
+  tflite::LoggerOptions::SetMinimumLogSeverity(tflite::TFLITE_LOG_SILENT);
+  path_ = options.model;
+  TILESKIP_RETURN_IF_ERROR(CheckFile(path_));
+  ModelCheck check;
+  model_ = tflite::FlatBufferModel::VerifyAndBuildFromFile(path_.c_str(),
+                                                           &check, &messages_);
+  if (model_ == nullptr) return Failure("is no TensorFlow Lite model");
+
+  const tflite::ops::builtin::BuiltinOpResolverWithoutDefaultDelegates resolver;
+  tflite::InterpreterBuilder builder(*model_, resolver);
+  builder.SetNumThreads(options.threads);
+  if (builder(&interpreter_) != kTfLiteOk || interpreter_ == nullptr) {
+    return Failure("the graph cannot be built");
+  }
+  if (options.profiler != nullptr) {
+    interpreter_->SetProfiler(options.profiler);
+  }
+  interpreter_->SetCancellationFunction(
+      nullptr, [](void*) { return InterruptRequested(); });
+  delegation_.nodes = interpreter_->execution_plan().size();
+  if (options.delegate) TILESKIP_RETURN_IF_ERROR(ApplyDelegate(options));
+  if (interpreter_->AllocateTensors() != kTfLiteOk) {
+    return Failure("its tensors cannot be allocated");
+  }
+  return CheckInputsAndOutputs();
+}
+
+Status Session::ApplyDelegate(const SessionOptions& options) {
+  TfLiteXNNPackDelegateOptions xnnpack = TfLiteXNNPackDelegateOptionsDefault();
+  xnnpack.num_threads = options.threads;
+  xnnpack.flags |=
+      TFLITE_XNNPACK_DELEGATE_FLAG_QS8 | TFLITE_XNNPACK_DELEGATE_FLAG_QU8;
+  delegate_ = {TfLiteXNNPackDelegateCreate(&xnnpack),
+               TfLiteXNNPackDelegateDelete};
+  if (delegate_ == nullptr) {
+    return Failure("XNNPACK cannot be started (is memory short?)");
+  }
+  const TfLiteStatus status =
+      interpreter_->ModifyGraphWithDelegate(delegate_.get());
+  if (status == kTfLiteApplicationError) {
+    notes_.push_back(
+        "delegate: not used, some shapes are known only while running");
+    messages_.Take("");
+  } else if (status != kTfLiteOk) {
+    return Failure("XNNPACK cannot take its part; try --no-delegate");
+  }
+  for (const TfLiteNode* node : PartitionNodes()) {
+    ++delegation_.partitions;
+    const auto* parameters =
+        static_cast<const TfLiteDelegateParams*>(node->builtin_data);
+    delegation_.nodes_delegated +=
+        static_cast<size_t>(parameters->nodes_to_replace->size);
+  }
+  return Status();
+}
+
+Status Session::CheckInputsAndOutputs() {
+  for (size_t i = 0; i < input_count(); ++i) {
+    const TfLiteTensor& tensor = *input(i);
+    const std::string name = DescribeTensor("input", i, tensor);
+    if (!IsPlain(tensor)) {
+      return ModelError(path_ + ": " + name + " has type " +
+                        DtypeName(tensor.type) + ", which is not supported");
+    }
+    if (tensor.bytes == 0 || tensor.data.raw == nullptr) {
+      return ModelError(path_ + ": " + name +
+                        " has no elements: convert the model with fixed "
+                        "shapes");
+    }
+    const TfLiteIntArray* signature = tensor.dims_signature;
+    for (int d = 0; signature != nullptr && d < signature->size; ++d) {
+      if (signature->data[d] < 0) {
+        notes_.push_back(name + " has a dynamic shape; run as " +
+                         ShapeText(tensor));
+        break;
+      }
+    }
+  }
+  for (size_t i = 0; i < output_count(); ++i) {
+    const TfLiteTensor& tensor = *output(i);
+    const std::string name = DescribeTensor("output", i, tensor);
+    if (!IsPlain(tensor)) {
+      return ModelError(path_ + ": " + name + " has type " +
+                        DtypeName(tensor.type) + ", which is not supported");
+    }
+    if (tensor.allocation_type == kTfLiteDynamic) {
+      return ModelError(path_ + ": " + name +
+                        " has a shape that is known only while running: "
+                        "convert the model with fixed shapes");
+    }
+  }
+  return Status();
+}
+
+Status Session::Invoke() {
+  const TfLiteStatus status = interpreter_->Invoke();
+  if (InterruptRequested()) return Interrupted();
+  if (status != kTfLiteOk) return Failure("it failed while running");
+  return Status();
+}
+
+Status Session::ResetState() {
+  if (interpreter_->ResetVariableTensors() != kTfLiteOk) {
+    return Failure("its state cannot be reset");
+  }
+  return Status();
+}
+
+std::vector<const TfLiteNode*> Session::PartitionNodes() const {
+  std::vector<const TfLiteNode*> nodes;
+  for (const int index : interpreter_->execution_plan()) {
+    const TfLiteNode& node = interpreter_->node_and_registration(index)->first;
+    if (node.delegate != nullptr) nodes.push_back(&node);
+  }
+  return nodes;
+}
+
+}  // namespace tileskip

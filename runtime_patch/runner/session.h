@@ -1,0 +1,93 @@
+// A model that is loaded and ready to run.
+
+#ifndef TILESKIP_RUNNER_SESSION_H_
+#define TILESKIP_RUNNER_SESSION_H_
+
+#include <cstdarg>
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "status.h"
+#include "tensorflow/lite/core/api/error_reporter.h"
+#include "tensorflow/lite/core/api/profiler.h"
+#include "tensorflow/lite/core/interpreter.h"
+#include "tensorflow/lite/core/model_builder.h"
+
+namespace tileskip {
+
+struct SessionOptions {
+  std::string model;
+  int threads = 1;
+  bool delegate = true;
+  // Told of every operator that runs, if given; must outlive the session.
+  tflite::Profiler* profiler = nullptr;
+};
+
+// How much of the graph XNNPACK has taken.
+struct Delegation {
+  size_t nodes = 0;
+  size_t nodes_delegated = 0;
+  size_t partitions = 0;
+};
+
+// Model, delegate and interpreter, with tensors allocated. Whatever TensorFlow
+// Lite says on failure becomes part of the Status, on one line.
+class Session {
+ public:
+  // Fails with ExitCode::kModel: no such file, damaged, an operator that is not
+  // supported, an input or output that is no plain tensor.
+  static Result<std::unique_ptr<Session>> Create(const SessionOptions& options);
+
+  // Runs the model once on what its input tensors hold.
+  Status Invoke();
+
+  size_t input_count() const { return interpreter_->inputs().size(); }
+  size_t output_count() const { return interpreter_->outputs().size(); }
+  TfLiteTensor* input(size_t i) { return interpreter_->input_tensor(i); }
+  const TfLiteTensor* output(size_t i) const {
+    return interpreter_->output_tensor(i);
+  }
+
+  // Sets what the model remembers between runs back to its start.
+  Status ResetState();
+
+  const Delegation& delegation() const { return delegation_; }
+  // The nodes that stand for a partition, in the order in which they run.
+  std::vector<const TfLiteNode*> PartitionNodes() const;
+  size_t model_bytes() const { return model_->allocation()->bytes(); }
+  const std::vector<std::string>& notes() const { return notes_; }
+
+ private:
+  // Keeps what TensorFlow Lite reports instead of printing it.
+  class Messages : public tflite::ErrorReporter {
+   public:
+    int Report(const char* format, va_list arguments) override;
+    // Everything since the last call, on one line; `otherwise` if nothing.
+    std::string Take(const std::string& otherwise);
+
+   private:
+    std::vector<std::string> lines_;
+  };
+
+  Session() = default;
+  Status Load(const SessionOptions& options);
+  Status ApplyDelegate(const SessionOptions& options);
+  Status CheckInputsAndOutputs();
+  Status Failure(const std::string& what);
+
+  std::string path_;
+  // Declared in the order in which each needs the one before it.
+  Messages messages_;
+  std::unique_ptr<tflite::FlatBufferModel> model_;
+  std::unique_ptr<TfLiteDelegate, void (*)(TfLiteDelegate*)> delegate_{
+      nullptr, [](TfLiteDelegate*) {}};
+  std::unique_ptr<tflite::Interpreter> interpreter_;
+  Delegation delegation_;
+  std::vector<std::string> notes_;
+};
+
+}  // namespace tileskip
+
+#endif  // TILESKIP_RUNNER_SESSION_H_
