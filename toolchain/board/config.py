@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from toolchain.errors import BoardConfigError
 from toolchain.resources import boards_dir
@@ -26,7 +27,8 @@ class Ssh(_Table):
 
     host: str | None = None
     user: str | None = None
-    port: Annotated[int, Field(ge=1, le=65535)] = 22
+    port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    """22, or what ``~/.ssh/config`` says, unless given."""
     directory: str = "tileskip"
     """Folder on the board, relative to the user's home unless it begins with ``/``."""
 
@@ -40,6 +42,12 @@ class Emulator(_Table):
     cores: Annotated[int, Field(ge=1, le=8)] = 1
     icount_shift: Annotated[int, Field(ge=0, le=10)] | None = None
     """Count instructions (one core only): virtual time is ``instructions << shift`` ns."""
+
+    @model_validator(mode="after")
+    def _one_core_counts(self) -> Self:
+        if self.icount_shift is not None and self.cores > 1:
+            raise ValueError("icount_shift counts instructions on one core only: cores must be 1")
+        return self
 
 
 class Board(_Table):
@@ -58,6 +66,14 @@ class Board(_Table):
     """Threads that ``deploy run`` and ``deploy profile`` use unless told otherwise."""
     ssh: Ssh = Ssh()
     emulator: Emulator | None = None
+
+    @model_validator(mode="after")
+    def _emulator_is_described(self) -> Self:
+        if self.connection == "emulator" and self.emulator is None:
+            raise ValueError('connection = "emulator" needs an [emulator] table')
+        if self.emulator is not None and self.isa != "aarch64":
+            raise ValueError('an [emulator] emulates isa = "aarch64" only')
+        return self
 
 
 def board_names() -> list[str]:
@@ -98,11 +114,11 @@ def load_board(name_or_path: str) -> Board:
         ) from error
 
 
-def _describe(path: Path, item: object) -> str:
-    assert isinstance(item, dict)
+def _describe(path: Path, item: ErrorDetails) -> str:
     key = ".".join(str(part) for part in item["loc"]) or "(whole file)"
     known = {
         "extra_forbidden": "is not a known key",
         "missing": "is missing",
     }
-    return f"{path}: {key}: {known.get(item['type'], item['msg'])}"
+    said = item["msg"].removeprefix("Value error, ")
+    return f"{path}: {key}: {known.get(item['type'], said)}"

@@ -1,0 +1,41 @@
+"""From a board to an open connection, whichever kind of board it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from toolchain.board import emulator
+from toolchain.board.config import Board
+from toolchain.board.connection import Connection
+from toolchain.board.local import LocalConnection
+from toolchain.board.ssh import SshConnection
+from toolchain.board.target import resolve
+from toolchain.cache import cache_dir
+from toolchain.errors import EmulatorError
+
+
+def connect(board: Board, host: str | None = None, *, identity: Path | None = None) -> Connection:
+    """Open a connection to a board.
+
+    Args:
+        board: which one.
+        host: ``user@address[:port]`` of a real board; goes before the board's file, and before
+            the kind of connection that the file names.
+        identity: a private key to log in with; no other is tried.
+
+    Raises:
+        HostKeyError: the host key is unknown or not the one on record.
+        ConnectionFailed: it cannot be reached or refuses the user, or no host is named.
+        EmulatorError: the emulated board does not run.
+    """
+    if host is None and board.connection == "local":
+        return LocalConnection(board.name, cache_dir() / "local-board")
+    if host is None and board.connection == "emulator":
+        state = emulator.status(board)
+        if state is None or not state.ready:
+            raise EmulatorError(
+                f"the emulated board '{board.name}' does not run",
+                hint=f"deploy emulator start --board {board.name}",
+            )
+        return SshConnection(board.name, state.target)
+    return SshConnection(board.name, resolve(board, host, identity))

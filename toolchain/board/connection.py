@@ -1,0 +1,243 @@
+"""What can be done on a board, whichever way it is reached: run a program, move a file.
+
+A subclass gives one thing, :meth:`Connection.execute`. All else is built on it from programs that
+every Linux has (``cat``, ``sha256sum``, ``df``, ``mv``), so a real board, the emulated one and this
+machine behave alike.
+"""
+
+from __future__ import annotations
+
+import io
+import posixpath
+import secrets
+import shlex
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self
+
+from toolchain.cache import sha256_file
+from toolchain.errors import BoardError
+
+CHUNK = 256 * 1024
+"""Bytes moved at a time."""
+
+Advance = Callable[[int], None]
+"""Is told how many bytes more have been moved."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a program on the board left behind."""
+
+    argv: tuple[str, ...]
+    exit_code: int
+    stdout: bytes
+    stderr: str
+
+    @property
+    def text(self) -> str:
+        """Standard output as text; bytes that are not UTF-8 are replaced."""
+        return self.stdout.decode("utf-8", errors="replace")
+
+    @property
+    def command(self) -> str:
+        """The command as a shell would take it, for messages."""
+        return shlex.join(self.argv)
+
+
+class Connection(ABC):
+    """A way to a board. Use it as a context manager, so that it is closed.
+
+    Every method raises ``ConnectionFailed`` when the board goes away.
+    """
+
+    name: str
+    """What messages call the board: ``rpi4 (pi@raspberrypi)``."""
+
+    @abstractmethod
+    def execute(
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: BinaryIO | None = None,
+        stdout: BinaryIO | None = None,
+        advance: Advance | None = None,
+        timeout: float | None = None,
+    ) -> tuple[int, str]:
+        """Run a program and wait for its end; it is stopped if this call is interrupted.
+
+        Args:
+            argv: program and arguments; none of it is ever taken as shell text.
+            stdin: what it reads; nothing if absent.
+            stdout: where its standard output goes; dropped if absent.
+            advance: is told of bytes, sent if there is ``stdin``, else received.
+            timeout: seconds after which it is stopped and ``BoardError`` raised.
+
+        Returns:
+            Exit code (128 + n after signal n) and standard error.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """End the connection; may be called twice."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: bytes | None = None,
+        check: bool = True,
+        timeout: float | None = None,
+    ) -> Result:
+        """Run a program and keep what it writes.
+
+        Raises:
+            BoardError: with ``check``, if its exit code is not 0.
+        """
+        output = io.BytesIO()
+        source = None if stdin is None else io.BytesIO(stdin)
+        code, stderr = self.execute(argv, stdin=source, stdout=output, timeout=timeout)
+        result = Result(tuple(argv), code, output.getvalue(), stderr)
+        if check and code:
+            raise self.failure(result)
+        return result
+
+    def failure(self, result: Result) -> BoardError:
+        """The error that says how a program ended."""
+        said = result.stderr.strip().splitlines()
+        return BoardError(
+            f"{self.name}: {result.command}: exit code {result.exit_code}"
+            + (f": {said[-1]}" if said else "")
+        )
+
+    def exists(self, path: str) -> bool:
+        """Whether there is a file or folder of that name."""
+        return self.run(["test", "-e", path], check=False).exit_code == 0
+
+    def sha256(self, path: str) -> str | None:
+        """A file's SHA-256 as the board computes it; ``None`` if it cannot be read."""
+        result = self.run(["sha256sum", "--", path], check=False)
+        return None if result.exit_code else result.text.lstrip("\\").split(maxsplit=1)[0]
+
+    def free_bytes(self, folder: str) -> int:
+        """Bytes that may still be written where ``folder`` (which exists) lies."""
+        lines = self.run(["df", "-Pk", folder]).text.splitlines()
+        try:
+            return int(lines[-1].split()[3]) * 1024
+        except (IndexError, ValueError) as error:
+            raise BoardError(f"{self.name}: df -Pk {folder} said {lines!r}") from error
+
+    def make_directory(self, path: str) -> None:
+        """Make a folder and its parents; no error if it is there."""
+        self.run(["mkdir", "-p", "--", path])
+
+    def remove(self, *paths: str) -> None:
+        """Remove files and whole folders; no error if they are not there."""
+        self.run(["rm", "-rf", "--", *paths])
+
+    def put(
+        self,
+        local: Path,
+        remote: str,
+        *,
+        mode: int = 0o644,
+        sha256: str | None = None,
+        advance: Advance | None = None,
+    ) -> None:
+        """Copy a file to the board so that ``remote`` is whole or is not there.
+
+        It is streamed to a temporary name beside ``remote``, its SHA-256 is computed on the board,
+        and only then is it renamed. Whatever goes wrong, the temporary file is removed.
+
+        Args:
+            local: the file here.
+            remote: its path on the board; its folder must exist.
+            mode: its permissions there.
+            sha256: the hash it must have there; computed here unless given.
+            advance: is told of bytes sent.
+
+        Raises:
+            BoardError: the disk is full, the file may not be written, or its hash is wrong.
+        """
+        folder = posixpath.dirname(remote) or "."
+        scratch = posixpath.join(folder, f".{secrets.token_hex(6)}.part")
+        try:
+            expected = sha256 or sha256_file(local)
+            self._stream(local, scratch, remote, advance)
+            self._compare(scratch, remote, expected)
+            self.run(["chmod", f"{mode:o}", scratch])
+            self.run(["mv", "-f", "--", scratch, remote])
+        except BaseException:
+            self._discard(scratch)
+            raise
+
+    def get(self, remote: str, local: Path, *, advance: Advance | None = None) -> None:
+        """Copy a file from the board so that ``local`` is whole or is not there.
+
+        Raises:
+            BoardError: it cannot be read.
+        """
+        scratch = local.with_name(f".{local.name}.{secrets.token_hex(6)}.part")
+        try:
+            with scratch.open("wb") as sink:
+                code, stderr = self.execute(["cat", "--", remote], stdout=sink, advance=advance)
+            if code:
+                raise self.failure(Result(("cat", "--", remote), code, b"", stderr))
+            scratch.replace(local)
+        finally:
+            scratch.unlink(missing_ok=True)
+
+    def disk_full(self, remote: str, needed: int, free: int) -> BoardError:
+        """The error for a file that does not fit."""
+        return BoardError(
+            f"{self.name}: {remote}: the disk is full: {needed:,} bytes are needed, "
+            f"{free:,} are free",
+            hint="free some space on the board; models and bundles of earlier pushes may go, "
+            "they are pushed again when they are needed",
+        )
+
+    def _stream(self, local: Path, scratch: str, remote: str, advance: Advance | None) -> None:
+        script = 'umask 077 && cat > "$1"'
+        with local.open("rb") as source:
+            code, stderr = self.execute(
+                ["sh", "-c", script, "sh", scratch], stdin=source, advance=advance
+            )
+        if not code:
+            return
+        if "No space left" in stderr or "Disk quota" in stderr:
+            self._discard(scratch)  # first, or what is free is counted without it
+            free = self.free_bytes(posixpath.dirname(scratch))
+            raise self.disk_full(remote, local.stat().st_size, free)
+        said = stderr.strip().splitlines()
+        raise BoardError(
+            f"{self.name}: {remote}: cannot be written: {said[-1] if said else 'no reason given'}"
+        )
+
+    def _compare(self, scratch: str, remote: str, expected: str) -> None:
+        found = self.sha256(scratch)
+        if found != expected:
+            raise BoardError(
+                f"{self.name}: {remote}: SHA-256 is {found or 'not to be had'} after the copy, "
+                f"expected {expected}",
+                hint="the copy was damaged on its way or on the disk; push again",
+            )
+
+    def _discard(self, scratch: str) -> None:
+        """Remove a file in the wake of an error, which must stay the error that is seen."""
+        with suppress(Exception):  # the board is gone: nothing can be removed there
+            self.run(["rm", "-f", "--", scratch], check=False, timeout=20)

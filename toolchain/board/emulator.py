@@ -1,0 +1,353 @@
+"""The emulated board: QEMU in the background, reachable over SSH on this machine's loopback.
+
+One runs for each board name. What is known of it lies in ``<cache>/emulator/<board>/``: its state,
+its ``known_hosts`` and what it wrote to its serial line.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+from pydantic import BaseModel, ValidationError
+
+from toolchain import cache, progress
+from toolchain.board import image
+from toolchain.board.config import Board, Emulator
+from toolchain.board.ssh import SshConnection
+from toolchain.board.target import SshTarget
+from toolchain.errors import BoardConfigError, ConnectionFailed, EmulatorError, MissingToolError
+
+BOOT_TIMEOUT_S = 180.0
+_QEMU = "qemu-system-aarch64"
+_LOOPBACK = "127.0.0.1"
+_PORT_ATTEMPTS = 5
+_POWEROFF_S = 15.0
+
+
+class State(BaseModel):
+    """An emulated board that was started; kept as ``state.json``."""
+
+    board: str
+    settings: Emulator
+    pid: int
+    started: str
+    """Which process has that pid: the machine's boot and the process's start in clock ticks."""
+    port: int
+    user_key: Path
+    known_hosts: Path
+    log: Path
+    """What the board wrote to its serial line."""
+    ready: bool = False
+    """Whether a login has succeeded."""
+
+    @property
+    def target(self) -> SshTarget:
+        """How it is reached: its own key, its own record of host keys, nothing of the user's."""
+        return SshTarget(
+            hostname=_LOOPBACK,
+            user="root",
+            port=self.port,
+            identities=(self.user_key,),
+            known_hosts=(self.known_hosts,),
+            only_identities=True,
+        )
+
+    @property
+    def ssh_command(self) -> str:
+        """The line that logs in by hand."""
+        return shlex.join(
+            ["ssh", "-i", str(self.user_key), "-p", str(self.port),
+             "-o", f"UserKnownHostsFile={self.known_hosts}", "-o", "IdentitiesOnly=yes",
+             f"root@{_LOOPBACK}"]
+        )  # fmt: skip
+
+    @property
+    def alive(self) -> bool:
+        """Whether its QEMU still runs."""
+        return _process(self.pid) == self.started
+
+
+def status(board: Board) -> State | None:
+    """The running emulated board; ``None`` if there is none, or it has died."""
+    try:
+        state = State.model_validate_json(_state_file(board).read_bytes())
+    except (OSError, ValidationError):
+        return None
+    return state if state.alive else None
+
+
+def start(
+    board: Board,
+    report: progress.Progress,
+    *,
+    cores: int | None = None,
+    icount: bool = True,
+    timeout: float = BOOT_TIMEOUT_S,
+) -> State:
+    """Boot the board unless it runs, and wait until it can be logged in to.
+
+    If it does not come up, or this is interrupted, no QEMU is left behind.
+
+    Args:
+        board: a board with an ``[emulator]`` table.
+        report: is told of the stages.
+        cores: overrides the board file; more than one only without ``icount``.
+        icount: whether to count instructions, if the board file says so.
+        timeout: seconds in which it has to come up.
+
+    Raises:
+        MissingToolError: QEMU is not installed.
+        BoardConfigError: the settings contradict each other.
+        EmulatorError: it does not boot, or it already runs with other settings.
+        SourceError: a Debian package of its image could not be fetched.
+    """
+    settings = _settings(board, cores, icount)
+    qemu = shutil.which(_QEMU)
+    if not qemu:
+        raise MissingToolError(
+            f"{_QEMU} is not installed, so there is no emulated board",
+            hint="apt-get install --no-install-recommends qemu-system-arm",
+        )
+    with cache.locked(f"emulator-{board.name}"):
+        running = status(board)
+        if running:
+            if running.settings != settings:
+                raise EmulatorError(
+                    f"the emulated board '{board.name}' already runs with other settings",
+                    hint=f"deploy emulator stop --board {board.name}",
+                )
+            if running.ready:
+                return running
+        built = image.build(report)
+        with report.stage(f"emulated board '{board.name}': boot", total=3) as stage:
+            stage.advance(0, "QEMU")
+            deadline = time.monotonic() + timeout
+            try:
+                state = running or _launch(board, settings, qemu, built, deadline)
+                stage.advance(1, "kernel")
+                _await_banner(state, deadline)
+                stage.advance(1, "login")
+                _await_login(state, deadline)
+            except BaseException:
+                _kill(status(board))
+                raise
+            stage.advance(1, "ready")
+        state = state.model_copy(update={"ready": True})
+        _save(board, state)
+    return state
+
+
+def stop(board: Board, report: progress.Progress) -> bool:
+    """Shut the board down; whether there was one to shut down."""
+    with cache.locked(f"emulator-{board.name}"):
+        state = status(board)
+        if state is not None:
+            with report.stage(f"emulated board '{board.name}': shut down"):
+                _power_off(state)
+                _kill(state)
+        _state_file(board).unlink(missing_ok=True)
+    return state is not None
+
+
+def _settings(board: Board, cores: int | None, icount: bool) -> Emulator:
+    if board.emulator is None:
+        raise BoardConfigError(
+            f"board '{board.name}' is not an emulated one: it has no [emulator] table",
+            hint="deploy emulator start --board qemu",
+        )
+    chosen = board.emulator.model_dump()
+    if not icount:
+        chosen["icount_shift"] = None
+    if cores is not None:
+        chosen["cores"] = cores
+    try:
+        return Emulator.model_validate(chosen)
+    except ValidationError as error:
+        counts = chosen["icount_shift"] is not None and (cores or 1) > 1
+        raise BoardConfigError(
+            f"board '{board.name}': "
+            + "; ".join(item["msg"].removeprefix("Value error, ") for item in error.errors()),
+            hint="add --no-icount: then there are no instruction counts" if counts else None,
+        ) from error
+
+
+def qemu_command(
+    qemu: str, settings: Emulator, built: image.Image, port: int, log: Path
+) -> list[str]:
+    """The command line of QEMU; the board's network reaches nothing but this port."""
+    accelerator, counting = "tcg,thread=multi", []
+    if settings.icount_shift is not None:
+        # With sleep=off an idle board's clock runs hours ahead in seconds, and takes a whole core
+        # of the host to do so. The counts are the same either way.
+        accelerator, counting = "tcg,thread=single", ["-icount", f"shift={settings.icount_shift}"]
+    return [
+        qemu, "-nodefaults", "-no-reboot", "-display", "none", "-monitor", "none",
+        "-serial", f"file:{_escaped(log)}",
+        "-M", settings.machine, "-cpu", settings.cpu,
+        "-smp", str(settings.cores), "-m", str(settings.memory_mib),
+        "-accel", accelerator, *counting,
+        "-kernel", str(built.kernel), "-initrd", str(built.initrd),
+        "-append", "console=ttyAMA0 quiet panic=-1 rdinit=/sbin/init",
+        "-netdev", f"user,id=n0,restrict=on,hostfwd=tcp:{_LOOPBACK}:{port}-:22",
+        "-device", "virtio-net-device,netdev=n0",
+    ]  # fmt: skip
+
+
+def _escaped(path: Path) -> str:
+    return str(path).replace(",", ",,")  # QEMU splits options at commas
+
+
+def _launch(
+    board: Board, settings: Emulator, qemu: str, built: image.Image, deadline: float
+) -> State:
+    folder = _state_file(board).parent
+    folder.mkdir(parents=True, exist_ok=True)
+    log, complaints, known = folder / "serial.log", folder / "qemu.log", folder / "known_hosts"
+    for _ in range(_PORT_ATTEMPTS):
+        port = _free_port()
+        log.unlink(missing_ok=True)
+        known.write_text(f"[{_LOOPBACK}]:{port} {built.host_key}\n", encoding="ascii")
+        with complaints.open("wb") as errors:
+            process = subprocess.Popen(
+                qemu_command(qemu, settings, built, port, log),
+                stdin=subprocess.DEVNULL,
+                stdout=errors,
+                stderr=errors,
+                start_new_session=True,  # Ctrl-C is for us: we decide what becomes of the board
+            )
+        try:
+            state = State(
+                board=board.name, settings=settings, pid=process.pid,
+                started=_process(process.pid), port=port, user_key=built.user_key,
+                known_hosts=known, log=log,
+            )  # fmt: skip
+            _save(board, state)
+            while time.monotonic() < deadline and process.poll() is None:
+                if _accepts(port):
+                    return state
+                time.sleep(0.05)
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+        if process.poll() is None:
+            return state  # still starting: what waits next says that time is up
+        said = complaints.read_text(encoding="utf-8", errors="replace").strip()
+        if "host forwarding rule" not in said:  # which means: another process took the port
+            raise EmulatorError(
+                f"QEMU ended with exit code {process.returncode}: "
+                f"{said.splitlines()[-1] if said else 'it gave no reason'}",
+                hint=f"check [emulator] in the file of board '{board.name}'",
+            )
+    raise EmulatorError(f"no free port was found on {_LOOPBACK} in {_PORT_ATTEMPTS} attempts")
+
+
+def _await_banner(state: State, deadline: float) -> None:
+    # QEMU itself accepts connections from the start; only sshd's greeting says that it is up.
+    while time.monotonic() < deadline and state.alive:
+        try:
+            with socket.create_connection((_LOOPBACK, state.port), timeout=5) as link:
+                link.settimeout(5)
+                if link.recv(4) == b"SSH-":
+                    return
+        except OSError:
+            pass
+        time.sleep(0.1)
+    raise _no_boot(state)
+
+
+def _await_login(state: State, deadline: float) -> None:
+    last: ConnectionFailed | None = None
+    while time.monotonic() < deadline and state.alive:
+        try:
+            with SshConnection(state.board, state.target) as connection:
+                connection.run(["true"], timeout=30)
+                return
+        except ConnectionFailed as error:
+            last = error
+            time.sleep(0.2)
+    raise _no_boot(state) from last
+
+
+def _no_boot(state: State) -> EmulatorError:
+    reason = "does not answer over SSH" if state.alive else "ended while it booted"
+    lines = []
+    if state.log.is_file():
+        lines = state.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return EmulatorError(
+        f"the emulated board '{state.board}' {reason}"
+        + (f"; its last words: {lines[-1].strip()}" if lines else ""),
+        hint=f"what it wrote while booting is in {state.log}",
+    )
+
+
+def _power_off(state: State) -> None:
+    try:
+        with SshConnection(state.board, state.target, timeout=5) as connection:
+            connection.run(["poweroff"], check=False, timeout=5)
+    except Exception:  # noqa: S110  a board that does not answer is ended from outside
+        pass
+    else:
+        _await_end(state, _POWEROFF_S)
+
+
+def _kill(state: State | None) -> None:
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        if state is None or not state.alive:
+            return
+        try:
+            os.kill(state.pid, number)
+        except ProcessLookupError:
+            return
+        _await_end(state, 5)
+
+
+def _await_end(state: State, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while state.alive and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((_LOOPBACK, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _accepts(port: int) -> bool:
+    try:
+        with socket.create_connection((_LOOPBACK, port), timeout=1):
+            return True
+    except OSError:
+        return False
+
+
+def _process(pid: int) -> str:
+    """Names a process for as long as the machine runs; empty if it has ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+    if fields[0] == "Z":  # our own child, not yet waited for
+        return ""
+    return f"{boot} {fields[19]}"
+
+
+def _state_file(board: Board) -> Path:
+    return cache.cache_dir() / "emulator" / board.name / "state.json"
+
+
+def _save(board: Board, state: State) -> None:
+    path = _state_file(board)
+    scratch = path.with_suffix(".tmp")
+    scratch.write_text(state.model_dump_json(indent=1), encoding="utf-8")
+    scratch.replace(path)

@@ -1,0 +1,258 @@
+"""The emulated board's image: a Debian kernel, and an initramfs with little but an SSH server.
+
+Everything comes from Debian's arm64 packages. The keys are made together with the image, so that
+the board's host key is known before it boots for the first time.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from toolchain import cache, progress
+from toolchain.board import keys
+from toolchain.board.cpio import CpioWriter
+from toolchain.errors import EmulatorError
+from toolchain.fetch.apt import AptRoot, unpack_deb
+
+_SUITE = "bookworm"
+_KERNEL = "linux-image-cloud-arm64"
+_PACKAGES = (
+    "busybox-static",
+    "dropbear-bin",
+    "libc6",
+    "libcrypt1",
+    "libgcc-s1",
+    "libgmp10",
+    "libstdc++6",
+    "libtomcrypt1",
+    "libtommath1",
+    "openssh-sftp-server",
+    "zlib1g",
+)
+_MODULES = ("virtio_mmio", "virtio_net")
+_PROGRAMS = ("usr/bin/busybox", "usr/sbin/dropbear", "usr/lib/openssh/sftp-server")
+_LIBRARIES = ("lib/aarch64-linux-gnu", "usr/lib/aarch64-linux-gnu")
+_LIBRARY_TARGET = "usr/lib/aarch64-linux-gnu"
+
+# What the board's /etc says. The address is the one that QEMU's user network expects.
+_INITTAB = """\
+::sysinit:/etc/rc
+::respawn:/usr/sbin/dropbear -F -E -s -r /etc/dropbear/host_key
+::shutdown:/bin/umount -a -r
+"""
+_RC = """\
+#!/bin/sh
+export PATH=/usr/sbin:/usr/bin
+busybox mount -t proc proc /proc
+busybox --install -s /usr/bin
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+mkdir -p /dev/pts /dev/shm
+mount -t devpts devpts /dev/pts
+mount -t tmpfs -o mode=1777 shm /dev/shm
+mount -t tmpfs -o mode=1777,size=25% tmp /tmp
+mount -t tmpfs -o mode=700,size=60% home /root
+mkdir -m 700 /root/.ssh
+cp /etc/dropbear/authorized_keys /root/.ssh/authorized_keys
+chmod 600 /root/.ssh/authorized_keys
+while read -r module; do insmod "/lib/modules/$module"; done < /lib/modules/order
+hostname tileskip
+ip link set lo up
+ip addr add 10.0.2.15/24 dev eth0
+ip link set eth0 up
+# User programs may count their own instructions.
+echo -1 > /proc/sys/kernel/perf_event_paranoid
+"""
+_ETC = {
+    "inittab": _INITTAB,
+    "passwd": "root:*:0:0:root:/root:/bin/sh\n",
+    "group": "root:x:0:\n",
+    "shells": "/bin/sh\n",
+    "profile": "export PATH=/usr/sbin:/usr/bin\n",
+    "os-release": 'NAME="Tileskip emulated board"\nID=tileskip\n',
+}
+
+
+@dataclass(frozen=True)
+class Image:
+    """A finished image, in one folder of the cache."""
+
+    folder: Path
+
+    @property
+    def kernel(self) -> Path:
+        """The uncompressed kernel."""
+        return self.folder / "kernel"
+
+    @property
+    def initrd(self) -> Path:
+        """The initramfs; mode 0600, for it holds the board's private host key."""
+        return self.folder / "initrd"
+
+    @property
+    def user_key(self) -> Path:
+        """The private key that logs in as root; mode 0600."""
+        return self.folder / "user_key"
+
+    @property
+    def host_key(self) -> str:
+        """The board's public host key, ``ssh-ed25519 AAAA...``."""
+        return (self.folder / "host_key.pub").read_text(encoding="ascii").strip()
+
+    @property
+    def packages(self) -> list[str]:
+        """The file names of the Debian packages that it was made from."""
+        names: list[str] = json.loads((self.folder / "packages.json").read_text("utf-8"))
+        return names
+
+
+def build(report: progress.Progress) -> Image:
+    """The image for this recipe: from the cache, or made now (downloads 26 MB once).
+
+    Raises:
+        SourceError: a package could not be fetched or its hash is wrong.
+        EmulatorError: a package does not hold what the image needs.
+    """
+    recipe = cache.digest(
+        json.dumps([_SUITE, _KERNEL, _PACKAGES, _MODULES, _PROGRAMS, _LIBRARIES, _ETC]),
+        _RC,
+    )
+
+    def fill(folder: Path) -> None:
+        packages = AptRoot(report)
+        (meta,) = packages.fetch_debs([_KERNEL], arch="arm64", suite=_SUITE)
+        debs = packages.fetch_debs([_kernel_package(meta), *_PACKAGES], arch="arm64", suite=_SUITE)
+        with report.stage("emulated board: image", total=len(debs) + 1) as stage:
+            with tempfile.TemporaryDirectory(dir=folder, prefix="unpacked-") as unpacked:
+                for deb in debs:
+                    stage.advance(0, deb.name)
+                    unpack_deb(deb, Path(unpacked))
+                    stage.advance(1)
+                stage.advance(0, "initramfs")
+                _write(folder, Path(unpacked))
+                stage.advance(1, "")
+            _write_text(folder / "packages.json", json.dumps(sorted(deb.name for deb in debs)))
+
+    return Image(cache.entry("board-image", recipe[:32], fill))
+
+
+def module_order(folder: Path, wanted: Iterable[str]) -> list[Path]:
+    """Kernel modules in the order to load them, from each one's ``depends=`` in ``.modinfo``.
+
+    Args:
+        folder: a kernel's module tree (``lib/modules/<version>``).
+        wanted: module names, with underscores (``virtio_net``).
+
+    Raises:
+        EmulatorError: a module is not in the tree.
+    """
+    files = {path.stem.replace("-", "_"): path for path in folder.rglob("*.ko")}
+    order: list[Path] = []
+
+    def visit(name: str) -> None:
+        path = files.get(name)
+        if path is None:
+            raise EmulatorError(
+                f"the kernel package has no module '{name}'",
+                hint="Debian's kernel has changed; please report this with the package's version",
+            )
+        if path in order:
+            return
+        found = re.search(rb"(?:^|\0)depends=([^\0]*)\0", path.read_bytes())
+        for needed in (found[1].decode() if found else "").split(","):
+            if needed:
+                visit(needed)
+        order.append(path)
+
+    for name in wanted:
+        visit(name)
+    return order
+
+
+def _kernel_package(meta: Path) -> str:
+    # The meta package is always called the same; the kernel's own name has its version in it.
+    depends = subprocess.run(
+        ["dpkg-deb", "--field", str(meta), "Depends"],  # noqa: S607
+        check=True, capture_output=True, text=True,
+    ).stdout.strip()  # fmt: skip
+    found = re.search(r"linux-image-[0-9][\w.+-]*-cloud-arm64", depends)
+    if not found:
+        raise EmulatorError(
+            f"{_KERNEL} does not say which kernel it stands for (Depends: {depends})",
+            hint="Debian's kernel packages have changed; please report this",
+        )
+    return found[0]
+
+
+def _write(folder: Path, unpacked: Path) -> None:
+    kernels = sorted((unpacked / "boot").glob("vmlinuz-*"))
+    if len(kernels) != 1:
+        raise EmulatorError(f"expected one kernel in the packages, found {len(kernels)}")
+    kernels[0].replace(folder / "kernel")
+    (folder / "kernel").chmod(0o644)
+    host, user = keys.generate(), keys.generate()
+    _write_text(folder / "host_key.pub", host.public + "\n")
+    _write_text(folder / "user_key.pub", user.public + "\n")
+    private = folder / "user_key"
+    private.touch(mode=0o600)
+    private.write_bytes(user.openssh_private)
+    initrd = folder / "initrd"
+    initrd.touch(mode=0o600)  # the host's private key is in it
+    with initrd.open("wb") as stream:
+        archive = CpioWriter(stream)
+        _write_root(archive, unpacked, host.dropbear_private, user.public)
+        archive.close()
+
+
+def _write_root(archive: CpioWriter, unpacked: Path, host_key: bytes, user_key: str) -> None:
+    for name in ("bin", "sbin", "lib"):
+        archive.symlink(name, f"usr/{name}")
+    for name in ("proc", "sys", "tmp", "var", "run", "root"):
+        archive.directory(name)
+    archive.character_device("dev/console", 5, 1)
+    archive.character_device("dev/null", 1, 3, 0o666)
+
+    for program in _PROGRAMS:
+        archive.file(program, _find(unpacked, program).read_bytes(), 0o755)
+    archive.symlink("usr/bin/sh", "busybox")
+    archive.symlink("usr/sbin/init", "../bin/busybox")
+    archive.symlink("usr/lib/sftp-server", "openssh/sftp-server")
+
+    for directory in _LIBRARIES:
+        for path in sorted((unpacked / directory).glob("*.so*")):
+            target = f"{_LIBRARY_TARGET}/{path.name}"
+            if path.is_symlink():
+                archive.symlink(target, path.readlink().name)
+            else:
+                archive.file(target, path.read_bytes(), 0o755)
+    archive.symlink("usr/lib/ld-linux-aarch64.so.1", "aarch64-linux-gnu/ld-linux-aarch64.so.1")
+
+    trees = sorted((unpacked / "lib/modules").iterdir())
+    modules = module_order(trees[0], _MODULES)
+    for module in modules:
+        archive.file(f"usr/lib/modules/{module.name}", module.read_bytes())
+    archive.file("usr/lib/modules/order", "".join(f"{m.name}\n" for m in modules).encode())
+
+    archive.file("etc/rc", _RC.encode(), 0o755)
+    for name, text in _ETC.items():
+        archive.file(f"etc/{name}", text.encode())
+    archive.file("etc/dropbear/host_key", host_key, 0o600)
+    archive.file("etc/dropbear/authorized_keys", f"{user_key}\n".encode(), 0o600)
+
+
+def _find(unpacked: Path, program: str) -> Path:
+    # Packages of one release differ in whether they already name /usr/bin or still /bin.
+    for candidate in (program, str(PurePosixPath(program).relative_to("usr"))):
+        if (unpacked / candidate).is_file():
+            return unpacked / candidate
+    raise EmulatorError(f"no package of the emulated board holds /{program}")
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")

@@ -1,0 +1,79 @@
+"""This machine as a board: the same interface, through subprocess."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, BinaryIO
+
+from toolchain.board.connection import CHUNK, Advance, Connection
+from toolchain.errors import BoardError
+
+
+class LocalConnection(Connection):
+    """Runs programs here; relative paths are relative to ``home``."""
+
+    def __init__(self, name: str, home: Path) -> None:
+        self.name = name
+        home.mkdir(parents=True, exist_ok=True)
+        self._home = home
+
+    def execute(
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: BinaryIO | None = None,
+        stdout: BinaryIO | None = None,
+        advance: Advance | None = None,
+        timeout: float | None = None,
+    ) -> tuple[int, str]:
+        """See :meth:`Connection.execute`."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        # Output goes through files: no pipe can fill up while the other one is read.
+        with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+            try:
+                process = subprocess.Popen(
+                    list(argv),
+                    stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
+                    stdout=subprocess.DEVNULL if stdout is None else output,
+                    stderr=errors,
+                    cwd=self._home,
+                )
+            except OSError as error:
+                return 127, f"{argv[0]}: {error.strerror}"
+            try:
+                if stdin is not None and process.stdin is not None:
+                    _feed(process.stdin, stdin, advance)
+                left = None if deadline is None else max(0.0, deadline - time.monotonic())
+                code = process.wait(left)
+            except subprocess.TimeoutExpired as error:
+                raise BoardError(f"{self.name}: {argv[0]} did not end in {timeout} s") from error
+            finally:
+                if process.poll() is None:
+                    process.kill()
+                    process.wait()
+            if stdout is not None:
+                output.seek(0)
+                while piece := output.read(CHUNK):
+                    stdout.write(piece)
+                    if advance and stdin is None:
+                        advance(len(piece))
+            errors.seek(0)
+            text = errors.read().decode("utf-8", errors="replace")
+        return (128 - code if code < 0 else code), text
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def _feed(sink: IO[bytes], source: BinaryIO, advance: Advance | None) -> None:
+    # A program that ends early breaks the pipe: its exit code and standard error say why.
+    with suppress(BrokenPipeError), sink:
+        while piece := source.read(CHUNK):
+            sink.write(piece)
+            if advance:
+                advance(len(piece))
