@@ -6,6 +6,7 @@ Xiao, Rasul and Vollgraf (2017), MIT licence; from the Debian package ``dataset-
 from __future__ import annotations
 
 import gzip
+import math
 import os
 import zlib
 from pathlib import Path
@@ -91,9 +92,10 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
             f"{path}: cannot be read: {error}", hint="delete its folder to fetch it again"
         ) from error
     rank = raw[3] if len(raw) >= 4 and raw[:3] == b"\0\0\x08" else 0
-    shape = np.frombuffer(raw[4 : 4 + 4 * rank], dtype=">u4").astype(np.int64)
-    if not rank or len(shape) != rank or len(raw) != 4 + 4 * rank + int(shape.prod()):
+    start = 4 + 4 * rank
+    shape = [int.from_bytes(raw[at : at + 4], "big") for at in range(4, start, 4)]
+    if not rank or len(raw) != start + math.prod(shape):
         raise SourceError(
             f"{path}: is not a whole IDX file of bytes", hint="delete its folder to fetch it again"
         )
-    return np.frombuffer(raw, dtype=np.uint8, offset=4 + 4 * rank).reshape(shape).copy()
+    return np.frombuffer(raw, dtype=np.uint8, offset=start).reshape(shape).copy()

@@ -1,6 +1,7 @@
 """Train the committed Fashion-MNIST checkpoints again.
 
-Run ``python -m toolchain.models.train_fashion``. All are trained alike: the same seed, order of images, augmentation and number of epochs.
+Run ``python -m toolchain.models.train_fashion``. All are trained alike: the same seed, order of
+images, augmentation and number of epochs.
 """
 
 from __future__ import annotations
@@ -121,7 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             model, accuracy = train_fashion(sparsity, settings, progress=_Lines())
             path = options.out / file_name(sparsity)
             save_checkpoint(path, model, _metadata(sparsity, settings, accuracy))
-            print(f"{path}: test accuracy {accuracy:.2%}")
+            print(f"{path}: test accuracy {accuracy:.2%}", flush=True)
     except DeployError as error:
         print(f"error: {error.what}\n  hint: {error.hint or 'none'}", file=sys.stderr)
         return error.exit_code
