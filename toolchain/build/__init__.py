@@ -1,0 +1,1 @@
+"""From pinned sources to a bundle: the programs and libraries that a board runs."""

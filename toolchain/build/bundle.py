@@ -1,0 +1,267 @@
+"""A bundle: what a board runs, with a manifest that says how it was made."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+import toolchain
+from toolchain.board.config import Board
+from toolchain.build import stages
+from toolchain.build.compiler import find_compiler
+from toolchain.build.elf import ElfFacts, read_elf
+from toolchain.build.patches import empty_series, load_series
+from toolchain.build.stages import C_LIBRARY, DELEGATE, RUNNER, Recipe, Workshop
+from toolchain.cache import digest, sha256_file
+from toolchain.errors import BuildError
+from toolchain.fetch.apt import AptRoot
+from toolchain.fetch.sources import load_sources
+from toolchain.progress import Progress, Silent
+from toolchain.resources import runtime_patch_dir
+
+MANIFEST = "manifest.json"
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SourceRecord(_Table):
+    """One archive that went in."""
+
+    version: str
+    file: str
+    sha256: str
+
+
+class FileRecord(_Table):
+    """One file of the bundle."""
+
+    sha256: str
+    bytes: int
+    elf: ElfFacts | None = None
+
+
+class Manifest(_Table):
+    """``manifest.json``; see docs/build.md for each key."""
+
+    schema_version: Literal[1] = Field(default=1, alias="schema")
+    key: str
+    version: str
+    board: str
+    isa: Literal["aarch64", "x86-64"]
+    march: str
+    stock: bool
+    compiler: str
+    flags: dict[str, str]
+    sources: dict[str, SourceRecord]
+    patches: dict[str, dict[str, str]]
+    glibc_floor: str | None
+    """The oldest glibc that every file of the bundle runs with; the runner alone may need none."""
+    files: dict[str, FileRecord]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A checked bundle on disk."""
+
+    path: Path
+    manifest: Manifest
+
+    @property
+    def runner(self) -> Path:
+        """The program that runs on the board."""
+        return self.path / RUNNER
+
+    @property
+    def delegate(self) -> Path:
+        """The external delegate, for any TFLite interpreter."""
+        return self.path / DELEGATE
+
+    @property
+    def c_library(self) -> Path:
+        """TFLite's C library with the delegate inside; its headers are in ``include``."""
+        return self.path / C_LIBRARY
+
+    @classmethod
+    def load(cls, path: Path) -> Bundle:
+        """Read a bundle and compare every file with the manifest.
+
+        Raises:
+            BuildError: no bundle, a manifest that does not fit, or a file that was changed.
+        """
+        manifest_path = path / MANIFEST
+        if not manifest_path.is_file():
+            raise BuildError(f"{path} is no bundle: it has no {MANIFEST}", hint="run: deploy build")
+        try:
+            manifest = Manifest.model_validate_json(manifest_path.read_bytes())
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "(whole file)"
+            raise BuildError(
+                f"{manifest_path}: {where}: {first['msg']}", hint="run: deploy build"
+            ) from error
+        for name, record in manifest.files.items():
+            file = path / name
+            if not file.is_file() or sha256_file(file) != record.sha256:
+                fault = "was changed" if file.is_file() else "is not there"
+                raise BuildError(f"{file} {fault} since it was built", hint="run: deploy build")
+        return cls(path, manifest)
+
+
+def bundle_path(board: Board, *, stock: bool = False) -> Path:
+    """Where ``deploy build`` leaves a board's bundle: ``build/<board>`` or ``...-stock``."""
+    return Path("build") / (f"{board.name}-stock" if stock else board.name)
+
+
+def build(
+    board: Board,
+    *,
+    stock: bool = False,
+    out: Path | None = None,
+    sources: Path | None = None,
+    jobs: int | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> Bundle:
+    """Make a board's bundle, from the cache as far as it goes.
+
+    Args:
+        board: what to build for.
+        stock: leave XNNPACK and the delegate as upstream wrote them.
+        out: the bundle's folder, ``build/<board>`` by default; replaced as a whole. A folder
+            that is not a bundle is never replaced.
+        sources: a folder with archives that the user has; asked before the network.
+        jobs: parallel compilers, the number of usable cores by default.
+        force: compile the programs again and write the bundle anew.
+        progress: where stages are announced.
+
+    Returns:
+        The bundle, checked.
+
+    Raises:
+        SourceError: an archive cannot be had or is not the pinned one.
+        BuildError: a patch, CMake or a compiler failed.
+        MissingToolError: a program is not installed; the hint is the line that installs it.
+    """
+    progress = progress or Silent()
+    out = out or bundle_path(board, stock=stock)
+    _check_out(out)
+    recipe = recipe_for(board, stock=stock)
+    key = digest(recipe.programs_key(), board.name)
+    if not force:
+        try:
+            present = Bundle.load(out)
+        except BuildError:
+            pass
+        else:
+            if present.manifest.key == key:
+                return present
+    shop = Workshop(
+        AptRoot(progress, sources=sources), jobs or len(os.sched_getaffinity(0)), progress
+    )
+    built = stages.build_programs(recipe, shop, again=force)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    try:
+        shutil.copytree(built, scratch, dirs_exist_ok=True)
+        manifest = _manifest(scratch, board, recipe, key)
+        (scratch / MANIFEST).write_text(manifest.model_dump_json(indent=2, by_alias=True) + "\n")
+        scratch.chmod(0o755)
+        _replace_folder(scratch, out)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return Bundle.load(out)
+
+
+def recipe_for(board: Board, *, stock: bool = False) -> Recipe:
+    """What a board's bundle is made from, with the compiler that is installed.
+
+    Raises:
+        SourceError, BuildError: ``sources.toml`` or a series is faulty.
+        MissingToolError: no compiler.
+    """
+    patch_dir = runtime_patch_dir()
+    pick = (lambda folder: empty_series(folder.name)) if stock else load_series
+    return Recipe(
+        compiler=find_compiler(board.isa),
+        march=board.march,
+        stock=stock,
+        sources=load_sources(),
+        xnnpack_series=pick(patch_dir / "xnnpack"),
+        tensorflow_series=pick(patch_dir / "tensorflow"),
+        patch_dir=patch_dir,
+    )
+
+
+def _check_out(out: Path) -> None:
+    if out.exists() and not (out / MANIFEST).is_file():
+        empty = out.is_dir() and not any(out.iterdir())
+        if not empty:
+            raise BuildError(
+                f"{out} is there and is not a bundle, so it is not replaced",
+                hint="name another folder with --out, or move it away",
+            )
+
+
+def _replace_folder(new: Path, old: Path) -> None:
+    """Put ``new`` where ``old`` is; in between there is no bundle, never half of one."""
+    if old.exists():
+        aside = Path(tempfile.mkdtemp(prefix=f".{old.name}-old-", dir=old.parent))
+        old.replace(aside / old.name)
+        new.replace(old)
+        shutil.rmtree(aside, ignore_errors=True)
+    else:
+        new.replace(old)
+
+
+def _manifest(folder: Path, board: Board, recipe: Recipe, key: str) -> Manifest:
+    files: dict[str, FileRecord] = {}
+    for path in sorted(item for item in folder.rglob("*") if item.is_file()):
+        name = path.relative_to(folder).as_posix()
+        elf = read_elf(path) if name in (RUNNER, DELEGATE, C_LIBRARY) else None
+        files[name] = FileRecord(sha256=sha256_file(path), bytes=path.stat().st_size, elf=elf)
+    records = {
+        item.name: SourceRecord(version=item.version, file=item.file, sha256=item.sha256)
+        for item in recipe.sources.source
+        if item.name not in stages.TEST_SOURCES
+    }
+    for deb in recipe.sources.deb:
+        pinned = deb.for_arch(recipe.compiler.deb_arch)
+        records[deb.name] = SourceRecord(
+            version=deb.version, file=pinned.file, sha256=pinned.sha256
+        )
+    floors = [record.elf.glibc_floor for record in files.values() if record.elf]
+    known = [floor for floor in floors if floor]
+    return Manifest(
+        schema=1,
+        key=key,
+        version=toolchain.__version__,
+        board=board.name,
+        isa=board.isa,
+        march=board.march,
+        stock=recipe.stock,
+        compiler=recipe.compiler.version,
+        flags={
+            "tflite": f"{stages.TFLITE_FLAGS} -march={board.march}",
+            "xnnpack": stages.XNNPACK_FLAGS,
+            "programs": f"{stages.PROGRAM_FLAGS} -march={board.march}",
+        },
+        sources=records,
+        patches={
+            series.name: series.hashes()
+            for series in (recipe.xnnpack_series, recipe.tensorflow_series)
+        },
+        glibc_floor=max(known, key=_version_key, default=None),
+        files=files,
+    )
+
+
+def _version_key(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))

@@ -1,0 +1,97 @@
+"""The compilers and tools of one instruction set, native or cross."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import subprocess
+from dataclasses import dataclass
+from typing import Literal
+
+from toolchain.errors import MissingToolError
+from toolchain.fetch.apt import Arch
+
+Isa = Literal["aarch64", "x86-64"]
+
+_TRIPLES: dict[Isa, str] = {"aarch64": "aarch64-linux-gnu", "x86-64": "x86_64-linux-gnu"}
+_CROSS_PACKAGE: dict[Isa, str] = {
+    "aarch64": "g++-aarch64-linux-gnu",
+    "x86-64": "g++-x86-64-linux-gnu",
+}
+_MACHINES: dict[str, Isa] = {"aarch64": "aarch64", "arm64": "aarch64", "x86_64": "x86-64"}
+_DEB_ARCH: dict[Isa, Arch] = {"aarch64": "arm64", "x86-64": "amd64"}
+
+
+@dataclass(frozen=True)
+class Compiler:
+    """What compiles, links and strips for one ISA."""
+
+    isa: Isa
+    cc: str
+    cxx: str
+    strip: str
+    version: str
+    """First line of ``g++ --version`` and the machine that it compiles for."""
+    cross: bool
+
+    @property
+    def deb_arch(self) -> Arch:
+        """Debian's name of the ISA."""
+        return _DEB_ARCH[self.isa]
+
+    def cmake_arguments(self) -> list[str]:
+        """What CMake needs to use this compiler."""
+        arguments = [f"-DCMAKE_C_COMPILER={self.cc}", f"-DCMAKE_CXX_COMPILER={self.cxx}"]
+        if self.cross:
+            processor = "aarch64" if self.isa == "aarch64" else "x86_64"
+            arguments += ["-DCMAKE_SYSTEM_NAME=Linux", f"-DCMAKE_SYSTEM_PROCESSOR={processor}"]
+        return arguments
+
+
+def find_compiler(isa: Isa) -> Compiler:
+    """The compiler for an ISA, with every other tool of a build checked for as well.
+
+    Raises:
+        MissingToolError: tools are missing; the hint is one line that installs all of them.
+    """
+    cross = _MACHINES.get(platform.machine()) != isa
+    prefix = f"{_TRIPLES[isa]}-" if cross else ""
+    compiler_package = _CROSS_PACKAGE[isa] if cross else "g++"
+    needed = {
+        f"{prefix}gcc": compiler_package,
+        f"{prefix}g++": compiler_package,
+        f"{prefix}strip": compiler_package,
+        "cmake": "cmake",
+        "ninja": "ninja-build",
+        "patch": "patch",
+    }
+    require(needed)
+    cxx = f"{prefix}g++"
+    shown = _output(cxx, "--version").splitlines()
+    return Compiler(
+        isa=isa,
+        cc=f"{prefix}gcc",
+        cxx=cxx,
+        strip=f"{prefix}strip",
+        version=f"{shown[0] if shown else cxx} ({_output(cxx, '-dumpmachine').strip()})",
+        cross=cross,
+    )
+
+
+def require(tools: dict[str, str]) -> None:
+    """Check that programs are there; ``tools`` maps each to the Debian package that has it.
+
+    Raises:
+        MissingToolError: names all that are missing, and the line that installs them.
+    """
+    missing = [tool for tool in tools if not shutil.which(tool)]
+    if missing:
+        packages = sorted({tools[tool] for tool in missing})
+        raise MissingToolError(
+            f"not installed: {', '.join(missing)}",
+            hint=f"apt-get install --no-install-recommends {' '.join(packages)}",
+        )
+
+
+def _output(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout

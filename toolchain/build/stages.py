@@ -1,0 +1,336 @@
+"""The three stages of a bundle, each cached under the hash of everything that goes into it.
+
+``tflite`` (TensorFlow Lite without XNNPACK) is the slow one: patched and stock runtimes and all
+boards of one ISA and ``-march`` share it. ``xnnpack`` is XNNPACK, patched or pristine, for an
+ISA: it picks its kernels at run time, so no board is named to its compiler. ``programs`` links.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import toolchain
+from toolchain.build.compiler import Compiler
+from toolchain.build.ninja import compile_targets, configure
+from toolchain.build.patches import Series
+from toolchain.cache import cache_dir, digest, entry
+from toolchain.errors import BuildError
+from toolchain.fetch.apt import AptRoot
+from toolchain.fetch.archive import unpack_tarball
+from toolchain.fetch.sources import SourceList, deb_tree, fetch, tree
+from toolchain.progress import Progress
+from toolchain.resources import runtime_patch_dir
+
+# -O3 takes a third longer to compile and buys nothing: the kernels that count are XNNPACK's.
+TFLITE_FLAGS = "-O2 -DNDEBUG"
+XNNPACK_FLAGS = "-O3 -DNDEBUG"
+PROGRAM_FLAGS = "-O2 -DNDEBUG"
+XNNPACK_OPTIONS: dict[str, object] = {
+    "XNNPACK_BUILD_BENCHMARKS": False,
+    "XNNPACK_BUILD_ALL_MICROKERNELS": False,
+    "XNNPACK_ENABLE_KLEIDIAI": False,
+    "XNNPACK_LIBRARY_TYPE": "static",
+    "CMAKE_POSITION_INDEPENDENT_CODE": True,
+}
+RUNNER = "tileskip-run"
+DELEGATE = "libtileskip_delegate.so"
+C_LIBRARY = "libtensorflowlite_c.so"
+KERNEL_SYMBOLS = "xnn_*_ukernel_*"
+
+_TFLITE_SOURCES = (
+    "tensorflow", "abseil", "eigen3", "farmhash", "flatbuffers", "gemmlowp", "neon-2-sse",
+    "pthreadpool", "cpuinfo",
+)  # fmt: skip
+_XNNPACK_SOURCES = ("pthreadpool", "cpuinfo", "fxdiv")
+TEST_SOURCES = ("googletest",)
+_HEADERS = ("builtin_ops.h", "c/*.h", "core/c/*.h", "core/async/c/*.h")
+_VERSION_OF_ORIG = re.compile(r"_([0-9][^_]*?)(?:\+dfsg)?\.orig\.tar")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides what a bundle's files are."""
+
+    compiler: Compiler
+    march: str
+    stock: bool
+    sources: SourceList
+    xnnpack_series: Series
+    tensorflow_series: Series
+    patch_dir: Path = field(default_factory=runtime_patch_dir)
+
+    def tflite_key(self) -> str:
+        """Hash of what goes into the stage ``tflite``."""
+        pins = [self.sources.get(name).sha256 for name in _TFLITE_SOURCES]
+        pins.append(self.sources.get_deb("ruy").for_arch(self.compiler.deb_arch).sha256)
+        files = [self.patch_dir / "tflite/CMakeLists.txt", self.patch_dir / "cmake/common.cmake"]
+        return digest(
+            "tflite 1", self.compiler.version, self.compiler.isa, self.march, TFLITE_FLAGS,
+            *pins, *(path.read_bytes() for path in files),
+        )  # fmt: skip
+
+    def xnnpack_key(self) -> str:
+        """Hash of what goes into the stage ``xnnpack``."""
+        pins = [self.sources.get(name).sha256 for name in ("xnnpack", *_XNNPACK_SOURCES)]
+        return digest(
+            "xnnpack 1", self.compiler.version, self.compiler.isa, XNNPACK_FLAGS,
+            json.dumps(XNNPACK_OPTIONS), *pins, self.xnnpack_series.key,
+        )  # fmt: skip
+
+    def programs_key(self) -> str:
+        """Hash of what goes into the whole bundle."""
+        parts: list[str | bytes] = [
+            "programs 1", self.tflite_key(), self.xnnpack_key(), self.tensorflow_series.key,
+            str(self.stock), PROGRAM_FLAGS, toolchain.__version__,
+            self.sources.get_deb("fft2d").for_arch(self.compiler.deb_arch).sha256,
+        ]  # fmt: skip
+        for path in _program_files(self.patch_dir):
+            parts += [path.relative_to(self.patch_dir).as_posix(), path.read_bytes()]
+        return digest(*parts)
+
+    @property
+    def tflite_version(self) -> str:
+        """``2.14.1``."""
+        return _version(self.sources.get("tensorflow").file)
+
+    @property
+    def xnnpack_commit(self) -> str:
+        """``4ea82e5``, the last part of the archive's version."""
+        return _version(self.sources.get("xnnpack").file).rsplit(".", 1)[-1]
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """Where sources come from, how many jobs run, and who is told."""
+
+    apt: AptRoot
+    jobs: int
+    progress: Progress
+
+
+def build_tflite(recipe: Recipe, shop: Workshop) -> Path:
+    """The stage ``tflite``: a folder with ``lib/*.a``.
+
+    Raises:
+        SourceError, BuildError: from fetching and compiling.
+    """
+    key = recipe.tflite_key()
+
+    def fill(folder: Path) -> None:
+        log = log_file("tflite", key)
+        build = folder / "build"
+        definitions = {**_tflite_trees(recipe, shop), **_flags(TFLITE_FLAGS, recipe.march)}
+        definitions["TILESKIP_ISA"] = recipe.compiler.isa
+        arguments = recipe.compiler.cmake_arguments()
+        configure(recipe.patch_dir / "tflite", build, definitions, extra=arguments, log=log)
+        title = f"compile TensorFlow Lite ({recipe.compiler.isa})"
+        compile_targets(
+            build, ["tensorflow-lite"], jobs=shop.jobs, log=log, progress=shop.progress, title=title
+        )
+        _keep_archives(build, folder / "lib")
+        shutil.rmtree(build)
+
+    return entry("tflite", key, fill)
+
+
+def build_xnnpack(recipe: Recipe, shop: Workshop) -> Path:
+    """The stage ``xnnpack``: ``lib/*.a``, ``definitions.txt`` and ``src/xnnpack`` for its headers.
+
+    Raises:
+        SourceError, BuildError: from fetching, patching and compiling.
+    """
+    key = recipe.xnnpack_key()
+
+    def fill(folder: Path) -> None:
+        log = log_file("xnnpack", key)
+        build = folder / "build"
+        source = patched_xnnpack(recipe, shop, folder / "src/xnnpack")
+        definitions = xnnpack_definitions(recipe, shop)
+        arguments = recipe.compiler.cmake_arguments()
+        configure(
+            source, build, {**definitions, "XNNPACK_BUILD_TESTS": False},
+            extra=arguments, log=log,
+        )  # fmt: skip
+        patched = "patched" if recipe.xnnpack_series.patches else "stock"
+        title = f"compile XNNPACK ({recipe.compiler.isa}, {patched})"
+        compile_targets(
+            build, ["all"], jobs=shop.jobs, log=log, progress=shop.progress, title=title
+        )
+        _keep_archives(build, folder / "lib")
+        flags = _definitions_of(build / "compile_commands.json", "/src/operator-run.c")
+        (folder / "definitions.txt").write_text("\n".join(flags) + "\n")
+        shutil.rmtree(build)
+        for path in source.iterdir():
+            if path.is_dir() and path.name not in ("include", "src"):
+                shutil.rmtree(path)
+
+    return entry("xnnpack", key, fill)
+
+
+def build_programs(recipe: Recipe, shop: Workshop, *, again: bool = False) -> Path:
+    """The stage ``programs``: the stripped files of a bundle, all but its manifest.
+
+    Args:
+        recipe: what to build.
+        shop: how to build it.
+        again: drop what the cache has of this stage (not of the slow ones) and build it anew.
+
+    Raises:
+        SourceError, BuildError: from fetching, patching and compiling.
+    """
+    key = recipe.programs_key()
+    target = cache_dir() / "programs" / key
+    if again:
+        shutil.rmtree(target, ignore_errors=True)
+    if target.is_dir():
+        return target
+    tflite = build_tflite(recipe, shop)
+    xnnpack = build_xnnpack(recipe, shop)
+
+    def fill(folder: Path) -> None:
+        log = log_file("programs", key)
+        build = folder / "build"
+        trees = _tflite_trees(recipe, shop)
+        lite = Path(str(trees["TENSORFLOW_SOURCE_DIR"])) / "tensorflow/lite"
+        delegate = folder / "src/tensorflow"
+        shutil.copytree(lite / "delegates/xnnpack", delegate / "tensorflow/lite/delegates/xnnpack")
+        recipe.tensorflow_series.apply(delegate)
+        arch = recipe.compiler.deb_arch
+        triple = "aarch64-linux-gnu" if arch == "arm64" else "x86_64-linux-gnu"
+        fft2d = deb_tree(recipe.sources.get_deb("fft2d"), arch, shop.apt)
+        ruy = deb_tree(recipe.sources.get_deb("ruy"), arch, shop.apt)
+        definitions: dict[str, object] = {
+            **trees,
+            **_flags(PROGRAM_FLAGS, recipe.march),
+            "TENSORFLOW_DELEGATE_SOURCE_DIR": delegate,
+            "XNNPACK_SOURCE_DIR": xnnpack / "src/xnnpack",
+            "FXDIV_SOURCE_DIR": tree(recipe.sources.get("fxdiv"), shop.apt),
+            "RUY_LIBRARY_DIR": ruy / "usr/lib" / triple,
+            "FFT2D_LIBRARY_DIR": fft2d / "usr/lib" / triple,
+            "TILESKIP_ISA": recipe.compiler.isa,
+            "TILESKIP_STOCK": recipe.stock,
+            "TILESKIP_TFLITE_DIR": tflite,
+            "TILESKIP_XNNPACK_DIR": xnnpack,
+            "TILESKIP_VERSION": toolchain.__version__,
+            "TILESKIP_TFLITE_VERSION": recipe.tflite_version,
+            "TILESKIP_XNNPACK_COMMIT": recipe.xnnpack_commit,
+        }
+        configure(
+            recipe.patch_dir, build, definitions, extra=recipe.compiler.cmake_arguments(), log=log
+        )
+        title = f"compile the runner and the libraries ({recipe.compiler.isa})"
+        compile_targets(
+            build, [RUNNER, "tileskip_delegate", "tensorflowlite_c"],
+            jobs=shop.jobs, log=log, progress=shop.progress, title=title,
+        )  # fmt: skip
+        _strip(recipe.compiler, build / "runner" / RUNNER, folder / RUNNER, keep=KERNEL_SYMBOLS)
+        _strip(recipe.compiler, build / "delegate" / DELEGATE, folder / DELEGATE)
+        _strip(recipe.compiler, build / "c_library" / C_LIBRARY, folder / C_LIBRARY)
+        for pattern in _HEADERS:
+            for header in sorted(lite.glob(pattern)):
+                place = folder / "include/tensorflow/lite" / header.relative_to(lite)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(header, place)
+        shutil.rmtree(build)
+        shutil.rmtree(folder / "src")
+
+    return entry("programs", key, fill)
+
+
+# --- what the stages share, and XNNPACK's tests with them --------------------------------------
+
+
+def patched_xnnpack(recipe: Recipe, shop: Workshop, dest: Path) -> Path:
+    """Unpack XNNPACK into ``dest`` and apply the recipe's series.
+
+    Raises:
+        SourceError: the archive cannot be had.
+        BuildError: a patch does not apply.
+    """
+    pinned = recipe.sources.get("xnnpack")
+    unpack_tarball(fetch(pinned, shop.apt), dest, strip=pinned.strip)
+    recipe.xnnpack_series.apply(dest)
+    return dest
+
+
+def xnnpack_definitions(recipe: Recipe, shop: Workshop) -> dict[str, object]:
+    """CMake's definitions for XNNPACK: options, flags and where its dependencies are."""
+    return {
+        **XNNPACK_OPTIONS,
+        **_flags(XNNPACK_FLAGS, None),
+        **{
+            f"{name.upper()}_SOURCE_DIR": tree(recipe.sources.get(name), shop.apt)
+            for name in _XNNPACK_SOURCES
+        },
+    }
+
+
+def log_file(stage: str, key: str) -> Path:
+    """Where a stage's output goes; it stays when the stage fails."""
+    return cache_dir() / "logs" / f"{stage}-{key[:16]}.log"
+
+
+def _tflite_trees(recipe: Recipe, shop: Workshop) -> dict[str, object]:
+    trees: dict[str, object] = {}
+    for name in _TFLITE_SOURCES:
+        place = tree(recipe.sources.get(name), shop.apt)
+        trees[f"{name.upper().replace('-', '_')}_SOURCE_DIR"] = place
+    ruy = deb_tree(recipe.sources.get_deb("ruy"), recipe.compiler.deb_arch, shop.apt)
+    trees["RUY_SOURCE_DIR"] = ruy / "usr/include"
+    return trees
+
+
+def _flags(release: str, march: str | None) -> dict[str, object]:
+    # Without the map, assertions would carry the builder's paths into the programs.
+    common = f"-ffile-prefix-map={cache_dir()}/=" + (f" -march={march}" if march else "")
+    flags: dict[str, object] = {"CMAKE_BUILD_TYPE": "Release"}
+    for language in ("C", "CXX"):
+        flags[f"CMAKE_{language}_FLAGS"] = common
+        flags[f"CMAKE_{language}_FLAGS_RELEASE"] = release
+    return flags
+
+
+def _program_files(patch_dir: Path) -> list[Path]:
+    """Every file of ``runtime_patch`` that is compiled into the programs."""
+    found = [patch_dir / "CMakeLists.txt", patch_dir / "ruy_compat.cc"]
+    for folder in ("cmake", "runner", "delegate", "c_library"):
+        found += sorted(path for path in (patch_dir / folder).rglob("*") if path.is_file())
+    return found
+
+
+def _keep_archives(build: Path, lib: Path) -> None:
+    lib.mkdir()
+    for archive in sorted(build.rglob("*.a")):
+        archive.replace(lib / archive.name)
+
+
+def _definitions_of(commands: Path, suffix: str) -> list[str]:
+    """The ``-D`` definitions that one file of a build was compiled with."""
+    for command in json.loads(commands.read_text(encoding="utf-8")):
+        if command["file"].endswith(suffix):
+            words = shlex.split(command["command"])
+            return [word[2:] for word in words if word.startswith("-DXNN_")]
+    raise BuildError(f"{commands}: no file ends in {suffix}")
+
+
+def _strip(compiler: Compiler, built: Path, dest: Path, *, keep: str | None = None) -> None:
+    kept = ["--wildcard", f"--keep-symbol={keep}"] if keep else []
+    result = subprocess.run(
+        [compiler.strip, "--strip-all", *kept, "-o", str(dest), str(built)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if result.returncode:
+        raise BuildError(f"{built.name} could not be stripped: {result.stderr.strip()}")
+
+
+def _version(filename: str) -> str:
+    match = _VERSION_OF_ORIG.search(filename)
+    if not match:
+        raise BuildError(f"{filename}: no version can be read from this name")
+    return match[1]
