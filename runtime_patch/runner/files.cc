@@ -70,16 +70,21 @@ OutputFile::OutputFile(std::string path, std::string temporary, int fd)
 
 OutputFile::~OutputFile() {
   if (fd_ >= 0) close(fd_);
-  if (!committed_) unlink(temporary_.c_str());
+  if (!committed_ && !temporary_.empty()) unlink(temporary_.c_str());
 }
 
 Result<std::unique_ptr<OutputFile>> OutputFile::Create(
     const std::string& path) {
-  const std::string temporary =
-      path + ".part-" + std::to_string(static_cast<long>(getpid()));
-  const int fd =
-      open(temporary.c_str(),
-           O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666);
+  struct stat facts;
+  const bool in_place =
+      stat(path.c_str(), &facts) == 0 && !S_ISREG(facts.st_mode);
+  std::string temporary;
+  int flags = O_WRONLY | O_CLOEXEC;
+  if (!in_place) {
+    temporary = path + ".part-" + std::to_string(static_cast<long>(getpid()));
+    flags |= O_CREAT | O_TRUNC | O_NOFOLLOW;
+  }
+  const int fd = open((in_place ? path : temporary).c_str(), flags, 0666);
   if (fd < 0) {
     return FileError(path + ": cannot be written: " + std::strerror(errno));
   }
@@ -96,7 +101,7 @@ Status OutputFile::Append(const void* data, size_t size) {
 }
 
 Status OutputFile::Finish() {
-  // EINVAL: the file system has nothing to synchronise.
+  // EINVAL: a device or a file system that has nothing to synchronise.
   if (fsync(fd_) != 0 && errno != EINVAL) return Failure(errno);
   const int fd = std::exchange(fd_, -1);
   if (close(fd) != 0 && errno != EINTR) return Failure(errno);
@@ -104,7 +109,9 @@ Status OutputFile::Finish() {
 }
 
 Status OutputFile::Commit() {
-  if (rename(temporary_.c_str(), path_.c_str()) != 0) return Failure(errno);
+  if (!temporary_.empty() && rename(temporary_.c_str(), path_.c_str()) != 0) {
+    return Failure(errno);
+  }
   committed_ = true;
   return Status();
 }

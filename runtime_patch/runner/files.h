@@ -37,7 +37,8 @@ class InputFile {
 };
 
 // A file that appears under its name only once it is complete: it is written
-// beside it under a temporary one, which the destructor removes.
+// beside it under a temporary one, which the destructor removes. What is there
+// already and is no regular file (a device, a pipe) is written to as it is.
 class OutputFile {
  public:
   static Result<std::unique_ptr<OutputFile>> Create(const std::string& path);
@@ -56,7 +57,7 @@ class OutputFile {
   Status Failure(int error) const;
 
   const std::string path_;
-  const std::string temporary_;
+  const std::string temporary_;  // empty: written in place
   int fd_;
   bool committed_ = false;
 };

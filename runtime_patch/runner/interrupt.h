@@ -6,7 +6,8 @@
 namespace tileskip {
 
 // From now on the first SIGINT or SIGTERM is only noted; a second one ends the
-// process at once. SIGPIPE is ignored, so that a closed pipe is a write error.
+// process at once. SIGPIPE and SIGXFSZ are ignored, so that a closed pipe and a
+// file that is too large are errors of the write.
 void CatchInterrupts();
 
 // Whether such a signal has come.
