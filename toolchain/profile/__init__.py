@@ -1,0 +1,1 @@
+"""A profile: what the runner measured, facts of the board, comparison."""

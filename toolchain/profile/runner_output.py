@@ -1,0 +1,204 @@
+"""What ``tileskip-run --json`` and ``--version`` print, as strict models.
+
+The C++ side is ``runtime_patch/runner/report.cc``; ``docs/runner.md`` says what each figure is.
+Times are microseconds. A figure that is not to be had is ``None`` and its reason is in ``notes``.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from toolchain.errors import BoardError
+
+Count = Annotated[int, Field(ge=0)]
+Microseconds = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+REMAINDER = "other"
+"""The ``type`` of the last entry of ``ops``: time that no operator accounts for."""
+
+
+class _Object(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class RunnerVersions(_Object):
+    """What the runner was made from; ``tileskip-run --version`` prints this alone."""
+
+    version: str
+    patched: bool
+    """Whether masked convolutions are skipped; False in a ``--stock`` bundle."""
+    tflite: str
+    xnnpack: str
+    """The commit."""
+    compiler: str
+
+
+class ModelFile(_Object):
+    """The model as the runner was given it."""
+
+    path: str
+    bytes: Count
+
+
+class Delegation(_Object):
+    """How much of the graph XNNPACK runs."""
+
+    used: bool
+    partitions: Count
+    nodes: Count
+    """Operators of the model's main graph, before delegation."""
+    nodes_delegated: Count
+
+
+class TensorFacts(_Object):
+    """An input or output tensor."""
+
+    name: str
+    dtype: str
+    """As numpy names it."""
+    shape: list[Count]
+
+
+class Timing(_Object):
+    """The timed runs; no profiling disturbs them."""
+
+    runs: Annotated[int, Field(ge=1)]
+    warmup: Count
+    min_us: Microseconds
+    median_us: Microseconds
+    mean_us: Microseconds
+    p95_us: Microseconds
+    max_us: Microseconds
+    mad_us: Microseconds
+    """Median absolute deviation from the median, not scaled."""
+    samples_us: list[Microseconds]
+
+    @model_validator(mode="after")
+    def _one_sample_a_run(self) -> Self:
+        if len(self.samples_us) != self.runs:
+            raise ValueError(f"{self.runs} runs and {len(self.samples_us)} samples")
+        return self
+
+
+class Instructions(_Object):
+    """Instructions executed in user space, all threads together."""
+
+    per_run: list[Count]
+    """One figure a timed run."""
+    median: Annotated[float, Field(ge=0)] | None
+    init: Count
+
+
+class PerOp(_Object):
+    """The runs of their own in which operators were timed."""
+
+    runs: Count
+    total_us: Microseconds | None
+    """Median of those runs as a whole."""
+
+
+class Op(_Object):
+    """An operator, in the order of execution; the last one is the remainder."""
+
+    index: Count
+    type: str
+    delegated: bool
+    """Whether XNNPACK runs it."""
+    median_us: Microseconds | None
+    share: Share | None
+    """Of the sum over all entries."""
+    ukernel: str | None
+    """Convolutions in the patched runtime: the micro-kernel that computes it."""
+    mr: Count | None
+    nr: Count | None
+    """The micro-kernel's tile: output pixels by output channels."""
+    pixels: Count | None
+    """Output pixels of one image."""
+    kept: Count | None
+    """How many of them are computed; ``pixels`` when the convolution is dense."""
+    skipped_share: Share | None
+
+    @model_validator(mode="after")
+    def _keeps_no_more_than_there_is(self) -> Self:
+        if (self.kept is None) != (self.pixels is None):
+            raise ValueError("kept and pixels go together")
+        if self.kept is not None and self.pixels is not None and self.kept > self.pixels:
+            raise ValueError(f"{self.kept} of {self.pixels} pixels kept")
+        return self
+
+
+class RunnerOutput(_Object):
+    """One run of the runner, whole."""
+
+    schema_version: Annotated[Literal[1], Field(alias="schema")]
+    runner: RunnerVersions
+    model: ModelFile
+    threads: Annotated[int, Field(ge=1)]
+    delegate: Delegation
+    inputs: list[TensorFacts]
+    outputs: list[TensorFacts]
+    examples: Annotated[int, Field(ge=1)]
+    """How many inputs the input files held."""
+    seed: int | None
+    """What the generated input was seeded with; None when inputs came from files."""
+    init_us: Microseconds
+    """Load, delegate, allocate."""
+    first_run_us: Microseconds
+    timing: Timing | None
+    """None with ``--runs 0``."""
+    peak_rss_kib: Count | None
+    instructions: Instructions | None
+    per_op: PerOp | None
+    ops: list[Op] | None
+    """None without ``--per-op``."""
+    notes: list[str]
+
+    @model_validator(mode="after")
+    def _ops_are_numbered(self) -> Self:
+        if (self.per_op is None) != (self.ops is None):
+            raise ValueError("per_op and ops go together")
+        if self.ops is not None:
+            if [op.index for op in self.ops] != list(range(len(self.ops))):
+                raise ValueError("ops are not numbered in order")
+            if not self.ops or self.ops[-1].type != REMAINDER:
+                raise ValueError("ops do not end with the remainder")
+        return self
+
+
+def parse_output(text: str | bytes) -> RunnerOutput:
+    """Read the JSON of ``tileskip-run --json``.
+
+    Raises:
+        BoardError: the text is no such JSON; names the first fault.
+    """
+    try:
+        return RunnerOutput.model_validate_json(text)
+    except ValidationError as error:
+        raise BoardError(
+            f"tileskip-run's JSON cannot be read: {_first_fault(error)}",
+            hint="the board may have another version's runner: push the bundle again",
+        ) from error
+
+
+def parse_versions(text: str | bytes) -> RunnerVersions:
+    """Read the line that ``tileskip-run --version`` prints.
+
+    Raises:
+        BoardError: the text is no such JSON; names the first fault.
+    """
+    try:
+        return RunnerVersions.model_validate_json(text)
+    except ValidationError as error:
+        raise BoardError(
+            f"tileskip-run's version cannot be read: {_first_fault(error)}",
+            hint="the board may have another version's runner: push the bundle again",
+        ) from error
+
+
+def _first_fault(error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return f"{where}: {first['msg']}" if where else str(first["msg"])
