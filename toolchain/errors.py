@@ -81,3 +81,9 @@ class EmulatorError(DeployError):
     """The emulated board did not boot or is not running."""
 
     exit_code = 12
+
+
+class OutputError(DeployError):
+    """A result cannot be written where it was asked for."""
+
+    exit_code = 13

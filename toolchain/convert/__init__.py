@@ -1,0 +1,1 @@
+"""Turn a masked PyTorch model into a standard ``.tflite`` file, and check that the two agree."""

@@ -1,0 +1,1 @@
+"""Read a ``.tflite`` file: its graph, its layers, their masks."""

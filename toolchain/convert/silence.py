@@ -1,0 +1,74 @@
+"""Keep the converter's chatter off the terminal, and at hand for when it fails."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, redirect_stdout
+from typing import IO
+
+
+class Log:
+    """What was said while it was quiet."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+
+    def tail(self, lines: int = 15) -> str:
+        """The last lines, for an error message."""
+        self._stream.flush()
+        self._stream.seek(0)
+        text = self._stream.read().decode("utf-8", errors="replace")
+        return "\n".join(line for line in text.splitlines()[-lines:])
+
+
+@contextmanager
+def quiet() -> Iterator[Log]:
+    """Send what libraries print, log or warn about into a log, C++ code included.
+
+    File descriptors 1 and 2 are redirected, which is all that reaches C++. Python's ``sys.stderr``
+    keeps writing to the terminal, so that a progress bar goes on moving.
+    """
+    with ExitStack() as stack:
+        log = stack.enter_context(tempfile.TemporaryFile())
+        text = stack.enter_context(os.fdopen(os.dup(log.fileno()), "w", encoding="utf-8"))
+        for number in (1, 2):
+            stack.enter_context(_redirected(number, log.fileno()))
+        stack.enter_context(redirect_stdout(text))
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore")
+        logging.disable(logging.CRITICAL)
+        stack.callback(logging.disable, logging.NOTSET)
+        yield Log(log)
+
+
+@contextmanager
+def _redirected(number: int, target: int) -> Iterator[None]:
+    if sys.stdout is not None:
+        sys.stdout.flush()
+    sys.stderr.flush()
+    saved = os.dup(number)
+    stderr = sys.stderr
+    own = _writes_to(stderr, number)
+    try:
+        if own:
+            sys.stderr = os.fdopen(os.dup(saved), "w", buffering=1, encoding=stderr.encoding)
+        os.dup2(target, number)
+        yield
+    finally:
+        os.dup2(saved, number)
+        os.close(saved)
+        if own:
+            sys.stderr.close()
+            sys.stderr = stderr
+
+
+def _writes_to(stream: IO[str], number: int) -> bool:
+    try:
+        return stream.fileno() == number
+    except (OSError, ValueError, AttributeError):  # pytest's capture, a notebook
+        return False

@@ -1,0 +1,324 @@
+"""What is converted: a factory with a checkpoint, a network of the zoo, or an exported program."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+import torch.utils._pytree as pytree
+from torch import Tensor, nn
+
+from toolchain.convert.silence import quiet
+from toolchain.errors import DeployError, ModelError
+from toolchain.models import zoo
+from toolchain.sparsity.checkpoint import load_checkpoint, load_metadata, load_model
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A model as torch has it: the reference that the file is compared with."""
+
+    description: str
+    program: torch.export.ExportedProgram
+    reference: nn.Module
+    """Computes the original model, masks multiplied; takes and gives what :func:`flat` says."""
+    inputs: tuple[Shape, ...]
+    """Shapes of the inputs as torch has them, float32, ``[N, C, H, W]`` for images."""
+    outputs: tuple[Shape, ...]
+
+
+class Flat(nn.Module):
+    """A module that takes its inputs, and gives its outputs, one after the other in a tuple.
+
+    Args:
+        module: any module.
+        in_spec: the tree of ``(args, kwargs)`` that the inputs are the leaves of.
+    """
+
+    def __init__(self, module: nn.Module, in_spec: pytree.TreeSpec) -> None:
+        super().__init__()
+        self.module, self._in_spec = module, in_spec
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Tensors to tensors."""
+        args, kwargs = pytree.tree_unflatten(list(inputs), self._in_spec)
+        return tuple(pytree.tree_leaves(self.module(*args, **kwargs)))
+
+
+def load_source(
+    path: str | os.PathLike[str] | None,
+    model: str | None = None,
+    input_shapes: Sequence[Shape] | None = None,
+) -> Source:
+    """Load a model with its weights and masks, and export it.
+
+    Args:
+        path: a checkpoint (safetensors or a PyTorch ``state_dict``) or an exported program
+            (``.pt2``); ``None`` takes the weights that the factory gives.
+        model: ``package.module:factory``, or a name of the zoo. A checkpoint of this project names
+            its own in its metadata. Not for a ``.pt2``.
+        input_shapes: one shape an input; networks of the zoo and exported programs know theirs.
+
+    Raises:
+        ModelError: something cannot be found, read, loaded or exported; says which and why.
+    """
+    if path is None and model is None:
+        raise ModelError(
+            "there is nothing to convert",
+            hint="give a checkpoint, an exported program (.pt2), or --model package.module:factory",
+        )
+    if path is not None and _is_program(Path(path)):
+        if model is not None:
+            raise ModelError(
+                f"{path}: is an exported program, which holds its own model",
+                hint="leave --model away",
+            )
+        return _from_program(Path(path), input_shapes)
+    return _from_factory(path, model, input_shapes)
+
+
+# --- factories -------------------------------------------------------------------------------
+
+
+def _from_factory(
+    path: str | os.PathLike[str] | None, model: str | None, shapes: Sequence[Shape] | None
+) -> Source:
+    state = None
+    if path is not None:
+        state = load_checkpoint(path)
+        model = model or _factory_in(Path(path))
+    assert model is not None  # noqa: S101 (load_source was given one of the two)
+    factory, known_shape, checkpoint = model, None, None
+    if ":" not in model:
+        entry = zoo.get(model)
+        factory, checkpoint = entry.factory, entry.checkpoint
+    for entry in zoo.ZOO.values():
+        if entry.factory == factory:
+            known_shape = entry.input_shape
+    if not shapes:
+        if known_shape is None:
+            raise ModelError(
+                f"the input shape of {factory} is not known",
+                hint="give it as --input-shape 1,3,224,224 (N,C,H,W)",
+            )
+        shapes = [known_shape]
+    if state is None and checkpoint is not None:
+        state = load_checkpoint(checkpoint)
+    module = make(factory)
+    inputs = [torch.zeros(shape) for shape in shapes]
+    if state is not None:
+        module = load_model(module, state)
+    module.eval()
+    _try(module, inputs, factory)
+    program = _export(module, tuple(inputs), factory)
+    what = f"{factory} with {path}" if path is not None else model
+    return _source(what, program, module, [tuple(shape) for shape in shapes])
+
+
+def make(factory: str) -> nn.Module:
+    """Call ``package.module:function``; modules of the current folder are found too.
+
+    Raises:
+        ModelError: there is no such module or function, it fails, or gives no ``nn.Module``.
+    """
+    name, _, function = factory.partition(":")
+    if not name or not function or not all(part.isidentifier() for part in name.split(".")):
+        raise ModelError(
+            f"'{factory}' names no factory",
+            hint="write package.module:function, or a network of the zoo: " + ", ".join(zoo.ZOO),
+        )
+    with _current_folder():
+        try:
+            made: Any = importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name is not None and (name == error.name or name.startswith(error.name + ".")):
+                raise ModelError(
+                    f"there is no module called '{error.name}' (for --model {factory})",
+                    hint="run deploy in the folder that holds it, or install its package",
+                ) from error
+            raise _failed(f"importing '{name}'", error) from error
+        except Exception as error:
+            raise _failed(f"importing '{name}'", error) from error
+        try:
+            for part in function.split("."):
+                made = getattr(made, part)
+        except AttributeError as error:
+            raise ModelError(
+                f"module '{name}' has no function called '{function}'",
+                hint="--model is package.module:function",
+            ) from error
+        if not callable(made):
+            raise ModelError(f"'{factory}' is a {type(made).__name__}, not a function")
+        try:
+            module = cast(Callable[[], Any], made)()
+        except DeployError:
+            raise
+        except Exception as error:
+            raise _failed(f"calling '{factory}' without arguments", error) from error
+    if not isinstance(module, nn.Module):
+        raise ModelError(f"'{factory}' gives a {type(module).__name__}, not a torch.nn.Module")
+    return module
+
+
+def _factory_in(path: Path) -> str:
+    factory = load_metadata(path).get("factory")
+    if factory is None:
+        raise ModelError(
+            f"{path}: does not say which model it belongs to",
+            hint="give --model package.module:factory, a function that makes the model",
+        )
+    # A file must not choose which code of this machine runs: only networks that ship with us.
+    if factory not in {entry.factory for entry in zoo.ZOO.values()}:
+        raise ModelError(
+            f"{path}: names the model '{factory}', which is not one of this project",
+            hint=f"if you trust it, say so: --model {factory}",
+        )
+    return factory
+
+
+@contextmanager
+def _current_folder() -> Iterator[None]:
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        yield
+    finally:
+        if here in sys.path:
+            sys.path.remove(here)
+
+
+def _try(module: nn.Module, inputs: Sequence[Tensor], name: str) -> None:
+    """Run a model once, so that a shape that does not fit is told in torch's plain words."""
+    try:
+        with torch.no_grad():
+            module(*inputs)
+    except DeployError:
+        raise
+    except Exception as error:
+        shapes = " and ".join("x".join(str(size) for size in tensor.shape) for tensor in inputs)
+        failed = _failed(f"running {name} on an input of {shapes}", error)
+        raise ModelError(
+            failed.what, hint="--input-shape gives the input's shape, N,C,H,W"
+        ) from error
+
+
+def _export(
+    module: nn.Module, inputs: tuple[Tensor, ...], name: str
+) -> torch.export.ExportedProgram:
+    try:
+        with quiet():
+            return torch.export.export(module, inputs, strict=False)
+    except DeployError:
+        raise
+    except Exception as error:
+        failed = _failed(f"torch.export of {name}", error)
+        raise ModelError(
+            failed.what,
+            hint="torch.export cannot follow Python branches that depend on a tensor's values",
+        ) from error
+
+
+# --- exported programs -----------------------------------------------------------------------
+
+
+def _is_program(path: Path) -> bool:
+    if path.suffix == ".pt2":
+        return True
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith("/models/model.json") for name in archive.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
+def _from_program(path: Path, shapes: Sequence[Shape] | None) -> Source:
+    try:
+        with path.open("rb"), quiet():
+            program = torch.export.load(path)
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except Exception as error:
+        raise ModelError(
+            f"{path}: is not an exported program, or is truncated or damaged ({_first(error)})",
+            hint="write one with torch.export.save(torch.export.export(model, inputs), path)",
+        ) from error
+    own = _placeholder_shapes(program, path)
+    if not shapes:
+        shapes = [tuple(size if isinstance(size, int) else 1 for size in shape) for shape in own]
+    elif len(shapes) != len(own) or not all(map(_fits, shapes, own)):
+        raise ModelError(
+            f"{path}: was exported for input shape {_shown(own)}, not {_shown(shapes)}",
+            hint="leave --input-shape away, or export the model again",
+        )
+    module = cast(nn.Module, program.module(check_guards=False))
+    return _source(str(path), program, module, [tuple(shape) for shape in shapes])
+
+
+def _placeholder_shapes(program: torch.export.ExportedProgram, path: Path) -> list[tuple[Any, ...]]:
+    users = set(program.graph_signature.user_inputs)
+    values = [
+        node.meta.get("val")
+        for node in program.graph.nodes
+        if node.op == "placeholder" and node.name in users
+    ]
+    for value in values:
+        if not isinstance(value, Tensor) or value.dtype != torch.float32:
+            kind = str(value.dtype) if isinstance(value, Tensor) else type(value).__name__
+            raise ModelError(f"{path}: has an input of type {kind}; inputs have to be float32")
+    return [tuple(value.shape) for value in values if isinstance(value, Tensor)]
+
+
+def _fits(shape: Shape, own: tuple[Any, ...]) -> bool:
+    return len(shape) == len(own) and all(
+        not isinstance(known, int) or known == size for size, known in zip(shape, own, strict=True)
+    )
+
+
+def _shown(shapes: Sequence[Sequence[Any]]) -> str:
+    return " and ".join(
+        "x".join(str(size) if isinstance(size, int) else "?" for size in shape) for shape in shapes
+    )
+
+
+# --- both ------------------------------------------------------------------------------------
+
+
+def _source(
+    description: str, program: torch.export.ExportedProgram, module: nn.Module, shapes: list[Shape]
+) -> Source:
+    spec = program.call_spec.in_spec
+    if spec is None or spec.num_leaves != len(shapes):
+        raise ModelError(f"{description}: takes inputs that are not tensors")
+    reference = Flat(module, spec)
+    with torch.no_grad():
+        outputs: Sequence[object] = reference(*(torch.zeros(shape) for shape in shapes))
+    for output in outputs:
+        if not isinstance(output, Tensor) or output.dtype != torch.float32:
+            kind = str(output.dtype) if isinstance(output, Tensor) else type(output).__name__
+            raise ModelError(f"{description}: has an output of type {kind}, which is not float32")
+    return Source(
+        description=description,
+        program=program,
+        reference=reference,
+        inputs=tuple(shapes),
+        outputs=tuple(tuple(o.shape) for o in outputs if isinstance(o, Tensor)),
+    )
+
+
+def _failed(doing: str, error: Exception) -> ModelError:
+    return ModelError(f"{doing} failed: {type(error).__name__}: {_first(error)}")
+
+
+def _first(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,348 @@
+"""The layers of a TFLite model: shapes, multiply-accumulates, masks, and what a runtime skips.
+
+A masked convolution is, in a file, ``CONV_2D | DEPTHWISE_CONV_2D -> SELECT_V2(mask, conv, fill)``.
+This module knows the forms in which converters write that pair, and the look-alikes that the
+runtime has to leave alone; for each of those it says why.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from toolchain.model.graph import ACTIVATIONS, PADDINGS, Graph, Model, Operator, Tensor
+
+Plane = npt.NDArray[np.bool_]
+
+_CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
+_COUNTED = (*_CONVOLUTIONS, "TRANSPOSE_CONV", "FULLY_CONNECTED", "BATCH_MATMUL")
+_ACTIVATION_OPS = ("RELU", "RELU6", "RELU_N1_TO_1", "RELU_0_TO_1")
+_FUSED = ("NONE", "RELU", "RELU6", "RELU_N1_TO_1")
+"""Fused activations that XNNPACK's convolution applies."""
+_ELEMENTWISE = (
+    *_ACTIVATION_OPS,
+    *("LOGISTIC", "TANH", "HARD_SWISH", "ELU", "GELU", "LEAKY_RELU", "PRELU", "ABS", "NEG"),
+    *("ADD", "SUB", "MUL", "DIV", "MAXIMUM", "MINIMUM", "SQUARE"),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Mask:
+    """The mask of a convolution as the file has it."""
+
+    kept: Plane
+    """``[H, W]``; True = computed."""
+    fill: npt.NDArray[Any]
+    """What a skipped pixel holds: ``[C]``, or ``[1]`` for one value in all channels."""
+    form: str
+    """The operators: ``CONV_2D -> SELECT_V2`` ..."""
+    skipped: bool
+    """Whether the runtime computes the kept pixels only."""
+    reason: str | None
+    """Why it does not; ``None`` where it does."""
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """One operator with multiply-accumulates."""
+
+    index: int
+    """The operator's index in the graph."""
+    name: str
+    op: str
+    dtype: str
+    """Type of the output: ``float32``, ``int8`` ..."""
+    input_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
+    kernel: tuple[int, int] | None
+    """Height and width; ``None`` for layers without a window."""
+    stride: tuple[int, int] | None
+    dilation: tuple[int, int] | None
+    padding: str | None
+    activation: str
+    """Fused into the operator: ``NONE``, ``RELU`` ..."""
+    macs: int
+    """Multiply-accumulates of one inference, without a mask."""
+    mask: Mask | None = field(repr=False)
+
+    @property
+    def pixels(self) -> int:
+        """Output pixels of one image: height x width; 1 for layers without a window."""
+        return math.prod(self.output_shape[1:3]) if self.kernel else 1
+
+    @property
+    def kept(self) -> int:
+        """Output pixels that have to be computed."""
+        return int(self.mask.kept.sum()) if self.mask else self.pixels
+
+    @property
+    def sparsity(self) -> float:
+        """The share of masked pixels, 0 to 1."""
+        return 1 - self.kept / self.pixels if self.pixels else 0.0
+
+    @property
+    def macs_masked(self) -> int:
+        """Multiply-accumulates whose result the mask throws away."""
+        return self.macs // self.pixels * (self.pixels - self.kept) if self.pixels else 0
+
+    @property
+    def macs_saved(self) -> int:
+        """Multiply-accumulates that the runtime saves: those of the mask, where it skips them."""
+        return self.macs_masked if self.mask and self.mask.skipped else 0
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Sums over the layers of a model, for one inference."""
+
+    layers: int
+    masked: int
+    """Layers with a mask."""
+    skipped: int
+    """Layers with a mask that the runtime skips."""
+    macs: int
+    macs_saved: int
+
+    @property
+    def ideal_speedup(self) -> float:
+        """Dense over remaining multiply-accumulates: 1 if nothing is saved."""
+        left = self.macs - self.macs_saved
+        return self.macs / left if left else (1.0 if not self.macs else math.inf)
+
+
+def totals(layers: list[Layer]) -> Totals:
+    """Sum up what :func:`find_layers` found."""
+    return Totals(
+        layers=len(layers),
+        masked=sum(layer.mask is not None for layer in layers),
+        skipped=sum(layer.mask is not None and layer.mask.skipped for layer in layers),
+        macs=sum(layer.macs for layer in layers),
+        macs_saved=sum(layer.macs_saved for layer in layers),
+    )
+
+
+def find_layers(model: Model) -> list[Layer]:
+    """Every operator with multiply-accumulates, in the graph's order.
+
+    Operators with shapes that make no sense for them (a convolution of one dimension) are left
+    out; names that occur twice get a number.
+    """
+    layers: list[Layer] = []
+    seen: dict[str, int] = {}
+    for op in model.graph.operators:
+        if op.op in _COUNTED and (layer := _layer(model.graph, op)):
+            seen[layer.name] = count = seen.get(layer.name, 0) + 1
+            numbered = f"{layer.name}#{count}" if count > 1 else layer.name
+            layers.append(dataclasses.replace(layer, name=numbered))
+    return layers
+
+
+def layer_name(tensor_name: str) -> str:
+    """A short name for a layer out of its output tensor's name.
+
+    ``deploy convert`` marks the layer's own name (``tileskip[layer1.0.conv1]``). Other files of
+    litert-torch hold a path of ``Class_instance`` steps, of which the last is kept; Keras' files
+    hold a list of fused names, of which the first is kept.
+    """
+    marked = re.search(r"tileskip\[([^\]]*)\]", tensor_name)
+    if marked:
+        return marked[1]
+    litert = re.search(r"([^/;]+);\d*$", tensor_name)
+    if litert:
+        return litert[1].rpartition(".")[2]
+    return tensor_name.partition(";")[0]
+
+
+def _layer(graph: Graph, op: Operator) -> Layer | None:
+    if len(op.inputs) < 2 or min(op.inputs[:2]) < 0 or not op.outputs:
+        return None
+    transposed = op.op == "TRANSPOSE_CONV"  # its inputs: output shape, weights, input
+    if transposed and (len(op.inputs) < 3 or op.inputs[2] < 0):
+        return None
+    source = graph.tensors[op.inputs[2 if transposed else 0]]
+    weights = graph.tensors[op.inputs[1]]
+    result = graph.tensors[op.outputs[0]]
+    windowed = op.op in (*_CONVOLUTIONS, "TRANSPOSE_CONV")
+    if windowed and {len(source.shape), len(weights.shape), len(result.shape)} != {4}:
+        return None
+    macs = _macs(op, source, weights, result)
+    if macs is None:
+        return None
+    options = op.options
+    return Layer(
+        index=op.index,
+        name=layer_name(result.name) or f"{op.op.lower()}_{op.index}",
+        op=op.op,
+        dtype=result.dtype,
+        input_shape=source.shape,
+        output_shape=result.shape,
+        kernel=(weights.shape[1], weights.shape[2]) if windowed else None,
+        stride=(options.get("StrideH", 1), options.get("StrideW", 1)) if windowed else None,
+        dilation=(
+            (options.get("DilationHFactor", 1), options.get("DilationWFactor", 1))
+            if op.op in _CONVOLUTIONS
+            else None
+        ),
+        padding=PADDINGS.get(options.get("Padding", 0)) if windowed else None,
+        activation=_activation(op),
+        macs=macs,
+        mask=_MaskFinder(graph, op, result).find() if op.op in _CONVOLUTIONS else None,
+    )
+
+
+def _macs(op: Operator, source: Tensor, weights: Tensor, result: Tensor) -> int | None:
+    if op.op == "CONV_2D":  # weights [Cout, kh, kw, Cin / groups]
+        return math.prod(result.shape[:3]) * weights.elements
+    if op.op == "DEPTHWISE_CONV_2D":  # weights [1, kh, kw, Cout]
+        return math.prod(result.shape[:3]) * weights.elements
+    if op.op == "TRANSPOSE_CONV":  # weights [Cout, kh, kw, Cin], used once for each input pixel
+        return math.prod(source.shape[:3]) * weights.elements
+    if not weights.shape or not source.shape or not result.shape:
+        return None
+    if op.op == "FULLY_CONNECTED":  # weights [Cout, Cin]
+        return result.elements * weights.shape[-1]
+    return result.elements * source.shape[-1]
+
+
+def _activation(op: Operator) -> str:
+    number = op.options.get("FusedActivationFunction", 0)
+    return ACTIVATIONS.get(number, str(number))
+
+
+class _MaskFinder:
+    """Looks behind one convolution for a mask."""
+
+    def __init__(self, graph: Graph, conv: Operator, result: Tensor) -> None:
+        self._graph, self._conv, self._result = graph, conv, result
+
+    def find(self) -> Mask | None:
+        tensor, path = self._result, [self._conv.op]
+        shared = self._shared(tensor)
+        # An activation that no convolution can fuse may stand before the mask: two steps at most
+        # (MINIMUM and MAXIMUM of a clamp).
+        for _ in range(3):
+            for op in self._graph.consumers.get(tensor.index, ()):
+                if found := self._match(op, tensor):
+                    kept, fill, fault = found
+                    form = " -> ".join([*path, op.op])
+                    fault = self._blocked(path, op, shared) or fault or self._unsupported()
+                    return Mask(kept, fill, form, fault is None, fault)
+            step = self._graph.sole_consumer(tensor.index)
+            if step is None or step.op not in _ELEMENTWISE or len(step.outputs) != 1:
+                return None
+            tensor = self._graph.tensors[step.outputs[0]]
+            if tensor.shape != self._result.shape:
+                return None
+            path.append(step.op)
+        return None
+
+    def _shared(self, tensor: Tensor) -> str | None:
+        if tensor.index in self._graph.outputs:
+            return "the convolution's own output is an output of the model"
+        readers = len(self._graph.consumers.get(tensor.index, ()))
+        if readers > 1:
+            return f"the convolution's output is read by {readers} operators"
+        return None
+
+    def _match(
+        self, op: Operator, tensor: Tensor
+    ) -> tuple[Plane, npt.NDArray[Any], str | None] | None:
+        if op.op in ("SELECT_V2", "SELECT"):
+            return self._match_select(op, tensor)
+        return self._match_multiply(op, tensor) if op.op == "MUL" else None
+
+    def _match_select(
+        self, op: Operator, tensor: Tensor
+    ) -> tuple[Plane, npt.NDArray[Any], str | None] | None:
+        if len(op.inputs) != 3 or min(op.inputs) < 0 or op.inputs.count(tensor.index) != 1:
+            return None
+        condition, on_true, on_false = (self._graph.tensors[index] for index in op.inputs)
+        swapped = on_false.index == tensor.index
+        other = on_true if swapped else on_false
+        if condition.data is None or condition.data.dtype != np.bool_ or other.data is None:
+            return None
+        if self._graph.tensors[op.outputs[0]].shape != self._result.shape:
+            return None
+        plane = self._plane(condition, condition.data)
+        if plane is None:
+            return None
+        kept = ~plane if swapped else plane
+        fault = None
+        fill = other.data.reshape(-1)
+        if not self._per_channel(other):
+            fault = f"the fill's shape is {list(other.shape)}, not one value a channel"
+        if condition.shape != (1, *kept.shape, 1):
+            fault = f"the mask's shape is {list(condition.shape)}, not [1, H, W, 1]"
+        if op.op == "SELECT":
+            fault = "the mask is a SELECT, an old operator; SELECT_V2 is recognised"
+        return kept, fill, fault
+
+    def _match_multiply(
+        self, op: Operator, tensor: Tensor
+    ) -> tuple[Plane, npt.NDArray[Any], str | None] | None:
+        others = [index for index in op.inputs if index != tensor.index]
+        if len(op.inputs) != 2 or len(others) != 1 or others[0] < 0:
+            return None
+        factor = self._graph.tensors[others[0]]
+        if factor.data is None or factor.dtype != "float32" or len(factor.shape) < 3:
+            return None
+        if not np.isin(factor.data, (0, 1)).all():
+            return None
+        plane = self._plane(factor, factor.data)
+        if plane is None or plane.all():
+            return None
+        return plane, np.zeros(1, np.float32), "the mask is multiplied; SELECT_V2 is recognised"
+
+    def _plane(self, tensor: Tensor, data: npt.NDArray[Any]) -> Plane | None:
+        """A constant as one ``[H, W]`` plane, if it is the same for all images and channels."""
+        shape = (1,) * (4 - len(tensor.shape)) + tensor.shape
+        size = self._result.shape[1:3]
+        if len(shape) != 4 or shape[0] != 1 or shape[1:3] != size or shape[3] == 0:
+            return None
+        values = data.reshape(shape).astype(np.bool_)
+        plane: Plane = values[0, :, :, 0]
+        return plane if (values == plane[None, :, :, None]).all() else None
+
+    def _per_channel(self, fill: Tensor) -> bool:
+        """Whether a constant is one value, or one for each channel."""
+        channels = self._result.shape[3]
+        return fill.elements == 1 or (fill.elements == channels and fill.shape[-1] == channels)
+
+    def _blocked(self, path: list[str], mask: Operator, shared: str | None) -> str | None:
+        """Why the pair is no pair: something between the two, or another reader."""
+        if shared:
+            return shared
+        if len(path) > 1:
+            return f"{' and '.join(path[1:])} between the convolution and its mask"
+        if mask.op != "MUL" and _activation(self._conv) not in _FUSED:
+            return f"XNNPACK has no fused {_activation(self._conv)}"
+        return None
+
+    def _unsupported(self) -> str | None:
+        """Why XNNPACK's delegate does not take the convolution, masked or not."""
+        if self._result.dtype != "float32":
+            return f"only float32 is skipped, this is {self._result.dtype}"
+        if not self._static(self._conv.inputs[1]):
+            return "the weights are no constant"
+        bias = self._conv.inputs[2] if len(self._conv.inputs) > 2 else -1
+        if bias < 0:
+            return "the convolution has no bias tensor, which XNNPACK's delegate needs"
+        return None if self._static(bias) else "the bias is no constant"
+
+    def _static(self, index: int) -> bool:
+        """A constant, or one that is only unpacked (fp16 weights behind a DEQUANTIZE)."""
+        tensor = self._graph.tensors[index]
+        maker = self._graph.producers.get(index)
+        if maker is not None and maker.op in ("DEQUANTIZE", "DENSIFY") and maker.inputs:
+            index = maker.inputs[0]
+            return index >= 0 and self._graph.tensors[index].constant
+        return tensor.constant
+
+
+__all__ = ["Layer", "Mask", "Totals", "find_layers", "layer_name", "totals"]
