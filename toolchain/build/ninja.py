@@ -18,6 +18,7 @@ from toolchain.progress import Progress, Stage
 
 _STEP = re.compile(r"^\[(\d+)/(\d+)\] (.*)$")
 _LINES_SHOWN = 12
+_LINE_WIDTH = 300
 _SECONDS_TO_END = 5.0
 
 
@@ -135,10 +136,10 @@ def _short(text: str) -> str:
 
 
 def _tail(lines: deque[str]) -> str:
-    """The last lines, from the first error on if there is one among them."""
-    kept = list(lines)
+    """The last lines; from the first error on if there is one among them."""
+    kept = [line[:_LINE_WIDTH] for line in lines]
     for index, line in enumerate(kept):
-        if "error:" in line or line.startswith("FAILED:") or "CMake Error" in line:
+        if re.search(r"\berror: |undefined reference|^CMake Error", line):
             return "\n".join(kept[index : index + _LINES_SHOWN])
     return "\n".join(kept[-_LINES_SHOWN:])
 

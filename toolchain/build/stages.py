@@ -89,6 +89,7 @@ class Recipe:
             "programs 1", self.tflite_key(), self.xnnpack_key(), self.tensorflow_series.key,
             str(self.stock), PROGRAM_FLAGS, toolchain.__version__,
             self.sources.get_deb("fft2d").for_arch(self.compiler.deb_arch).sha256,
+            self.sources.get("fp16").sha256,
         ]  # fmt: skip
         for path in _program_files(self.patch_dir):
             parts += [path.relative_to(self.patch_dir).as_posix(), path.read_bytes()]
@@ -211,6 +212,7 @@ def build_programs(recipe: Recipe, shop: Workshop, *, again: bool = False) -> Pa
             "TENSORFLOW_DELEGATE_SOURCE_DIR": delegate,
             "XNNPACK_SOURCE_DIR": xnnpack / "src/xnnpack",
             "FXDIV_SOURCE_DIR": tree(recipe.sources.get("fxdiv"), shop.apt),
+            "FP16_SOURCE_DIR": tree(recipe.sources.get("fp16"), shop.apt),
             "RUY_LIBRARY_DIR": ruy / "usr/lib" / triple,
             "FFT2D_LIBRARY_DIR": fft2d / "usr/lib" / triple,
             "TILESKIP_ISA": recipe.compiler.isa,
