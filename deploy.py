@@ -7,12 +7,16 @@ Progress, notes and errors go to standard error.
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
 
 import rich.console
 import rich.progress
+import rich.table
 import typer
 
 from toolchain import progress
@@ -83,6 +87,53 @@ def main() -> None:
 
 
 # --- build -----------------------------------------------------------------------------------
+
+
+@app.command()
+def build(
+    board: Annotated[str, typer.Option("--board", "-b", help="Board name or file.")] = "qemu",
+    stock: Annotated[bool, typer.Option("--stock", help="Leave the patches out.")] = False,
+    out_dir: Annotated[
+        Path | None, typer.Option("--out", help="Bundle folder; build/BOARD by default.")
+    ] = None,
+    jobs: Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="Compilers.")] = None,
+    sources: Annotated[
+        Path | None,
+        typer.Option("--sources", exists=True, file_okay=False, help="Archives at hand."),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Compile and link the programs again.")
+    ] = False,
+    json_output: Annotated[bool, typer.Option("--json", help="Print the manifest.")] = False,
+) -> None:
+    """Fetch, patch, cross-compile: leave a board's runner and libraries in build/BOARD."""
+    from toolchain.board.config import load_board
+    from toolchain.build import bundle
+
+    made = bundle.build(
+        load_board(board),
+        stock=stock,
+        out=out_dir,
+        sources=sources,
+        jobs=jobs,
+        force=force,
+        progress=TerminalProgress(),
+    )
+    if json_output:
+        document = {"path": str(made.path), **made.manifest.model_dump(mode="json", by_alias=True)}
+        print(json.dumps(document, indent=2))
+        return
+    table = rich.table.Table(title=f"{made.path}", title_justify="left")
+    for heading in ("file", "KiB", "linked", "glibc"):
+        table.add_column(heading, justify="right" if heading in ("KiB", "glibc") else "left")
+    for name, record in made.manifest.files.items():
+        if record.elf:
+            linked = "static" if record.elf.static else "dynamic"
+            floor = record.elf.glibc_floor or "any"
+            table.add_row(name, f"{record.bytes / 1024:.0f}", linked, floor)
+    out.print(table)
+    patched = "stock" if made.manifest.stock else "patched"
+    out.print(f"{made.manifest.isa}, {made.manifest.march}, {patched}; {made.manifest.compiler}")
 
 
 # --- emulator --------------------------------------------------------------------------------
