@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import rich.console
 import rich.progress
@@ -21,6 +21,12 @@ import typer
 
 from toolchain import progress
 from toolchain.errors import DeployError
+
+if TYPE_CHECKING:
+    from toolchain.board.config import Board
+    from toolchain.board.connection import Connection
+    from toolchain.board.emulator import State as EmulatorState
+    from toolchain.board.invoke import BoardRunner
 
 app = typer.Typer(
     name="deploy",
@@ -86,6 +92,105 @@ def main() -> None:
 # --- convert, inspect ------------------------------------------------------------------------
 
 
+@app.command()
+def convert(
+    source: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[CHECKPOINT|PROGRAM.pt2]",
+            help="weights (safetensors or a PyTorch state_dict), or an exported program",
+        ),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="package.module:factory, or a network of the zoo, such as resnet18_s20"),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="file to write; default: NAME.tflite")
+    ] = None,
+    input_shape: Annotated[
+        list[str] | None,
+        typer.Option(help="as torch has it: 1,3,224,224 (N,C,H,W); once an input"),
+    ] = None,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(min=0.0, help="of the check, as a part of the largest output [default: 1e-5]"),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="of the check's random inputs [default: a fresh one]")
+    ] = None,
+    json_: Annotated[
+        bool, typer.Option("--json", help="one JSON document instead of text")
+    ] = False,
+) -> None:
+    """Convert a masked PyTorch model to a standard .tflite file, and check it against torch.
+
+    The file's images are **NHWC** (channels last), whatever they are in torch. The file is written
+    only if its outputs on a stock TFLite interpreter equal torch's.
+
+    A .pt2 file can run code when it is loaded, as can the module of `--model`: use what you trust.
+    """
+    from toolchain.convert import conversion
+    from toolchain.report.layers import conversion_summary
+
+    shapes = [_shape(text) for text in input_shape or []]
+    done = conversion.convert(
+        source,
+        output or conversion.default_output(source, model),
+        model=model,
+        input_shapes=shapes or None,
+        tolerance=conversion.DEFAULT_TOLERANCE if tolerance is None else tolerance,
+        seed=seed,
+        progress=progress.Silent() if json_ else TerminalProgress(),
+    )
+    if json_:
+        print(done.model_dump_json(indent=2))
+    else:
+        out.print(conversion_summary(done), soft_wrap=True)
+
+
+@app.command()
+def inspect(
+    file: Annotated[Path, typer.Argument(help="a .tflite file, of this project or any other")],
+    mask: Annotated[
+        str | None, typer.Option(metavar="LAYER", help="draw this layer's mask (name or index)")
+    ] = None,
+    json_: Annotated[
+        bool, typer.Option("--json", help="one JSON document instead of text")
+    ] = False,
+) -> None:
+    """Show the layers of a .tflite file: shapes, MACs, masks, and what the runtime will skip."""
+    from toolchain.model import inspection
+    from toolchain.report.layers import inspection_table, mask_picture
+
+    if mask is not None:
+        plane = inspection.layer_mask(file, mask)
+        if json_:
+            print(json.dumps(plane.astype(int).tolist()))
+            return
+        width = out.width if out.is_terminal else 1000
+        print(mask_picture(plane, width=width, unicode=out.encoding.startswith("utf")))
+        return
+    report = inspection.inspect_model(file)
+    if json_:
+        print(report.model_dump_json(indent=2))
+    else:
+        # A pipe has no width of its own: do not squeeze the table into 80 columns.
+        out.print(inspection_table(report), width=None if out.is_terminal else 200)
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    try:
+        shape = tuple(int(part) for part in text.replace("x", ",").split(","))
+    except ValueError:
+        shape = ()
+    if not shape or min(shape) < 1:
+        raise typer.BadParameter(
+            f"'{text}' is no shape; write 1,3,224,224", param_hint="--input-shape"
+        )
+    return shape
+
+
 # --- build -----------------------------------------------------------------------------------
 
 
@@ -138,8 +243,312 @@ def build(
 
 # --- emulator --------------------------------------------------------------------------------
 
+emulator_app = typer.Typer(
+    help="The emulated board: an ARM machine in QEMU, reached over real SSH.", no_args_is_help=True
+)
+app.add_typer(emulator_app, name="emulator")
+
+BoardOption = Annotated[str, typer.Option("--board", "-b", help="Board name or file.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+
+@emulator_app.command("start")
+def emulator_start(
+    board: BoardOption = "qemu",
+    cores: Annotated[
+        int | None, typer.Option("--cores", min=1, max=8, help="Cores; needs --no-icount.")
+    ] = None,
+    icount: Annotated[
+        bool, typer.Option("--icount/--no-icount", help="Count instructions, on one core.")
+    ] = True,
+    json_output: JsonOption = False,
+) -> None:
+    """Boot the board unless it runs, and wait until it can be logged in to."""
+    from toolchain.board import emulator
+    from toolchain.board.config import load_board
+
+    chosen = load_board(board)
+    state = emulator.start(chosen, TerminalProgress(), cores=cores, icount=icount)
+    _print_emulator(chosen.name, state, json_output=json_output)
+
+
+@emulator_app.command("stop")
+def emulator_stop(board: BoardOption = "qemu", json_output: JsonOption = False) -> None:
+    """Shut the board down; no error if it does not run."""
+    from toolchain.board import emulator
+    from toolchain.board.config import load_board
+
+    chosen = load_board(board)
+    stopped = emulator.stop(chosen, TerminalProgress())
+    if json_output:
+        print(json.dumps({"board": chosen.name, "stopped": stopped}))
+    else:
+        state = "is shut down" if stopped else "was not running"
+        out.print(f"emulated board '{chosen.name}' {state}", highlight=False, markup=False)
+
+
+@emulator_app.command("status")
+def emulator_status(board: BoardOption = "qemu", json_output: JsonOption = False) -> None:
+    """Say whether the board runs, and how to log in to it."""
+    from toolchain.board import emulator
+    from toolchain.board.config import load_board
+
+    chosen = load_board(board)
+    _print_emulator(chosen.name, emulator.status(chosen), json_output=json_output)
+
+
+def _print_emulator(name: str, state: EmulatorState | None, *, json_output: bool) -> None:
+    if json_output:
+        facts = {"ssh": state.ssh_command, **state.model_dump(mode="json")} if state else {}
+        print(json.dumps({"board": name, "running": state is not None, **facts}, indent=2))
+    elif state is None:
+        out.print(f"emulated board '{name}' does not run", highlight=False, markup=False)
+    else:
+        counting = "instructions are counted"
+        if state.settings.icount_shift is None:
+            counting = "instructions are not counted"
+        cores = "1 core" if state.settings.cores == 1 else f"{state.settings.cores} cores"
+        line = f"emulated board '{name}' runs (process {state.pid}, {cores}, {counting})"
+        out.print(line, highlight=False, markup=False)
+        out.print(f"log in: {state.ssh_command}", highlight=False, markup=False, soft_wrap=True)
+
 
 # --- push, run, verify, profile --------------------------------------------------------------
+
+HostOption = Annotated[
+    str | None,
+    typer.Option("--host", "-H", help="A real board: user@address[:port].", metavar="HOST"),
+]
+IdentityOption = Annotated[
+    Path | None,
+    typer.Option("--identity", "-i", help="Private key to log in with.", dir_okay=False),
+]
+BundleOption = Annotated[
+    Path | None, typer.Option("--bundle", help="Bundle folder; build/BOARD by default.")
+]
+ThreadsOption = Annotated[
+    int | None,
+    typer.Option("--threads", "-t", min=1, max=64, help="Threads; as the board's file says."),
+]
+ModelArgument = Annotated[Path, typer.Argument(help="A .tflite file.", metavar="MODEL")]
+ModelsArgument = Annotated[list[Path], typer.Argument(help=".tflite files.", metavar="MODEL...")]
+
+
+@contextmanager
+def _board_runner(
+    board: Board, host: str | None, identity: Path | None, bundle_dir: Path | None
+) -> Iterator[tuple[Connection, BoardRunner]]:
+    from toolchain.board.connect import connect
+    from toolchain.board.invoke import BoardRunner
+    from toolchain.build.bundle import Bundle, bundle_path
+
+    bundle = Bundle.load(bundle_dir or bundle_path(board))
+    with connect(board, host, identity=identity) as connection:
+        yield connection, BoardRunner(connection, board, bundle, TerminalProgress())
+
+
+@app.command()
+def push(
+    models: Annotated[
+        list[Path] | None, typer.Argument(help=".tflite files.", metavar="[MODEL...]")
+    ] = None,
+    board: BoardOption = "qemu",
+    host: HostOption = None,
+    identity: IdentityOption = None,
+    bundle: BundleOption = None,
+    json_output: JsonOption = False,
+) -> None:
+    """Bring the runner, the delegate and models to a board; what is there already stays."""
+    from toolchain.board.config import load_board
+
+    with _board_runner(load_board(board), host, identity, bundle) as (connection, runner):
+        files = [*runner.pushed, *runner.push_models(models or [])]
+    if json_output:
+        rows = [
+            {
+                "file": str(item.local),
+                "remote": item.remote,
+                "bytes": item.size,
+                "sha256": item.sha256,
+                "sent": item.sent,
+            }
+            for item in files
+        ]
+        print(json.dumps({"board": connection.name, "files": rows}, indent=2))
+        return
+    table = rich.table.Table(title=f"On {connection.name}", title_justify="left")
+    table.add_column("file", overflow="fold")
+    table.add_column("KiB", justify="right")
+    table.add_column("")
+    for item in files:
+        table.add_row(item.remote, f"{item.size / 1024:,.0f}", "sent" if item.sent else "was there")
+    out.print(table)
+
+
+@app.command()
+def run(
+    model: ModelArgument,
+    inputs: Annotated[
+        list[Path],
+        typer.Option("--input", help="Once for each input: .npy, .npz or raw.", metavar="FILE"),
+    ],
+    output_dir: Annotated[Path, typer.Option("--output-dir", "-o", help="For output<i>.npy.")],
+    board: BoardOption = "qemu",
+    host: HostOption = None,
+    identity: IdentityOption = None,
+    bundle: BundleOption = None,
+    threads: ThreadsOption = None,
+    json_output: JsonOption = False,
+) -> None:
+    """Run a model on a board: inputs in, outputs out, one inference for each input."""
+    from toolchain.board import arrays
+    from toolchain.board.config import load_board
+    from toolchain.board.invoke import Settings
+    from toolchain.model.graph import read_model
+
+    chosen, parsed = load_board(board), read_model(model)
+    batch = arrays.load_inputs(parsed, inputs)
+    with _board_runner(chosen, host, identity, bundle) as (_, runner):
+        settings = Settings(threads=threads or chosen.threads)
+        outputs = batch.shaped(runner.run(parsed, settings, batch).outputs)
+    paths = arrays.save_outputs(output_dir, outputs)
+    rows = [
+        {"file": str(path), "name": tensor.name, "shape": list(array.shape),
+         "dtype": str(array.dtype)}
+        for path, tensor, array in zip(paths, arrays.model_outputs(parsed), outputs, strict=True)
+    ]  # fmt: skip
+    if json_output:
+        print(json.dumps({"inferences": batch.count, "outputs": rows}, indent=2))
+        return
+    for row in rows:
+        line = f"{row['file']}: {row['name']} {row['dtype']}{row['shape']}"
+        out.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+@app.command()
+def verify(
+    models: ModelsArgument,
+    board: BoardOption = "qemu",
+    host: HostOption = None,
+    identity: IdentityOption = None,
+    bundle: BundleOption = None,
+    inputs: Annotated[
+        int, typer.Option("--inputs", "-n", min=1, help="How many random inputs.")
+    ] = 3,
+    tolerance: Annotated[
+        float, typer.Option("--tolerance", min=0.0, help="Of the largest output.")
+    ] = 1e-5,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the random inputs.")] = 0,
+    threads: ThreadsOption = None,
+    json_output: JsonOption = False,
+) -> None:
+    """Compare a board's outputs with the stock TFLite interpreter's on this machine."""
+    from toolchain.board.config import load_board
+    from toolchain.board.verify import verify as verify_model
+
+    chosen = load_board(board)
+    with _board_runner(chosen, host, identity, bundle) as (connection, runner):
+        results = [
+            verify_model(
+                runner,
+                model,
+                inputs=inputs,
+                seed=seed,
+                tolerance=tolerance,
+                threads=threads or chosen.threads,
+            )
+            for model in models
+        ]
+    if json_output:
+        rows = [
+            {**vars(item), "relative": item.relative, "passed": item.passed} for item in results
+        ]
+        print(json.dumps({"board": connection.name, "models": rows}, indent=2))
+    else:
+        title = f"{connection.name} against this machine"
+        table = rich.table.Table(title=title, title_justify="left")
+        table.add_column("model", overflow="fold")
+        for heading in ("inputs", "largest difference", "largest output", "relative", ""):
+            table.add_column(heading, justify="right")
+        for item in results:
+            verdict = "[green]ok[/green]" if item.passed else "[red]differs[/red]"
+            figures = (item.max_difference, item.max_output, item.relative)
+            table.add_row(item.model, str(item.inputs), *(f"{x:.3g}" for x in figures), verdict)
+        out.print(table)
+    for item in results:
+        item.require()
+
+
+@app.command()
+def profile(
+    models: ModelsArgument,
+    board: BoardOption = "qemu",
+    host: HostOption = None,
+    identity: IdentityOption = None,
+    bundle: BundleOption = None,
+    stock_bundle: Annotated[
+        Path | None,
+        typer.Option("--stock-bundle", help="Measure on this unpatched bundle, too."),
+    ] = None,
+    runs: Annotated[int, typer.Option("--runs", "-n", min=1, help="Timed runs.")] = 10,
+    warmup: Annotated[int, typer.Option("--warmup", "-w", min=0, help="Runs before them.")] = 2,
+    threads: ThreadsOption = None,
+    per_op: Annotated[bool, typer.Option("--per-op", help="Time every operator.")] = False,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write the profile as JSON.")
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", help="Draw it: .png, .svg or .pdf.")
+    ] = None,
+    json_output: JsonOption = False,
+) -> None:
+    """Measure models on a board; the first is the one that the others are compared with."""
+    from toolchain.board.config import load_board
+    from toolchain.board.invoke import Settings
+    from toolchain.build.bundle import Bundle
+    from toolchain.profile.measure import profile as profile_models
+    from toolchain.report import profile_plot, profile_table
+
+    chosen = load_board(board)
+    if plot:
+        profile_plot.check_plot_path(plot)
+    stock = Bundle.load(stock_bundle) if stock_bundle else None
+    settings = Settings(threads or chosen.threads, runs, warmup, per_op)
+    with _board_runner(chosen, host, identity, bundle) as (connection, runner):
+        measured = profile_models(
+            connection, chosen, models, runner, TerminalProgress(), settings=settings, stock=stock
+        )
+    if output:
+        measured.save(output)
+    if plot:
+        profile_plot.plot_profile(measured, plot)
+    if json_output:
+        print(measured.to_json())
+        return
+    out.print(profile_table.facts_table(measured.board.facts))
+    out.print(profile_table.profile_table(measured))
+    for item in measured.measurements:
+        if item.output.ops:
+            out.print(profile_table.ops_table(item, emulated=measured.by_instructions))
+
+
+@app.command()
+def compare(
+    before: Annotated[Path, typer.Argument(help="A profile of deploy profile --output.")],
+    after: Annotated[Path, typer.Argument(help="Another one.")],
+    json_output: JsonOption = False,
+) -> None:
+    """Compare two profiles, model by model."""
+    from toolchain.profile.compare import compare as compare_profiles
+    from toolchain.profile.document import load_profile
+    from toolchain.report import profile_table
+
+    found = compare_profiles(load_profile(before), load_profile(after))
+    if json_output:
+        rows = [{**vars(item), "ratio": item.ratio} for item in found.changes]
+        print(json.dumps({"changes": rows, "notes": found.notes}, indent=2))
+        return
+    out.print(profile_table.comparison_table(found))
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""A profile: what the runner measured, facts of the board, comparison."""
+"""A profile: what the runner measured on a board, what the board is, and how two compare."""

@@ -1,0 +1,215 @@
+"""Inputs and outputs of a model as arrays: from files, to files, checked against the model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from toolchain.errors import ModelError, OutputError
+from toolchain.model.graph import Model, Tensor
+
+Array = npt.NDArray[Any]
+
+_DTYPES = (
+    *("float32", "float16", "float64", "int8", "uint8", "int16", "uint16"),
+    *("int32", "uint32", "int64", "uint64", "bool"),
+)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Inputs of one or more inferences, ``arrays[i]`` being ``[count, *shape of input i]``."""
+
+    arrays: tuple[Array, ...]
+    joined: bool
+    """Whether the first axis of the model, of size 1, stood for the number of inferences."""
+
+    @property
+    def count(self) -> int:
+        """Number of inferences."""
+        return int(self.arrays[0].shape[0]) if self.arrays else 0
+
+    def shaped(self, outputs: Sequence[Array]) -> list[Array]:
+        """Outputs ``[count, *shape]`` in the same form in which the inputs were given."""
+        if self.joined and all(array.ndim > 1 and array.shape[1] == 1 for array in outputs):
+            return [array.reshape(array.shape[0], *array.shape[2:]) for array in outputs]
+        if self.count == 1 and not self.joined:
+            return [array[0] for array in outputs]
+        return list(outputs)
+
+
+def model_inputs(model: Model) -> list[Tensor]:
+    """The input tensors, in the model's order."""
+    return [_static(model, model.graph.tensors[index]) for index in model.graph.inputs]
+
+
+def model_outputs(model: Model) -> list[Tensor]:
+    """The output tensors, in the model's order."""
+    return [_static(model, model.graph.tensors[index]) for index in model.graph.outputs]
+
+
+def load_inputs(model: Model, files: Sequence[Path]) -> Batch:
+    """Read input files and check them against the model.
+
+    ``.npy``: one input tensor, in the model's shape, or with one more axis in front for several
+    inferences; where the model's own first axis is 1 it may hold their number. ``.npz``: all
+    input tensors, by name or in order. Any other file: raw little-endian data of one or more
+    inferences.
+
+    Raises:
+        ModelError: a file cannot be read, or its shape or type is not what the model takes; the
+            number of files or of inferences does not fit.
+    """
+    tensors = model_inputs(model)
+    if len(files) == 1 and files[0].suffix == ".npz":
+        named = [(str(files[0]), array) for array in _load_npz(files[0], tensors)]
+    else:
+        if len(files) != len(tensors):
+            wanted = ", ".join(f"'{item.name}' {_shown(item)}" for item in tensors)
+            raise ModelError(
+                f"{model.path}: takes {len(tensors)} inputs, {len(files)} files were given",
+                hint=f"give --input once for each, in this order: {wanted}",
+            )
+        named = [(str(file), _load(file, item)) for file, item in zip(files, tensors, strict=True)]
+    pairs = list(zip(named, tensors, strict=True))
+    stacked = [_stack(where, array, item) for (where, array), item in pairs]
+    counts = {array.shape[0] for array, _ in stacked}
+    if len(counts) != 1:
+        raise ModelError(
+            f"{model.path}: the inputs hold different numbers of inferences: "
+            + ", ".join(f"{where}: {len(array)}" for (where, _), (array, _) in
+                        zip(named, stacked, strict=True))
+        )  # fmt: skip
+    if counts == {0}:
+        raise ModelError(f"{named[0][0]}: holds no data")
+    return Batch(tuple(array for array, _ in stacked), any(joined for _, joined in stacked))
+
+
+def random_inputs(model: Model, count: int, seed: int) -> Batch:
+    """Random inputs: floats of mean 0 and variance 1, integers over their whole range."""
+    generator = np.random.default_rng(seed)
+    arrays: list[Array] = []
+    for tensor in model_inputs(model):
+        shape, dtype = (count, *tensor.shape), np.dtype(tensor.dtype)
+        if dtype.kind == "f":
+            arrays.append(generator.standard_normal(shape).astype(dtype))
+        elif dtype.kind == "b":
+            arrays.append(generator.integers(0, 2, shape).astype(dtype))
+        else:
+            span = np.iinfo(dtype)
+            arrays.append(
+                generator.integers(span.min, span.max, shape, dtype=dtype.type, endpoint=True)
+            )
+    return Batch(tuple(arrays), joined=False)
+
+
+def raw(array: Array) -> bytes:
+    """An array as the runner reads it: C order, little-endian."""
+    return np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
+
+
+def save_outputs(folder: Path, arrays: Sequence[Array]) -> list[Path]:
+    """Write ``output0.npy`` and so on; each file is whole or not there.
+
+    Raises:
+        OutputError: the folder or a file cannot be written.
+    """
+    paths: list[Path] = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for index, array in enumerate(arrays):
+            path = folder / f"output{index}.npy"
+            scratch = path.with_name(f".{path.name}.part")
+            try:
+                with scratch.open("wb") as stream:
+                    np.save(stream, array, allow_pickle=False)
+                scratch.replace(path)
+            finally:
+                scratch.unlink(missing_ok=True)
+            paths.append(path)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be written: {error.strerror}") from error
+    return paths
+
+
+def _static(model: Model, tensor: Tensor) -> Tensor:
+    if tensor.dtype not in _DTYPES:
+        raise ModelError(
+            f"{model.path}: '{tensor.name}' is of type {tensor.dtype}, which cannot be a file",
+            hint=f"types that can: {', '.join(_DTYPES)}",
+        )
+    if any(size < 1 for size in tensor.shape):
+        raise ModelError(
+            f"{model.path}: '{tensor.name}' has no fixed shape: {list(tensor.shape)}",
+            hint="convert the model with fixed input shapes",
+        )
+    return tensor
+
+
+def _load(file: Path, tensor: Tensor) -> Array:
+    try:
+        if file.suffix == ".npy":
+            array: Array = np.load(file, allow_pickle=False)
+            return array
+        if file.suffix == ".npz":
+            raise ModelError(f"{file}: an .npz holds all inputs: give it alone")
+        data = file.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{file}: cannot be read: {error.strerror or error}") from error
+    except (ValueError, EOFError) as error:
+        raise ModelError(f"{file}: is no .npy file of plain numbers: {error}") from error
+    dtype = np.dtype(tensor.dtype).newbyteorder("<")
+    one = dtype.itemsize * tensor.elements
+    if not data or len(data) % one:
+        raise ModelError(
+            f"{file}: {len(data):,} bytes are no multiple of {one:,}, the size of input "
+            f"'{tensor.name}' {_shown(tensor)}"
+        )
+    return np.frombuffer(data, dtype).reshape(-1, *tensor.shape)
+
+
+def _load_npz(file: Path, tensors: Sequence[Tensor]) -> list[Array]:
+    try:
+        with np.load(file, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except OSError as error:
+        raise ModelError(f"{file}: cannot be read: {error.strerror or error}") from error
+    except Exception as error:  # zipfile, zlib and numpy each have their own
+        raise ModelError(f"{file}: is no .npz file of plain numbers: {error}") from error
+    if len(arrays) != len(tensors):
+        raise ModelError(
+            f"{file}: holds {len(arrays)} arrays, the model takes {len(tensors)} inputs: "
+            + ", ".join(f"'{item.name}'" for item in tensors)
+        )
+    names = [item.name for item in tensors]
+    order = names if set(names) == set(arrays) else list(arrays)
+    return [arrays[name] for name in order]
+
+
+def _stack(where: str, array: Array, tensor: Tensor) -> tuple[Array, bool]:
+    """An array as ``[count, *shape]``, and whether the model's own first axis was the count."""
+    dtype = np.dtype(tensor.dtype)
+    if array.dtype.newbyteorder("=") != dtype:
+        raise ModelError(
+            f"{where}: is {array.dtype.name}, input '{tensor.name}' is {dtype.name}",
+            hint=f"in numpy: numpy.save(file, array.astype(numpy.{dtype.name}))",
+        )
+    if array.shape == tensor.shape:
+        return array[None], False
+    if array.shape[1:] == tensor.shape:
+        return array, False
+    if tensor.shape[:1] == (1,) and array.shape[1:] == tensor.shape[1:]:
+        return array[:, None], True
+    raise ModelError(
+        f"{where}: has shape {list(array.shape)}, input '{tensor.name}' is {_shown(tensor)}",
+        hint="one more axis in front holds several inputs; images are [N, height, width, channels]",
+    )
+
+
+def _shown(tensor: Tensor) -> str:
+    return f"{tensor.dtype}{list(tensor.shape)}"

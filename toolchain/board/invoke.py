@@ -1,0 +1,173 @@
+"""Run a model on a board with the bundle's runner, inputs and outputs included.
+
+The runner's command line and its exit codes are the contract of docs/design.md.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import secrets
+import signal
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from toolchain.board import push
+from toolchain.board.arrays import Array, Batch, model_outputs, raw
+from toolchain.board.config import Board
+from toolchain.board.connection import Connection, Result
+from toolchain.build.bundle import Bundle
+from toolchain.errors import BoardError, DeployError, ModelError
+from toolchain.model.graph import Model
+from toolchain.progress import Progress
+
+_STDERR_PREFIX = "tileskip-run: error: "
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the runner is to run a model."""
+
+    threads: int = 1
+    runs: int = 0
+    """Timed runs; 0 times nothing."""
+    warmup: int = 0
+    per_op: bool = False
+    delegate: bool = True
+    """Whether XNNPACK is used."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came back from the board."""
+
+    outputs: list[Array]
+    """``[count, *shape]`` of each output; empty without inputs."""
+    report: str
+    """The runner's JSON."""
+
+
+class BoardRunner:
+    """A bundle on a board, ready to run models; whatever is missing there is pushed.
+
+    Raises:
+        BoardError: the bundle is not for this board, or does not fit on its disk.
+    """
+
+    def __init__(
+        self, connection: Connection, board: Board, bundle: Bundle, report: Progress
+    ) -> None:
+        self._connection, self._board, self._report = connection, board, report
+        self.bundle = bundle
+        push.check_isa(connection, bundle)
+        self.pushed = push.push(connection, push.bundle_uploads(board, bundle), report)
+        self._runner = self.pushed[0].remote
+        self._models: dict[Path, push.Pushed] = {}
+
+    def push_models(self, models: Sequence[Path]) -> list[push.Pushed]:
+        """Bring models to the board.
+
+        Raises:
+            ModelError: one cannot be read.
+            BoardError: they do not fit on the disk.
+        """
+        missing = [model for model in dict.fromkeys(models) if model not in self._models]
+        uploads = [push.model_upload(self._board, model) for model in missing]
+        pushed = push.push(self._connection, uploads, self._report) if uploads else []
+        self._models.update({item.local: item for item in pushed})
+        return [self._models[model] for model in models]
+
+    def run(self, model: Model, settings: Settings, batch: Batch | None = None) -> Outcome:
+        """Run a model once for each of the inputs, or on the runner's own without any.
+
+        Args:
+            model: a model whose ``path`` is a file here.
+            settings: what to time, and with how many threads.
+            batch: the inputs.
+
+        Raises:
+            ModelError: the board cannot load or run the model.
+            BoardError: the runner crashed, or its outputs are not what the model says.
+        """
+        (pushed,) = self.push_models([Path(model.path)])
+        command = [
+            self._runner, "--model", pushed.remote, "--json", "-",
+            "--threads", str(settings.threads),
+            "--runs", str(settings.runs), "--warmup", str(settings.warmup),
+        ]  # fmt: skip
+        if settings.per_op:
+            command.append("--per-op")
+        if not settings.delegate:
+            command.append("--no-delegate")
+        if batch is None:
+            return Outcome([], self._invoke(command, pushed.remote).text)
+        with self._scratch() as folder:
+            for index, array in enumerate(batch.arrays):
+                remote = posixpath.join(folder, f"input{index}.bin")
+                self._put(raw(array), remote)
+                command += ["--input", remote]
+            result = self._invoke([*command, "--output-dir", folder], pushed.remote)
+            outputs = self._outputs(model, folder, batch.count)
+        return Outcome(outputs, result.text)
+
+    def _invoke(self, command: Sequence[str], model: str) -> Result:
+        result = self._connection.run(command, check=False)
+        if result.exit_code:
+            raise self._failed(result, model)
+        return result
+
+    def _failed(self, result: Result, model: str) -> DeployError:
+        name, said = self._connection.name, result.stderr.strip()
+        last = said.splitlines()[-1].removeprefix(_STDERR_PREFIX) if said else "no reason given"
+        if result.exit_code == 3:
+            return ModelError(f"{name}: {model}: {last}")
+        if result.exit_code > 128:
+            with suppress(ValueError):
+                number = signal.Signals(result.exit_code - 128)
+                hints = {
+                    signal.SIGKILL: "most often the board is out of memory: try a smaller model",
+                    signal.SIGILL: "the bundle may be built for a newer core: check --board",
+                }
+                return BoardError(
+                    f"{name}: {model}: the runner was ended by {number.name}",
+                    hint=hints.get(number, "please report this, with the model"),
+                )
+        return BoardError(f"{name}: {model}: the runner ended with {result.exit_code}: {last}")
+
+    @contextmanager
+    def _scratch(self) -> Iterator[str]:
+        folder = posixpath.join(self._board.ssh.directory, f"run-{secrets.token_hex(6)}")
+        self._connection.make_directory(folder)
+        try:
+            yield folder
+        finally:
+            with suppress(Exception):  # the connection may be what failed
+                self._connection.remove(folder)
+
+    def _put(self, data: bytes, remote: str) -> None:
+        with tempfile.NamedTemporaryFile(prefix="tileskip-") as stream:
+            stream.write(data)
+            stream.flush()
+            self._connection.put(Path(stream.name), remote)
+
+    def _outputs(self, model: Model, folder: str, count: int) -> list[Array]:
+        arrays: list[Array] = []
+        with tempfile.TemporaryDirectory(prefix="tileskip-") as here:
+            for index, tensor in enumerate(model_outputs(model)):
+                local = Path(here) / f"output{index}.bin"
+                self._connection.get(posixpath.join(folder, local.name), local)
+                data = local.read_bytes()
+                dtype = np.dtype(tensor.dtype).newbyteorder("<")
+                wanted = count * tensor.elements * dtype.itemsize
+                if len(data) != wanted:
+                    raise BoardError(
+                        f"{self._connection.name}: output {index} of {model.path} has "
+                        f"{len(data):,} bytes, {wanted:,} were expected"
+                    )
+                array = np.frombuffer(data, dtype).reshape(count, *tensor.shape)
+                arrays.append(array.astype(tensor.dtype))
+        return arrays

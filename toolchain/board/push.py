@@ -1,0 +1,154 @@
+"""Bring a bundle and models to a board; what is already there, with the right hash, stays.
+
+Files lie in ``<directory>/bundles/<hash>/`` and ``<directory>/models/<hash>/``: the hash in the
+path keeps the patched runtime and the stock one, or two models of one name, beside each other.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from toolchain.board.config import Board
+from toolchain.board.connection import Connection
+from toolchain.build.bundle import Bundle
+from toolchain.cache import digest, sha256_file
+from toolchain.errors import BoardError, ModelError
+from toolchain.progress import Progress
+
+_MACHINES = {"aarch64": ("aarch64", "arm64"), "x86-64": ("x86_64", "amd64")}
+_ROOM = 1 << 20
+"""Bytes that have to stay free beside the files: for folders, inputs and outputs."""
+_STALE_MINUTES = 60
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """One file that is on the board now."""
+
+    local: Path
+    remote: str
+    size: int
+    """Bytes."""
+    sha256: str
+    sent: bool
+    """Whether it had to be sent; else it was there."""
+
+
+@dataclass(frozen=True)
+class Upload:
+    """One file to push, and how it lies on the board."""
+
+    local: Path
+    remote: str
+    sha256: str
+    mode: int = 0o644
+
+
+def bundle_uploads(board: Board, bundle: Bundle) -> list[Upload]:
+    """The runner and the delegate, in this order."""
+    files = [(bundle.runner, 0o755), (bundle.delegate, 0o644)]
+    hashes = [sha256_file(path) for path, _ in files]
+    folder = posixpath.join(board.ssh.directory, "bundles", digest(*hashes)[:16])
+    return [
+        Upload(path, posixpath.join(folder, path.name), known, mode)
+        for (path, mode), known in zip(files, hashes, strict=True)
+    ]
+
+
+def model_upload(board: Board, model: Path) -> Upload:
+    """One model.
+
+    Raises:
+        ModelError: the file cannot be read.
+    """
+    try:
+        known = sha256_file(model)
+    except OSError as error:
+        raise ModelError(f"{model}: cannot be read: {error.strerror}") from error
+    folder = posixpath.join(board.ssh.directory, "models", known[:16])
+    return Upload(model, posixpath.join(folder, model.name), known)
+
+
+def check_isa(connection: Connection, bundle: Bundle) -> None:
+    """Refuse a bundle that was built for another instruction set.
+
+    Raises:
+        BoardError: the board's machine is not the bundle's.
+    """
+    machine = connection.run(["uname", "-m"]).text.strip()
+    if machine not in _MACHINES[bundle.manifest.isa]:
+        raise BoardError(
+            f"{connection.name}: is a machine of type {machine}, but {bundle.path} was built for "
+            f"{bundle.manifest.isa}",
+            hint="a Raspberry Pi needs the 64-bit system"
+            if machine.startswith("arm")
+            else "name the board that it is with --board",
+        )
+
+
+def push(connection: Connection, uploads: Sequence[Upload], report: Progress) -> list[Pushed]:
+    """Send the files that are not on the board yet, each whole or not at all.
+
+    Raises:
+        BoardError: they do not fit on the disk, cannot be written, or arrive damaged.
+        ConnectionFailed: the board went away.
+    """
+    present = _hashes(connection, [upload.remote for upload in uploads])
+    missing = [item for item in uploads if present.get(item.remote) != item.sha256]
+    if missing:
+        _send(connection, missing, report)
+    sent = {item.remote for item in missing}
+    return [
+        Pushed(
+            local=item.local,
+            remote=item.remote,
+            size=item.local.stat().st_size,
+            sha256=item.sha256,
+            sent=item.remote in sent,
+        )
+        for item in uploads
+    ]
+
+
+def _send(connection: Connection, uploads: Sequence[Upload], report: Progress) -> None:
+    folders = list(dict.fromkeys(posixpath.dirname(item.remote) for item in uploads))
+    connection.run(["mkdir", "-p", "--", *folders])
+    _sweep(connection, folders)
+    sizes = [item.local.stat().st_size for item in uploads]
+    free = connection.free_bytes(folders[0])
+    if sum(sizes) + _ROOM > free:
+        raise connection.disk_full(folders[0], sum(sizes) + _ROOM, free)
+    with report.stage("push", total=sum(sizes)) as stage:
+        for item in uploads:
+            stage.advance(0, item.local.name)
+            connection.put(
+                item.local,
+                item.remote,
+                mode=item.mode,
+                sha256=item.sha256,
+                advance=stage.advance,
+            )
+        stage.advance(0, "")
+
+
+def _hashes(connection: Connection, paths: Sequence[str]) -> dict[str, str]:
+    result = connection.run(["sha256sum", "--", *paths], check=False)
+    found: dict[str, str] = {}
+    for line in result.text.splitlines():
+        known, _, name = line.partition("  ")
+        found[name] = known
+    return found
+
+
+def _sweep(connection: Connection, folders: Sequence[str]) -> None:
+    """Remove what pushes that were cut off have left; their connection was gone, too."""
+    with suppress(BoardError):
+        connection.run(
+            ["find", *folders, "-maxdepth", "1", "-type", "f", "-name", ".*.part",
+             "-mmin", f"+{_STALE_MINUTES}", "-exec", "rm", "-f", "--", "{}", "+"],
+            check=False,
+        )  # fmt: skip

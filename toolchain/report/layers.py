@@ -1,0 +1,214 @@
+"""The tables of ``deploy inspect`` and ``deploy convert``, and the picture of a mask."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from toolchain.model.inspection import Inspection, LayerReport
+from toolchain.model.layers import Plane
+
+if TYPE_CHECKING:  # torch is slow to import, and deploy inspect needs none of it
+    from toolchain.convert.conversion import Conversion
+
+_QUADRANTS = " ▘▝▀▖▌▞▛▗▚▐▜▄▙▟█"  # bit 0 upper left, 1 upper right, 2 lower left, 3 lower right
+
+
+def inspection_table(report: Inspection) -> RenderableType:
+    """A line a layer, the sums, and why a mask is not skipped."""
+    table = Table(box=None, pad_edge=False, header_style="bold", show_footer=True)
+    masked = report.masked_layers > 0
+    table.add_column("layer", "total", overflow="fold")
+    table.add_column("op", overflow="fold")
+    table.add_column("input", no_wrap=True)
+    table.add_column("output", no_wrap=True)
+    table.add_column("MACs", count(report.macs), justify="right", no_wrap=True)
+    if masked:
+        table.add_column("sparsity", justify="right", no_wrap=True)
+        table.add_column("kept", justify="right", no_wrap=True)
+        table.add_column("fill", justify="right", no_wrap=True)
+        table.add_column("saved", count(report.macs_saved), justify="right", no_wrap=True)
+        table.add_column("", no_wrap=True)
+    reasons: dict[str, int] = {}
+    for layer in report.layers:
+        row = [
+            layer.name,
+            _operator(layer),
+            _size(layer.input_shape),
+            _size(layer.output_shape),
+            count(layer.macs),
+        ]
+        if masked:
+            row += _mask_cells(layer, reasons)
+        dim = masked and layer.mask is None
+        table.add_row(*(Text(cell) for cell in row), style="dim" if dim else None)
+    lines: list[RenderableType] = [_heading(report), Text(), table, Text()]
+    lines += [Text(f"[{number}] not skipped: {reason}") for reason, number in reasons.items()]
+    lines.append(_summary(report))
+    return Group(*lines)
+
+
+def conversion_summary(done: Conversion) -> RenderableType:
+    """What was written, how masked layers fared, and how well the file agrees with torch."""
+    skipped = sum(layer.skipped for layer in done.layers)
+    lines: list[Text] = [
+        Text(f"{done.path}  {_bytes(done.bytes)}, from {done.source}"),
+        *(
+            Text(
+                f"  {what} {tensor.name}: {tensor.dtype} {list(tensor.shape)}"
+                + (" (N,H,W,C: channels last)" if len(tensor.shape) == 4 else "")
+            )
+            for what, tensors in (("input", done.inputs), ("output", done.outputs))
+            for tensor in tensors
+        ),
+    ]
+    if done.layers:
+        pairs = "CONV -> SELECT_V2, mask and fill unchanged"
+        lines.append(Text(f"  masked layers: {skipped} of {len(done.layers)} are {pairs}"))
+        lines += [
+            Text(f"    {layer.name}: {_FORMS[layer.form]}: {layer.detail}", style="yellow")
+            for layer in done.layers
+            if layer.form != "select"
+        ]
+    else:
+        lines.append(Text("  masked layers: none"))
+    lines.append(
+        Text(
+            f"  MACs: {count(done.macs)}, {count(done.macs_saved)} saved, "
+            f"ideal speed-up {done.ideal_speedup:.3f}"
+        )
+    )
+    lines.append(
+        Text(
+            f"  largest difference to torch: {done.max_abs_diff:.3g}, "
+            f"{done.relative_diff:.2g} of the largest output {done.max_output:.4g} "
+            f"(tolerance {done.tolerance:g}; {done.samples} random inputs, seed {done.seed}; "
+            f"stock interpreter, {' and '.join(done.kernels)} kernels)",
+            style="green",
+        )
+    )
+    return Group(*lines)
+
+
+_FORMS = {"dense": "no mask needed", "constant": "a constant", "changed": "not skipped"}
+
+
+def mask_picture(mask: Plane, *, width: int, unicode: bool = True) -> str:
+    """A mask as text: a kept pixel is a block, a skipped one is empty.
+
+    Args:
+        mask: ``[H, W]``, True = kept.
+        width: columns that there are.
+        unicode: blocks of two or four pixels a character; otherwise one ``#`` or ``.`` a pixel.
+
+    Returns:
+        Lines. A mask too wide even for two pixels a column is cut at the right, and says so.
+    """
+    if not unicode:
+        rows = ["".join("#" if kept else "." for kept in row) for row in mask]
+    elif 2 * mask.shape[1] <= width:  # a character is about twice as high as it is wide
+        rows = ["".join("██" if kept else "  " for kept in row) for row in mask]
+    elif mask.shape[1] <= width:
+        rows = _blocks(mask, 1)
+    else:
+        rows = _blocks(mask, 2)
+    cut = any(len(row) > width for row in rows)
+    lines = [row[:width].rstrip() for row in rows]
+    return "\n".join(lines + [f"(cut at {width} columns)"] * cut)
+
+
+def _blocks(mask: Plane, across: int) -> list[str]:
+    """Two rows a line and ``across`` pixels a character."""
+    height, width = mask.shape
+    padded = np.pad(mask, ((0, height % 2), (0, width % across))).astype(np.uint8)
+    if across == 1:
+        padded = np.repeat(padded, 2, axis=1)
+    top, bottom = padded[0::2], padded[1::2]
+    bits = top[:, 0::2] + 2 * top[:, 1::2] + 4 * bottom[:, 0::2] + 8 * bottom[:, 1::2]
+    return ["".join(_QUADRANTS[value] for value in row) for row in bits]
+
+
+def count(number: float) -> str:
+    """A count in three to four digits: ``115.6 M``."""
+    for factor, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= factor:
+            return f"{number / factor:.1f} {unit}"
+    return f"{number:.0f}"
+
+
+def _heading(report: Inspection) -> Text:
+    kinds = ", ".join(f"{number} {op}" for op, number in report.operators.items())
+    more = f"; {report.subgraphs} subgraphs, the first is shown" if report.subgraphs > 1 else ""
+    lines = [f"{report.path}  {_bytes(report.bytes)}{more}", f"  operators: {kinds or 'none'}"]
+    for what, tensors in (("input", report.inputs), ("output", report.outputs)):
+        lines += [f"  {what} {t.name}: {t.dtype} {list(t.shape)}" for t in tensors]
+    return Text("\n".join(lines))
+
+
+def _summary(report: Inspection) -> Text:
+    if not report.masked_layers:
+        return Text(f"{len(report.layers)} layers, {count(report.macs)} MACs, no mask")
+    share = report.macs_saved / report.macs if report.macs else 0.0
+    speedup = f"{report.ideal_speedup:.3f}" if report.ideal_speedup is not None else "without bound"
+    return Text(
+        f"{len(report.layers)} layers, {report.masked_layers} masked, {report.skipped_layers} of "
+        f"them skipped by the patched runtime: {count(report.macs)} MACs, "
+        f"{count(report.macs_saved)} ({share:.1%}) saved, ideal speed-up {speedup}"
+    )
+
+
+def _operator(layer: LayerReport) -> str:
+    parts = [layer.op]
+    if layer.kernel and layer.stride:
+        parts.append(
+            _pair(layer.kernel) + ("" if layer.stride == (1, 1) else "/" + _step(layer.stride))
+        )
+    if layer.dilation and layer.dilation != (1, 1):
+        parts.append(f"dilated {_step(layer.dilation)}")
+    if layer.activation != "NONE":
+        parts.append(layer.activation)
+    if layer.dtype != "float32":
+        parts.append(layer.dtype)
+    return " ".join(parts)
+
+
+def _mask_cells(layer: LayerReport, reasons: dict[str, int]) -> Iterable[str]:
+    if layer.mask is None:
+        return ["", "", "", "", ""]
+    note = ""
+    if layer.mask.reason is not None:
+        note = f"[{reasons.setdefault(layer.mask.reason, len(reasons) + 1)}]"
+    saved = count(layer.macs_saved)
+    return [f"{layer.sparsity:.1%}", f"{layer.kept}/{layer.pixels}", _fill(layer), saved, note]
+
+
+def _fill(layer: LayerReport) -> str:
+    fill = layer.mask.fill if layer.mask else None
+    if fill is None:
+        return ""
+    if fill.minimum == fill.maximum:
+        return "zero" if fill.minimum == 0 else f"{fill.minimum:.3g}"
+    return f"{fill.minimum:.3g}..{fill.maximum:.3g}"
+
+
+def _size(shape: Sequence[int]) -> str:
+    """``[1, H, W, C]`` as ``HxWxC``; a batch that is not 1 stays."""
+    sizes = shape[1:] if len(shape) > 1 and shape[0] == 1 else shape
+    return "x".join(str(size) for size in sizes)
+
+
+def _pair(pair: tuple[int, int]) -> str:
+    return f"{pair[0]}x{pair[1]}"
+
+
+def _step(pair: tuple[int, int]) -> str:
+    return str(pair[0]) if pair[0] == pair[1] else _pair(pair)
+
+
+def _bytes(size: int) -> str:
+    return f"{size / 1e6:.2f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB"

@@ -1,0 +1,176 @@
+"""Tables of a profile, of its operators and of a comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from toolchain.profile.compare import Change, Comparison
+from toolchain.profile.document import Measurement, Profile
+from toolchain.profile.facts import BoardFacts
+
+EMULATED = (
+    "Emulated: seconds mean nothing here. Instruction counts do: they repeat exactly, and the "
+    "ratio is theirs."
+)
+
+
+def profile_table(profile: Profile) -> RenderableType:
+    """One row for each measurement, and below it what to know about the figures."""
+    basis = "instructions" if profile.by_instructions else "time"
+    table = Table(title=f"{profile.board.title}, {_threads(profile.threads)}")
+    table.add_column("model", overflow="fold")
+    table.add_column(
+        "median ± MAD", justify="right", style="dim" if profile.by_instructions else ""
+    )
+    table.add_column("instructions\nper inference", justify="right")
+    table.add_column(f"ratio\n({basis})", justify="right")
+    table.add_column("ideal\nratio", justify="right")
+    table.add_column("peak\nmemory", justify="right")
+    for item in profile.measurements:
+        table.add_row(
+            escape(item.label),
+            _time(item) + (" ?" if item.doubts else ""),
+            _count(item.instructions),
+            _ratio(profile.ratio(item)),
+            _ratio(profile.ideal_ratio(item)),
+            _memory(item.output.peak_rss_kib),
+        )
+    return Group(table, *(Text(note, style="dim") for note in profile_notes(profile)))
+
+
+def profile_notes(profile: Profile) -> Iterator[str]:
+    """What to know about a profile's figures, a line each."""
+    first = profile.measurements[0].label
+    yield f"Ratio and ideal are over the first row, {first}: above 1 is faster."
+    yield "Ideal: the first row's multiply-accumulates over those that remain in this one."
+    if profile.by_instructions:
+        yield EMULATED
+    if any(item.instructions is None for item in profile.measurements):
+        reasons = {
+            note
+            for item in profile.measurements
+            for note in item.output.notes
+            if note.startswith("instructions")
+        }
+        yield "No instruction counts: " + ("; ".join(sorted(reasons)) or "the board has none") + "."
+    for item in profile.measurements:
+        for doubt in item.doubts:
+            yield f"? {item.label}: may be unstable: {doubt}."
+    throttled = profile.board.after.throttled
+    if throttled and throttled.since_boot:
+        yield f"Since its boot the board was held back: {', '.join(throttled.since_boot)}."
+
+
+def ops_table(measurement: Measurement, *, emulated: bool) -> RenderableType:
+    """One row for each operator that was timed, with what it skipped and its micro-kernel."""
+    table = Table(title=escape(f"{measurement.label}: operators"))
+    table.add_column("#", justify="right")
+    table.add_column("operator", overflow="fold")
+    table.add_column("median", justify="right", style="dim" if emulated else "")
+    table.add_column("share", justify="right", style="dim" if emulated else "")
+    table.add_column("kept pixels", justify="right")
+    table.add_column("skipped", justify="right")
+    table.add_column("micro-kernel", overflow="fold")
+    for op in measurement.output.ops or []:
+        kept = "" if op.kept is None else f"{op.kept:,} of {op.pixels:,}"
+        table.add_row(
+            str(op.index),
+            escape(op.type) + ("" if op.delegated else " [dim](not XNNPACK)[/dim]"),
+            "" if op.median_us is None else _microseconds(op.median_us),
+            "" if op.share is None else f"{op.share:.1%}",
+            kept,
+            f"{op.skipped_share:.1%}" if op.skipped_share else "",
+            escape((op.ukernel or "").removeprefix("xnn_")),
+        )
+    return table
+
+
+def facts_table(facts: BoardFacts) -> RenderableType:
+    """What the board said about itself, and what it did not."""
+    table = Table.grid(padding=(0, 2))
+    vitals = facts.vitals
+    rows = {
+        "board": facts.model,
+        "emulated": "yes" if facts.emulated else "no",
+        "cores": ", ".join(f"{count} x {name}" for name, count in facts.cores.items()) or None,
+        "features": " ".join(facts.features) or None,
+        "hwcap": " ".join(word for word in (facts.hwcap, facts.hwcap2) if word) or None,
+        "kernel": " ".join(word for word in (facts.kernel, facts.machine) if word) or None,
+        "glibc": facts.glibc,
+        "memory": None
+        if facts.memory_total_kib is None
+        else f"{_memory(facts.memory_available_kib)} free of {_memory(facts.memory_total_kib)}",
+        "governor": vitals.governor,
+        "frequency": None
+        if not vitals.frequency_khz
+        else f"{vitals.frequency_khz / 1000:,.0f} MHz",
+        "temperature": None if vitals.temperature_c is None else f"{vitals.temperature_c:.1f} °C",
+        "held back": None if vitals.throttled is None else ", ".join(vitals.throttled.now) or "no",
+    }
+    for name, value in rows.items():
+        table.add_row(name, escape(value) if value else "[dim]not told by this board[/dim]")
+    return table
+
+
+def comparison_table(comparison: Comparison) -> RenderableType:
+    """One row for each figure of each model."""
+    table = Table(title="before and after")
+    table.add_column("model", overflow="fold")
+    table.add_column("figure")
+    for name in ("before", "after", "ratio"):
+        table.add_column(name, justify="right")
+    table.add_column("")
+    for change in comparison.changes:
+        table.add_row(
+            escape(change.model),
+            change.figure,
+            _figure(change.before, change),
+            _figure(change.after, change),
+            _ratio(change.ratio),
+            _verdict(change),
+        )
+    return Group(table, *(Text(note, style="dim") for note in comparison.notes))
+
+
+def _verdict(change: Change) -> str:
+    if not change.significant:
+        return "same" if change.before == change.after else "within the spread"
+    return "[green]better[/green]" if change.after < change.before else "[red]worse[/red]"
+
+
+def _figure(value: float, change: Change) -> str:
+    return {"us": _microseconds, "KiB": _memory, "": _count}[change.unit](value)
+
+
+def _threads(count: int) -> str:
+    return "1 thread" if count == 1 else f"{count} threads"
+
+
+def _time(item: Measurement) -> str:
+    timing = item.output.timing
+    if timing is None:
+        return "-"
+    return f"{_microseconds(timing.median_us)} ± {_microseconds(timing.mad_us)}"
+
+
+def _microseconds(value: float) -> str:
+    if value >= 1e6:
+        return f"{value / 1e6:,.2f} s"
+    return f"{value / 1e3:,.2f} ms" if value >= 1e3 else f"{value:,.0f} µs"
+
+
+def _count(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.0f}"
+
+
+def _ratio(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}x"
+
+
+def _memory(kib: float | None) -> str:
+    return "-" if kib is None else f"{kib / 1024:,.1f} MiB"
