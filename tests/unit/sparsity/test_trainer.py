@@ -11,7 +11,7 @@ from toolchain.sparsity.masked_conv import masked_layers
 from toolchain.sparsity.planes import sparsify
 from toolchain.sparsity.schedule import PolynomialSchedule
 from toolchain.sparsity.search import MaskSearch
-from toolchain.sparsity.trainer import Settings, evaluate, flip_and_shift, train
+from toolchain.sparsity.trainer import Settings, evaluate, mirror, train
 
 SETTINGS = Settings(epochs=6, batch_size=16, learning_rate=0.2)
 
@@ -90,14 +90,11 @@ def test_too_few_images_for_a_batch_are_refused() -> None:
         train(net(), images, labels, SETTINGS)
 
 
-def test_augmented_images_are_mirrored_or_moved_copies() -> None:
-    images = torch.arange(64.0).view(1, 1, 8, 8).repeat(50, 1, 1, 1)
-    changed = flip_and_shift(images, torch.Generator().manual_seed(0), pixels=0)
-    mirrored = images[0].flip(2)
-    flips = [torch.equal(image, mirrored) for image in changed]
-    assert 0 < sum(flips) < 50
-    kept = [image for image, flip in zip(changed, flips, strict=True) if not flip]
-    assert all(torch.equal(image, images[0]) for image in kept)
-    moved = flip_and_shift(images, torch.Generator().manual_seed(0))
-    assert moved.shape == images.shape
-    assert set(moved.flatten().tolist()) <= set(images.flatten().tolist())
+def test_about_half_of_the_images_are_mirrored() -> None:
+    image = torch.arange(64.0).view(1, 8, 8)
+    changed = mirror(image.repeat(50, 1, 1, 1), torch.Generator().manual_seed(0))
+    flipped = [torch.equal(one, image.flip(2)) for one in changed]
+    assert 10 < sum(flipped) < 40
+    assert all(
+        torch.equal(one, image) for one, flip in zip(changed, flipped, strict=True) if not flip
+    )
