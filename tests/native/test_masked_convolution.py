@@ -1,0 +1,176 @@
+"""Masked convolutions in the patched delegate against torch and against the unpatched delegate.
+
+The unpatched delegate runs the very same file with SELECT_V2 left in, so it is an independent reference for the pattern;
+torch is one for the convolution as well.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ai_edge_litert.interpreter import Interpreter, load_delegate
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from support.masked_case import Case, cases
+from support.tflite_writer import Array, GraphWriter
+
+from toolchain.build.bundle import Bundle
+
+
+def run_delegated(model: Path, delegate: Path, x: Array, threads: int = 1) -> tuple[Array, bool]:
+    """The model's output, and whether one delegate partition is the whole model."""
+    interpreter = Interpreter(
+        str(model),
+        experimental_delegates=[load_delegate(str(delegate), {"num_threads": threads})],
+    )
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], x)
+    for _ in range(2):  # the second run finds the arena as the first one left it
+        interpreter.invoke()
+    output = interpreter.get_output_details()[0]["index"]
+    partitions = [op for op in interpreter._get_ops_details() if op["op_name"] == "DELEGATE"]
+    whole = len(partitions) == 1 and output in partitions[0]["outputs"]
+    return interpreter.get_tensor(output), whole
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(case=cases(), threads=st.integers(1, 4))
+def test_equals_torch_and_the_unpatched_runtime(
+    tmp_path: Path, host_bundle: Bundle, host_stock_bundle: Bundle, case: Case, threads: int
+) -> None:
+    model = case.write(tmp_path / "case.tflite")
+    x = case.input()
+    masked, whole = run_delegated(model, host_bundle.delegate, x, threads)
+    stock, stock_whole = run_delegated(model, host_stock_bundle.delegate, x, threads)
+    tolerance = 1e-5 * max(1.0, float(np.abs(stock).max()))
+    np.testing.assert_allclose(masked, stock, rtol=0, atol=tolerance)
+    np.testing.assert_allclose(masked, case.expected(x), rtol=0, atol=10 * tolerance)
+    assert whole, "the pair was not handed to XNNPACK"
+    assert stock_whole == (case.form == "multiply"), "the reference has the SELECT_V2 left in"
+    skipped = np.broadcast_to(~case.mask[None, :, :, None], masked.shape)
+    np.testing.assert_array_equal(masked[skipped], stock[skipped])
+
+
+def _graph_with_a_mask(
+    rng: np.random.Generator,
+) -> tuple[GraphWriter, int, int, int, int]:
+    graph = GraphWriter()
+    x = graph.tensor((1, 6, 5, 3))
+    filters = rng.standard_normal((4, 3, 3, 3), np.float32)
+    convolved = graph.conv_2d(x, filters, rng.standard_normal(4, np.float32), (1, 6, 5, 4))
+    mask = graph.constant(rng.random((1, 6, 5, 1)) > 0.4)
+    fill = graph.constant(rng.standard_normal((1, 1, 1, 4), np.float32))
+    return graph, x, convolved, mask, fill
+
+
+SHAPE = (1, 6, 5, 4)
+
+
+def _second_consumer(rng: np.random.Generator, path: Path) -> Path:
+    graph, x, convolved, mask, fill = _graph_with_a_mask(rng)
+    masked = graph.select(mask, convolved, fill, SHAPE)
+    return graph.write(path, [x], [graph.operator("MAXIMUM", [masked, convolved], SHAPE)])
+
+
+def _convolution_is_an_output(rng: np.random.Generator, path: Path) -> Path:
+    graph, x, convolved, mask, fill = _graph_with_a_mask(rng)
+    return graph.write(path, [x], [graph.select(mask, convolved, fill, SHAPE), convolved])
+
+
+def _both_operands_are_the_convolution(rng: np.random.Generator, path: Path) -> Path:
+    graph, x, convolved, mask, _ = _graph_with_a_mask(rng)
+    return graph.write(path, [x], [graph.select(mask, convolved, convolved, SHAPE)])
+
+
+def _mask_is_computed(rng: np.random.Generator, path: Path) -> Path:
+    graph, x, convolved, _, fill = _graph_with_a_mask(rng)
+    zero = graph.constant(np.zeros((1, 1, 1, 1), np.float32))
+    greater = graph.comparison("GREATER", [convolved, zero], SHAPE)
+    return graph.write(path, [x], [graph.select(greater, convolved, fill, SHAPE)])
+
+
+def _mask_has_channels(rng: np.random.Generator, path: Path) -> Path:
+    graph, x, convolved, _, fill = _graph_with_a_mask(rng)
+    mask = graph.constant(rng.random(SHAPE) > 0.4)
+    return graph.write(path, [x], [graph.select(mask, convolved, fill, SHAPE)])
+
+
+def _fill_has_pixels(rng: np.random.Generator, path: Path) -> Path:
+    graph, x, convolved, mask, _ = _graph_with_a_mask(rng)
+    fill = graph.constant(rng.standard_normal(SHAPE, np.float32))
+    return graph.write(path, [x], [graph.select(mask, convolved, fill, SHAPE)])
+
+
+def _fill_is_computed(rng: np.random.Generator, path: Path) -> Path:
+    graph, x, convolved, mask, _ = _graph_with_a_mask(rng)
+    bias = graph.constant(rng.standard_normal((1, 1, 1, 1), np.float32))
+    other = graph.operator("ABS", [bias], (1, 1, 1, 1))
+    return graph.write(path, [x], [graph.select(mask, convolved, other, SHAPE)])
+
+
+def _select_grows_the_batch(rng: np.random.Generator, path: Path) -> Path:
+    graph, x, convolved, mask, _ = _graph_with_a_mask(rng)
+    fill = graph.constant(rng.standard_normal((2, 1, 1, 4), np.float32))
+    return graph.write(path, [x], [graph.select(mask, convolved, fill, (2, 6, 5, 4))])
+
+
+def _factors_other_than_0_and_1(rng: np.random.Generator, path: Path) -> Path:
+    graph, x, convolved, _, _ = _graph_with_a_mask(rng)
+    factors = graph.constant(rng.random((1, 6, 5, 1), np.float32))
+    return graph.write(path, [x], [graph.multiply(convolved, factors, SHAPE)])
+
+
+def _residual_add_reads_the_convolution(rng: np.random.Generator, path: Path) -> Path:
+    graph, x, convolved, mask, fill = _graph_with_a_mask(rng)
+    second = graph.conv_2d(
+        convolved,
+        rng.standard_normal((4, 3, 3, 4), np.float32),
+        rng.standard_normal(4, np.float32),
+        SHAPE,
+    )
+    masked = graph.select(mask, convolved, fill, SHAPE)
+    return graph.write(path, [x], [graph.add(masked, second, SHAPE)])
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        _second_consumer,
+        _convolution_is_an_output,
+        _both_operands_are_the_convolution,
+        _mask_is_computed,
+        _mask_has_channels,
+        _fill_has_pixels,
+        _fill_is_computed,
+        _select_grows_the_batch,
+        _factors_other_than_0_and_1,
+        _residual_add_reads_the_convolution,
+    ],
+    ids=lambda write: write.__name__.strip("_"),
+)
+def test_runs_what_it_does_not_recognise_as_before(
+    tmp_path: Path, host_bundle: Bundle, host_stock_bundle: Bundle, write: object
+) -> None:
+    assert callable(write)
+    rng = np.random.default_rng(7)
+    model = write(rng, tmp_path / "model.tflite")
+    x = rng.standard_normal((1, 6, 5, 3), np.float32)
+    np.testing.assert_array_equal(
+        run_delegated(model, host_bundle.delegate, x)[0],
+        run_delegated(model, host_stock_bundle.delegate, x)[0],
+    )
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(case=cases(masks=False), threads=st.integers(1, 4))
+def test_dense_model_gives_the_bits_of_the_unpatched_runtime(
+    tmp_path: Path, host_bundle: Bundle, host_stock_bundle: Bundle, case: Case, threads: int
+) -> None:
+    model = case.write(tmp_path / "dense.tflite")
+    x = case.input()
+    np.testing.assert_array_equal(
+        run_delegated(model, host_bundle.delegate, x, threads)[0],
+        run_delegated(model, host_stock_bundle.delegate, x, threads)[0],
+    )
