@@ -258,12 +258,18 @@ def unpack_deb(deb: Path, dest: Path) -> None:
     with subprocess.Popen(
         [tool, "--fsys-tarfile", str(deb)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
+        assert process.stdout is not None and process.stderr is not None  # noqa: S101, PT018
         try:
             with tarfile.open(fileobj=process.stdout, mode="r|") as archive:
                 archive.extractall(dest, filter="data")
+            while process.stdout.read(1 << 16):
+                pass  # the end of the archive is padding
         except (tarfile.TarError, OSError) as error:
             process.kill()
             raise SourceError(f"{deb.name} cannot be unpacked: {error}") from error
+        said = process.stderr.read().decode(errors="replace")
+    if process.returncode:
+        raise SourceError(f"{deb.name} cannot be unpacked: {_last_line(said)}")
 
 
 def _write_root(folder: Path, mirror: str, suite: str, kind: str) -> None:

@@ -1,0 +1,102 @@
+"""Child processes: their steps move the bar, their failures name the log, none outlives us."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from toolchain.build.ninja import run_logged
+from toolchain.errors import BuildError
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TILESKIP_CACHE", str(tmp_path / "cache"))
+
+
+class Recorder:
+    def __init__(self) -> None:
+        self.steps: list[float] = []
+        self.totals: list[float] = []
+        self.details: list[str | None] = []
+
+    def advance(self, steps: float = 1, detail: str | None = None) -> None:
+        self.steps.append(steps)
+        self.details.append(detail)
+
+    def total(self, steps: float) -> None:
+        self.totals.append(steps)
+
+
+def python(code: str) -> list[str]:
+    return [sys.executable, "-c", code]
+
+
+def test_ninjas_steps_move_the_bar(tmp_path: Path) -> None:
+    stage = Recorder()
+    code = "print('[1/3] Building CXX object a/b/conv.cc.o'); print('x'); print('[3/3] Link y')"
+    run_logged(python(code), log=tmp_path / "l/log", what="it failed", stage=stage)
+    assert stage.totals == [3]
+    assert stage.steps == [1, 2]
+    assert stage.details == ["conv.cc", "Link y"]
+    assert "Building CXX object" in (tmp_path / "l/log").read_text()
+
+
+def test_a_failure_shows_the_first_error_and_names_the_log(tmp_path: Path) -> None:
+    code = (
+        "print('[1/2] Building'); print('a.cc:3:1: error: no such thing');"
+        "[print('note', i) for i in range(100)]; raise SystemExit(2)"
+    )
+    with pytest.raises(BuildError) as caught:
+        run_logged(python(code), log=tmp_path / "log", what="compile X failed")
+    assert caught.value.what.startswith("compile X failed (exit 2)")
+    assert "a.cc:3:1: error: no such thing" in caught.value.what
+    assert len(caught.value.what.splitlines()) < 20
+    assert caught.value.hint is not None
+    assert str(tmp_path / "log") in caught.value.hint
+
+
+def test_an_interrupt_ends_the_whole_process_group(tmp_path: Path) -> None:
+    """Another Python runs the build and is interrupted; the build's grandchild must be gone."""
+    pid_file = tmp_path / "pid"
+    grandchild = (
+        f"import os,time; open({str(pid_file)!r},'w').write(str(os.getpid())); time.sleep(60)"
+    )
+    child = f"import subprocess,sys; subprocess.run([sys.executable,'-c',{grandchild!r}])"
+    code = (
+        "import sys; from pathlib import Path; from toolchain.build.ninja import run_logged\n"
+        f"command = [sys.executable, '-c', {child!r}]\n"
+        f"run_logged(command, log=Path({str(tmp_path / 'log')!r}), what='x')"
+    )
+    with subprocess.Popen(python(code), stderr=subprocess.PIPE) as process:
+        pid = _wait_for_pid(pid_file)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+    assert process.returncode != 0
+    for _ in range(100):
+        if not _running(pid):
+            break
+        time.sleep(0.05)
+    assert not _running(pid)
+
+
+def _wait_for_pid(path: Path) -> int:
+    for _ in range(600):
+        if path.is_file() and path.read_text():
+            return int(path.read_text())
+        time.sleep(0.05)
+    raise AssertionError("the grandchild did not begin")
+
+
+def _running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except (ProcessLookupError, FileNotFoundError):
+        return False

@@ -1,0 +1,234 @@
+"""XNNPACK's own convolution tests, from its tarball, on the patched library.
+
+Run as ``python -m toolchain.build.xnnpack_tests --isa x86-64|aarch64 [--filter GTEST_FILTER]``.
+Tests of another ISA run under ``qemu-aarch64``, in shards over the machine's cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import repeat
+from pathlib import Path
+
+from toolchain.board.config import load_board
+from toolchain.build import stages
+from toolchain.build.bundle import recipe_for
+from toolchain.build.compiler import Compiler, Isa, require
+from toolchain.build.ninja import compile_targets, configure
+from toolchain.build.stages import Recipe, Workshop
+from toolchain.cache import digest, entry
+from toolchain.errors import BuildError, DeployError
+from toolchain.fetch.apt import AptRoot
+from toolchain.fetch.sources import tree
+from toolchain.progress import Progress, Silent
+
+# Every test that makes a convolution through the operator or the subgraph interface, and those of
+# what the patch touches besides: the rewriting and running of a subgraph.
+OPERATOR_TESTS = ("convolution-nhwc", "convolution-nchw", "deconvolution-nhwc")
+SUBGRAPH_TESTS = ("convolution-2d", "depthwise-convolution-2d", "deconvolution-2d")
+OTHER_TESTS = ("subgraph", "subgraph-nchw", "subgraph-fp16", "fusion", "runtime",
+               "memory-planner", "workspace")  # fmt: skip
+TESTS = (*OPERATOR_TESTS, *SUBGRAPH_TESTS, *OTHER_TESTS)
+_BOARD: dict[Isa, str] = {"x86-64": "host", "aarch64": "qemu"}
+_SUMMARY = re.compile(r"^\[==========\] (\d+) tests? from .* ran\.", re.M)
+_FAILED = re.compile(r"^\[  FAILED  \] ([^\s,]+/?\S*?)(?:,.*)?(?: \(\d+ ms\))?$", re.M)
+_SKIPPED = re.compile(r"^\[  SKIPPED \] (\d+) tests?", re.M)
+
+
+@dataclass(frozen=True)
+class TestResult:
+    """One test program, all its shards together."""
+
+    name: str
+    ran: int
+    skipped: int
+    """Tests that asked for an instruction that the machine does not have."""
+    failed: tuple[str, ...]
+    seconds: float
+
+
+def build_tests(recipe: Recipe, shop: Workshop, tests: Sequence[str] = TESTS) -> Path:
+    """Compile the test programs on the recipe's XNNPACK; the cached folder holds ``<name>-test``.
+
+    Raises:
+        SourceError, BuildError: from fetching, patching and compiling.
+    """
+    key = digest(
+        "tests 1",
+        recipe.xnnpack_key(),
+        recipe.sources.get("googletest").sha256,
+        (recipe.patch_dir / "xnnpack_tests/CMakeLists.txt").read_bytes(),
+        *tests,
+    )
+
+    xnnpack = stages.build_xnnpack(recipe, shop)
+
+    def fill(folder: Path) -> None:
+        log = stages.log_file("xnnpack-tests", key)
+        build = folder / "build"
+        definitions = {
+            **stages.xnnpack_definitions(recipe, shop),
+            "XNNPACK_SOURCE_DIR": stages.patched_xnnpack(recipe, shop, folder / "src/xnnpack"),
+            "TILESKIP_XNNPACK_DIR": xnnpack,
+            "GOOGLETEST_SOURCE_DIR": tree(recipe.sources.get("googletest"), shop.apt),
+            "TESTS": ";".join(tests),
+        }
+        arguments = recipe.compiler.cmake_arguments()
+        if recipe.compiler.cross:
+            # No libraries of the other ISA need to be installed to run these.
+            arguments.append("-DCMAKE_EXE_LINKER_FLAGS=-static")
+        project = recipe.patch_dir / "xnnpack_tests"
+        configure(project, build, definitions, extra=arguments, log=log)
+        targets = [f"{name}-test" for name in tests]
+        title = f"compile XNNPACK's tests ({recipe.compiler.isa})"
+        compile_targets(
+            build, targets, jobs=shop.jobs, log=log, progress=shop.progress, title=title
+        )
+        for target in targets:
+            (build / target).replace(folder / target)
+        shutil.rmtree(build)
+        shutil.rmtree(folder / "src")
+
+    return entry("xnnpack-tests", key, fill)
+
+
+def run_tests(
+    folder: Path,
+    compiler: Compiler,
+    *,
+    tests: Sequence[str] = TESTS,
+    gtest_filter: str = "*",
+    jobs: int = 1,
+    progress: Progress | None = None,
+) -> list[TestResult]:
+    """Run test programs, each in ``jobs`` shards at once.
+
+    Args:
+        folder: what :func:`build_tests` returned.
+        compiler: the one that compiled them; programs of another ISA go through QEMU.
+        tests: names without ``-test``.
+        gtest_filter: GoogleTest's filter.
+        jobs: shards at a time.
+        progress: where each program is announced.
+
+    Returns:
+        One result a program, in order; failures are in it, not raised.
+
+    Raises:
+        BuildError: a program crashed, so that its tests were not counted.
+        MissingToolError: QEMU's user mode is not installed.
+    """
+    progress = progress or Silent()
+    emulator: list[str] = []
+    if compiler.cross:
+        require({"qemu-aarch64": "qemu-user"})
+        # The most capable core: every kernel that a board may choose is then tested.
+        emulator = ["qemu-aarch64", "-cpu", "max,sve=off,sme=off"]
+    results = []
+    for name in tests:
+        command = [*emulator, str(folder / f"{name}-test"), f"--gtest_filter={gtest_filter}"]
+        begun = time.monotonic()
+        with (
+            progress.stage(f"run {name}-test", total=jobs) as stage,
+            ThreadPoolExecutor(jobs) as pool,
+        ):
+            outputs = []
+            shards = range(jobs)
+            for output in pool.map(_run_shard, repeat(command), shards, repeat(jobs)):
+                outputs.append(output)
+                stage.advance()
+        results.append(_result(name, outputs, time.monotonic() - begun))
+    return results
+
+
+def _run_shard(command: list[str], shard: int, shards: int) -> str:
+    environment = {
+        **os.environ,
+        "GTEST_TOTAL_SHARDS": str(shards),
+        "GTEST_SHARD_INDEX": str(shard),
+        "GTEST_BRIEF": "0",
+        "GTEST_COLOR": "no",
+    }
+    result = subprocess.run(
+        command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        errors="replace", check=False,
+    )  # fmt: skip
+    output = result.stdout
+    if not _SUMMARY.search(output):
+        last = "\n".join((output + result.stderr).splitlines()[-6:])
+        raise BuildError(
+            f"{Path(command[-2]).name} ended with {result.returncode} before its tests did:\n{last}"
+        )
+    return output
+
+
+def _result(name: str, outputs: Sequence[str], seconds: float) -> TestResult:
+    ran = skipped = 0
+    failed: list[str] = []
+    for output in outputs:
+        ran += sum(int(match) for match in _SUMMARY.findall(output))
+        skipped += sum(int(match) for match in _SKIPPED.findall(output))
+        tail = output[output.rfind("[==========]") :]
+        failed += [item for item in _FAILED.findall(tail) if not item.isdigit()]
+    return TestResult(name, ran, skipped, tuple(sorted(set(failed))), seconds)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Build and run; prints one line a program. 0 if every test passed, 1 if one failed."""
+    parser = argparse.ArgumentParser(prog="toolchain.build.xnnpack_tests", description=__doc__)
+    parser.add_argument("--isa", choices=("x86-64", "aarch64"), default="x86-64")
+    parser.add_argument("--filter", default="*", help="GoogleTest filter (default: every test)")
+    parser.add_argument("--only", action="append", choices=TESTS, help="this program alone")
+    parser.add_argument("--stock", action="store_true", help="test XNNPACK without the patches")
+    parser.add_argument("--sources", type=Path, help="folder of archives at hand")
+    parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)))
+    options = parser.parse_args(arguments)
+    progress = _Lines()
+    try:
+        recipe = recipe_for(load_board(_BOARD[options.isa]), stock=options.stock)
+        shop = Workshop(AptRoot(progress, sources=options.sources), options.jobs, progress)
+        folder = build_tests(recipe, shop)
+        results = run_tests(
+            folder,
+            recipe.compiler,
+            tests=options.only or TESTS,
+            gtest_filter=options.filter,
+            jobs=options.jobs,
+            progress=progress,
+        )
+    except DeployError as error:
+        print(f"error: {error.what}", file=sys.stderr)
+        if error.hint:
+            print(f"  hint: {error.hint}", file=sys.stderr)
+        return error.exit_code
+    for item in results:
+        state = "FAILED" if item.failed else "ok"
+        print(
+            f"{state:6} {item.name:26} {item.ran:5} tests, {item.skipped} skipped, "
+            f"{item.seconds:.0f} s"
+        )
+        for test in item.failed:
+            print(f"         {test}")
+    ran, failed = sum(item.ran for item in results), sum(len(item.failed) for item in results)
+    print(f"{options.isa}: {ran} tests, {failed} failed")
+    return 1 if failed or not ran else 0
+
+
+class _Lines(Silent):
+    """Progress as lines of text: what is worth saying here is what has begun."""
+
+    def note(self, message: str) -> None:
+        print(message, file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
