@@ -176,7 +176,8 @@ def inspect(
         print(report.model_dump_json(indent=2))
     else:
         # A pipe has no width of its own: do not squeeze the table into 80 columns.
-        out.print(inspection_table(report), width=None if out.is_terminal else 200)
+        wide = out if out.is_terminal else rich.console.Console(width=200)
+        wide.print(inspection_table(report, wide.width))
 
 
 def _shape(text: str) -> tuple[int, ...]:
@@ -468,12 +469,13 @@ def verify(
         title = f"{connection.name} against this machine"
         table = rich.table.Table(title=title, title_justify="left")
         table.add_column("model", overflow="fold")
-        for heading in ("inputs", "largest difference", "largest output", "relative", ""):
+        for heading in ("inputs", "largest\ndifference", "largest\noutput", "relative", ""):
             table.add_column(heading, justify="right")
         for item in results:
             verdict = "[green]ok[/green]" if item.passed else "[red]differs[/red]"
             figures = (item.max_difference, item.max_output, item.relative)
-            table.add_row(item.model, str(item.inputs), *(f"{x:.3g}" for x in figures), verdict)
+            name = Path(item.model).name
+            table.add_row(name, str(item.inputs), *(f"{x:.3g}" for x in figures), verdict)
         out.print(table)
     for item in results:
         item.require()
@@ -549,6 +551,38 @@ def compare(
         print(json.dumps({"changes": rows, "notes": found.notes}, indent=2))
         return
     out.print(profile_table.comparison_table(found))
+
+
+# --- demo ------------------------------------------------------------------------------------
+
+
+@app.command()
+def demo(
+    board: BoardOption = "qemu",
+    host: HostOption = None,
+    folder: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for models and results.")
+    ] = Path("build/demo"),
+    images: Annotated[
+        int, typer.Option("--images", min=1, max=10_000, help="Test images to classify.")
+    ] = 200,
+    json_output: JsonOption = False,
+) -> None:
+    """Do all of it once: convert, build, boot, push, classify and profile three networks."""
+    from toolchain.board.config import load_board
+    from toolchain.demo import demo as run_demo
+    from toolchain.report import demo_table, profile_plot
+
+    report = progress.Silent() if json_output else TerminalProgress()
+    result, measured = run_demo(
+        load_board(board), folder, images=images, host=host, progress=report
+    )
+    profile_plot.plot_profile(measured, folder / "profile.png")
+    if json_output:
+        print(result.model_dump_json(indent=2))
+        return
+    out.print(demo_table.demo_table(result))
+    out.print(f"Models, profile.json, profile.png: {folder}", highlight=False, markup=False)
 
 
 if __name__ == "__main__":

@@ -128,6 +128,7 @@ def convert(
         with progress.stage("lower to TFLite") as stage:
             spec = source.program.call_spec.in_spec
             lower(Flat(module, spec), source.inputs, source.outputs, scratch)
+            stage.total(1)
             stage.advance()
         file = read_model(scratch)
         found = find_layers(file)
@@ -161,6 +162,12 @@ def convert(
         kernels=list(agreement.kernels),
         seconds=time.monotonic() - started,
     )
+
+
+def default_output(path: str | os.PathLike[str] | None, model: str | None) -> Path:
+    """``<name>.tflite`` in the current folder, after the checkpoint or the model."""
+    name = Path(path).stem if path is not None else (model or "model").rpartition(":")[2]
+    return Path(f"{name}.tflite")
 
 
 def _tensors(kind: str, shapes: Sequence[tuple[int, ...]]) -> list[TensorInfo]:

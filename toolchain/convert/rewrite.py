@@ -69,7 +69,6 @@ def rewrite(program: torch.export.ExportedProgram) -> tuple[fx.GraphModule, list
         ModelError: a mask of a wrong size or with values other than 0 and 1 (names the layer), or
             a program that was exported in training mode.
     """
-    flat = program.run_decompositions({})
     with quiet():
         flat = program.run_decompositions({})
         module = cast(fx.GraphModule, flat.module(check_guards=False))
@@ -257,7 +256,7 @@ def _fusable(node: fx.Node) -> bool:
     """Whether a node is an activation that TFLite fuses into a convolution."""
     if node.op != "call_function":
         return False
-    if node.target is _aten.relu.default:
+    if node.target in (_aten.relu.default, _aten.relu6.default):
         return True
     if node.target is _aten.hardtanh.default:
         low, high = (*node.args[1:], -1.0, 1.0)[:2] if len(node.args) < 3 else node.args[1:3]

@@ -20,13 +20,14 @@ from toolchain.model.graph import ACTIVATIONS, PADDINGS, Graph, Model, Operator,
 
 Plane = npt.NDArray[np.bool_]
 
+_MARK = re.compile(r"tileskip\[([^\]]*)\]")
 _CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
 _COUNTED = (*_CONVOLUTIONS, "TRANSPOSE_CONV", "FULLY_CONNECTED", "BATCH_MATMUL")
-_ACTIVATION_OPS = ("RELU", "RELU6", "RELU_N1_TO_1", "RELU_0_TO_1")
+_MAX_PIXELS = 1 << 26
 _FUSED = ("NONE", "RELU", "RELU6", "RELU_N1_TO_1")
 """Fused activations that XNNPACK's convolution applies."""
 _ELEMENTWISE = (
-    *_ACTIVATION_OPS,
+    *("RELU", "RELU6", "RELU_N1_TO_1", "RELU_0_TO_1"),
     *("LOGISTIC", "TANH", "HARD_SWISH", "ELU", "GELU", "LEAKY_RELU", "PRELU", "ABS", "NEG"),
     *("ADD", "SUB", "MUL", "DIV", "MAXIMUM", "MINIMUM", "SQUARE"),
 )
@@ -39,7 +40,7 @@ class Mask:
     kept: Plane
     """``[H, W]``; True = computed."""
     fill: npt.NDArray[Any]
-    """What a skipped pixel holds: ``[C]``, or ``[1]`` for one value in all channels."""
+    """What a skipped pixel holds, as real numbers: ``[C]``, or ``[1]`` for all channels alike."""
     form: str
     """The operators: ``CONV_2D -> SELECT_V2`` ..."""
     skipped: bool
@@ -150,8 +151,7 @@ def layer_name(tensor_name: str) -> str:
     litert-torch hold a path of ``Class_instance`` steps, of which the last is kept; Keras' files
     hold a list of fused names, of which the first is kept.
     """
-    marked = re.search(r"tileskip\[([^\]]*)\]", tensor_name)
-    if marked:
+    if marked := _MARK.search(tensor_name):
         return marked[1]
     litert = re.search(r"([^/;]+);\d*$", tensor_name)
     if litert:
@@ -177,7 +177,7 @@ def _layer(graph: Graph, op: Operator) -> Layer | None:
     options = op.options
     return Layer(
         index=op.index,
-        name=layer_name(result.name) or f"{op.op.lower()}_{op.index}",
+        name=_name(op, result, weights),
         op=op.op,
         dtype=result.dtype,
         input_shape=source.shape,
@@ -194,6 +194,14 @@ def _layer(graph: Graph, op: Operator) -> Layer | None:
         macs=macs,
         mask=_MaskFinder(graph, op, result).find() if op.op in _CONVOLUTIONS else None,
     )
+
+
+def _name(op: Operator, result: Tensor, weights: Tensor) -> str:
+    # The output of the last layer is called after the signature; its weights are not.
+    for tensor in (result, weights):
+        if marked := _MARK.search(tensor.name):
+            return marked[1]
+    return layer_name(result.name) or f"{op.op.lower()}_{op.index}"
 
 
 def _macs(op: Operator, source: Tensor, weights: Tensor, result: Tensor) -> int | None:
@@ -215,6 +223,13 @@ def _activation(op: Operator) -> str:
     return ACTIVATIONS.get(number, str(number))
 
 
+@dataclass(frozen=True, eq=False)
+class _Match:
+    kept: Plane
+    fill: npt.NDArray[Any]
+    fault: str | None
+
+
 class _MaskFinder:
     """Looks behind one convolution for a mask."""
 
@@ -229,13 +244,15 @@ class _MaskFinder:
         for _ in range(3):
             for op in self._graph.consumers.get(tensor.index, ()):
                 if found := self._match(op, tensor):
-                    kept, fill, fault = found
                     form = " -> ".join([*path, op.op])
-                    fault = self._blocked(path, op, shared) or fault or self._unsupported()
-                    return Mask(kept, fill, form, fault is None, fault)
+                    fault = self._blocked(path, shared) or found.fault or self._unsupported()
+                    return Mask(found.kept, found.fill, form, fault is None, fault)
             step = self._graph.sole_consumer(tensor.index)
             if step is None or step.op not in _ELEMENTWISE or len(step.outputs) != 1:
                 return None
+            others = [index for index in step.inputs if index not in (tensor.index, -1)]
+            if not all(self._graph.tensors[index].constant for index in others):
+                return None  # two branches meet: a mask behind that is not the convolution's
             tensor = self._graph.tensors[step.outputs[0]]
             if tensor.shape != self._result.shape:
                 return None
@@ -245,82 +262,88 @@ class _MaskFinder:
     def _shared(self, tensor: Tensor) -> str | None:
         if tensor.index in self._graph.outputs:
             return "the convolution's own output is an output of the model"
-        readers = len(self._graph.consumers.get(tensor.index, ()))
+        readers = sum(
+            op.inputs.count(tensor.index) for op in self._graph.consumers.get(tensor.index, ())
+        )
         if readers > 1:
-            return f"the convolution's output is read by {readers} operators"
+            return f"the convolution's output is read {readers} times"
         return None
 
-    def _match(
-        self, op: Operator, tensor: Tensor
-    ) -> tuple[Plane, npt.NDArray[Any], str | None] | None:
+    def _match(self, op: Operator, tensor: Tensor) -> _Match | None:
         if op.op in ("SELECT_V2", "SELECT"):
-            return self._match_select(op, tensor)
+            return self._match_select(op, tensor) if op.outputs else None
         return self._match_multiply(op, tensor) if op.op == "MUL" else None
 
-    def _match_select(
-        self, op: Operator, tensor: Tensor
-    ) -> tuple[Plane, npt.NDArray[Any], str | None] | None:
+    def _match_select(self, op: Operator, tensor: Tensor) -> _Match | None:
         if len(op.inputs) != 3 or min(op.inputs) < 0 or op.inputs.count(tensor.index) != 1:
             return None
         condition, on_true, on_false = (self._graph.tensors[index] for index in op.inputs)
         swapped = on_false.index == tensor.index
-        other = on_true if swapped else on_false
-        if condition.data is None or condition.data.dtype != np.bool_ or other.data is None:
+        other, packed = self._stored(on_true if swapped else on_false)
+        if condition.data is None or condition.dtype != "bool" or other.data is None:
             return None
         if self._graph.tensors[op.outputs[0]].shape != self._result.shape:
             return None
         plane = self._plane(condition, condition.data)
         if plane is None:
             return None
-        kept = ~plane if swapped else plane
         fault = None
-        fill = other.data.reshape(-1)
-        if not self._per_channel(other):
-            fault = f"the fill's shape is {list(other.shape)}, not one value a channel"
-        if condition.shape != (1, *kept.shape, 1):
-            fault = f"the mask's shape is {list(condition.shape)}, not [1, H, W, 1]"
         if op.op == "SELECT":
             fault = "the mask is a SELECT, an old operator; SELECT_V2 is recognised"
-        return kept, fill, fault
+        elif not self._per_channel(other):
+            fault = f"the fill's shape is {list(other.shape)}, not one value a channel"
+        elif packed:
+            fault = f"the fill is stored as {other.dtype}"
+        return _Match(~plane if swapped else plane, _real(other), fault)
 
-    def _match_multiply(
-        self, op: Operator, tensor: Tensor
-    ) -> tuple[Plane, npt.NDArray[Any], str | None] | None:
+    def _match_multiply(self, op: Operator, tensor: Tensor) -> _Match | None:
         others = [index for index in op.inputs if index != tensor.index]
-        if len(op.inputs) != 2 or len(others) != 1 or others[0] < 0:
+        if len(op.inputs) != 2 or len(others) != 1 or others[0] < 0 or not op.outputs:
             return None
         factor = self._graph.tensors[others[0]]
-        if factor.data is None or factor.dtype != "float32" or len(factor.shape) < 3:
+        if factor.data is None or factor.dtype != "float32":
             return None
         if not np.isin(factor.data, (0, 1)).all():
             return None
         plane = self._plane(factor, factor.data)
         if plane is None or plane.all():
             return None
-        return plane, np.zeros(1, np.float32), "the mask is multiplied; SELECT_V2 is recognised"
+        fused = _activation(op)
+        fault = None if fused == "NONE" else f"the mask's MUL fuses {fused}"
+        return _Match(plane, np.zeros(1, np.float32), fault)
 
     def _plane(self, tensor: Tensor, data: npt.NDArray[Any]) -> Plane | None:
         """A constant as one ``[H, W]`` plane, if it is the same for all images and channels."""
         shape = (1,) * (4 - len(tensor.shape)) + tensor.shape
-        size = self._result.shape[1:3]
-        if len(shape) != 4 or shape[0] != 1 or shape[1:3] != size or shape[3] == 0:
+        height, width = self._result.shape[1:3]
+        if len(shape) != 4 or shape[0] != 1 or shape[3] != 1 or height * width > _MAX_PIXELS:
             return None
-        values = data.reshape(shape).astype(np.bool_)
-        plane: Plane = values[0, :, :, 0]
-        return plane if (values == plane[None, :, :, None]).all() else None
+        if shape[1] not in (1, height) or shape[2] not in (1, width):
+            return None
+        if shape[1:3] == (1, 1) != (height, width):  # one number for all pixels is no mask
+            return None
+        values = data.reshape(shape[1:3]).astype(np.bool_)
+        return np.broadcast_to(values, (height, width))
+
+    def _stored(self, tensor: Tensor) -> tuple[Tensor, bool]:
+        """A tensor, or the constant that a DEQUANTIZE unpacks to it; and whether one does."""
+        maker = self._graph.producers.get(tensor.index)
+        if maker is not None and maker.op == "DEQUANTIZE" and maker.inputs and maker.inputs[0] >= 0:
+            return self._graph.tensors[maker.inputs[0]], True
+        return tensor, False
 
     def _per_channel(self, fill: Tensor) -> bool:
         """Whether a constant is one value, or one for each channel."""
         channels = self._result.shape[3]
         return fill.elements == 1 or (fill.elements == channels and fill.shape[-1] == channels)
 
-    def _blocked(self, path: list[str], mask: Operator, shared: str | None) -> str | None:
+    def _blocked(self, path: list[str], shared: str | None) -> str | None:
         """Why the pair is no pair: something between the two, or another reader."""
         if shared:
             return shared
         if len(path) > 1:
             return f"{' and '.join(path[1:])} between the convolution and its mask"
-        if mask.op != "MUL" and _activation(self._conv) not in _FUSED:
+        if _activation(self._conv) not in _FUSED:
             return f"XNNPACK has no fused {_activation(self._conv)}"
         return None
 
@@ -337,12 +360,17 @@ class _MaskFinder:
 
     def _static(self, index: int) -> bool:
         """A constant, or one that is only unpacked (fp16 weights behind a DEQUANTIZE)."""
-        tensor = self._graph.tensors[index]
-        maker = self._graph.producers.get(index)
-        if maker is not None and maker.op in ("DEQUANTIZE", "DENSIFY") and maker.inputs:
-            index = maker.inputs[0]
-            return index >= 0 and self._graph.tensors[index].constant
+        tensor, _ = self._stored(self._graph.tensors[index])
         return tensor.constant
 
 
-__all__ = ["Layer", "Mask", "Totals", "find_layers", "layer_name", "totals"]
+def _real(tensor: Tensor) -> npt.NDArray[Any]:
+    """A constant's values, flat; quantised ones as the real numbers that they stand for."""
+    assert tensor.data is not None  # noqa: S101 (the caller looked)
+    flat = tensor.data.reshape(-1)
+    quantization = tensor.quantization
+    if quantization is None or quantization.scale.size != 1 or flat.dtype.kind not in "iu":
+        return flat
+    offset = quantization.zero_point[0] if quantization.zero_point.size else 0
+    real: npt.NDArray[Any] = quantization.scale[0] * (flat.astype(np.float64) - offset)
+    return real

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,37 +16,52 @@ from toolchain.model.layers import Plane
 if TYPE_CHECKING:  # torch is slow to import, and deploy inspect needs none of it
     from toolchain.convert.conversion import Conversion
 
+_COLUMNS = {
+    "layer": 0,
+    "op": 0,
+    "input": 120,
+    "output": 0,
+    "MACs": 0,
+    "sparsity": 0,
+    "kept": 85,
+    "fill": 105,
+    "saved": 0,
+    "note": 0,
+}
+"""The columns, and how wide the terminal has to be for each."""
+_MASK_COLUMNS = ("sparsity", "kept", "fill", "saved", "note")
+_SHORT = {"CONV_2D": "CONV", "DEPTHWISE_CONV_2D": "DWCONV", "FULLY_CONNECTED": "FC"}
 _QUADRANTS = " ▘▝▀▖▌▞▛▗▚▐▜▄▙▟█"  # bit 0 upper left, 1 upper right, 2 lower left, 3 lower right
 
 
-def inspection_table(report: Inspection) -> RenderableType:
-    """A line a layer, the sums, and why a mask is not skipped."""
+def inspection_table(report: Inspection, width: int = 200) -> RenderableType:
+    """A line a layer, the sums, and why a mask is not skipped.
+
+    Args:
+        report: of the file.
+        width: columns that there are; what does not fit into few of them is left out.
+    """
     table = Table(box=None, pad_edge=False, header_style="bold", show_footer=True)
     masked = report.masked_layers > 0
-    table.add_column("layer", "total", overflow="fold")
-    table.add_column("op", overflow="fold")
-    table.add_column("input", no_wrap=True)
-    table.add_column("output", no_wrap=True)
-    table.add_column("MACs", count(report.macs), justify="right", no_wrap=True)
-    if masked:
-        table.add_column("sparsity", justify="right", no_wrap=True)
-        table.add_column("kept", justify="right", no_wrap=True)
-        table.add_column("fill", justify="right", no_wrap=True)
-        table.add_column("saved", count(report.macs_saved), justify="right", no_wrap=True)
-        table.add_column("", no_wrap=True)
+    wanted = [name for name, least in _COLUMNS.items() if width >= least]
+    if not masked:
+        wanted = [name for name in wanted if name not in _MASK_COLUMNS]
+    footers = {"layer": "total", "MACs": count(report.macs), "saved": count(report.macs_saved)}
+    for name in wanted:
+        text = name in ("layer", "op", "input", "output")
+        table.add_column(
+            name if name != "note" else "",
+            footers.get(name, ""),
+            justify="left" if text else "right",
+            no_wrap=name not in ("layer", "op"),
+            overflow="fold",
+            min_width=12 if name == "layer" else None,
+        )
     reasons: dict[str, int] = {}
     for layer in report.layers:
-        row = [
-            layer.name,
-            _operator(layer),
-            _size(layer.input_shape),
-            _size(layer.output_shape),
-            count(layer.macs),
-        ]
-        if masked:
-            row += _mask_cells(layer, reasons)
+        cells = _cells(layer, reasons)
         dim = masked and layer.mask is None
-        table.add_row(*(Text(cell) for cell in row), style="dim" if dim else None)
+        table.add_row(*(Text(cells[name]) for name in wanted), style="dim" if dim else None)
     lines: list[RenderableType] = [_heading(report), Text(), table, Text()]
     lines += [Text(f"[{number}] not skipped: {reason}") for reason, number in reasons.items()]
     lines.append(_summary(report))
@@ -163,7 +178,7 @@ def _summary(report: Inspection) -> Text:
 
 
 def _operator(layer: LayerReport) -> str:
-    parts = [layer.op]
+    parts = [_SHORT.get(layer.op, layer.op)]
     if layer.kernel and layer.stride:
         parts.append(
             _pair(layer.kernel) + ("" if layer.stride == (1, 1) else "/" + _step(layer.stride))
@@ -177,14 +192,18 @@ def _operator(layer: LayerReport) -> str:
     return " ".join(parts)
 
 
-def _mask_cells(layer: LayerReport, reasons: dict[str, int]) -> Iterable[str]:
-    if layer.mask is None:
-        return ["", "", "", "", ""]
-    note = ""
-    if layer.mask.reason is not None:
-        note = f"[{reasons.setdefault(layer.mask.reason, len(reasons) + 1)}]"
-    saved = count(layer.macs_saved)
-    return [f"{layer.sparsity:.1%}", f"{layer.kept}/{layer.pixels}", _fill(layer), saved, note]
+def _cells(layer: LayerReport, reasons: dict[str, int]) -> dict[str, str]:
+    cells = dict.fromkeys(_COLUMNS, "")
+    cells["layer"], cells["op"], cells["MACs"] = layer.name, _operator(layer), count(layer.macs)
+    cells["input"], cells["output"] = _size(layer.input_shape), _size(layer.output_shape)
+    if layer.mask is not None:
+        cells["sparsity"] = f"{layer.sparsity:.1%}"
+        cells["kept"] = f"{layer.kept}/{layer.pixels}"
+        cells["fill"] = _fill(layer)
+        cells["saved"] = count(layer.macs_saved)
+        if layer.mask.reason is not None:
+            cells["note"] = f"[{reasons.setdefault(layer.mask.reason, len(reasons) + 1)}]"
+    return cells
 
 
 def _fill(layer: LayerReport) -> str:

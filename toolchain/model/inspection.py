@@ -1,0 +1,166 @@
+"""What ``deploy inspect`` says of a file, as data."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict
+
+from toolchain.errors import ModelError
+from toolchain.model.graph import Graph, read_model
+from toolchain.model.layers import Layer, Plane, find_layers, totals
+
+
+class _Report(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class TensorReport(_Report):
+    """An input or output of the model."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+class FillReport(_Report):
+    """What the skipped pixels of a layer hold."""
+
+    values: int
+    """How many: 1, or one for each channel."""
+    minimum: float
+    maximum: float
+
+
+class MaskReport(_Report):
+    """The mask of a layer."""
+
+    form: str
+    """The operators that it is made of: ``CONV_2D -> SELECT_V2``."""
+    fill: FillReport | None
+    """``None`` for a layer without channels."""
+    skipped: bool
+    """Whether the patched runtime computes the kept pixels only."""
+    reason: str | None
+    """Why not."""
+
+
+class LayerReport(_Report):
+    """One layer; see :class:`toolchain.model.layers.Layer`."""
+
+    index: int
+    name: str
+    op: str
+    dtype: str
+    input_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
+    kernel: tuple[int, int] | None
+    stride: tuple[int, int] | None
+    dilation: tuple[int, int] | None
+    padding: str | None
+    activation: str
+    macs: int
+    macs_saved: int
+    pixels: int
+    kept: int
+    sparsity: float
+    mask: MaskReport | None
+
+
+class Inspection(_Report):
+    """A whole file."""
+
+    path: Path
+    bytes: int
+    description: str
+    subgraphs: int
+    inputs: list[TensorReport]
+    outputs: list[TensorReport]
+    operators: dict[str, int]
+    """How many there are of each kind, the most frequent first."""
+    layers: list[LayerReport]
+    """Operators with multiply-accumulates, in the graph's order."""
+    masked_layers: int
+    skipped_layers: int
+    macs: int
+    macs_saved: int
+    ideal_speedup: float | None
+    """Dense over remaining multiply-accumulates; ``None`` if none remain."""
+
+
+def inspect_model(path: str | os.PathLike[str]) -> Inspection:
+    """Describe a ``.tflite`` file.
+
+    Raises:
+        ModelError: the file cannot be read, is not a TFLite model, is truncated or damaged.
+    """
+    model = read_model(path)
+    graph, layers = model.graph, find_layers(model)
+    total = totals(layers)
+    return Inspection(
+        path=Path(path),
+        bytes=model.size,
+        description=model.description,
+        subgraphs=model.subgraphs,
+        inputs=_tensors(graph, graph.inputs),
+        outputs=_tensors(graph, graph.outputs),
+        operators=dict(Counter(op.op for op in graph.operators).most_common()),
+        layers=[_layer(layer) for layer in layers],
+        masked_layers=total.masked,
+        skipped_layers=total.skipped,
+        macs=total.macs,
+        macs_saved=total.macs_saved,
+        ideal_speedup=total.ideal_speedup if total.macs > total.macs_saved else None,
+    )
+
+
+def layer_mask(path: str | os.PathLike[str], name: str) -> Plane:
+    """The mask of one layer of a file: bool ``[H, W]``, True = kept.
+
+    Raises:
+        ModelError: as :func:`inspect_model`; or there is no such layer, or it has no mask.
+    """
+    layers = find_layers(model := read_model(path))
+    chosen = next((layer for layer in layers if name in (layer.name, str(layer.index))), None)
+    masked = [layer.name for layer in layers if layer.mask]
+    if chosen is None or chosen.mask is None:
+        fault = "has no mask" if chosen else "is not in the file"
+        raise ModelError(
+            f"{model.path}: layer '{name}' {fault}",
+            hint=f"masked layers are: {', '.join(masked)}" if masked else "no layer has a mask",
+        )
+    return chosen.mask.kept
+
+
+def _tensors(graph: Graph, indices: tuple[int, ...]) -> list[TensorReport]:
+    return [
+        TensorReport(name=tensor.name, dtype=tensor.dtype, shape=tensor.shape)
+        for tensor in (graph.tensors[index] for index in indices)
+    ]
+
+
+def _layer(layer: Layer) -> LayerReport:
+    mask = None
+    if layer.mask is not None:
+        mask = MaskReport(
+            form=layer.mask.form,
+            fill=_fill(layer.mask.fill),
+            skipped=layer.mask.skipped,
+            reason=layer.mask.reason,
+        )
+    same = {name: getattr(layer, name) for name in LayerReport.model_fields if name != "mask"}
+    return LayerReport(**same, mask=mask)
+
+
+def _fill(values: npt.NDArray[Any]) -> FillReport | None:
+    if not values.size:
+        return None
+    numbers = np.nan_to_num(values.astype(np.float64))
+    return FillReport(
+        values=values.size, minimum=float(numbers.min()), maximum=float(numbers.max())
+    )
