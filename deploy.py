@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="deploy",
-    help="Take a network with spatial masks from PyTorch to a small ARM board, and measure it there.",
+    help="Take a network with spatial masks from PyTorch to a small ARM board; measure it there.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",

@@ -1,7 +1,7 @@
 """Masked convolutions in the patched delegate against torch and against the unpatched delegate.
 
-The unpatched delegate runs the very same file with SELECT_V2 left in, so it is an independent reference for the pattern;
-torch is one for the convolution as well.
+The unpatched delegate runs the very same file with SELECT_V2 left in, so it is an independent
+reference for the pattern; torch is one for the convolution as well.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ def run_delegated(model: Path, delegate: Path, x: Array, threads: int = 1) -> tu
     return interpreter.get_tensor(output), whole
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(case=cases(), threads=st.integers(1, 4))
 def test_equals_torch_and_the_unpatched_runtime(
     tmp_path: Path, host_bundle: Bundle, host_stock_bundle: Bundle, case: Case, threads: int
@@ -163,7 +165,9 @@ def test_runs_what_it_does_not_recognise_as_before(
     )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(case=cases(masks=False), threads=st.integers(1, 4))
 def test_dense_model_gives_the_bits_of_the_unpatched_runtime(
     tmp_path: Path, host_bundle: Bundle, host_stock_bundle: Bundle, case: Case, threads: int

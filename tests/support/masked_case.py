@@ -13,7 +13,13 @@ from hypothesis import strategies as st
 from support.tflite_writer import Array, GraphWriter
 
 Form = Literal["select", "select_swapped", "select_then_relu", "scalar_fill", "multiply"]
-FORMS: tuple[Form, ...] = ("select", "select_swapped", "select_then_relu", "scalar_fill", "multiply")
+FORMS: tuple[Form, ...] = (
+    "select",
+    "select_swapped",
+    "select_then_relu",
+    "scalar_fill",
+    "multiply",
+)
 MaskKind = Literal["random", "empty", "full", "single_pixel", "rows", "columns"]
 MASK_KINDS: tuple[MaskKind, ...] = ("random", "empty", "full", "single_pixel", "rows", "columns")
 

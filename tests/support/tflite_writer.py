@@ -1,6 +1,7 @@
 """Write small .tflite files operator by operator.
 
-The converter takes seconds a model; a property test wants hundreds of models, also ones that no converter writes.
+The converter takes seconds a model; a property test wants hundreds of models, also ones that no
+converter writes.
 """
 
 from __future__ import annotations
@@ -77,7 +78,11 @@ class GraphWriter:
     def select(self, condition: int, chosen: int, other: int, shape: tuple[int, ...]) -> int:
         """``SELECT_V2(condition, chosen, other)``."""
         return self.operator(
-            "SELECT_V2", [condition, chosen, other], shape, "SelectV2Options", schema.SelectV2OptionsT()
+            "SELECT_V2",
+            [condition, chosen, other],
+            shape,
+            "SelectV2Options",
+            schema.SelectV2OptionsT(),
         )
 
     def multiply(self, left: int, right: int, shape: tuple[int, ...]) -> int:

@@ -1,0 +1,188 @@
+"""The whole way, once: checkpoints to .tflite, runtime, board, accuracy there and here, profile.
+
+This is what ``deploy demo`` and ``make demo`` do, with the three Fashion-MNIST networks that ship
+with the project.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from toolchain.board import emulator
+from toolchain.board.arrays import Array, Batch
+from toolchain.board.config import Board
+from toolchain.board.connect import connect
+from toolchain.board.invoke import BoardRunner, Settings
+from toolchain.board.verify import run_here
+from toolchain.build import bundle
+from toolchain.convert.conversion import convert
+from toolchain.model.graph import read_model
+from toolchain.models import fashion_mnist
+from toolchain.profile.document import Profile
+from toolchain.profile.measure import profile
+from toolchain.progress import Progress, Silent
+
+NETWORKS = ("fashion_resnet_dense", "fashion_resnet_s20", "fashion_resnet_s30")
+"""Checkpoints of ``toolchain/models/checkpoints``; the others are compared with the first."""
+
+
+class _Result(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class NetworkResult(_Result):
+    """What one network did on the board."""
+
+    name: str
+    images: int
+    accuracy_board: float
+    """Share of the images that the board classified right, 0 to 1."""
+    accuracy_host: float
+    """The same on this machine's stock TFLite interpreter."""
+    relative_diff: float
+    """Largest difference of the logits between board and host, as a part of the largest logit."""
+    instructions: float | None
+    """User instructions of one inference on the board; ``None`` where they are not counted."""
+    median_us: float | None
+    ratio: float | None
+    """Cost of the dense network over this one's."""
+    ideal_ratio: float | None
+
+
+class DemoResult(_Result):
+    """What :func:`demo` measured."""
+
+    board: str
+    emulated: bool
+    networks: list[NetworkResult]
+    stages: dict[str, float]
+    """Seconds that each stage took, in order."""
+    folder: Path
+    """Where the models, ``profile.json`` and ``demo.json`` lie."""
+
+
+def demo(
+    board: Board,
+    folder: Path,
+    *,
+    images: int = 200,
+    runs: int = 5,
+    host: str | None = None,
+    progress: Progress | None = None,
+) -> tuple[DemoResult, Profile]:
+    """Convert, build, boot, push, classify, profile.
+
+    An emulated board that does not run yet is booted, and shut down at the end.
+
+    Args:
+        board: where to; an emulated one needs nothing but this machine.
+        folder: for the models and results; made if it is not there.
+        images: how many of the 10,000 test images to classify.
+        runs: timed inferences of each network.
+        host: a real board's ``user@address``.
+        progress: where stages are announced.
+
+    Raises:
+        DeployError: whatever a stage raises.
+    """
+    progress = progress or Silent()
+    stages: dict[str, float] = {}
+    folder.mkdir(parents=True, exist_ok=True)
+    with _timed(stages, "test images"):
+        pixels, labels = fashion_mnist.load("test", progress=progress)
+    batch = _batch(pixels[:images])
+    with _timed(stages, "convert"):
+        models = [_convert(name, folder, progress) for name in NETWORKS]
+    with _timed(stages, "build the runtime"):
+        built = bundle.build(board, progress=progress)
+    with ExitStack() as stack:
+        with _timed(stages, "boot the board"):
+            if board.connection == "emulator" and host is None and emulator.status(board) is None:
+                emulator.start(board, progress)
+                stack.callback(emulator.stop, board, Silent())
+            connection = stack.enter_context(connect(board, host))
+        with _timed(stages, "push"):
+            runner = BoardRunner(connection, board, built, progress)
+            runner.push_models(models)
+        with _timed(stages, f"classify {batch.count} images"):
+            logits = [_classify(runner, model, batch, progress) for model in models]
+        with _timed(stages, "profile"):
+            measured = profile(
+                connection,
+                board,
+                models,
+                runner,
+                progress,
+                settings=Settings(threads=1, runs=runs, warmup=1),
+            )
+    measured.save(folder / "profile.json")
+    networks = [
+        _network(model, *pair, labels[:images], measured)
+        for model, pair in zip(models, logits, strict=True)
+    ]
+    result = DemoResult(
+        board=board.title,
+        emulated=measured.by_instructions,
+        networks=networks,
+        stages=stages,
+        folder=folder,
+    )
+    (folder / "demo.json").write_text(result.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    return result, measured
+
+
+@contextmanager
+def _timed(stages: dict[str, float], name: str) -> Iterator[None]:
+    started = time.monotonic()
+    yield
+    stages[name] = time.monotonic() - started
+
+
+def _batch(pixels: Array) -> Batch:
+    """Images ``[N, 28, 28]`` as inputs ``[N, 1, 28, 28, 1]`` of N inferences."""
+    planes = fashion_mnist.normalise(pixels).numpy()
+    return Batch((np.ascontiguousarray(planes[:, :, :, :, None]),), joined=False)
+
+
+def _convert(name: str, folder: Path, progress: Progress) -> Path:
+    checkpoints = resources.files("toolchain.models") / "checkpoints"
+    with resources.as_file(checkpoints / f"{name}.safetensors") as checkpoint:
+        return convert(checkpoint, folder / f"{name}.tflite", seed=0, progress=progress).path
+
+
+def _classify(
+    runner: BoardRunner, path: Path, batch: Batch, progress: Progress
+) -> tuple[Array, Array]:
+    """Logits ``[N, 10]`` of the board and of this machine's stock interpreter."""
+    model = read_model(path)
+    with progress.stage(f"classify with {path.stem}") as stage:
+        stage.advance(0, f"{batch.count} images on the board")
+        (board,) = runner.run(model, Settings(), batch).outputs
+        (host,) = run_here(model, batch)
+        stage.total(1)
+        stage.advance(1, "")
+    return board.reshape(batch.count, -1), host.reshape(batch.count, -1)
+
+
+def _network(
+    path: Path, board: Array, host: Array, labels: Array, measured: Profile
+) -> NetworkResult:
+    measurement = next(item for item in measured.measurements if item.name == path.stem)
+    return NetworkResult(
+        name=path.stem,
+        images=len(labels),
+        accuracy_board=float((board.argmax(1) == labels).mean()),
+        accuracy_host=float((host.argmax(1) == labels).mean()),
+        relative_diff=float(np.abs(board - host).max() / np.abs(host).max()),
+        instructions=measurement.instructions,
+        median_us=measurement.median_us,
+        ratio=measured.ratio(measurement),
+        ideal_ratio=measured.ideal_ratio(measurement),
+    )
