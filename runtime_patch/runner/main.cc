@@ -2,9 +2,11 @@
 // The contract (options, exit codes, JSON) is in docs/runner.md.
 
 #include <cstdio>
+#include <new>
 #include <string>
 #include <vector>
 
+#include "crash.h"
 #include "files.h"
 #include "interrupt.h"
 #include "json_writer.h"
@@ -28,6 +30,7 @@ Status Run(const std::vector<std::string>& arguments) {
     return WriteText("-", json.text() + "\n");
   }
   CatchInterrupts();
+  ReportCrashes(options.model);
   Result<Figures> figures = Measure(options);
   TILESKIP_RETURN_IF_ERROR(figures.status());
   if (InterruptRequested()) return Interrupted();
@@ -38,7 +41,12 @@ Status Run(const std::vector<std::string>& arguments) {
 }
 
 int Main(const std::vector<std::string>& arguments) {
-  const Status status = Run(arguments);
+  Status status;
+  try {
+    status = Run(arguments);
+  } catch (const std::bad_alloc&) {
+    status = ModelError("the model needs more memory than there is");
+  }
   if (status.ok()) return static_cast<int>(ExitCode::kOk);
   if (status.code() == ExitCode::kInterrupted) {
     std::fputs("tileskip-run: interrupted\n", stderr);

@@ -154,7 +154,7 @@ bool ModelCheck::Verify(const char* data, int length,
   const Fault fault =
       CheckModel(*tflite::GetModel(data), static_cast<size_t>(length));
   if (fault.empty()) return true;
-  reporter->Report("the model is damaged: %s", fault.c_str());
+  reporter->Report("%s", fault.c_str());
   return false;
 }
 

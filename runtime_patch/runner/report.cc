@@ -1,5 +1,6 @@
 #include "report.h"
 
+#include <cmath>
 #include <cstdarg>
 #include <cstddef>
 #include <cstdio>
@@ -28,6 +29,11 @@ std::optional<double> MedianCount(const std::vector<uint64_t>& counts) {
   return Median(std::vector<double>(counts.begin(), counts.end()));
 }
 
+// Microseconds to the nanosecond, which is what the clock gives.
+void Time(const std::optional<double>& us, JsonWriter* json) {
+  us ? json->Double(std::round(*us * 1000) / 1000) : json->Null();
+}
+
 void WriteTensors(const std::vector<TensorFacts>& tensors, JsonWriter* json) {
   json->BeginArray();
   for (const TensorFacts& tensor : tensors) {
@@ -52,14 +58,20 @@ void WriteTiming(const Options& options, const std::vector<double>& samples,
   json->BeginObject();
   json->Key("runs").Uint(samples.size());
   json->Key("warmup").Int(options.warmup);
-  json->Key("min_us").Double(summary.min);
-  json->Key("median_us").Double(summary.median);
-  json->Key("mean_us").Double(summary.mean);
-  json->Key("p95_us").Double(summary.p95);
-  json->Key("max_us").Double(summary.max);
-  json->Key("mad_us").Double(summary.mad);
+  json->Key("min_us");
+  Time(summary.min, json);
+  json->Key("median_us");
+  Time(summary.median, json);
+  json->Key("mean_us");
+  Time(summary.mean, json);
+  json->Key("p95_us");
+  Time(summary.p95, json);
+  json->Key("max_us");
+  Time(summary.max, json);
+  json->Key("mad_us");
+  Time(summary.mad, json);
   json->Key("samples_us").BeginArray();
-  for (const double sample : samples) json->Double(sample);
+  for (const double sample : samples) Time(sample, json);
   json->EndArray();
   json->EndObject();
 }
@@ -90,7 +102,7 @@ void WriteOps(const std::optional<PerOpFigures>& per_op, JsonWriter* json) {
   json->BeginObject();
   json->Key("runs").Uint(per_op->runs);
   json->Key("total_us");
-  Number(per_op->total_us, json);
+  Time(per_op->total_us, json);
   json->EndObject();
   json->Key("ops").BeginArray();
   size_t index = 0;
@@ -100,7 +112,7 @@ void WriteOps(const std::optional<PerOpFigures>& per_op, JsonWriter* json) {
     json->Key("type").String(op.type);
     json->Key("delegated").Bool(op.delegated);
     json->Key("median_us");
-    Number(op.median_us, json);
+    Time(op.median_us, json);
     json->Key("share");
     Number(op.share, json);
     json->Key("ukernel");
@@ -162,8 +174,10 @@ std::string JsonReport(const Options& options, const Figures& figures) {
   json.Key("examples").Uint(figures.examples);
   json.Key("seed");
   Number(figures.seed, &json);
-  json.Key("init_us").Double(figures.init_us);
-  json.Key("first_run_us").Double(figures.first_run_us);
+  json.Key("init_us");
+  Time(figures.init_us, &json);
+  json.Key("first_run_us");
+  Time(figures.first_run_us, &json);
   json.Key("timing");
   WriteTiming(options, figures.samples_us, &json);
   json.Key("peak_rss_kib");

@@ -41,6 +41,12 @@ int Session::Messages::Report(const char* format, va_list arguments) {
     if (character == '\n' || character == '\r') character = ' ';
   }
   line.erase(line.find_last_not_of(' ') + 1);
+  // A check in TensorFlow Lite begins with the path of its source; what stands
+  // before this is the machine that compiled it.
+  const size_t source = line.find("tensorflow/lite/");
+  if (source != std::string::npos && source < line.find(' ')) {
+    line.erase(0, source);
+  }
   if (!line.empty() && lines_.size() < kMaxMessages) lines_.push_back(line);
   return length;
 }
@@ -73,7 +79,10 @@ Status Session::Load(const SessionOptions& options) {
   ModelCheck check;
   model_ = tflite::FlatBufferModel::VerifyAndBuildFromFile(path_.c_str(),
                                                            &check, &messages_);
-  if (model_ == nullptr) return Failure("is no TensorFlow Lite model");
+  if (model_ == nullptr) {
+    return ModelError(path_ + ": is damaged or no TensorFlow Lite model: " +
+                      messages_.Take("no reason given"));
+  }
 
   const tflite::ops::builtin::BuiltinOpResolverWithoutDefaultDelegates resolver;
   tflite::InterpreterBuilder builder(*model_, resolver);
