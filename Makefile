@@ -1,0 +1,107 @@
+# Every habit of the project. `make help` lists them; each does its own set-up.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+VENV ?= .venv
+# tflite-runtime 2.14.0 needs numpy 1, so it lives in an environment of its own.
+VENV_TFLITE ?= .venv-tflite
+PYTHON ?= $(shell command -v python3.11 || echo python3)
+DEPLOY := $(VENV)/bin/deploy
+PYTEST := $(VENV)/bin/python -m pytest
+
+# What the toolchain calls; the compilers are the ones that the figures in docs/ were measured with.
+DEBIAN_PACKAGES := ca-certificates ccache cmake debian-archive-keyring g++ g++-aarch64-linux-gnu \
+  ninja-build patch python3-venv qemu-system-arm qemu-user xz-utils
+DEBIAN_PACKAGES_DEV := clang-format-14 openssh-client openssh-server
+
+.PHONY: help
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## ?(.*)/\1\t\2/' | expand -t 18
+
+.PHONY: packages packages-dev
+packages:  ## Debian packages: installed when root, else the line to run
+	@.ci/debian-packages $(DEBIAN_PACKAGES)
+packages-dev: packages
+	@.ci/debian-packages $(DEBIAN_PACKAGES_DEV)
+
+$(VENV)/.runtime: requirements.lock pyproject.toml | packages
+	@started=$$SECONDS; echo "set-up: Python packages into $(VENV) (about 2 GB)"
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@; echo "set-up: $(VENV) took $$((SECONDS - started)) s"
+
+$(VENV)/.dev: $(VENV)/.runtime requirements-dev.lock | packages-dev
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --requirement requirements-dev.lock
+	@touch $@
+
+$(VENV_TFLITE)/.done: tests/tflite-runtime.lock | packages
+	$(PYTHON) -m venv $(VENV_TFLITE)
+	$(VENV_TFLITE)/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+.PHONY: setup
+setup: packages $(VENV)/.runtime  ## the environment that `deploy` runs in
+
+.PHONY: demo
+demo: setup  ## convert, build, boot, push, classify, profile: one command, no board needed
+	$(DEPLOY) demo
+
+.PHONY: test lint test-unit test-native test-emulated xnnpack-tests
+test: lint test-unit test-native test-emulated xnnpack-tests  ## everything that CI runs
+
+lint: $(VENV)/.dev  ## ruff, mypy, clang-format
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	clang-format-14 --dry-run --Werror $$(git ls-files 'runtime_patch/*.cc' 'runtime_patch/*.h' 'tests/*.cc')
+
+test-unit: $(VENV)/.dev  ## seconds; no compiler, no emulator
+	$(PYTEST) tests/unit
+
+test-native: $(VENV)/.dev $(VENV_TFLITE)/.done  ## the runtime built for this machine
+	$(PYTEST) tests/native
+
+test-emulated: $(VENV)/.dev  ## cross-built, on the emulated board and under qemu-user
+	$(PYTEST) tests/emulated
+
+xnnpack-tests: $(VENV)/.dev  ## XNNPACK's own convolution tests on the patched library
+	$(VENV)/bin/python -m toolchain.build.xnnpack_tests --isa x86-64
+	$(VENV)/bin/python -m toolchain.build.xnnpack_tests --isa aarch64
+
+.PHONY: bench
+BENCH := build/bench
+NETWORKS := resnet18 mobilenet_v2 efficientnet_lite0
+bench: setup  ## instructions of ResNet18, MobileNetV2, EfficientNet-Lite0 on the emulated board
+	mkdir -p $(BENCH)
+	for n in $(NETWORKS); do for s in "" _s10 _s20 _s30; do \
+	  test -f $(BENCH)/$$n$$s.tflite || $(DEPLOY) convert --model $$n$$s --output $(BENCH)/$$n$$s.tflite; \
+	done; done
+	$(DEPLOY) build
+	$(DEPLOY) build --stock
+	$(DEPLOY) emulator start
+	for n in $(NETWORKS); do \
+	  $(DEPLOY) verify --inputs 1 $(BENCH)/$$n{,_s10,_s20,_s30}.tflite; \
+	  $(DEPLOY) profile $(BENCH)/$$n{,_s10,_s20,_s30}.tflite --stock-bundle build/qemu-stock \
+	    --runs 1 --warmup 0 --threads 1 --output $(BENCH)/$$n.json --plot $(BENCH)/$$n.png; \
+	done
+	$(DEPLOY) emulator stop
+
+.PHONY: checkpoints
+checkpoints: setup  ## train the committed Fashion-MNIST checkpoints again
+	$(VENV)/bin/python -m toolchain.models.train_fashion
+
+.PHONY: lock
+lock:  ## write the lock files anew from pyproject.toml
+	.ci/lock $(PYTHON)
+
+.PHONY: format
+format: $(VENV)/.dev  ## lay the code out
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+	clang-format-14 -i $$(git ls-files 'runtime_patch/*.cc' 'runtime_patch/*.h' 'tests/*.cc')
+
+.PHONY: clean
+clean:  ## remove what was built here; the cache outside the tree stays
+	rm -rf build dist *.egg-info $(VENV) $(VENV_TFLITE)
