@@ -109,8 +109,8 @@ def test_a_c_program_compiles_against_the_bundle_and_runs(
     )
     program = tmp_path / "version"
     subprocess.run(
-        [shutil.which("gcc") or "gcc", "-o", program, source, f"-I{host_bundle.path}/include", f"-L{host_bundle.path}",
-         "-ltensorflowlite_c", f"-Wl,-rpath,{host_bundle.path.resolve()}"],
+        [shutil.which("gcc") or "gcc", "-o", program, source, f"-I{host_bundle.path}/include",
+         f"-L{host_bundle.path}", "-ltensorflowlite_c", f"-Wl,-rpath,{host_bundle.path.resolve()}"],
         check=True,
     )  # fmt: skip
     said = subprocess.run([program], capture_output=True, text=True, check=True).stdout
