@@ -71,7 +71,7 @@ class State(BaseModel):
     @property
     def alive(self) -> bool:
         """Whether its QEMU still runs."""
-        return _process(self.pid) == self.started
+        return process_mark(self.pid) == self.started
 
 
 def status(board: Board) -> State | None:
@@ -211,7 +211,7 @@ def _launch(
     folder.mkdir(parents=True, exist_ok=True)
     log, complaints, known = folder / "serial.log", folder / "qemu.log", folder / "known_hosts"
     for _ in range(_PORT_ATTEMPTS):
-        port = _free_port()
+        port = free_port()
         log.unlink(missing_ok=True)
         known.write_text(f"[{_LOOPBACK}]:{port} {built.host_key}\n", encoding="ascii")
         with complaints.open("wb") as errors:
@@ -225,7 +225,7 @@ def _launch(
         try:
             state = State(
                 board=board.name, settings=settings, pid=process.pid,
-                started=_process(process.pid), port=port, user_key=built.user_key,
+                started=process_mark(process.pid), port=port, user_key=built.user_key,
                 known_hosts=known, log=log,
             )  # fmt: skip
             _save(board, state)
@@ -315,7 +315,8 @@ def _await_end(state: State, seconds: float) -> None:
         time.sleep(0.05)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of loopback that nobody listens on now."""
     with socket.socket() as probe:
         probe.bind((_LOOPBACK, 0))
         port: int = probe.getsockname()[1]
@@ -330,7 +331,7 @@ def _accepts(port: int) -> bool:
         return False
 
 
-def _process(pid: int) -> str:
+def process_mark(pid: int) -> str:
     """Names a process for as long as the machine runs; empty if it has ended."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
 import paramiko
+from paramiko.hostkeys import InvalidHostKey
 
 from toolchain.board import keys
 from toolchain.board.connection import CHUNK, Advance, Connection
@@ -170,8 +171,11 @@ class SshConnection(Connection):
             if path.is_file():
                 try:
                     self._client.load_system_host_keys(str(path))
-                except (OSError, ValueError, paramiko.SSHException) as error:
-                    raise HostKeyError(f"{path}: cannot be read: {error}") from error
+                except (OSError, ValueError, InvalidHostKey) as error:
+                    raise HostKeyError(
+                        f"{path}: cannot be read: {error}",
+                        hint="correct or remove that line of the file",
+                    ) from error
         self._client.set_missing_host_key_policy(_Refuse(self.name, target))
         for identity in target.identities:
             if not identity.is_file():
@@ -220,7 +224,6 @@ class SshConnection(Connection):
 
     def _unreachable(self, target: SshTarget, error: Exception) -> ConnectionFailed:
         where = f"{target.hostname} port {target.port}"
-        transport = self._client.get_transport()
         if isinstance(error, socket.gaierror):
             return ConnectionFailed(
                 f"{self.name}: the name '{target.hostname}' is not known",
@@ -232,9 +235,7 @@ class SshConnection(Connection):
                 hint="load it into the agent first: ssh-add "
                 + (str(target.identities[0]) if target.identities else ""),
             )
-        if isinstance(error, paramiko.AuthenticationException) or (
-            transport is not None and transport.is_active()
-        ):
+        if isinstance(error, paramiko.AuthenticationException) or self._has_session():
             tried = ", ".join(map(str, target.identities)) or "the agent's and those in ~/.ssh"
             return ConnectionFailed(
                 f"{self.name}: the board refuses user '{target.user}' (keys tried: {tried}): "
@@ -251,12 +252,23 @@ class SshConnection(Connection):
         elif isinstance(error, OSError):
             reason = f"cannot be reached ({error.strerror or error})"
         else:
-            reason = f"answers, but not as an SSH server should ({error})"
+            reason = f"accepts a connection, but does not answer as an SSH server ({error})"
         return ConnectionFailed(
             f"{self.name}: {where} {reason}",
             hint="check that the board is on, in this network and runs an SSH server "
             "(Raspberry Pi OS: sudo raspi-config, Interface Options, SSH)",
         )
+
+    def _has_session(self) -> bool:
+        """Whether keys were exchanged: then only the login can have failed."""
+        transport = self._client.get_transport()
+        if transport is None:
+            return False
+        try:
+            transport.get_remote_server_key()
+        except paramiko.SSHException:
+            return False
+        return True
 
 
 class _Refuse(paramiko.MissingHostKeyPolicy):

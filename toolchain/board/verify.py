@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,14 +75,16 @@ def verify(
     batch = random_inputs(model, inputs, seed)
     expected = run_here(model, batch)
     found = runner.run(model, Settings(threads=threads), batch).outputs
-    pairs = list(zip(found, expected, strict=True))
-    return Verification(
-        model=str(model_path),
-        inputs=inputs,
-        seed=seed,
-        max_difference=max((_difference(have, want) for have, want in pairs), default=0.0),
-        max_output=max((_largest(want) for want in expected), default=0.0),
-        tolerance=tolerance,
+    difference, largest = compare_outputs(found, expected)
+    return Verification(str(model_path), inputs, seed, difference, largest, tolerance)
+
+
+def compare_outputs(found: Sequence[Array], expected: Sequence[Array]) -> tuple[float, float]:
+    """Largest absolute difference, and largest absolute value that was expected."""
+    pairs = zip(found, expected, strict=True)
+    return (
+        max((_difference(have, want) for have, want in pairs), default=0.0),
+        max((_largest(want) for want in expected), default=0.0),
     )
 
 
@@ -114,7 +117,8 @@ def run_here(model: Model, batch: Batch) -> list[Array]:
 def _difference(have: Array, want: Array) -> float:
     if not have.size:
         return 0.0
-    difference = np.abs(have.astype(np.float64) - want.astype(np.float64))
+    with np.errstate(invalid="ignore"):
+        difference = np.abs(have.astype(np.float64) - want.astype(np.float64))
     # Equal infinities and NaN on both sides are equal results; NaN on one side is not.
     same = (have == want) | ((have != have) & (want != want))
     difference = np.where(same, 0.0, np.where(np.isnan(difference), np.inf, difference))

@@ -57,7 +57,7 @@ def plot_profile(profile: Profile, path: Path) -> None:
     right.plot(ideals, rows, "D", color="#c8553d", label="ideal (multiply-accumulates)")
     right.axvline(1.0, color="0.5", linewidth=0.8)
     right.set_xlabel(f"ratio over {labels[0]}")
-    right.legend(loc="lower right", fontsize="small")
+    figure.legend(loc="outside lower right", ncols=2, fontsize="small", frameon=False)
 
     note = " (emulated: seconds mean nothing)" if profile.by_instructions else ""
     figure.suptitle(f"{profile.board.title}, threads: {profile.threads}{note}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from rich.console import Group, RenderableType
@@ -12,6 +13,7 @@ from rich.text import Text
 from toolchain.profile.compare import Change, Comparison
 from toolchain.profile.document import Measurement, Profile
 from toolchain.profile.facts import BoardFacts
+from toolchain.profile.runner_output import REMAINDER
 
 EMULATED = (
     "Emulated: seconds mean nothing here. Instruction counts do: they repeat exactly, and the "
@@ -24,9 +26,8 @@ def profile_table(profile: Profile) -> RenderableType:
     basis = "instructions" if profile.by_instructions else "time"
     table = Table(title=f"{profile.board.title}, {_threads(profile.threads)}")
     table.add_column("model", overflow="fold")
-    table.add_column(
-        "median ± MAD", justify="right", style="dim" if profile.by_instructions else ""
-    )
+    quiet = "dim" if profile.by_instructions else ""
+    table.add_column("median ± MAD", justify="right", no_wrap=True, style=quiet)
     table.add_column("instructions\nper inference", justify="right")
     table.add_column(f"ratio\n({basis})", justify="right")
     table.add_column("ideal\nratio", justify="right")
@@ -71,23 +72,23 @@ def ops_table(measurement: Measurement, *, emulated: bool) -> RenderableType:
     table = Table(title=escape(f"{measurement.label}: operators"))
     table.add_column("#", justify="right")
     table.add_column("operator", overflow="fold")
-    table.add_column("median", justify="right", style="dim" if emulated else "")
+    table.add_column("median", justify="right", no_wrap=True, style="dim" if emulated else "")
     table.add_column("share", justify="right", style="dim" if emulated else "")
     table.add_column("kept pixels", justify="right")
     table.add_column("skipped", justify="right")
     table.add_column("micro-kernel", overflow="fold")
     for op in measurement.output.ops or []:
-        kept = "" if op.kept is None else f"{op.kept:,} of {op.pixels:,}"
+        kept = "" if op.kept is None else f"{op.kept:,}/{op.pixels:,}"
         table.add_row(
             str(op.index),
-            escape(op.type) + ("" if op.delegated else " [dim](not XNNPACK)[/dim]"),
+            escape(_short(op.type)) + (" *" if not op.delegated and op.type != REMAINDER else ""),
             "" if op.median_us is None else _microseconds(op.median_us),
             "" if op.share is None else f"{op.share:.1%}",
             kept,
             f"{op.skipped_share:.1%}" if op.skipped_share else "",
-            escape((op.ukernel or "").removeprefix("xnn_")),
+            escape((op.ukernel or "").partition("_ukernel_")[2] or op.ukernel or ""),
         )
-    return table
+    return Group(table, Text("* not run by XNNPACK", style="dim"))
 
 
 def facts_table(facts: BoardFacts) -> RenderableType:
@@ -98,7 +99,7 @@ def facts_table(facts: BoardFacts) -> RenderableType:
         "board": facts.model,
         "emulated": "yes" if facts.emulated else "no",
         "cores": ", ".join(f"{count} x {name}" for name, count in facts.cores.items()) or None,
-        "features": " ".join(facts.features) or None,
+        "features": _features(facts.features),
         "hwcap": " ".join(word for word in (facts.hwcap, facts.hwcap2) if word) or None,
         "kernel": " ".join(word for word in (facts.kernel, facts.machine) if word) or None,
         "glibc": facts.glibc,
@@ -137,6 +138,20 @@ def comparison_table(comparison: Comparison) -> RenderableType:
     return Group(table, *(Text(note, style="dim") for note in comparison.notes))
 
 
+def _features(names: list[str]) -> str | None:
+    # A PC has over a hundred; the JSON has them all.
+    return (
+        " ".join(names) or None
+        if len(names) < 40
+        else f"{len(names)}, the profile's JSON lists them"
+    )
+
+
+def _short(kind: str) -> str:
+    """An operator's type without its layout and data type: ``Convolution IGEMM``."""
+    return re.sub(r" \([^)]*\)", "", kind)
+
+
 def _verdict(change: Change) -> str:
     if not change.significant:
         return "same" if change.before == change.after else "within the spread"
@@ -161,7 +176,7 @@ def _time(item: Measurement) -> str:
 def _microseconds(value: float) -> str:
     if value >= 1e6:
         return f"{value / 1e6:,.2f} s"
-    return f"{value / 1e3:,.2f} ms" if value >= 1e3 else f"{value:,.0f} µs"
+    return f"{value / 1e3:,.2f} ms" if value >= 1e3 else f"{value:.3g} µs"
 
 
 def _count(value: float | None) -> str:

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from toolchain.board.config import DEFAULT_BOARD, board_names, load_board
+from toolchain.errors import BoardConfigError
+
+INVALID = sorted((Path(__file__).parent / "invalid").glob("*.toml"))
+
+
+@pytest.mark.parametrize("name", board_names())
+def test_every_shipped_board_loads(name: str) -> None:
+    assert load_board(name).name == name
+
+
+def test_the_default_board_is_emulated_and_counts_instructions() -> None:
+    board = load_board(DEFAULT_BOARD)
+    assert board.connection == "emulator"
+    assert board.emulator is not None
+    assert board.emulator.icount_shift is not None
+
+
+@pytest.mark.parametrize("path", INVALID, ids=lambda path: path.stem)
+def test_a_faulty_file_is_refused_with_file_key_and_fault(path: Path) -> None:
+    first = path.read_text(encoding="utf-8", errors="replace").splitlines()[0]
+    expected = first.removeprefix("# expect:").strip()
+    with pytest.raises(BoardConfigError) as caught:
+        load_board(str(path))
+    assert caught.value.what.startswith(f"{path}: ")
+    assert expected in caught.value.what
+
+
+def test_every_fault_of_a_file_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "b.toml"
+    path.write_text('title = "x"\nisa = "aarch64"\nmarch = "a"\nspeed = 1\n')
+    with pytest.raises(BoardConfigError) as caught:
+        load_board(str(path))
+    assert "speed: is not a known key" in caught.value.what
+    assert "cpu: is missing" in caught.value.what
+
+
+def test_an_unknown_board_lists_the_known_ones() -> None:
+    with pytest.raises(BoardConfigError, match="no board called 'rpi9'") as caught:
+        load_board("rpi9")
+    assert "rpi4" in (caught.value.hint or "")
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BoardConfigError, match=r"absent\.toml: cannot be read"):
+        load_board(str(tmp_path / "absent.toml"))
+
+
+def test_a_board_file_may_lie_anywhere(tmp_path: Path) -> None:
+    path = tmp_path / "attic.toml"
+    path.write_text('title = "x"\ncpu = "y"\nisa = "aarch64"\nmarch = "armv8-a"\n')
+    assert load_board(str(path)).name == "attic"

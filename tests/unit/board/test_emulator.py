@@ -1,0 +1,187 @@
+"""What is known of an emulated board without booting one; tests/emulated boots it."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from toolchain.board import emulator
+from toolchain.board.config import Board, Emulator, load_board
+from toolchain.board.connect import connect
+from toolchain.board.emulator import State
+from toolchain.board.image import Image, module_order
+from toolchain.cache import cache_dir
+from toolchain.errors import BoardConfigError, EmulatorError, MissingToolError
+from toolchain.progress import Silent
+
+
+@pytest.fixture
+def board() -> Board:
+    return load_board("qemu")
+
+
+@pytest.fixture
+def sleeper() -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen(["sleep", "60"]) as process:  # noqa: S607
+        yield process
+        process.kill()
+
+
+def record(board: Board, pid: int, started: str, **changes: object) -> Path:
+    """Write the state that a start would have left."""
+    folder = cache_dir() / "emulator" / board.name
+    folder.mkdir(parents=True, exist_ok=True)
+    assert board.emulator is not None
+    state = State(
+        board=board.name, settings=board.emulator, pid=pid, started=started, port=1,
+        user_key=folder / "key", known_hosts=folder / "known_hosts", log=folder / "log",
+        ready=True,
+    ).model_copy(update=changes)  # fmt: skip
+    path = folder / "state.json"
+    path.write_text(state.model_dump_json())
+    return path
+
+
+def test_none_was_started(board: Board) -> None:
+    assert emulator.status(board) is None
+    assert emulator.stop(board, Silent()) is False
+
+
+def test_a_running_process_is_found(board: Board, sleeper: subprocess.Popen[bytes]) -> None:
+    record(board, sleeper.pid, emulator.process_mark(sleeper.pid))
+    state = emulator.status(board)
+    assert state is not None
+    assert state.pid == sleeper.pid
+
+
+def test_a_pid_that_was_given_to_another_process_is_not_taken_for_the_board(board: Board) -> None:
+    record(board, os.getpid(), "another-boot 12345")
+    assert emulator.status(board) is None
+    assert emulator.stop(board, Silent()) is False, "and that process is left alone"
+
+
+def test_a_process_that_has_ended_is_not_running(
+    board: Board, sleeper: subprocess.Popen[bytes]
+) -> None:
+    record(board, sleeper.pid, emulator.process_mark(sleeper.pid))
+    sleeper.kill()
+    sleeper.wait()
+    assert emulator.status(board) is None
+
+
+def test_a_child_that_ended_and_was_not_waited_for_is_not_running(board: Board) -> None:
+    child = subprocess.Popen(["true"])  # noqa: S607
+    mark = ""
+    while not mark and child.poll() is None:
+        mark = emulator.process_mark(child.pid)
+    record(board, child.pid, mark or "gone")
+    child.wait()
+    assert emulator.status(board) is None
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"pid": 1}', "null"])
+def test_a_damaged_state_is_no_running_board(board: Board, content: str) -> None:
+    record(board, 1, "").write_text(content)
+    assert emulator.status(board) is None
+
+
+def test_a_board_that_boots_is_not_connected_to(
+    board: Board, sleeper: subprocess.Popen[bytes]
+) -> None:
+    record(board, sleeper.pid, emulator.process_mark(sleeper.pid), ready=False)
+    with pytest.raises(EmulatorError, match="'qemu' does not run") as caught:
+        connect(board)
+    assert caught.value.hint == "deploy emulator start --board qemu"
+
+
+def test_start_refuses_a_running_board_with_other_settings(
+    board: Board, sleeper: subprocess.Popen[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "qemu-system-aarch64").symlink_to("/bin/false")
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    record(board, sleeper.pid, emulator.process_mark(sleeper.pid))
+    with pytest.raises(EmulatorError, match="other settings"):
+        emulator.start(board, Silent(), cores=2, icount=False)
+    assert emulator.start(board, Silent()).pid == sleeper.pid, "the same settings are fine"
+
+
+def test_without_qemu_the_line_that_installs_it_is_told(
+    board: Board, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(MissingToolError, match="qemu-system-aarch64 is not installed") as caught:
+        emulator.start(board, Silent())
+    assert caught.value.hint == "apt-get install --no-install-recommends qemu-system-arm"
+
+
+def test_a_real_board_is_not_booted() -> None:
+    with pytest.raises(BoardConfigError, match=r"no \[emulator\] table"):
+        emulator.start(load_board("rpi4"), Silent())
+
+
+def test_several_cores_need_no_icount(board: Board) -> None:
+    with pytest.raises(BoardConfigError, match="cores must be 1") as caught:
+        emulator.start(board, Silent(), cores=2)
+    assert "--no-icount" in (caught.value.hint or "")
+
+
+def test_the_command_line_counts_instructions_and_reaches_only_loopback(tmp_path: Path) -> None:
+    settings = Emulator(cpu="cortex-a72", memory_mib=1024, icount_shift=1)
+    log = tmp_path / "a,b.log"
+    command = emulator.qemu_command("qemu", settings, Image(tmp_path), 2222, log)
+    assert command[command.index("-icount") + 1] == "shift=1"
+    assert command[command.index("-smp") + 1] == "1"
+    network = command[command.index("-netdev") + 1].split(",")
+    assert "restrict=on" in network
+    assert "hostfwd=tcp:127.0.0.1:2222-:22" in network
+    assert command[command.index("-serial") + 1].endswith("a,,b.log")
+
+
+def test_without_icount_there_may_be_several_cores(tmp_path: Path) -> None:
+    settings = Emulator(cpu="cortex-a72", cores=4)
+    command = emulator.qemu_command("qemu", settings, Image(tmp_path), 2222, tmp_path / "log")
+    assert "-icount" not in command
+    assert command[command.index("-smp") + 1] == "4"
+
+
+def test_the_ssh_line_names_key_port_and_pinned_host_key(board: Board) -> None:
+    path = record(board, 1, "")
+    line = State.model_validate_json(path.read_bytes()).ssh_command
+    assert line.startswith("ssh -i ")
+    assert "UserKnownHostsFile=" in line
+    assert line.endswith("root@127.0.0.1")
+
+
+def test_ports_that_are_taken_are_not_chosen() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        assert emulator.free_port() != taken.getsockname()[1]
+
+
+# --- kernel modules ----------------------------------------------------------------------------
+
+
+def module(folder: Path, name: str, depends: str) -> None:
+    info = f"license=GPL\0depends={depends}\0name={name}\0".encode()
+    (folder / f"{name}.ko").write_bytes(b"\x7fELF\0" + info)
+
+
+def test_modules_are_loaded_after_what_they_depend_on(tmp_path: Path) -> None:
+    module(tmp_path, "virtio_net", "net_failover,virtio")
+    module(tmp_path, "net-failover", "failover")
+    module(tmp_path, "failover", "")
+    module(tmp_path, "virtio", "")
+    module(tmp_path, "unrelated", "")
+    order = [path.stem for path in module_order(tmp_path, ["virtio_net", "virtio"])]
+    assert order == ["failover", "net-failover", "virtio", "virtio_net"]
+
+
+def test_a_module_that_is_missing_is_named(tmp_path: Path) -> None:
+    module(tmp_path, "virtio_net", "failover")
+    with pytest.raises(EmulatorError, match="no module 'failover'"):
+        module_order(tmp_path, ["virtio_net"])

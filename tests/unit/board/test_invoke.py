@@ -1,0 +1,88 @@
+"""The runner's exit codes, by programs that end as a runner may; the real one is run elsewhere."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from support.bundles import write_bundle, write_masked_model, write_two_input_model
+from toolchain.board.arrays import random_inputs
+from toolchain.board.config import load_board
+from toolchain.board.invoke import BoardRunner, Settings
+from toolchain.board.local import LocalConnection
+from toolchain.errors import BoardError, DeployError, ModelError
+from toolchain.model.graph import Model, read_model
+from toolchain.progress import Silent
+
+
+def runner(tmp_path: Path, script: str) -> BoardRunner:
+    bundle = write_bundle(tmp_path / "bundle", f"#!/bin/sh\n{script}\n".encode())
+    return BoardRunner(
+        LocalConnection("host", tmp_path / "board"), load_board("host"), bundle, Silent()
+    )
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Model:
+    return read_model(write_masked_model(tmp_path / "m.tflite", size=4, channels=2))
+
+
+@pytest.mark.parametrize(
+    ("script", "kind", "message"),
+    [
+        ("echo 'tileskip-run: error: op 7 is unknown' >&2; exit 3", ModelError, "op 7 is unknown"),
+        ("echo 'tileskip-run: error: no such file' >&2; exit 4", BoardError, "no such file"),
+        ("exit 2", BoardError, "ended with 2: no reason given"),
+        ("kill -KILL $$", BoardError, "ended by SIGKILL"),
+        ("kill -ILL $$", BoardError, "ended by SIGILL"),
+        ("kill -SEGV $$", BoardError, "ended by SIGSEGV"),
+    ],
+)
+def test_every_end_of_the_runner_has_its_message(
+    tmp_path: Path, model: Model, script: str, kind: type[DeployError], message: str
+) -> None:
+    with pytest.raises(kind, match=message) as caught:
+        runner(tmp_path, script).run(model, Settings())
+    assert "host: " in caught.value.what
+    assert "m.tflite" in caught.value.what
+
+
+def test_settings_become_the_runners_options(tmp_path: Path, model: Model) -> None:
+    outcome = runner(tmp_path, 'echo "$@"').run(
+        model, Settings(threads=3, runs=7, warmup=2, per_op=True, delegate=False)
+    )
+    assert re.search(r"--model tileskip/models/\w+/m\.tflite --json - ", outcome.report)
+    assert "--threads 3 --runs 7 --warmup 2 --per-op --no-delegate" in outcome.report
+
+
+def test_outputs_of_the_wrong_size_are_refused(tmp_path: Path, model: Model) -> None:
+    script = 'while [ "$1" != --output-dir ]; do shift; done; printf abc > "$2/output0.bin"'
+    with pytest.raises(BoardError, match=r"output 0 of .* has 3 bytes, 128 were expected"):
+        runner(tmp_path, script).run(model, Settings(), random_inputs(model, 1, 0))
+
+
+def test_inputs_go_in_order_and_nothing_stays_behind(tmp_path: Path) -> None:
+    model = read_model(write_two_input_model(tmp_path / "pair.tflite"))
+    script = """
+    inputs=""
+    while [ $# -gt 0 ]; do
+        case $1 in --input) cat "$2" >> concatenated;; --output-dir) folder=$2;; esac
+        shift
+    done
+    cp "$folder/input1.bin" "$folder/output0.bin"
+    """
+    batch = random_inputs(model, 3, 0)
+    outcome = runner(tmp_path, script).run(model, Settings(), batch)
+    sent = (tmp_path / "board" / "concatenated").read_bytes()
+    assert sent == batch.arrays[0].tobytes() + batch.arrays[1].tobytes()
+    assert np.array_equal(outcome.outputs[0], batch.arrays[1])
+    assert not list((tmp_path / "board").rglob("run-*"))
+
+
+def test_a_failed_run_leaves_nothing_behind_either(tmp_path: Path, model: Model) -> None:
+    with pytest.raises(ModelError):
+        runner(tmp_path, "exit 3").run(model, Settings(), random_inputs(model, 1, 0))
+    assert not list((tmp_path / "board").rglob("run-*"))

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from support.bundles import write_bundle
+from toolchain.board import push
+from toolchain.board.config import Board, load_board
+from toolchain.board.local import LocalConnection
+from toolchain.build.bundle import Bundle
+from toolchain.errors import BoardError, ModelError
+from toolchain.progress import Silent
+
+
+@pytest.fixture
+def board() -> Board:
+    return load_board("host")
+
+
+@pytest.fixture
+def connection(tmp_path: Path) -> LocalConnection:
+    return LocalConnection("host", tmp_path / "board")
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Bundle:
+    return write_bundle(tmp_path / "bundle", b"runner")
+
+
+def test_what_is_there_is_not_sent_again(
+    board: Board, connection: LocalConnection, bundle: Bundle, tmp_path: Path
+) -> None:
+    (tmp_path / "m.tflite").write_bytes(b"model")
+    uploads = [*push.bundle_uploads(board, bundle), push.model_upload(board, tmp_path / "m.tflite")]
+    first = push.push(connection, uploads, Silent())
+    again = push.push(connection, uploads, Silent())
+    assert [item.sent for item in first] == [True, True, True]
+    assert [item.sent for item in again] == [False, False, False]
+    assert connection.sha256(first[2].remote) == first[2].sha256
+
+
+def test_a_file_that_was_changed_on_the_board_is_sent_again(
+    board: Board, connection: LocalConnection, bundle: Bundle, tmp_path: Path
+) -> None:
+    uploads = push.bundle_uploads(board, bundle)
+    push.push(connection, uploads, Silent())
+    damaged = tmp_path / "board" / uploads[0].remote
+    damaged.write_bytes(b"damaged")
+    again = push.push(connection, uploads, Silent())
+    assert [item.sent for item in again] == [True, False]
+    assert damaged.read_bytes() == b"runner"
+
+
+def test_the_runner_may_be_executed(
+    board: Board, connection: LocalConnection, bundle: Bundle
+) -> None:
+    runner, delegate = push.push(connection, push.bundle_uploads(board, bundle), Silent())
+    modes = connection.run(["stat", "-c", "%a", runner.remote, delegate.remote]).text.split()
+    assert modes == ["755", "644"]
+
+
+def test_two_models_of_one_name_lie_beside_each_other(board: Board, tmp_path: Path) -> None:
+    remotes = set()
+    for content in ("one", "two"):
+        (tmp_path / content).mkdir()
+        (tmp_path / content / "m.tflite").write_text(content)
+        remotes.add(push.model_upload(board, tmp_path / content / "m.tflite").remote)
+    assert len(remotes) == 2
+
+
+def test_two_bundles_lie_beside_each_other(board: Board, bundle: Bundle, tmp_path: Path) -> None:
+    other = write_bundle(tmp_path / "other", b"another runner")
+    assert (
+        push.bundle_uploads(board, bundle)[0].remote != push.bundle_uploads(board, other)[0].remote
+    )
+
+
+def test_a_bundle_of_another_instruction_set_is_refused(
+    connection: LocalConnection, tmp_path: Path
+) -> None:
+    foreign = "aarch64" if connection.run(["uname", "-m"]).text.strip() == "x86_64" else "x86-64"
+    bundle = write_bundle(tmp_path / "foreign", b"runner", isa=foreign)  # type: ignore[arg-type]
+    with pytest.raises(BoardError, match=f"was built for {foreign}"):
+        push.check_isa(connection, bundle)
+
+
+def test_too_little_room_is_told_before_anything_is_sent(
+    connection: LocalConnection, tmp_path: Path
+) -> None:
+    huge = tmp_path / "huge.tflite"
+    with huge.open("wb") as stream:  # a hole: nothing is written
+        stream.truncate(connection.free_bytes(".") + (8 << 30))
+    upload = push.Upload(huge, "tileskip/models/x/huge.tflite", "0" * 64)
+    with pytest.raises(BoardError, match=r"disk is full: [\d,]+ bytes are needed, [\d,]+ are free"):
+        push.push(connection, [upload], Silent())
+    assert not list((tmp_path / "board").rglob("*.part"))
+    assert not list((tmp_path / "board").rglob("huge*"))
+
+
+def test_leftovers_of_pushes_that_were_cut_off_are_removed(
+    board: Board, connection: LocalConnection, tmp_path: Path
+) -> None:
+    model = tmp_path / "m.tflite"
+    model.write_bytes(b"model")
+    upload = push.model_upload(board, model)
+    folder = (tmp_path / "board" / upload.remote).parent
+    folder.mkdir(parents=True)
+    for name in (".old.part", ".new.part"):
+        (folder / name).touch()
+    connection.run(["touch", "-d", "2 hours ago", str(folder / ".old.part")])
+    push.push(connection, [upload], Silent())
+    assert sorted(path.name for path in folder.iterdir()) == [".new.part", "m.tflite"]
+
+
+def test_a_model_that_is_not_there_is_named(board: Board, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"absent\.tflite: cannot be read"):
+        push.model_upload(board, tmp_path / "absent.tflite")

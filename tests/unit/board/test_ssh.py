@@ -1,0 +1,308 @@
+from __future__ import annotations
+
+import dataclasses
+import io
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import paramiko
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from toolchain.board import keys
+from toolchain.board.ssh import SshConnection
+from toolchain.cache import sha256_file
+from toolchain.errors import BoardError, ConnectionFailed, DeployError, HostKeyError
+
+from .conftest import Reachable, write_key
+
+
+@pytest.fixture(scope="module")
+def connection(reachable: Reachable) -> Iterator[SshConnection]:
+    with SshConnection("test", reachable.target) as opened:
+        yield opened
+
+
+# --- what is refused ---------------------------------------------------------------------------
+
+
+def test_an_unknown_host_key_is_refused_with_fingerprint_and_the_line_that_accepts_it(
+    reachable: Reachable, tmp_path: Path
+) -> None:
+    record = tmp_path / "empty"
+    target = dataclasses.replace(reachable.target, known_hosts=(record,))
+    with pytest.raises(HostKeyError) as caught:
+        SshConnection("rpi4", target)
+    assert keys.fingerprint(reachable.host_key.asbytes()) in caught.value.what
+    hint = caught.value.hint or ""
+    assert f"ssh-keyscan -t ed25519 -p {target.port} 127.0.0.1 >> {record}" in hint
+    assert not record.exists(), "nothing is recorded unasked"
+
+
+def test_a_changed_host_key_is_refused_with_both_fingerprints(
+    reachable: Reachable, tmp_path: Path
+) -> None:
+    other = write_key(tmp_path / "other")
+    record = tmp_path / "known_hosts"
+    name = reachable.target.known_name
+    record.write_text(f"{name} ssh-ed25519 {other.get_base64()}\n")
+    with pytest.raises(HostKeyError, match="not the one on record") as caught:
+        SshConnection("rpi4", dataclasses.replace(reachable.target, known_hosts=(record,)))
+    assert keys.fingerprint(other.asbytes()) in caught.value.what
+    assert keys.fingerprint(reachable.host_key.asbytes()) in caught.value.what
+    assert f"ssh-keygen -R '{name}'" in (caught.value.hint or "")
+
+
+def test_hashed_records_of_host_keys_are_understood(reachable: Reachable, tmp_path: Path) -> None:
+    record = tmp_path / "known_hosts"
+    name = paramiko.HostKeys.hash_host(reachable.target.known_name)
+    record.write_text(f"{name} ssh-ed25519 {reachable.host_key.get_base64()}\n")
+    target = dataclasses.replace(reachable.target, known_hosts=(record,))
+    with SshConnection("rpi4", target) as connection:
+        assert connection.run(["echo", "in"]).text == "in\n"
+
+
+def test_a_broken_record_of_host_keys_is_named(reachable: Reachable, tmp_path: Path) -> None:
+    record = tmp_path / "known_hosts"
+    record.write_text(f"{reachable.target.known_name} ssh-ed25519 AAAA!broken\n")
+    with pytest.raises(HostKeyError, match="known_hosts"):
+        SshConnection("rpi4", dataclasses.replace(reachable.target, known_hosts=(record,)))
+
+
+def test_a_wrong_user_key_says_who_was_refused_and_how_to_record_a_key(
+    reachable: Reachable, tmp_path: Path
+) -> None:
+    write_key(tmp_path / "wrong")
+    target = dataclasses.replace(reachable.target, identities=(tmp_path / "wrong",))
+    with pytest.raises(ConnectionFailed, match="refuses user 'pi'") as caught:
+        SshConnection("rpi4", target)
+    assert str(tmp_path / "wrong") in caught.value.what
+    assert "ssh-copy-id" in (caught.value.hint or "")
+
+
+def test_a_key_file_that_is_not_there_is_named(reachable: Reachable, tmp_path: Path) -> None:
+    target = dataclasses.replace(reachable.target, identities=(tmp_path / "absent",))
+    with pytest.raises(ConnectionFailed, match="no key file"):
+        SshConnection("rpi4", target)
+
+
+def test_a_file_that_is_no_key_is_refused(reachable: Reachable, tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("hello\n")
+    target = dataclasses.replace(reachable.target, identities=(tmp_path / "text",))
+    with pytest.raises(ConnectionFailed):
+        SshConnection("rpi4", target)
+
+
+def test_a_closed_port_says_that_it_refuses(reachable: Reachable) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    with pytest.raises(ConnectionFailed, match=f"port {port} refuses the connection") as caught:
+        SshConnection("rpi4", dataclasses.replace(reachable.target, port=port))
+    assert "SSH server" in (caught.value.hint or "")
+
+
+def test_a_host_that_does_not_answer_is_given_up(reachable: Reachable) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts, and never says a word
+        target = dataclasses.replace(reachable.target, port=silent.getsockname()[1])
+        with pytest.raises(ConnectionFailed, match="does not answer as an SSH server"):
+            SshConnection("rpi4", target, timeout=0.5)
+
+
+def test_a_server_of_another_kind_is_told_apart(reachable: Reachable) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as web:
+
+        def answer() -> None:
+            link, _ = web.accept()
+            link.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n" * 200)
+            link.close()
+
+        threading.Thread(target=answer, daemon=True).start()
+        target = dataclasses.replace(reachable.target, port=web.getsockname()[1])
+        with pytest.raises(ConnectionFailed, match="does not answer as an SSH server"):
+            SshConnection("rpi4", target, timeout=2)
+
+
+def test_an_unknown_name_is_named(reachable: Reachable) -> None:
+    with pytest.raises(ConnectionFailed, match=r"name 'no-such-board\.invalid' is not known"):
+        SshConnection(
+            "rpi4", dataclasses.replace(reachable.target, hostname="no-such-board.invalid")
+        )
+
+
+# --- running -----------------------------------------------------------------------------------
+
+texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=40)
+
+
+@settings(max_examples=40, deadline=None)
+@given(arguments=st.lists(texts, max_size=5))
+def test_arguments_arrive_as_they_are(connection: SshConnection, arguments: list[str]) -> None:
+    shown = connection.run(["printf", r"%s\0", "begin", *arguments]).stdout
+    assert shown.split(b"\0")[1:-1] == [argument.encode() for argument in arguments]
+
+
+@pytest.mark.parametrize(
+    "evil", ["$(touch pwned)", "`touch pwned`", "'; touch pwned; '", "-n\ntouch pwned", "a\\'; id"]
+)
+def test_nothing_reaches_a_shell(
+    connection: SshConnection, reachable: Reachable, evil: str
+) -> None:
+    assert connection.run(["printf", "%s", evil]).text == evil
+    assert not (reachable.home / "pwned").exists()
+
+
+def test_exit_codes_and_both_streams_come_back(connection: SshConnection) -> None:
+    result = connection.run(["sh", "-c", "echo out; echo err >&2; exit 7"], check=False)
+    assert (result.exit_code, result.text, result.stderr) == (7, "out\n", "err\n")
+
+
+def test_death_by_a_signal_is_an_exit_code(connection: SshConnection) -> None:
+    result = connection.run(["sh", "-c", "kill -SEGV $$"], check=False)
+    assert result.exit_code == 128 + signal.SIGSEGV
+
+
+def test_a_failure_names_board_command_code_and_last_words(connection: SshConnection) -> None:
+    with pytest.raises(BoardError, match=r"test \(pi@.*exit code 3: last words") as caught:
+        connection.run(["sh", "-c", "echo first >&2; echo last words >&2; exit 3"])
+    assert "sh -c" in caught.value.what
+
+
+def test_a_program_that_is_not_there_fails_with_127(connection: SshConnection) -> None:
+    assert connection.run(["no-such-program"], check=False).exit_code == 127
+
+
+def test_much_output_on_both_streams_does_not_block(connection: SshConnection) -> None:
+    script = "head -c 3000000 /dev/zero; head -c 3000000 /dev/zero >&2"
+    result = connection.run(["sh", "-c", script])
+    assert (len(result.stdout), len(result.stderr)) == (3_000_000, 3_000_000)
+
+
+def test_a_program_that_takes_too_long_is_ended_on_the_board(
+    connection: SshConnection, tmp_path: Path
+) -> None:
+    mark = tmp_path / "pid"
+    script = 'echo $$ > "$1"; exec sleep 60'
+    with pytest.raises(BoardError, match="did not end in time"):
+        connection.run(["sh", "-c", script, "sh", str(mark)], timeout=1)
+    pid = int(mark.read_text())
+    for _ in range(100):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.05)
+    pytest.fail("the program still runs on the board")
+
+
+def test_a_lost_connection_is_told(reachable: Reachable) -> None:
+    with SshConnection("test", reachable.target) as own:
+        timer = threading.Timer(0.5, reachable.server.drop)
+        timer.start()
+        with pytest.raises(ConnectionFailed, match="connection was lost"):
+            own.run(["sleep", "30"])
+        with pytest.raises(ConnectionFailed, match="connection was lost"):
+            own.run(["true"])
+
+
+# --- files -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def again(reachable: Reachable) -> Iterator[SshConnection]:
+    with SshConnection("test", reachable.target) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("size", [0, 1, 1_000_003])
+def test_a_file_goes_there_and_back(again: SshConnection, tmp_path: Path, size: int) -> None:
+    local = tmp_path / "local file"
+    local.write_bytes(os.urandom(size))
+    moved: list[int] = []
+    again.put(local, "remote $file", mode=0o755, advance=moved.append)
+    assert sum(moved) == size
+    assert again.sha256("remote $file") == sha256_file(local)
+    assert again.run(["stat", "-c", "%a", "remote $file"]).text == "755\n"
+    again.get("remote $file", tmp_path / "back")
+    assert (tmp_path / "back").read_bytes() == local.read_bytes()
+
+
+def test_a_file_that_arrives_damaged_never_gets_its_name(
+    again: SshConnection, reachable: Reachable, tmp_path: Path
+) -> None:
+    local = tmp_path / "local"
+    local.write_bytes(b"data")
+    with pytest.raises(BoardError, match="SHA-256 is"):
+        again.put(local, "damaged", sha256="0" * 64)
+    assert not [path for path in reachable.home.iterdir() if path.name in ("damaged", ".part")]
+    assert not list(reachable.home.glob(".*.part"))
+
+
+def test_a_folder_that_is_not_there_is_named(again: SshConnection, tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(b"x" * 5_000_000)
+    with pytest.raises(BoardError, match="absent/f: cannot be written"):
+        again.put(tmp_path / "f", "absent/f")
+
+
+def test_a_file_that_cannot_be_read_leaves_none_here(again: SshConnection, tmp_path: Path) -> None:
+    with pytest.raises(BoardError, match="absent"):
+        again.get("absent", tmp_path / "here")
+    assert not list(tmp_path.glob("*here*"))
+
+
+def test_output_that_cannot_be_kept_here_is_told(again: SshConnection) -> None:
+    with Path("/dev/full").open("wb", buffering=0) as full, pytest.raises(DeployError):
+        again.execute(["head", "-c", "100000", "/dev/zero"], stdout=full)
+
+
+def test_an_interrupted_push_leaves_nothing(reachable: Reachable, tmp_path: Path) -> None:
+    """Ctrl-C in another process, in the middle of a copy."""
+    script = tmp_path / "push.py"
+    script.write_text(
+        textwrap.dedent(f"""
+        import sys, time
+        from pathlib import Path
+        from toolchain.board.ssh import SshConnection
+        from toolchain.board.target import SshTarget
+        target = SshTarget("127.0.0.1", "pi", {reachable.target.port},
+                           (Path({str(reachable.target.identities[0])!r}),),
+                           (Path({str(reachable.target.known_hosts[0])!r}),), True)
+        big = Path({str(tmp_path / "big")!r})
+        big.write_bytes(bytes(40_000_000))
+        def slow(count):
+            print("moving", flush=True)
+            time.sleep(0.05)
+        with SshConnection("test", target) as connection:
+            connection.put(big, "interrupted", advance=slow)
+        """)
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(
+        [sys.executable, str(script)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        env=environment,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"moving\n"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) != 0
+    assert not (reachable.home / "interrupted").exists()
+    assert not list(reachable.home.glob(".*.part"))
+
+
+def test_input_streams_to_a_program(again: SshConnection) -> None:
+    data = os.urandom(300_000)
+    assert again.run(["cat"], stdin=data).stdout == data
+
+
+def test_a_program_that_stops_reading_ends_with_its_own_code(again: SshConnection) -> None:
+    source = io.BytesIO(bytes(20_000_000))
+    code, _ = again.execute(["sh", "-c", "head -c 10 >/dev/null; exit 9"], stdin=source)
+    assert code == 9

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from toolchain.board.config import Board, Ssh
+from toolchain.board.target import HostSpec, parse_host, resolve
+from toolchain.errors import ConnectionFailed
+
+
+def board(**ssh: object) -> Board:
+    return Board(
+        name="pi", title="Pi", cpu="Cortex-A72", isa="aarch64", march="armv8-a",
+        ssh=Ssh.model_validate(ssh),
+    )  # fmt: skip
+
+
+def config(tmp_path: Path, text: str = "") -> Path:
+    path = tmp_path / "config"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("raspberrypi", HostSpec("raspberrypi")),
+        ("pi@raspberrypi", HostSpec("raspberrypi", "pi")),
+        ("pi@10.0.0.7:2222", HostSpec("10.0.0.7", "pi", 2222)),
+        ("raspberrypi.local:22", HostSpec("raspberrypi.local", None, 22)),
+        ("pi@[fe80::1]:2222", HostSpec("fe80::1", "pi", 2222)),
+        ("[fe80::1%eth0]", HostSpec("fe80::1%eth0")),
+        ("first.last@my-pi", HostSpec("my-pi", "first.last")),
+    ],
+)
+def test_takes_hosts_apart(text: str, expected: HostSpec) -> None:
+    assert parse_host(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "pi@", "@host", "pi@host:", "pi@host:0", "pi@host:65536", "pi@host:ssh", "a b",
+     "-oProxyCommand=id", "pi@-host", "pi@host;id", "pi@ho$(id)st", "fe80::1", "pi@host/x"],
+)  # fmt: skip
+def test_refuses_what_is_no_host(text: str) -> None:
+    with pytest.raises(ConnectionFailed, match="no address of a board") as caught:
+        parse_host(text)
+    assert caught.value.hint is not None
+    assert "user@address" in caught.value.hint
+
+
+def test_the_command_line_goes_before_the_board_file(tmp_path: Path) -> None:
+    target = resolve(
+        board(host="old", user="pi", port=2200), "me@new:22", None, config=config(tmp_path)
+    )
+    assert (target.hostname, target.user, target.port) == ("new", "me", 22)
+
+
+def test_the_board_file_goes_before_the_ssh_configuration(tmp_path: Path) -> None:
+    text = "Host mypi\n HostName 10.0.0.7\n User other\n Port 99\n"
+    target = resolve(board(host="mypi", user="pi"), None, None, config=config(tmp_path, text))
+    assert (target.hostname, target.user, target.port) == ("10.0.0.7", "pi", 99)
+
+
+def test_no_host_at_all_says_where_to_name_one(tmp_path: Path) -> None:
+    with pytest.raises(ConnectionFailed, match="no host is known") as caught:
+        resolve(board(), None, None, config=config(tmp_path))
+    assert "--host" in (caught.value.hint or "")
+
+
+def test_identity_files_of_the_configuration_are_used_if_they_exist(tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.touch()
+    text = f"Host *\n IdentityFile {key}\n IdentityFile {tmp_path}/absent\n IdentitiesOnly yes\n"
+    target = resolve(board(), "pi@x", None, config=config(tmp_path, text))
+    assert target.identities == (key,)
+    assert target.only_identities
+
+
+def test_identity_of_the_command_line_is_the_only_key(tmp_path: Path) -> None:
+    text = f"Host *\n IdentityFile {tmp_path}\n"
+    target = resolve(board(), "pi@x", tmp_path / "mine", config=config(tmp_path, text))
+    assert target.identities == (tmp_path / "mine",)
+    assert target.only_identities
+
+
+def test_proxy_jumps_are_chained_nearest_last(tmp_path: Path) -> None:
+    text = "Host board\n ProxyJump a@first:1,b@second:2\n"
+    target = resolve(board(), "pi@board", None, config=config(tmp_path, text))
+    assert target.jump is not None
+    assert (target.jump.user, target.jump.hostname, target.jump.port) == ("b", "second", 2)
+    assert target.jump.jump is not None
+    assert target.jump.jump.hostname == "first"
+
+
+def test_proxy_jumps_in_a_circle_are_refused(tmp_path: Path) -> None:
+    text = "Host a\n ProxyJump b\nHost b\n ProxyJump a\n"
+    with pytest.raises(ConnectionFailed, match="circle"):
+        resolve(board(), "pi@a", None, config=config(tmp_path, text))
+
+
+def test_proxy_commands_are_expanded(tmp_path: Path) -> None:
+    text = "Host board\n ProxyCommand nc %h %p\n Port 77\n"
+    target = resolve(board(), "pi@board", None, config=config(tmp_path, text))
+    assert target.proxy_command == "nc board 77"
+
+
+@pytest.mark.parametrize(
+    ("host", "name"), [("pi@x", "x"), ("pi@x:22", "x"), ("pi@x:2222", "[x]:2222")]
+)
+def test_known_hosts_name(tmp_path: Path, host: str, name: str) -> None:
+    assert resolve(board(), host, None, config=config(tmp_path)).known_name == name
