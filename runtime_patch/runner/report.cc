@@ -195,7 +195,8 @@ std::string JsonReport(const Options& options, const Figures& figures) {
 std::string TextReport(const Options& options, const Figures& figures) {
   std::string text;
   text += "model: " + options.model + "\n";
-  Print(&text, "XNNPACK: %zu of %zu operators in %zu partitions, %d threads\n",
+  Print(&text,
+        "XNNPACK runs %zu of %zu operators (partitions: %zu, threads: %d)\n",
         figures.delegation.nodes_delegated, figures.delegation.nodes,
         figures.delegation.partitions, options.threads);
   Print(&text, "init %.1f us, first run %.1f us\n", figures.init_us,
