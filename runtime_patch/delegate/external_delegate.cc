@@ -47,17 +47,15 @@ TFL_EXTERNAL_DELEGATE_EXPORT TfLiteDelegate* tflite_plugin_create_delegate(
     const char* key = options_keys[i];
     const char* value = options_values[i];
     if (key == nullptr || std::strcmp(key, "num_threads") != 0) {
-      Report(report_error,
-             std::string("tileskip delegate: unknown option '") +
-                 (key == nullptr ? "(null)" : key) +
-                 "'; the only one is num_threads");
+      Report(report_error, std::string("tileskip delegate: unknown option '") +
+                               (key == nullptr ? "(null)" : key) +
+                               "'; the only one is num_threads");
       return nullptr;
     }
     if (!ParseThreads(value, &options.num_threads)) {
-      Report(report_error,
-             std::string("tileskip delegate: num_threads is '") +
-                 (value == nullptr ? "(null)" : value) +
-                 "', not a number from 1 to 64");
+      Report(report_error, std::string("tileskip delegate: num_threads is '") +
+                               (value == nullptr ? "(null)" : value) +
+                               "', not a number from 1 to 64");
       return nullptr;
     }
   }
