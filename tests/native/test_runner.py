@@ -28,6 +28,9 @@ from toolchain.profile.runner_output import (
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
+MEMORY_LIMIT = 2**30
+"""Bytes of address space: a damaged model may ask for a tensor of any size."""
+
 
 @pytest.fixture(scope="session")
 def runner(host_bundle: Bundle) -> Path:
@@ -40,7 +43,7 @@ def run(runner: Path) -> Run:
 
     def start(*arguments: object, program: Path = runner) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [program, *map(str, arguments)],
+            ["prlimit", f"--as={MEMORY_LIMIT}", program, *map(str, arguments)],  # noqa: S607
             capture_output=True, text=True, errors="replace", timeout=120, check=False,
         )  # fmt: skip
 
