@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
+from support.places import BoardMaker
+from toolchain.board import emulator
 from toolchain.board.config import Board, load_board
+from toolchain.board.connect import connect
+from toolchain.board.connection import Connection
 from toolchain.build.bundle import Bundle, build
 from toolchain.cache import locked
+from toolchain.progress import Silent
+from toolchain.resources import boards_dir
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.emulated)
 
 
 @pytest.fixture(scope="session")
 def qemu_board() -> Board:
-    """The emulated board."""
+    """The emulated board, as it ships."""
     return load_board("qemu")
 
 
@@ -20,3 +37,35 @@ def qemu_bundle(qemu_board: Board) -> Bundle:
     """The patched runtime for the emulated board."""
     with locked("tests-qemu-bundle"):  # pytest-xdist starts several sessions at once
         return build(qemu_board)
+
+
+@pytest.fixture(scope="session")
+def make_board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BoardMaker]:
+    """Emulated boards of names of their own, so that the user's board is left alone."""
+    made: list[Board] = []
+    folder = tmp_path_factory.mktemp("boards")
+
+    def make(name: str) -> Board:
+        path = folder / f"pytest-{os.getpid()}-{name}.toml"
+        shutil.copyfile(boards_dir() / "qemu.toml", path)
+        made.append(load_board(str(path)))
+        return made[-1]
+
+    yield make
+    for board in made:
+        emulator.stop(board, Silent())
+
+
+@pytest.fixture(scope="session")
+def board(make_board: BoardMaker) -> Board:
+    """An emulated board that runs for the whole session."""
+    made = make_board("main")
+    emulator.start(made, Silent())
+    return made
+
+
+@pytest.fixture
+def connection(board: Board) -> Iterator[Connection]:
+    """A connection to :func:`board`."""
+    with connect(board) as opened:
+        yield opened

@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
@@ -29,6 +30,9 @@ _QEMU = "qemu-system-aarch64"
 _LOOPBACK = "127.0.0.1"
 _PORT_ATTEMPTS = 5
 _POWEROFF_S = 15.0
+_END_S = 5.0
+_LOG = "serial.log"
+_COMPLAINTS = "qemu.log"
 
 
 class State(BaseModel):
@@ -37,8 +41,6 @@ class State(BaseModel):
     board: str
     settings: Emulator
     pid: int
-    started: str
-    """Which process has that pid: the machine's boot and the process's start in clock ticks."""
     port: int
     user_key: Path
     known_hosts: Path
@@ -71,7 +73,7 @@ class State(BaseModel):
     @property
     def alive(self) -> bool:
         """Whether its QEMU still runs."""
-        return process_mark(self.pid) == self.started
+        return self.pid in _processes(self.log, self.pid)
 
 
 def status(board: Board) -> State | None:
@@ -125,6 +127,8 @@ def start(
                 )
             if running.ready:
                 return running
+        else:
+            _kill(board)
         built = image.build(report)
         with report.stage(f"emulated board '{board.name}': boot", total=3) as stage:
             stage.advance(0, "QEMU")
@@ -136,7 +140,7 @@ def start(
                 stage.advance(1, "login")
                 _await_login(state, deadline)
             except BaseException:
-                _kill(status(board))
+                _kill(board)
                 raise
             stage.advance(1, "ready")
         state = state.model_copy(update={"ready": True})
@@ -151,7 +155,7 @@ def stop(board: Board, report: progress.Progress) -> bool:
         if state is not None:
             with report.stage(f"emulated board '{board.name}': shut down"):
                 _power_off(state)
-                _kill(state)
+        _kill(board)
         _state_file(board).unlink(missing_ok=True)
     return state is not None
 
@@ -184,12 +188,12 @@ def qemu_command(
     """The command line of QEMU; the board's network reaches nothing but this port."""
     accelerator, counting = "tcg,thread=multi", []
     if settings.icount_shift is not None:
-        # With sleep=off an idle board's clock runs hours ahead in seconds, and takes a whole core
-        # of the host to do so. The counts are the same either way.
+        # Not sleep=off: an idle board's clock would then run hours ahead in seconds, and take a
+        # whole core of the host to do so. The counts are the same either way.
         accelerator, counting = "tcg,thread=single", ["-icount", f"shift={settings.icount_shift}"]
     return [
         qemu, "-nodefaults", "-no-reboot", "-display", "none", "-monitor", "none",
-        "-serial", f"file:{_escaped(log)}",
+        "-serial", _serial(log),
         "-M", settings.machine, "-cpu", settings.cpu,
         "-smp", str(settings.cores), "-m", str(settings.memory_mib),
         "-accel", accelerator, *counting,
@@ -200,8 +204,8 @@ def qemu_command(
     ]  # fmt: skip
 
 
-def _escaped(path: Path) -> str:
-    return str(path).replace(",", ",,")  # QEMU splits options at commas
+def _serial(log: Path) -> str:
+    return "file:" + str(log).replace(",", ",,")  # QEMU splits options at commas
 
 
 def _launch(
@@ -209,7 +213,7 @@ def _launch(
 ) -> State:
     folder = _state_file(board).parent
     folder.mkdir(parents=True, exist_ok=True)
-    log, complaints, known = folder / "serial.log", folder / "qemu.log", folder / "known_hosts"
+    log, complaints, known = folder / _LOG, folder / _COMPLAINTS, folder / "known_hosts"
     for _ in range(_PORT_ATTEMPTS):
         port = free_port()
         log.unlink(missing_ok=True)
@@ -225,8 +229,7 @@ def _launch(
         try:
             state = State(
                 board=board.name, settings=settings, pid=process.pid,
-                started=process_mark(process.pid), port=port, user_key=built.user_key,
-                known_hosts=known, log=log,
+                port=port, user_key=built.user_key, known_hosts=known, log=log,
             )  # fmt: skip
             _save(board, state)
             while time.monotonic() < deadline and process.poll() is None:
@@ -239,13 +242,9 @@ def _launch(
             raise
         if process.poll() is None:
             return state  # still starting: what waits next says that time is up
-        said = complaints.read_text(encoding="utf-8", errors="replace").strip()
-        if "host forwarding rule" not in said:  # which means: another process took the port
-            raise EmulatorError(
-                f"QEMU ended with exit code {process.returncode}: "
-                f"{said.splitlines()[-1] if said else 'it gave no reason'}",
-                hint=f"check [emulator] in the file of board '{board.name}'",
-            )
+        if "host forwarding rule" not in _last_line(complaints):
+            raise _no_boot(state)
+        # Another process took the port in between.
     raise EmulatorError(f"no free port was found on {_LOOPBACK} in {_PORT_ATTEMPTS} attempts")
 
 
@@ -277,15 +276,26 @@ def _await_login(state: State, deadline: float) -> None:
 
 
 def _no_boot(state: State) -> EmulatorError:
-    reason = "does not answer over SSH" if state.alive else "ended while it booted"
-    lines = []
-    if state.log.is_file():
-        lines = state.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    name = f"the emulated board '{state.board}'"
+    complaint = _last_line(state.log.with_name(_COMPLAINTS))
+    if not state.alive and complaint:
+        return EmulatorError(
+            f"{name} did not start: {complaint}",
+            hint=f"check [emulator] in the file of board '{state.board}'",
+        )
+    last = _last_line(state.log)
     return EmulatorError(
-        f"the emulated board '{state.board}' {reason}"
-        + (f"; its last words: {lines[-1].strip()}" if lines else ""),
+        f"{name} {'does not answer over SSH' if state.alive else 'ended while it booted'}"
+        + (f"; its last words: {last}" if last else ""),
         hint=f"what it wrote while booting is in {state.log}",
     )
+
+
+def _last_line(path: Path) -> str:
+    if not path.is_file():
+        return ""
+    lines = path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return lines[-1].strip() if lines else ""
 
 
 def _power_off(state: State) -> None:
@@ -298,15 +308,18 @@ def _power_off(state: State) -> None:
         _await_end(state, _POWEROFF_S)
 
 
-def _kill(state: State | None) -> None:
+def _kill(board: Board) -> None:
+    """End every QEMU of this board, also one whose start was killed before it was recorded."""
+    log = _state_file(board).with_name(_LOG)
     for number in (signal.SIGTERM, signal.SIGKILL):
-        if state is None or not state.alive:
-            return
-        try:
-            os.kill(state.pid, number)
-        except ProcessLookupError:
-            return
-        _await_end(state, 5)
+        for pid in _processes(log):
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+        deadline = time.monotonic() + _END_S
+        while time.monotonic() < deadline:
+            if not _processes(log):
+                return
+            time.sleep(0.05)
 
 
 def _await_end(state: State, seconds: float) -> None:
@@ -331,16 +344,16 @@ def _accepts(port: int) -> bool:
         return False
 
 
-def process_mark(pid: int) -> str:
-    """Names a process for as long as the machine runs; empty if it has ended."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return ""
-    if fields[0] == "Z":  # our own child, not yet waited for
-        return ""
-    return f"{boot} {fields[19]}"
+def _processes(log: Path, pid: int | None = None) -> list[int]:
+    """The QEMUs that write to ``log``: one pid if it is given and is one, else all of them."""
+    mark = _serial(log).encode()
+    found: list[int] = []
+    for folder in [Path(f"/proc/{pid}")] if pid else Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it ended just now
+            # A process that ended and was not waited for has an empty command line.
+            if mark in (folder / "cmdline").read_bytes().split(b"\0"):
+                found.append(int(folder.name))
+    return found
 
 
 def _state_file(board: Board) -> Path:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -25,21 +27,28 @@ def board() -> Board:
     return load_board("qemu")
 
 
+def log_of(board: Board) -> Path:
+    return cache_dir() / "emulator" / board.name / "serial.log"
+
+
 @pytest.fixture
-def sleeper() -> Iterator[subprocess.Popen[bytes]]:
-    with subprocess.Popen(["sleep", "60"]) as process:  # noqa: S607
+def sleeper(board: Board) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that looks like the board's QEMU from outside."""
+    command = ["sh", "-c", "sleep 60 & wait", "qemu", f"file:{log_of(board)}"]
+    with subprocess.Popen(command, start_new_session=True) as process:
         yield process
-        process.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
-def record(board: Board, pid: int, started: str, **changes: object) -> Path:
+def record(board: Board, pid: int, **changes: object) -> Path:
     """Write the state that a start would have left."""
     folder = cache_dir() / "emulator" / board.name
     folder.mkdir(parents=True, exist_ok=True)
     assert board.emulator is not None
     state = State(
-        board=board.name, settings=board.emulator, pid=pid, started=started, port=1,
-        user_key=folder / "key", known_hosts=folder / "known_hosts", log=folder / "log",
+        board=board.name, settings=board.emulator, pid=pid, port=1,
+        user_key=folder / "key", known_hosts=folder / "known_hosts", log=log_of(board),
         ready=True,
     ).model_copy(update=changes)  # fmt: skip
     path = folder / "state.json"
@@ -53,14 +62,14 @@ def test_none_was_started(board: Board) -> None:
 
 
 def test_a_running_process_is_found(board: Board, sleeper: subprocess.Popen[bytes]) -> None:
-    record(board, sleeper.pid, emulator.process_mark(sleeper.pid))
+    record(board, sleeper.pid)
     state = emulator.status(board)
     assert state is not None
     assert state.pid == sleeper.pid
 
 
 def test_a_pid_that_was_given_to_another_process_is_not_taken_for_the_board(board: Board) -> None:
-    record(board, os.getpid(), "another-boot 12345")
+    record(board, os.getpid())
     assert emulator.status(board) is None
     assert emulator.stop(board, Silent()) is False, "and that process is left alone"
 
@@ -68,32 +77,38 @@ def test_a_pid_that_was_given_to_another_process_is_not_taken_for_the_board(boar
 def test_a_process_that_has_ended_is_not_running(
     board: Board, sleeper: subprocess.Popen[bytes]
 ) -> None:
-    record(board, sleeper.pid, emulator.process_mark(sleeper.pid))
-    sleeper.kill()
+    record(board, sleeper.pid)
+    os.killpg(sleeper.pid, signal.SIGKILL)
     sleeper.wait()
     assert emulator.status(board) is None
 
 
 def test_a_child_that_ended_and_was_not_waited_for_is_not_running(board: Board) -> None:
-    child = subprocess.Popen(["true"])  # noqa: S607
-    mark = ""
-    while not mark and child.poll() is None:
-        mark = emulator.process_mark(child.pid)
-    record(board, child.pid, mark or "gone")
-    child.wait()
+    child = subprocess.Popen(["true", f"file:{log_of(board)}"])  # noqa: S607
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    record(board, child.pid)
     assert emulator.status(board) is None
+    child.wait()
+
+
+def test_stop_ends_a_qemu_that_was_never_recorded(
+    board: Board, sleeper: subprocess.Popen[bytes]
+) -> None:
+    """Its start was killed just after it was launched."""
+    emulator.stop(board, Silent())
+    assert sleeper.wait(10) == -signal.SIGTERM
 
 
 @pytest.mark.parametrize("content", ["", "{", '{"pid": 1}', "null"])
 def test_a_damaged_state_is_no_running_board(board: Board, content: str) -> None:
-    record(board, 1, "").write_text(content)
+    record(board, 1).write_text(content)
     assert emulator.status(board) is None
 
 
 def test_a_board_that_boots_is_not_connected_to(
     board: Board, sleeper: subprocess.Popen[bytes]
 ) -> None:
-    record(board, sleeper.pid, emulator.process_mark(sleeper.pid), ready=False)
+    record(board, sleeper.pid, ready=False)
     with pytest.raises(EmulatorError, match="'qemu' does not run") as caught:
         connect(board)
     assert caught.value.hint == "deploy emulator start --board qemu"
@@ -105,7 +120,7 @@ def test_start_refuses_a_running_board_with_other_settings(
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "qemu-system-aarch64").symlink_to("/bin/false")
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    record(board, sleeper.pid, emulator.process_mark(sleeper.pid))
+    record(board, sleeper.pid)
     with pytest.raises(EmulatorError, match="other settings"):
         emulator.start(board, Silent(), cores=2, icount=False)
     assert emulator.start(board, Silent()).pid == sleeper.pid, "the same settings are fine"
@@ -151,7 +166,7 @@ def test_without_icount_there_may_be_several_cores(tmp_path: Path) -> None:
 
 
 def test_the_ssh_line_names_key_port_and_pinned_host_key(board: Board) -> None:
-    path = record(board, 1, "")
+    path = record(board, 1)
     line = State.model_validate_json(path.read_bytes()).ssh_command
     assert line.startswith("ssh -i ")
     assert "UserKnownHostsFile=" in line

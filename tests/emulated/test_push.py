@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.bundles import write_bundle
+from support.places import REPOSITORY
+from toolchain.board import push
+from toolchain.board.config import Board
+from toolchain.board.connection import Connection
+from toolchain.errors import BoardError
+from toolchain.progress import Silent
+
+
+@pytest.fixture
+def small_disk(connection: Connection) -> Iterator[str]:
+    """A file system of 1 MiB."""
+    connection.run(["mkdir", "-p", "small"])
+    connection.run(["mount", "-t", "tmpfs", "-o", "size=1m", "small", "small"])
+    yield "small"
+    connection.run(["umount", "small"])
+
+
+def random_file(path: Path, size: int) -> Path:
+    path.write_bytes(os.urandom(size))
+    return path
+
+
+def test_what_is_there_is_not_sent_again(
+    board: Board, connection: Connection, tmp_path: Path
+) -> None:
+    bundle = write_bundle(tmp_path / "b", os.urandom(10_000), isa="aarch64")
+    model = random_file(tmp_path / "a model.tflite", 300_000)
+    uploads = [*push.bundle_uploads(board, bundle), push.model_upload(board, model)]
+    push.check_isa(connection, bundle)
+    assert all(item.sent for item in push.push(connection, uploads, Silent()))
+    assert not any(item.sent for item in push.push(connection, uploads, Silent()))
+    assert connection.sha256(uploads[2].remote) == uploads[2].sha256
+
+
+def test_a_bundle_for_another_machine_is_refused(connection: Connection, tmp_path: Path) -> None:
+    with pytest.raises(BoardError, match=r"type aarch64, but .* was built for x86-64"):
+        push.check_isa(connection, write_bundle(tmp_path / "b", b"x", isa="x86-64"))
+
+
+def test_a_disk_that_is_too_small_is_told_before_sending(
+    board: Board, connection: Connection, small_disk: str, tmp_path: Path
+) -> None:
+    there = board.model_copy(update={"ssh": board.ssh.model_copy(update={"directory": small_disk})})
+    upload = push.model_upload(there, random_file(tmp_path / "m.tflite", 3_000_000))
+    with pytest.raises(BoardError, match=r"disk is full: [\d,]+ bytes are needed, [\d,]+ are free"):
+        push.push(connection, [upload], Silent())
+    assert connection.run(["find", small_disk, "-type", "f"]).text == ""
+
+
+def test_a_disk_that_fills_up_on_the_way_leaves_no_file(
+    connection: Connection, small_disk: str, tmp_path: Path
+) -> None:
+    local = random_file(tmp_path / "m.tflite", 3_000_000)
+    with pytest.raises(BoardError, match="disk is full: 3,000,000 bytes are needed") as caught:
+        connection.put(local, f"{small_disk}/m.tflite")
+    free = int(caught.value.what.split("needed, ")[1].split(" are")[0].replace(",", ""))
+    assert free == 1 << 20, "what had been copied is counted as free again"
+    assert connection.run(["find", small_disk, "-type", "f"]).text == ""
+
+
+def test_a_read_only_place_is_told(connection: Connection, tmp_path: Path) -> None:
+    with pytest.raises(BoardError, match="cannot be written"):
+        connection.put(random_file(tmp_path / "f", 10), "/proc/f")
+
+
+def test_an_interrupted_push_leaves_no_file(
+    board: Board, connection: Connection, tmp_path: Path
+) -> None:
+    """Ctrl-C in the middle of ``deploy push``."""
+    write_bundle(tmp_path / "b", os.urandom(30_000_000), isa="aarch64")
+    board_file = tmp_path / f"{board.name}.toml"
+    board_file.write_text((REPOSITORY / "boards" / "qemu.toml").read_text())
+    with subprocess.Popen(
+        [sys.executable, "deploy.py", "push", "--board", str(board_file), "--bundle",
+         str(tmp_path / "b")],
+        cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        script = "find tileskip -name '.*.part' -size +100k"
+        while process.poll() is None and not connection.run(["sh", "-c", script]).text:
+            pass
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert connection.run(["find", "tileskip", "-name", ".*.part"]).text == ""
+    assert connection.run(["find", "tileskip", "-size", "+20000k"]).text == ""

@@ -1,0 +1,141 @@
+"""The real runner on the emulated board, through the command line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from support.bundles import write_masked_model, write_two_input_model
+from support.places import REPOSITORY
+from toolchain.board.arrays import Batch
+from toolchain.board.config import Board
+from toolchain.board.verify import run_here
+from toolchain.build.bundle import Bundle
+from toolchain.model.graph import read_model
+from toolchain.profile.document import load_profile
+
+
+@dataclass
+class Deploy:
+    """The command line, on this session's board."""
+
+    board: Path
+    bundle: Path
+
+    def __call__(self, command: str, *arguments: str | Path, code: int = 0) -> str:
+        options = ["--board", self.board, "--bundle", self.bundle]
+        result = subprocess.run(
+            [sys.executable, "deploy.py", command, *map(str, [*arguments, *options])],
+            cwd=REPOSITORY, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert result.returncode == code, result.stderr
+        return result.stdout if code == 0 else result.stderr
+
+    def json(self, command: str, *arguments: str | Path) -> Any:
+        return json.loads(self(command, *arguments, "--json"))
+
+
+@pytest.fixture(scope="module")
+def deploy(board: Board, qemu_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Deploy:
+    path = tmp_path_factory.mktemp("board") / f"{board.name}.toml"
+    path.write_text((REPOSITORY / "boards" / "qemu.toml").read_text())
+    return Deploy(path, qemu_bundle.path)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A dense network and its masked twin."""
+    folder = tmp_path_factory.mktemp("models")
+    return (
+        write_masked_model(folder / "dense.tflite", sparsity=0),
+        write_masked_model(folder / "masked.tflite", sparsity=0.3),
+    )
+
+
+def test_the_boards_outputs_are_the_hosts(deploy: Deploy, models: tuple[Path, Path]) -> None:
+    found = deploy.json("verify", *models, "--inputs", "4")
+    assert [item["passed"] for item in found["models"]] == [True, True]
+    assert all(item["max_output"] > 0 for item in found["models"])
+
+
+def test_a_tolerance_that_is_not_met_ends_with_code_4(
+    deploy: Deploy, models: tuple[Path, Path]
+) -> None:
+    said = deploy("verify", models[1], "--tolerance", "0", "--inputs", "20", code=4)
+    assert "differ from the host's" in said
+
+
+def test_a_stack_of_inputs_is_run_one_by_one(
+    deploy: Deploy, models: tuple[Path, Path], tmp_path: Path
+) -> None:
+    inputs = np.random.default_rng(3).standard_normal((5, 16, 16, 3)).astype(np.float32)
+    np.save(tmp_path / "x.npy", inputs)
+    deploy("run", models[1], "--input", tmp_path / "x.npy", "--output-dir", tmp_path / "out")
+    output = np.load(tmp_path / "out" / "output0.npy")
+    (expected,) = run_here(read_model(models[1]), Batch((inputs[:, None],), joined=True))
+    assert output.shape == (5, 16, 16, 8)
+    np.testing.assert_allclose(output, expected[:, 0], atol=1e-4)
+
+
+def test_several_inputs_of_a_model(deploy: Deploy, tmp_path: Path) -> None:
+    model = write_two_input_model(tmp_path / "pair.tflite")
+    for name, value in (("a", 1.0), ("b", 2.0)):
+        np.save(tmp_path / f"{name}.npy", np.full((1, 4), value, np.float32))
+    deploy("run", model, "--input", tmp_path / "a.npy", "--input", tmp_path / "b.npy",
+           "--output-dir", tmp_path)  # fmt: skip
+    assert np.load(tmp_path / "output0.npy").tolist() == [[3.0] * 4]
+
+
+def test_instruction_counts_repeat_exactly_and_masks_lower_them(
+    deploy: Deploy, models: tuple[Path, Path], tmp_path: Path
+) -> None:
+    counts = []
+    for name in ("one.json", "two.json"):
+        deploy("profile", *models, "--runs", "5", "--output", tmp_path / name)
+        profile = load_profile(tmp_path / name)
+        assert profile.board.facts.emulated
+        counts.append([item.instructions for item in profile.measurements])
+    assert counts[0] == counts[1]
+    dense, masked = counts[0]
+    assert dense is not None
+    assert masked is not None
+    assert masked < dense
+    assert profile.measurements[1].macs_saved > 0
+
+
+def test_a_profile_has_operators_and_a_plot(
+    deploy: Deploy, models: tuple[Path, Path], tmp_path: Path
+) -> None:
+    text = deploy("profile", *models, "--runs", "2", "--per-op", "--plot", tmp_path / "p.svg")
+    assert "seconds mean nothing" in text.replace("\n", " ")
+    assert "ukernel" in text or "6x8" in text or "4x8" in text
+    assert (tmp_path / "p.svg").read_bytes().startswith(b"<?xml")
+
+
+def test_two_profiles_of_one_model_are_the_same(
+    deploy: Deploy, models: tuple[Path, Path], tmp_path: Path
+) -> None:
+    deploy("profile", models[0], "--runs", "2", "--output", tmp_path / "p.json")
+    result = subprocess.run(
+        [sys.executable, "deploy.py", "compare", tmp_path / "p.json", tmp_path / "p.json",
+         "--json"],
+        cwd=REPOSITORY, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    found = json.loads(result.stdout)
+    assert all(not item["significant"] for item in found["changes"])
+
+
+def test_a_truncated_model_is_refused_before_it_is_sent(
+    deploy: Deploy, models: tuple[Path, Path], tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.tflite"
+    broken.write_bytes(models[0].read_bytes()[:500])
+    assert "broken.tflite" in deploy("verify", broken, code=3)
+    assert "broken.tflite" in deploy("profile", broken, code=3)
