@@ -153,7 +153,9 @@ class _Rewriter:
             if _fusable(user):
                 value = self._apply(user, end, value)
                 end = user
-        if not mask.all():
+        if not mask.any():
+            self._insert_constant(end, value)
+        elif not mask.all():
             self._insert_where(end, mask, value)
         return MaskedLayer(name, mask, value.flatten(), True)
 
@@ -196,6 +198,15 @@ class _Rewriter:
         where.meta = {key: end.meta[key] for key in ("val", "nn_module_stack") if key in end.meta}
         for user in users:
             user.replace_input_with(end, where)
+
+    def _insert_constant(self, end: fx.Node, fill: Tensor) -> None:
+        # Left to itself, the converter folds an empty mask to a BROADCAST_TO that cannot be loaded.
+        path = f"tileskip_constant_{len(self.layers)}"
+        value = fill.to(torch.float32).expand(end.meta["val"].shape).contiguous()
+        self._module.register_buffer(path, value)
+        with self._graph.inserting_after(end):
+            constant = self._graph.get_attr(path)
+        end.replace_all_uses_with(constant)
 
     def _name(self, node: fx.Node, index: int) -> None:
         path = f"tileskip_layer_{index}"

@@ -1,0 +1,208 @@
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import Phase, given, settings
+from torch import Tensor, nn
+
+from support.conv_nets import Block, Net, nets
+from toolchain.convert.conversion import Conversion, convert, default_output
+from toolchain.errors import OutputError, VerificationError
+from toolchain.model.graph import read_model
+from toolchain.model.layers import find_layers
+
+_MODULE = "networks_of_the_test"
+
+
+@pytest.fixture(autouse=True)
+def _clean_modules() -> Iterator[None]:
+    yield
+    sys.modules.pop(_MODULE, None)
+
+
+def _convert(
+    model: nn.Module, shape: tuple[int, ...], output: Path, **options: float
+) -> Conversion:
+    """Convert a module that exists already, by way of a factory in a module of its own."""
+    module = type(sys)(_MODULE)
+    module.__dict__["make"] = lambda: model
+    sys.modules[_MODULE] = module
+    return convert(
+        None,
+        output,
+        model=f"{_MODULE}:make",
+        input_shapes=[shape],
+        tolerance=options.get("tolerance", 1e-5),
+    )
+
+
+def _convert_net(net: Net, output: Path) -> Conversion:
+    return _convert(net.build(), net.input_shape, output)
+
+
+@settings(
+    max_examples=6,
+    deadline=None,
+    # A conversion takes seconds: to shrink a failure would take many minutes.
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
+)
+@given(net=nets())
+def test_any_masked_network_converts_to_a_file_that_equals_torch(
+    net: Net, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("net")
+    done = _convert_net(net, folder / "net.tflite")
+    assert done.relative_diff <= 1e-5
+    assert [path.name for path in folder.iterdir()] == ["net.tflite"]
+    masked = [block for block in net.blocks if block.mask != "none"]
+    for layer, block in zip(done.layers, masked, strict=True):
+        if block.mask == "full":
+            assert layer.form == "dense"
+        if block.mask == "empty":
+            assert layer.kept == 0
+
+
+@pytest.fixture(scope="module")
+def three_layers(tmp_path_factory: pytest.TempPathFactory) -> tuple[Net, Path, Conversion]:
+    """Three kinds of convolution with one mask, converted once."""
+    net = Net(
+        (
+            Block(channels=6, activation="relu6"),
+            Block("depthwise", activation="none", bias=False),
+            Block("pointwise", channels=6, activation="hardswish", residual=True),
+        )
+    )
+    path = tmp_path_factory.mktemp("three") / "net.tflite"
+    return net, path, _convert_net(net, path)
+
+
+def test_every_masked_layer_is_a_pair_that_the_runtime_skips(
+    three_layers: tuple[Net, Path, Conversion],
+) -> None:
+    net, path, done = three_layers
+    model = net.build()
+    assert [(layer.name, layer.form, layer.skipped) for layer in done.layers] == [
+        (f"convs.{index}", "select", True) for index in range(3)
+    ]
+    found = {layer.name: layer for layer in find_layers(read_model(path))}
+    assert [layer.op for layer in found.values()] == [
+        "CONV_2D", "DEPTHWISE_CONV_2D", "CONV_2D", "FULLY_CONNECTED",
+    ]  # fmt: skip
+    assert list(found)[3] == "head"
+    for index in range(3):
+        mask = found[f"convs.{index}"].mask
+        assert mask is not None
+        assert np.array_equal(mask.kept, model.get_buffer(f"convs.{index}.mask").numpy())
+        zero = model.get_submodule(f"norms.{index}")(torch.zeros(1, 6, 1, 1))
+        if index == 0:  # RELU6 is fused into the convolution, hardswish of the last is not
+            zero = zero.clamp(0, 6)
+        assert np.array_equal(np.broadcast_to(mask.fill, 6), zero.detach().flatten().numpy())
+
+
+def test_the_input_of_the_file_is_channels_last(
+    three_layers: tuple[Net, Path, Conversion],
+) -> None:
+    _, path, done = three_layers
+    graph = read_model(path).graph
+    assert graph.tensors[graph.inputs[0]].shape == (1, 9, 9, 3)
+    assert done.inputs[0].shape == (1, 9, 9, 3)
+    assert done.inputs[0].torch_shape == (1, 3, 9, 9)
+
+
+def test_an_image_as_output_is_channels_last_too(tmp_path: Path) -> None:
+    net = Net((Block(channels=5, stride=2),), classifier=False)
+    done = _convert_net(net, tmp_path / "net.tflite")
+    assert done.outputs[0].shape == (1, 5, 5, 5)
+    assert done.layers[0].form == "select"
+
+
+def test_an_exported_program_gives_the_same_file_as_its_module(
+    three_layers: tuple[Net, Path, Conversion], tmp_path: Path
+) -> None:
+    net, path, done = three_layers
+    torch.export.save(torch.export.export(net.build(), (net.input(),)), tmp_path / "net.pt2")
+    other = convert(tmp_path / "net.pt2", tmp_path / "net.tflite")
+    assert other.layers == done.layers
+    assert other.inputs == done.inputs
+    assert (tmp_path / "net.tflite").read_bytes() == path.read_bytes()
+
+
+def test_a_mask_that_keeps_nothing_leaves_a_constant(tmp_path: Path) -> None:
+    net = Net((Block(), Block(mask="empty"), Block()))
+    done = _convert_net(net, tmp_path / "net.tflite")
+    # Nothing in front of the constant matters any more: the converter drops that too.
+    assert done.layers[1].form == "constant"
+    assert done.layers[2].form in ("select", "constant", "changed")
+
+
+def test_several_inputs_and_outputs_keep_their_order(tmp_path: Path) -> None:
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Conv2d(3, 4, 3), nn.Conv2d(2, 4, 3)
+
+        def forward(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+            return {"sum": self.a(x) + self.b(y), "x": self.a(x).mean((1, 2, 3)), "y": y * 2}
+
+    program = torch.export.export(Two().eval(), (torch.randn(1, 3, 8, 8), torch.randn(1, 2, 8, 8)))
+    torch.export.save(program, tmp_path / "two.pt2")
+    done = convert(tmp_path / "two.pt2", tmp_path / "two.tflite")
+    assert [tensor.shape for tensor in done.inputs] == [(1, 8, 8, 3), (1, 8, 8, 2)]
+    assert [tensor.shape for tensor in done.outputs] == [(1, 6, 6, 4), (1,), (1, 8, 8, 2)]
+
+
+def test_a_difference_above_the_tolerance_leaves_no_file(tmp_path: Path) -> None:
+    net = Net((Block(),))
+    with pytest.raises(VerificationError, match="differs from torch by") as caught:
+        _convert(net.build(), net.input_shape, tmp_path / "net.tflite", tolerance=0.0)
+    assert caught.value.exit_code == 4
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_network_that_gives_nan_cannot_be_checked(tmp_path: Path) -> None:
+    model = Net((Block(),)).build()
+    next(model.parameters()).data.fill_(torch.nan)
+    with pytest.raises(VerificationError, match="not finite"):
+        _convert(model, (1, 3, 9, 9), tmp_path / "net.tflite")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_folder_of_the_output_has_to_exist(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="No such file or directory") as caught:
+        convert(None, tmp_path / "nowhere" / "net.tflite", model="fashion_resnet_dense")
+    assert "nowhere" in (caught.value.hint or "")
+
+
+def test_the_output_may_not_be_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="is a folder"):
+        convert(None, tmp_path, model="fashion_resnet_dense")
+
+
+def test_an_unwritable_output_is_told_before_the_work_begins() -> None:
+    with pytest.raises(OutputError, match="cannot be written"):
+        convert(None, "/proc/net.tflite", model="fashion_resnet_dense")
+
+
+def test_an_interrupted_conversion_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("toolchain.convert.conversion.lower", interrupt)
+    (tmp_path / "net.tflite").write_text("an earlier file")
+    with pytest.raises(KeyboardInterrupt):
+        _convert_net(Net((Block(),)), tmp_path / "net.tflite")
+    assert [path.name for path in tmp_path.iterdir()] == ["net.tflite"]
+    assert (tmp_path / "net.tflite").read_text() == "an earlier file"
+
+
+def test_the_output_is_named_after_the_checkpoint_or_the_model() -> None:
+    assert default_output("runs/best.safetensors", None) == Path("best.tflite")
+    assert default_output(None, "resnet18_s20") == Path("resnet18_s20.tflite")
+    assert default_output(None, "package.module:factory") == Path("factory.tflite")
