@@ -18,7 +18,7 @@ from toolchain.build.compiler import find_compiler
 from toolchain.build.elf import ElfFacts, read_elf
 from toolchain.build.patches import empty_series, load_series
 from toolchain.build.stages import C_LIBRARY, DELEGATE, RUNNER, Recipe, Workshop
-from toolchain.cache import digest, sha256_file
+from toolchain.cache import digest, locked, sha256_file
 from toolchain.errors import BuildError
 from toolchain.fetch.apt import AptRoot
 from toolchain.fetch.sources import load_sources
@@ -153,31 +153,16 @@ def build(
     progress = progress or Silent()
     out = out or bundle_path(board, stock=stock)
     _check_out(out)
-    recipe = recipe_for(board, stock=stock)
-    key = digest(recipe.programs_key(), board.name)
-    if not force:
-        try:
-            present = Bundle.load(out)
-        except BuildError:
-            pass
-        else:
-            if present.manifest.key == key:
-                return present
-    shop = Workshop(
-        AptRoot(progress, sources=sources), jobs or len(os.sched_getaffinity(0)), progress
-    )
-    built = stages.build_programs(recipe, shop, again=force)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    try:
-        shutil.copytree(built, scratch, dirs_exist_ok=True)
-        manifest = _manifest(scratch, board, recipe, key)
-        (scratch / MANIFEST).write_text(manifest.model_dump_json(indent=2, by_alias=True) + "\n")
-        scratch.chmod(0o755)
-        _replace_folder(scratch, out)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-    return Bundle.load(out)
+    with locked(f"bundle-{digest(str(out.resolve()))[:16]}"):
+        recipe = recipe_for(board, stock=stock)
+        key = digest(recipe.programs_key(), board.name)
+        present = None if force else _present(out, key)
+        if present:
+            return present
+        usable = jobs or len(os.sched_getaffinity(0))
+        shop = Workshop(AptRoot(progress, sources=sources), usable, progress)
+        _write(stages.build_programs(recipe, shop, again=force), out, board, recipe, key)
+        return Bundle.load(out)
 
 
 def recipe_for(board: Board, *, stock: bool = False) -> Recipe:
@@ -208,6 +193,28 @@ def _check_out(out: Path) -> None:
                 f"{out} is there and is not a bundle, so it is not replaced",
                 hint="name another folder with --out, or move it away",
             )
+
+
+def _present(out: Path, key: str) -> Bundle | None:
+    """The bundle that is there, if it is whole and was made from the same things."""
+    try:
+        found = Bundle.load(out)
+    except BuildError:
+        return None
+    return found if found.manifest.key == key else None
+
+
+def _write(built: Path, out: Path, board: Board, recipe: Recipe, key: str) -> None:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    try:
+        shutil.copytree(built, scratch, dirs_exist_ok=True)
+        manifest = _manifest(scratch, board, recipe, key)
+        (scratch / MANIFEST).write_text(manifest.model_dump_json(indent=2, by_alias=True) + "\n")
+        scratch.chmod(0o755)
+        _replace_folder(scratch, out)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _replace_folder(new: Path, old: Path) -> None:

@@ -1,0 +1,56 @@
+"""The cross-built bundle: for the right machine, static where a board may lack libraries."""
+
+from __future__ import annotations
+
+import subprocess
+
+from elftools.elf.elffile import ELFFile
+from elftools.elf.sections import SymbolTableSection
+
+from toolchain.build.bundle import Bundle
+from toolchain.build.stages import C_LIBRARY, DELEGATE, RUNNER
+from toolchain.cache import cache_dir
+
+
+def test_every_program_is_for_the_board(qemu_bundle: Bundle) -> None:
+    manifest = qemu_bundle.manifest
+    assert (manifest.isa, manifest.march) == ("aarch64", "armv8-a")
+    for name in (RUNNER, DELEGATE, C_LIBRARY):
+        facts = manifest.files[name].elf
+        assert facts is not None
+        assert facts.machine == "AArch64"
+
+
+def test_the_runner_needs_no_library_of_the_board(qemu_bundle: Bundle) -> None:
+    facts = qemu_bundle.manifest.files[RUNNER].elf
+    assert facts is not None
+    assert facts.static
+    assert facts.glibc_floor is None
+    command = ["qemu-aarch64", "-cpu", "cortex-a53", str(qemu_bundle.runner), "--version"]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert qemu_bundle.manifest.version in said
+
+
+def test_the_libraries_need_only_the_c_library(qemu_bundle: Bundle) -> None:
+    for name in (DELEGATE, C_LIBRARY):
+        facts = qemu_bundle.manifest.files[name].elf
+        assert facts is not None
+        assert set(facts.needed) <= {"libc.so.6", "libm.so.6", "ld-linux-aarch64.so.1"}
+        assert facts.glibc_floor is not None
+        major, minor = facts.glibc_floor.split(".")
+        assert (int(major), int(minor)) <= (2, 36), "Raspberry Pi OS Bookworm has 2.36"
+
+
+def test_the_stripped_runner_still_knows_its_kernels_names(qemu_bundle: Bundle) -> None:
+    with qemu_bundle.runner.open("rb") as stream:
+        table = ELFFile(stream).get_section_by_name(".symtab")
+        assert isinstance(table, SymbolTableSection)
+        names = {symbol.name for symbol in table.iter_symbols() if symbol.name}
+    assert any("xnn_f32_igemm_minmax_ukernel_" in name for name in names)
+    assert all("_ukernel_" in name for name in names)
+
+
+def test_no_path_of_the_machine_that_built_it_is_in_a_program(qemu_bundle: Bundle) -> None:
+
+    for path in (qemu_bundle.runner, qemu_bundle.delegate, qemu_bundle.c_library):
+        assert str(cache_dir()).encode() not in path.read_bytes()
