@@ -33,6 +33,7 @@ _KEYRINGS = (
     Path("/usr/share/keyrings/debian-archive-keyring.pgp"),
 )
 _PACKAGE_NAME = re.compile(r"[a-z0-9][a-z0-9+.-]+")
+_UPDATE_FAILED = re.compile(r"^(E: |W: (Failed to fetch|Some index files failed))", re.M)
 _VERSION = re.compile(r"[A-Za-z0-9.+:~-]+")
 
 
@@ -174,7 +175,7 @@ class AptRoot:
         with self._progress.stage(title, total=100) as stage:
             result = _with_status(conf, ("apt-get", "update"), stage, None)
             # apt-get update ends with 0 and a warning when an index could not be fetched.
-            failed = result.returncode != 0 or re.search(r"^(W|E|Err)[:]", result.stderr, re.M)
+            failed = result.returncode != 0 or _UPDATE_FAILED.search(result.stderr)
         if not failed:
             stamp.touch()
         elif stamp.is_file():
