@@ -33,7 +33,7 @@ _KEYRINGS = (
     Path("/usr/share/keyrings/debian-archive-keyring.pgp"),
 )
 _PACKAGE_NAME = re.compile(r"[a-z0-9][a-z0-9+.-]+")
-_UPDATE_FAILED = re.compile(r"^(E: |W: (Failed to fetch|Some index files failed))", re.M)
+_UPDATE_FAILED = re.compile(r"^(?:E: |W: (?=Failed to fetch|Some index files))(.+)$", re.M)
 _VERSION = re.compile(r"[A-Za-z0-9.+:~-]+")
 
 
@@ -175,14 +175,15 @@ class AptRoot:
         with self._progress.stage(title, total=100) as stage:
             result = _with_status(conf, ("apt-get", "update"), stage, None)
             # apt-get update ends with 0 and a warning when an index could not be fetched.
-            failed = result.returncode != 0 or _UPDATE_FAILED.search(result.stderr)
+            fault = _UPDATE_FAILED.search(result.stderr)
+            failed = result.returncode != 0 or fault is not None
         if not failed:
             stamp.touch()
         elif stamp.is_file():
             self._progress.note(f"{title} could not be renewed; the one of before is used")
         else:
             raise SourceError(
-                f"{title} could not be fetched: {_last_line(result.stderr)}",
+                f"{title} could not be fetched: {fault[1] if fault else result.stderr.strip()}",
                 hint=f"check the network, or set {MIRROR_VARIABLE} to another Debian mirror",
             )
 
