@@ -88,7 +88,7 @@ class Recipe:
         parts: list[str | bytes] = [
             "programs 1", self.tflite_key(), self.xnnpack_key(), self.tensorflow_series.key,
             str(self.stock), PROGRAM_FLAGS, toolchain.__version__,
-            self.sources.get_deb("fft2d").for_arch(self.compiler.deb_arch).sha256,
+            self.sources.get("fft2d").sha256,
             self.sources.get("fp16").sha256,
         ]  # fmt: skip
         for path in _program_files(self.patch_dir):
@@ -204,7 +204,6 @@ def build_programs(recipe: Recipe, shop: Workshop, *, again: bool = False) -> Pa
         recipe.tensorflow_series.apply(delegate)
         arch = recipe.compiler.deb_arch
         triple = "aarch64-linux-gnu" if arch == "arm64" else "x86_64-linux-gnu"
-        fft2d = deb_tree(recipe.sources.get_deb("fft2d"), arch, shop.apt)
         ruy = deb_tree(recipe.sources.get_deb("ruy"), arch, shop.apt)
         definitions: dict[str, object] = {
             **trees,
@@ -214,7 +213,7 @@ def build_programs(recipe: Recipe, shop: Workshop, *, again: bool = False) -> Pa
             "FXDIV_SOURCE_DIR": tree(recipe.sources.get("fxdiv"), shop.apt),
             "FP16_SOURCE_DIR": tree(recipe.sources.get("fp16"), shop.apt),
             "RUY_LIBRARY_DIR": ruy / "usr/lib" / triple,
-            "FFT2D_LIBRARY_DIR": fft2d / "usr/lib" / triple,
+            "FFT2D_SOURCE_DIR": tree(recipe.sources.get("fft2d"), shop.apt),
             "TILESKIP_ISA": recipe.compiler.isa,
             "TILESKIP_STOCK": recipe.stock,
             "TILESKIP_TFLITE_DIR": tflite,

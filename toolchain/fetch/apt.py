@@ -33,7 +33,7 @@ _KEYRINGS = (
     Path("/usr/share/keyrings/debian-archive-keyring.pgp"),
 )
 _PACKAGE_NAME = re.compile(r"[a-z0-9][a-z0-9+.-]+")
-_UPDATE_FAILED = re.compile(r"^(?:E: |W: (?=Failed to fetch|Some index files))(.+)$", re.M)
+_FETCH_FAILED = re.compile(r"^(?:E: |W: (?=Failed to fetch|Some index files))(.+)$", re.M)
 _VERSION = re.compile(r"[A-Za-z0-9.+:~-]+")
 
 
@@ -175,7 +175,7 @@ class AptRoot:
         with self._progress.stage(title, total=100) as stage:
             result = _with_status(conf, ("apt-get", "update"), stage, None)
             # apt-get update ends with 0 and a warning when an index could not be fetched.
-            fault = _UPDATE_FAILED.search(result.stderr)
+            fault = _FETCH_FAILED.search(result.stderr)
             failed = result.returncode != 0 or fault is not None
         if not failed:
             stamp.touch()
@@ -208,7 +208,8 @@ class AptRoot:
                         check_sha256(got, sha256, name=filename)
                         got.replace(target)
                         return target
-                    problem = _last_line(result.stderr) or f"{command[0]} fetched nothing"
+                    fault = _FETCH_FAILED.search(result.stderr)
+                    problem = fault[1] if fault else f"{command[0]} fetched nothing"
         raise SourceError(
             f"{filename} could not be fetched: {problem}",
             hint="check the network, or get the file elsewhere and name its folder "
