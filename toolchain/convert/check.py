@@ -136,9 +136,9 @@ def _check_layer(masked: MaskedLayer, left: dict[int, Layer]) -> LayerCheck:
     if layer is not None:
         del left[layer.index]
     op = layer.op if layer else None
-    skipped = bool(layer and layer.mask and layer.mask.skipped)
 
     def result(form: Form, detail: str | None = None) -> LayerCheck:
+        skipped = form == "select"
         return LayerCheck(masked.name, op, masked.mask.numel(), kept, form, skipped, detail)
 
     if not masked.rewritten:
@@ -156,7 +156,7 @@ def _check_layer(masked: MaskedLayer, left: dict[int, Layer]) -> LayerCheck:
     fill = np.broadcast_to(layer.mask.fill, (masked.fill.numel(),))
     if not np.array_equal(fill, masked.fill.numpy()):
         return result("changed", "the fill in the file is another one")
-    return result("select" if skipped else "changed", layer.mask.reason)
+    return result("select" if layer.mask.skipped else "changed", layer.mask.reason)
 
 
 def _same_name(in_file: str, name: str) -> bool:

@@ -15,15 +15,14 @@ from typing import IO
 class Log:
     """What was said while it was quiet."""
 
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._stream = stream
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
 
     def tail(self, lines: int = 15) -> str:
         """The last lines, for an error message."""
-        self._stream.flush()
-        self._stream.seek(0)
-        text = self._stream.read().decode("utf-8", errors="replace")
-        return "\n".join(line for line in text.splitlines()[-lines:])
+        # pread: the file's position is the writers'.
+        raw = os.pread(self._descriptor, os.fstat(self._descriptor).st_size, 0)
+        return "\n".join(raw.decode("utf-8", errors="replace").splitlines()[-lines:])
 
 
 @contextmanager
@@ -35,7 +34,7 @@ def quiet() -> Iterator[Log]:
     """
     with ExitStack() as stack:
         log = stack.enter_context(tempfile.TemporaryFile())
-        text = stack.enter_context(os.fdopen(os.dup(log.fileno()), "w", encoding="utf-8"))
+        text = stack.enter_context(os.fdopen(os.dup(log.fileno()), "w", 1, encoding="utf-8"))
         for number in (1, 2):
             stack.enter_context(_redirected(number, log.fileno()))
         stack.enter_context(redirect_stdout(text))
@@ -43,7 +42,7 @@ def quiet() -> Iterator[Log]:
         warnings.simplefilter("ignore")
         logging.disable(logging.CRITICAL)
         stack.callback(logging.disable, logging.NOTSET)
-        yield Log(log)
+        yield Log(log.fileno())
 
 
 @contextmanager

@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from rich.console import Console
+
+from support.masked_case import Case
+from support.tflite_writer import GraphWriter
+from toolchain.convert.conversion import Conversion, ConvertedLayer, TensorInfo
+from toolchain.errors import ModelError
+from toolchain.model.inspection import Inspection, inspect_model, layer_mask
+from toolchain.model.layers import Plane
+from toolchain.report.layers import conversion_summary, count, inspection_table, mask_picture
+
+CASE = Case(
+    batch=1,
+    height=6,
+    width=5,
+    channels_in=3,
+    channels_out=4,
+    kernel=(3, 3),
+    stride=1,
+    dilation=1,
+    padding="SAME",
+    depthwise=False,
+    activation="relu",
+    form="select",
+    mask_kind="rows",
+    sparsity=0.0,
+    seed=1,
+)
+
+
+def _text(item: object, width: int = 200) -> str:
+    console = Console(width=width, force_terminal=False)
+    with console.capture() as captured:
+        console.print(item)
+    return captured.get()
+
+
+def _inspect(path: Path, case: Case = CASE) -> Inspection:
+    return inspect_model(case.write(path / "model.tflite"))
+
+
+def test_a_line_says_all_of_a_layer(tmp_path: Path) -> None:
+    text = _text(inspection_table(_inspect(tmp_path)))
+    row = next(line for line in text.splitlines() if "CONV" in line and "3x3" in line)
+    for part in ("CONV 3x3 RELU", "6x5x3", "6x5x4", "3.2 k", "50.0%", "15/30", "..", "1.6 k"):
+        assert part in row
+    assert "1 layers, 1 masked, 1 of them skipped by the patched runtime" in text
+    assert "ideal speed-up 2.000" in text
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 110, 130])
+def test_no_line_is_wider_than_the_terminal(tmp_path: Path, width: int) -> None:
+    text = _text(inspection_table(_inspect(tmp_path), width), width)
+    assert max(len(line) for line in text.splitlines()) <= width
+    assert "CONV" in text
+    assert "50.0%" in text
+
+
+def test_a_mask_that_is_not_skipped_has_a_footnote(tmp_path: Path) -> None:
+    graph = GraphWriter()
+    x = graph.tensor((1, 4, 4, 1))
+    shape = (1, 4, 4, 1)
+    conv = graph.conv_2d(x, np.ones((1, 1, 1, 1), np.float32), np.zeros(1, np.float32), shape)
+    mask = graph.constant(np.eye(4, dtype=bool)[None, :, :, None])
+    output = graph.select(mask, conv, graph.constant(np.zeros((), np.float32)), shape)
+    report = inspect_model(graph.write(tmp_path / "model.tflite", [x], [output, conv]))
+    text = _text(inspection_table(report))
+    assert "[1] not skipped: the convolution's own output is an output of the model" in text
+    assert "zero" in text
+    assert report.macs_saved == 0
+
+
+def test_a_dense_model_has_no_columns_for_masks(tmp_path: Path) -> None:
+    graph = GraphWriter()
+    x = graph.tensor((1, 4, 4, 1))
+    conv = graph.conv_2d(
+        x, np.ones((1, 1, 1, 1), np.float32), np.zeros(1, np.float32), (1, 4, 4, 1)
+    )
+    text = _text(inspection_table(inspect_model(graph.write(tmp_path / "m.tflite", [x], [conv]))))
+    assert "sparsity" not in text
+    assert "no mask" in text
+
+
+def test_a_report_goes_through_json(tmp_path: Path) -> None:
+    report = _inspect(tmp_path)
+    assert Inspection.model_validate_json(report.model_dump_json()) == report
+    (layer,) = report.layers
+    assert layer.mask is not None
+    assert (layer.kept, layer.pixels, layer.sparsity) == (15, 30, 0.5)
+    assert report.operators == {"CONV_2D": 1, "SELECT_V2": 1}
+
+
+def test_the_mask_of_a_layer_is_found_by_name_and_by_index(tmp_path: Path) -> None:
+    report = _inspect(tmp_path)
+    for name in (report.layers[0].name, "0"):
+        assert np.array_equal(layer_mask(report.path, name), CASE.mask)
+
+
+def test_a_layer_without_a_mask_lists_those_with_one(tmp_path: Path) -> None:
+    report = _inspect(tmp_path)
+    with pytest.raises(ModelError, match="layer 'nothing' is not in the file") as caught:
+        layer_mask(report.path, "nothing")
+    assert report.layers[0].name in (caught.value.hint or "")
+
+
+MASK: Plane = np.array([[1, 1, 0], [0, 1, 0], [1, 0, 1]], dtype=bool)
+
+
+def test_a_small_mask_is_drawn_with_square_pixels() -> None:
+    assert mask_picture(MASK, width=80) == "████\n  ██\n██  ██"
+
+
+def test_a_wider_mask_takes_a_column_a_pixel() -> None:
+    assert mask_picture(MASK, width=5) == "▀█\n▀ ▀"
+
+
+def test_a_still_wider_mask_takes_half_a_column_a_pixel() -> None:
+    assert mask_picture(MASK, width=2) == "▜\n▘▘"
+
+
+def test_a_mask_too_wide_for_that_is_cut_and_says_so() -> None:
+    assert mask_picture(MASK, width=1).endswith("(cut at 1 columns)")
+
+
+def test_without_unicode_a_pixel_is_a_character() -> None:
+    assert mask_picture(MASK, width=80, unicode=False) == "##.\n.#.\n#.#"
+
+
+@given(
+    mask=hnp.arrays(bool, st.tuples(st.integers(1, 40), st.integers(1, 40))),
+    width=st.integers(1, 100),
+)
+def test_a_picture_never_leaves_the_terminal(mask: Plane, width: int) -> None:
+    lines = mask_picture(mask, width=width).split("\n")
+    if lines[-1].startswith("(cut at"):
+        lines.pop()
+    assert all(len(line) <= width for line in lines)
+    if mask.shape[1] * 2 <= width:
+        assert len(lines) == mask.shape[0]
+        assert sum(line.count("█") for line in lines) == 2 * mask.sum()
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(0, "0"), (999, "999"), (1000, "1.0 k"), (115_605_504, "115.6 M"), (1.8e9, "1.8 G")],
+)
+def test_counts_are_short(number: float, text: str) -> None:
+    assert count(number) == text
+
+
+def _conversion(*layers: ConvertedLayer) -> Conversion:
+    def image(name: str) -> TensorInfo:
+        return TensorInfo(name=name, dtype="float32", shape=(1, 4, 4, 3), torch_shape=(1, 3, 4, 4))
+
+    return Conversion(
+        path=Path("net.tflite"), bytes=1234, source="net.pt2", inputs=[image("args_0")],
+        outputs=[image("output_0")], layers=list(layers), macs=100, macs_saved=20,
+        ideal_speedup=1.25, max_abs_diff=1e-6, max_output=2.0, relative_diff=5e-7,
+        tolerance=1e-5, samples=5, seed=3, kernels=["xnnpack", "builtin"], seconds=1.0,
+    )  # fmt: skip
+
+
+def test_a_conversion_says_that_images_are_channels_last() -> None:
+    text = _text(conversion_summary(_conversion()))
+    assert "input args_0: float32 [1, 4, 4, 3] (N,H,W,C: channels last)" in text
+    assert "masked layers: none" in text
+    assert "largest difference to torch: 1e-06, 5e-07 of the largest output 2" in text
+
+
+def test_a_conversion_names_the_layers_that_have_no_pair() -> None:
+    pair = ConvertedLayer(
+        name="a", op="CONV_2D", pixels=9, kept=4, form="select", skipped=True, detail=None
+    )
+    changed = ConvertedLayer(
+        name="b", op=None, pixels=9, kept=4, form="changed", skipped=False, detail="it is gone"
+    )
+    text = _text(conversion_summary(_conversion(pair, changed)))
+    assert "masked layers: 1 of 2 are CONV -> SELECT_V2" in text
+    assert "b: not skipped: it is gone" in text
