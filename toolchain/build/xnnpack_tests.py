@@ -13,8 +13,9 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
@@ -29,7 +30,7 @@ from toolchain.cache import digest, entry
 from toolchain.errors import BuildError, DeployError
 from toolchain.fetch.apt import AptRoot
 from toolchain.fetch.sources import tree
-from toolchain.progress import Progress, Silent
+from toolchain.progress import Progress, Silent, Stage
 
 # Every test that makes a convolution through the operator or the subgraph interface, and those of
 # what the patch touches besides: the rewriting and running of a subgraph.
@@ -228,10 +229,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 class _Lines(Silent):
-    """Progress as lines of text: what is worth saying here is what has begun."""
+    """Progress as lines of text on standard error: each stage when it begins."""
+
+    @contextmanager
+    def stage(self, title: str, total: float | None = None) -> Iterator[Stage]:
+        """Print the title; the bar of nothing."""
+        self.note(f"{title} ...")
+        with super().stage(title, total) as stage:
+            yield stage
 
     def note(self, message: str) -> None:
-        print(message, file=sys.stderr)
+        """Print one line."""
+        print(message, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
