@@ -126,7 +126,7 @@ def build_tflite(recipe: Recipe, shop: Workshop) -> Path:
     def fill(folder: Path) -> None:
         log = log_file("tflite", key)
         build = folder / "build"
-        definitions = {**_tflite_trees(recipe, shop), **_flags(TFLITE_FLAGS, recipe.march)}
+        definitions = {**_tflite_trees(recipe, shop), **build_flags(TFLITE_FLAGS, recipe.march)}
         definitions["TILESKIP_ISA"] = recipe.compiler.isa
         arguments = recipe.compiler.cmake_arguments()
         configure(recipe.patch_dir / "tflite", build, definitions, extra=arguments, log=log)
@@ -207,7 +207,7 @@ def build_programs(recipe: Recipe, shop: Workshop, *, again: bool = False) -> Pa
         ruy = deb_tree(recipe.sources.get_deb("ruy"), arch, shop.apt)
         definitions: dict[str, object] = {
             **trees,
-            **_flags(PROGRAM_FLAGS, recipe.march),
+            **build_flags(PROGRAM_FLAGS, recipe.march),
             "TENSORFLOW_DELEGATE_SOURCE_DIR": delegate,
             "XNNPACK_SOURCE_DIR": xnnpack / "src/xnnpack",
             "FXDIV_SOURCE_DIR": tree(recipe.sources.get("fxdiv"), shop.apt),
@@ -264,7 +264,7 @@ def xnnpack_definitions(recipe: Recipe, shop: Workshop) -> dict[str, object]:
     """CMake's definitions for XNNPACK: options, flags and where its dependencies are."""
     return {
         **XNNPACK_OPTIONS,
-        **_flags(XNNPACK_FLAGS, None),
+        **build_flags(XNNPACK_FLAGS, None),
         **{
             f"{name.upper()}_SOURCE_DIR": tree(recipe.sources.get(name), shop.apt)
             for name in _XNNPACK_SOURCES
@@ -287,7 +287,8 @@ def _tflite_trees(recipe: Recipe, shop: Workshop) -> dict[str, object]:
     return trees
 
 
-def _flags(release: str, march: str | None) -> dict[str, object]:
+def build_flags(release: str, march: str | None) -> dict[str, object]:
+    """CMake's definitions for a release build with these flags."""
     # Without the map, assertions would carry the builder's paths into the programs.
     common = f"-ffile-prefix-map={cache_dir()}/=" + (f" -march={march}" if march else "")
     flags: dict[str, object] = {"CMAKE_BUILD_TYPE": "Release"}

@@ -42,6 +42,8 @@ UPSTREAM_TESTS = (*OPERATOR_TESTS, *SUBGRAPH_TESTS, *OTHER_TESTS)
 # Added by runtime_patch/xnnpack, so not there in a stock tree.
 OWN_TESTS = ("masked-convolution-2d",)
 TESTS = (*OWN_TESTS, *UPSTREAM_TESTS)
+# The library is the bundle's; only the tests' own code is compiled, and quickly.
+TEST_FLAGS = "-O1"
 _BOARD: dict[Isa, str] = {"x86-64": "host", "aarch64": "qemu"}
 _SUMMARY = re.compile(r"^\[==========\] (\d+) tests? from .* ran\.", re.M)
 _FAILED = re.compile(r"^\[  FAILED  \] ([^\s,]+/?\S*?)(?:,.*)?(?: \(\d+ ms\))?$", re.M)
@@ -68,6 +70,7 @@ def build_tests(recipe: Recipe, shop: Workshop, tests: Sequence[str] = TESTS) ->
     """
     key = digest(
         "tests 1",
+        TEST_FLAGS,
         recipe.xnnpack_key(),
         recipe.sources.get("googletest").sha256,
         (recipe.patch_dir / "xnnpack_tests/CMakeLists.txt").read_bytes(),
@@ -81,6 +84,7 @@ def build_tests(recipe: Recipe, shop: Workshop, tests: Sequence[str] = TESTS) ->
         build = folder / "build"
         definitions = {
             **stages.xnnpack_definitions(recipe, shop),
+            **stages.build_flags(TEST_FLAGS, None),
             "XNNPACK_SOURCE_DIR": stages.patched_xnnpack(recipe, shop, folder / "src/xnnpack"),
             "TILESKIP_XNNPACK_DIR": xnnpack,
             "GOOGLETEST_SOURCE_DIR": tree(recipe.sources.get("googletest"), shop.apt),

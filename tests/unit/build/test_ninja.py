@@ -62,7 +62,8 @@ def test_a_failure_shows_the_first_error_and_names_the_log(tmp_path: Path) -> No
     assert str(tmp_path / "log") in caught.value.hint
 
 
-def test_an_interrupt_ends_the_whole_process_group(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_ends_the_whole_process_group(tmp_path: Path, number: int) -> None:
     """Another Python runs the build and is interrupted; the build's grandchild must be gone."""
     pid_file = tmp_path / "pid"
     grandchild = (
@@ -70,13 +71,14 @@ def test_an_interrupt_ends_the_whole_process_group(tmp_path: Path) -> None:
     )
     child = f"import subprocess,sys; subprocess.run([sys.executable,'-c',{grandchild!r}])"
     code = (
-        "import sys; from pathlib import Path; from toolchain.build.ninja import run_logged\n"
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from pathlib import Path; from toolchain.build.ninja import run_logged\n"
         f"command = [sys.executable, '-c', {child!r}]\n"
         f"run_logged(command, log=Path({str(tmp_path / 'log')!r}), what='x')"
     )
     with subprocess.Popen(python(code), stderr=subprocess.PIPE) as process:
         pid = _wait_for_pid(pid_file)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         process.communicate(timeout=30)
     assert process.returncode != 0
     for _ in range(100):
