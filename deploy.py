@@ -492,8 +492,14 @@ def profile(
         Path | None,
         typer.Option("--stock-bundle", help="Measure on this unpatched bundle, too."),
     ] = None,
-    runs: Annotated[int, typer.Option("--runs", "-n", min=1, help="Timed runs.")] = 10,
-    warmup: Annotated[int, typer.Option("--warmup", "-w", min=0, help="Runs before them.")] = 2,
+    runs: Annotated[
+        int | None,
+        typer.Option("--runs", "-n", min=1, help="Timed runs; 10, or 3 under emulation."),
+    ] = None,
+    warmup: Annotated[
+        int | None,
+        typer.Option("--warmup", "-w", min=0, help="Runs before them; 2, or 1 under emulation."),
+    ] = None,
     threads: ThreadsOption = None,
     per_op: Annotated[bool, typer.Option("--per-op", help="Time every operator.")] = False,
     output: Annotated[
@@ -515,7 +521,7 @@ def profile(
     if plot:
         profile_plot.check_plot_path(plot)
     stock = Bundle.load(stock_bundle) if stock_bundle else None
-    settings = Settings(threads or chosen.threads, runs, warmup, per_op)
+    settings = Settings.measuring(chosen, threads=threads, runs=runs, warmup=warmup, per_op=per_op)
     with _board_runner(chosen, host, identity, bundle) as (connection, runner):
         measured = profile_models(
             connection, chosen, models, runner, TerminalProgress(), settings=settings, stock=stock

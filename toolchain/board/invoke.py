@@ -40,6 +40,28 @@ class Settings:
     delegate: bool = True
     """Whether XNNPACK is used."""
 
+    @classmethod
+    def measuring(
+        cls,
+        board: Board,
+        *,
+        threads: int | None = None,
+        runs: int | None = None,
+        warmup: int | None = None,
+        per_op: bool = False,
+    ) -> Settings:
+        """Settings to measure with on a board; ``None`` is what suits it.
+
+        Under emulation a few runs are enough, for they are slow and their counts do not vary.
+        """
+        emulated = board.connection == "emulator"
+        return cls(
+            threads=threads or board.threads,
+            runs=runs or (3 if emulated else 10),
+            warmup=(1 if emulated else 2) if warmup is None else warmup,
+            per_op=per_op,
+        )
+
 
 @dataclass(frozen=True)
 class Outcome:

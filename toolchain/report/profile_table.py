@@ -23,15 +23,17 @@ EMULATED = (
 
 def profile_table(profile: Profile) -> RenderableType:
     """One row for each measurement, and below it what to know about the figures."""
-    basis = "instructions" if profile.by_instructions else "time"
+    emulated = profile.by_instructions
     table = Table(title=f"{profile.board.title}, {_threads(profile.threads)}")
     table.add_column("model", overflow="fold")
-    quiet = "dim" if profile.by_instructions else ""
-    table.add_column("median ± MAD", justify="right", no_wrap=True, style=quiet)
-    table.add_column("instructions\nper inference", justify="right")
-    table.add_column(f"ratio\n({basis})", justify="right")
-    table.add_column("ideal\nratio", justify="right")
-    table.add_column("peak\nmemory", justify="right")
+    time = "median ± MAD\n(emulated)" if emulated else "median ± MAD"
+    table.add_column(time, justify="right", no_wrap=True, style="dim" if emulated else "")
+    table.add_column("instructions\nan inference", justify="right", no_wrap=True)
+    table.add_column(
+        "ratio of\ncounts" if emulated else "ratio of\ntimes", justify="right", no_wrap=True
+    )
+    table.add_column("ideal\nratio", justify="right", no_wrap=True)
+    table.add_column("peak\nmemory", justify="right", no_wrap=True)
     for item in profile.measurements:
         table.add_row(
             escape(item.label),
