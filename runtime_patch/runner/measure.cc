@@ -159,8 +159,8 @@ Status RunPerOp(const Options& options, const ExampleSource& source,
 
   const size_t count = per_op.ops.size();
   per_op.ops.emplace_back().type = kRemainder;
-  std::vector<std::vector<double>> samples(count);
-  std::vector<double> totals;
+  // One row an operator, the last one the remainder of each run.
+  std::vector<std::vector<double>> samples(count + 1);
   for (int i = 0; options.runs > 0 && i < options.warmup; ++i) {
     TILESKIP_RETURN_IF_ERROR(session->Invoke());
   }
@@ -168,27 +168,29 @@ Status RunPerOp(const Options& options, const ExampleSource& source,
     profiler.Take();
     const int64_t began = NowNs();
     TILESKIP_RETURN_IF_ERROR(session->Invoke());
-    totals.push_back(Microseconds(NowNs() - began));
+    double remainder = Microseconds(NowNs() - began);
     const std::vector<OpTime> ops = profiler.Take();
     if (ops.size() != count) {
       figures->notes.push_back("ops: the operators differ from run to run");
       return Status();
     }
-    for (size_t op = 0; op < count; ++op) samples[op].push_back(ops[op].us);
+    for (size_t op = 0; op < count; ++op) {
+      samples[op].push_back(ops[op].us);
+      remainder -= ops[op].us;
+    }
+    samples[count].push_back(std::max(0.0, remainder));
   }
 
-  per_op.runs = totals.size();
-  if (!totals.empty()) {
-    per_op.total_us = Median(totals);
-    double sum = 0;
-    for (size_t op = 0; op < count; ++op) {
+  per_op.runs = samples[count].size();
+  if (per_op.runs > 0) {
+    double total = 0;
+    for (size_t op = 0; op <= count; ++op) {
       per_op.ops[op].median_us = Median(samples[op]);
-      sum += *per_op.ops[op].median_us;
+      total += *per_op.ops[op].median_us;
     }
-    per_op.ops[count].median_us = std::max(0.0, *per_op.total_us - sum);
-    sum += *per_op.ops[count].median_us;
+    per_op.total_us = total;
     for (OpFigures& op : per_op.ops) {
-      if (sum > 0) op.share = *op.median_us / sum;
+      if (total > 0) op.share = *op.median_us / total;
     }
   }
   figures->per_op = std::move(per_op);

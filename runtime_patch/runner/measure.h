@@ -32,7 +32,7 @@ struct OpFigures {
   // Whether XNNPACK runs the operator.
   bool delegated = false;
   std::optional<double> median_us;
-  // The part of all operators' medians and the remainder.
+  // The part of PerOpFigures::total_us.
   std::optional<double> share;
   // Convolutions in the patched build only.
   std::optional<std::string> ukernel;
@@ -44,9 +44,9 @@ struct OpFigures {
 
 struct PerOpFigures {
   size_t runs = 0;
-  // The median of the profiled runs as a whole.
+  // The sum of all medians.
   std::optional<double> total_us;
-  // The last one is the remainder: what no operator accounts for.
+  // The last one is the remainder: of each run, what no operator accounts for.
   std::vector<OpFigures> ops;
 };
 

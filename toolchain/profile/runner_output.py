@@ -97,7 +97,7 @@ class PerOp(_Object):
 
     runs: Count
     total_us: Microseconds | None
-    """Median of those runs as a whole."""
+    """Sum of ``median_us`` over all operators and the remainder."""
 
 
 class Op(_Object):
@@ -109,7 +109,7 @@ class Op(_Object):
     """Whether XNNPACK runs it."""
     median_us: Microseconds | None
     share: Share | None
-    """Of the sum over all entries."""
+    """Of ``per_op.total_us``."""
     ukernel: str | None
     """Convolutions in the patched runtime: the micro-kernel that computes it."""
     mr: Count | None
