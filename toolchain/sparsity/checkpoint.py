@@ -76,7 +76,7 @@ def load_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
         return {}
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            return dict(file.metadata() or {})
+            return dict(sorted((file.metadata() or {}).items()))
     except safetensors.SafetensorError as error:
         raise ModelError(
             f"{path}: is a truncated or damaged safetensors file ({error})",
