@@ -31,7 +31,7 @@ FACTORY = "toolchain.models.fashion_resnet:fashion_resnet"
 SPARSITIES = (0.0, 0.2, 0.3)
 MASKS_FINAL = 0.5
 """The fraction of training after which masks are frozen: of so few epochs, half are left to get
-used to them. The method's own 0.9 cost more accuracy here (docs/measurements.md)."""
+used to them. See docs/measurements.md for what the default of 0.9 gave."""
 
 
 def train_fashion(
