@@ -340,10 +340,9 @@ def _board_runner(
     board: Board, host: str | None, identity: Path | None, bundle_dir: Path | None
 ) -> Iterator[tuple[Connection, BoardRunner]]:
     from toolchain.board.connect import connect
-    from toolchain.board.invoke import BoardRunner
-    from toolchain.build.bundle import Bundle, bundle_path
+    from toolchain.board.invoke import BoardRunner, load_bundle
 
-    bundle = Bundle.load(bundle_dir or bundle_path(board))
+    bundle = load_bundle(board, bundle_dir)
     with connect(board, host, identity=identity) as connection:
         yield connection, BoardRunner(connection, board, bundle, TerminalProgress())
 

@@ -20,8 +20,8 @@ from toolchain.board import push
 from toolchain.board.arrays import Array, Batch, model_outputs, raw
 from toolchain.board.config import Board
 from toolchain.board.connection import Connection, Result
-from toolchain.build.bundle import Bundle
-from toolchain.errors import BoardError, DeployError, ModelError
+from toolchain.build.bundle import Bundle, bundle_path
+from toolchain.errors import BoardError, BuildError, DeployError, ModelError
 from toolchain.model.graph import Model
 from toolchain.progress import Progress
 
@@ -71,6 +71,18 @@ class Outcome:
     """``[count, *shape]`` of each output; empty without inputs."""
     report: str
     """The runner's JSON."""
+
+
+def load_bundle(board: Board, path: Path | None = None) -> Bundle:
+    """A board's bundle: ``build/<board>`` unless ``path`` is given.
+
+    Raises:
+        BuildError: it is not there or not whole; the hint is the line that builds it.
+    """
+    try:
+        return Bundle.load(path or bundle_path(board))
+    except BuildError as error:
+        raise BuildError(error.what, hint=f"run: deploy build --board {board.name}") from error
 
 
 class BoardRunner:

@@ -11,9 +11,9 @@ import pytest
 from support.bundles import write_bundle, write_masked_model, write_two_input_model
 from toolchain.board.arrays import random_inputs
 from toolchain.board.config import load_board
-from toolchain.board.invoke import BoardRunner, Settings
+from toolchain.board.invoke import BoardRunner, Settings, load_bundle
 from toolchain.board.local import LocalConnection
-from toolchain.errors import BoardError, DeployError, ModelError
+from toolchain.errors import BoardError, BuildError, DeployError, ModelError
 from toolchain.model.graph import Model, read_model
 from toolchain.progress import Silent
 
@@ -86,3 +86,9 @@ def test_a_failed_run_leaves_nothing_behind_either(tmp_path: Path, model: Model)
     with pytest.raises(ModelError):
         runner(tmp_path, "exit 3").run(model, Settings(), random_inputs(model, 1, 0))
     assert not list((tmp_path / "board").rglob("run-*"))
+
+
+def test_a_board_without_a_bundle_names_the_line_that_builds_it(tmp_path: Path) -> None:
+    with pytest.raises(BuildError, match="no bundle") as caught:
+        load_bundle(load_board("rpi4"), tmp_path / "absent")
+    assert caught.value.hint == "run: deploy build --board rpi4"
