@@ -126,15 +126,20 @@ def require_agreement(agreement: Agreement, tolerance: float) -> None:
 
 def check_layers(masked: Sequence[MaskedLayer], found: Sequence[Layer]) -> list[LayerCheck]:
     """Find every masked layer of the model in the file, with its mask and fill."""
-    left = {layer.index: layer for layer in found}
-    return [_check_layer(layer, left) for layer in masked]
+    checks: list[LayerCheck] = []
+    taken: set[int] = set()
+    for layer in masked:
+        same = [item for item in found if item.name.partition("#")[0] == layer.name]
+        # A layer that is called twice with one input is computed once in the file.
+        chosen = next((item for item in same if item.index not in taken), same[0] if same else None)
+        if chosen is not None:
+            taken.add(chosen.index)
+        checks.append(_check_layer(layer, chosen))
+    return checks
 
 
-def _check_layer(masked: MaskedLayer, left: dict[int, Layer]) -> LayerCheck:
+def _check_layer(masked: MaskedLayer, layer: Layer | None) -> LayerCheck:
     kept = int(masked.mask.sum())
-    layer = next((item for item in left.values() if _same_name(item.name, masked.name)), None)
-    if layer is not None:
-        del left[layer.index]
     op = layer.op if layer else None
 
     def result(form: Form, detail: str | None = None) -> LayerCheck:
@@ -157,10 +162,6 @@ def _check_layer(masked: MaskedLayer, left: dict[int, Layer]) -> LayerCheck:
     if not np.array_equal(fill, masked.fill.numpy()):
         return result("changed", "the fill in the file is another one")
     return result("select" if layer.mask.skipped else "changed", layer.mask.reason)
-
-
-def _same_name(in_file: str, name: str) -> bool:
-    return in_file.partition("#")[0] == name
 
 
 def _to_file(tensor: Tensor) -> Array:

@@ -94,6 +94,9 @@ class _Rewriter:
             if node.op == "call_function" and node.target in (_aten.mul.Tensor, operator.mul):
                 self._visit(node)
         for index, node in enumerate(list(self._graph.nodes)):
+            if node.op == "call_function" and node.target is _aten.view.default:
+                # Lowering makes tensors channel-last, and a view of such a tensor is none.
+                node.target = _aten.reshape.default
             if node.op == "call_function" and node.target in _NAMED:
                 self._name(node, index)
         self._graph.eliminate_dead_code()

@@ -89,6 +89,11 @@ def test_a_layer_that_is_called_twice_is_found_twice() -> None:
     assert [check.form for check in checks] == ["select", "select"]
 
 
+def test_two_calls_may_be_computed_once() -> None:
+    checks = check_layers([_MASKED, _MASKED], [_IN_FILE])
+    assert [check.form for check in checks] == ["select", "select"]
+
+
 def _agreement(difference: float, largest: float) -> Agreement:
     return Agreement(difference, largest, samples=5, seed=7, kernels=("xnnpack",))
 

@@ -15,6 +15,7 @@ from toolchain.convert.conversion import Conversion, convert, default_output
 from toolchain.errors import OutputError, VerificationError
 from toolchain.model.graph import read_model
 from toolchain.model.layers import find_layers
+from toolchain.models import zoo
 
 _MODULE = "networks_of_the_test"
 
@@ -121,6 +122,16 @@ def test_an_image_as_output_is_channels_last_too(tmp_path: Path) -> None:
     assert done.layers[0].form == "select"
 
 
+@pytest.mark.parametrize(
+    "name", [name for name, entry in zoo.ZOO.items() if entry.checkpoint is not None]
+)
+def test_the_trained_networks_that_ship_keep_every_mask(name: str, tmp_path: Path) -> None:
+    done = convert(zoo.get(name).checkpoint, tmp_path / "net.tflite")
+    assert {layer.form for layer in done.layers} <= {"select"}
+    assert bool(done.layers) == (zoo.get(name).sparsity > 0)
+    assert done.ideal_speedup == pytest.approx(1 / (1 - zoo.get(name).sparsity), rel=0.02)
+
+
 def test_an_exported_program_gives_the_same_file_as_its_module(
     three_layers: tuple[Net, Path, Conversion], tmp_path: Path
 ) -> None:
@@ -130,6 +141,13 @@ def test_an_exported_program_gives_the_same_file_as_its_module(
     assert other.layers == done.layers
     assert other.inputs == done.inputs
     assert (tmp_path / "net.tflite").read_bytes() == path.read_bytes()
+
+
+def test_a_masked_layer_may_be_flattened(tmp_path: Path) -> None:
+    features = Net((Block(channels=5),), classifier=False)
+    model = nn.Sequential(features.build(), nn.Flatten(), nn.Linear(5 * 9 * 9, 3))
+    done = _convert(model, features.input_shape, tmp_path / "net.tflite")
+    assert [layer.form for layer in done.layers] == ["select"]
 
 
 def test_a_mask_that_keeps_nothing_leaves_a_constant(tmp_path: Path) -> None:
