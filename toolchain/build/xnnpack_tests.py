@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
+from typing import Literal
 
 from toolchain.board.config import load_board
 from toolchain.build import stages
@@ -44,6 +46,14 @@ OWN_TESTS = ("masked-convolution-2d",)
 TESTS = (*OWN_TESTS, *UPSTREAM_TESTS)
 # The library is the bundle's; only the tests' own code is compiled, and quickly.
 TEST_FLAGS = "-O1"
+Core = Literal["cortex-a53", "cortex-a72", "cortex-a76"]
+_FEATURES = "fp asimd evtstrm aes pmull sha1 sha2 crc32"
+# The part's number and the features that the boards' kernels print for it.
+_CORES: dict[Core, tuple[str, str]] = {
+    "cortex-a53": ("0xd03", _FEATURES),
+    "cortex-a72": ("0xd08", _FEATURES),
+    "cortex-a76": ("0xd0b", f"{_FEATURES} atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp"),
+}
 _BOARD: dict[Isa, str] = {"x86-64": "host", "aarch64": "qemu"}
 _SUMMARY = re.compile(r"^\[==========\] (\d+) tests? from .* ran\.", re.M)
 _FAILED = re.compile(r"^\[  FAILED  \] ([^\s,]+/?\S*?)(?:,.*)?(?: \(\d+ ms\))?$", re.M)
@@ -115,6 +125,7 @@ def run_tests(
     *,
     tests: Sequence[str] = TESTS,
     gtest_filter: str = "*",
+    core: Core = "cortex-a76",
     jobs: int = 1,
     progress: Progress | None = None,
 ) -> list[ProgramResult]:
@@ -125,6 +136,7 @@ def run_tests(
         compiler: the one that compiled them; programs of another ISA go through QEMU.
         tests: names without ``-test``.
         gtest_filter: GoogleTest's filter.
+        core: the core that QEMU plays; programs of this machine's ISA run on it as it is.
         jobs: shards at a time.
         progress: where each program is announced.
 
@@ -136,26 +148,41 @@ def run_tests(
         MissingToolError: QEMU's user mode is not installed.
     """
     progress = progress or Silent()
-    emulator: list[str] = []
-    if compiler.cross:
-        require({"qemu-aarch64": "qemu-user"})
-        # The most capable core: every kernel that a board may choose is then tested.
-        emulator = ["qemu-aarch64", "-cpu", "max,sve=off,sme=off"]
     results = []
-    for name in tests:
-        command = [*emulator, str(folder / f"{name}-test"), f"--gtest_filter={gtest_filter}"]
-        begun = time.monotonic()
-        with (
-            progress.stage(f"run {name}-test", total=jobs) as stage,
-            ThreadPoolExecutor(jobs) as pool,
-        ):
-            outputs = []
-            shards = range(jobs)
-            for output in pool.map(_run_shard, repeat(command), shards, repeat(jobs)):
-                outputs.append(output)
-                stage.advance()
-        results.append(_result(name, outputs, time.monotonic() - begun))
+    with tempfile.TemporaryDirectory(prefix="tileskip-") as root:
+        emulator = _emulator(core, Path(root)) if compiler.cross else []
+        for name in tests:
+            command = [*emulator, str(folder / f"{name}-test"), f"--gtest_filter={gtest_filter}"]
+            begun = time.monotonic()
+            with (
+                progress.stage(f"run {name}-test", total=jobs) as stage,
+                ThreadPoolExecutor(jobs) as pool,
+            ):
+                outputs = []
+                shards = range(jobs)
+                for output in pool.map(_run_shard, repeat(command), shards, repeat(jobs)):
+                    outputs.append(output)
+                    stage.advance()
+            results.append(_result(name, outputs, time.monotonic() - begun))
     return results
+
+
+def _emulator(core: Core, root: Path) -> list[str]:
+    """The command that runs a program as on ``core``; ``root`` is a folder for its /proc.
+
+    QEMU before 8.2 shows the host's own /proc/cpuinfo, from which XNNPACK would not know the core
+    and would take kernels that no board takes.
+    """
+    require({"qemu-aarch64": "qemu-user"})
+    part, features = _CORES[core]
+    processors = [
+        f"processor\t: {index}\nFeatures\t: {features}\nCPU implementer\t: 0x41\n"
+        f"CPU architecture: 8\nCPU variant\t: 0x0\nCPU part\t: {part}\nCPU revision\t: 3\n"
+        for index in range(4)
+    ]
+    (root / "proc").mkdir()
+    (root / "proc/cpuinfo").write_text("\n".join(processors) + "\n")
+    return ["qemu-aarch64", "-L", str(root), "-cpu", core]
 
 
 def _run_shard(command: list[str], shard: int, shards: int) -> str:
@@ -194,6 +221,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Build and run; prints one line a program. 0 if every test passed, 1 if one failed."""
     parser = argparse.ArgumentParser(prog="toolchain.build.xnnpack_tests", description=__doc__)
     parser.add_argument("--isa", choices=("x86-64", "aarch64"), default="x86-64")
+    parser.add_argument(
+        "--core",
+        choices=tuple(_CORES),
+        default="cortex-a76",
+        help="the core that QEMU plays (default: cortex-a76, which has dot products and fp16)",
+    )
     parser.add_argument("--filter", default="*", help="GoogleTest filter (default: every test)")
     parser.add_argument("--only", action="append", choices=TESTS, help="this program alone")
     parser.add_argument("--stock", action="store_true", help="test XNNPACK without the patches")
@@ -211,6 +244,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             recipe.compiler,
             tests=options.only or tests,
             gtest_filter=options.filter,
+            core=options.core,
             jobs=options.jobs,
             progress=progress,
         )
