@@ -41,7 +41,7 @@ class BoardConfigError(DeployError):
     exit_code = 5
 
 
-class ConnectionFailed(DeployError):
+class ConnectionFailed(DeployError):  # noqa: N818 - ConnectionError is a builtin
     """The board could not be reached or refused the user."""
 
     exit_code = 6

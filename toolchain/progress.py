@@ -37,7 +37,9 @@ class Silent:
     """A :class:`Progress` that says nothing: for libraries, tests and ``--json``."""
 
     @contextmanager
-    def stage(self, title: str, total: float | None = None) -> Iterator[Stage]:
+    def stage(self, title: str, total: float | None = None) -> Iterator[Stage]:  # noqa: ARG002
+        """Begin a stage that nobody sees."""
         yield _SilentStage()
 
-    def note(self, message: str) -> None: ...
+    def note(self, message: str) -> None:
+        """Say nothing."""

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.tflite_writer import GraphWriter
 
+from support.tflite_writer import GraphWriter
 from toolchain.build.bundle import Bundle
 
 _ROOT = Path(__file__).resolve().parents[2]

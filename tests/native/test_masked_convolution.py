@@ -13,9 +13,9 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter, load_delegate
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from support.masked_case import Case, cases
 from support.tflite_writer import Array, GraphWriter
-
 from toolchain.build.bundle import Bundle
 
 
