@@ -1,0 +1,83 @@
+"""Every command of the README, as it stands there and in its order."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from support.places import REPOSITORY
+from toolchain.board import emulator
+from toolchain.board.config import load_board
+from toolchain.cache import cache_dir
+from toolchain.progress import Silent
+
+COMMANDS = [
+    line.removeprefix("$ ")
+    for block in re.findall(
+        r"^```console\n(.*?)^```", (REPOSITORY / "README.md").read_text(), re.DOTALL | re.MULTILINE
+    )
+    for line in block.splitlines()
+]
+DEPLOY = [command for command in COMMANDS if command.startswith("deploy ")]
+
+
+def test_the_readme_has_no_other_kind_of_command() -> None:
+    assert DEPLOY
+    assert [item for item in COMMANDS if item not in DEPLOY] == ["make demo", "make test"]
+
+
+@pytest.mark.skipif(
+    Path(sys.prefix) != REPOSITORY / ".venv", reason="not in the environment that make sets up"
+)
+def test_make_demo_ends_with_the_table() -> None:
+    done = subprocess.run(
+        ["make", "demo"], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    for network in ("fashion_resnet_dense", "fashion_resnet_s20", "fashion_resnet_s30"):
+        assert network in done.stdout
+
+
+def _home_of_a_user_with_a_board(home: Path, state: emulator.State) -> None:
+    """An SSH configuration in which the emulated board is called ``mypi``."""
+    folder = home / ".ssh"
+    folder.mkdir(mode=0o700)
+    (folder / "config").write_text(
+        f"Host mypi\n  HostName 127.0.0.1\n  Port {state.port}\n  User root\n"
+        f"  IdentityFile {state.user_key}\n"
+    )
+    (folder / "known_hosts").write_bytes(state.target.known_hosts[0].read_bytes())
+
+
+def test_deploy_commands_work_in_their_order(tmp_path: Path) -> None:
+    board = load_board("qemu")
+    if emulator.status(board) is not None:
+        pytest.skip("the emulated board is in use; deploy emulator stop")
+    home, folder = tmp_path / "home", tmp_path / "work"
+    home.mkdir()
+    folder.mkdir()
+    (folder / "toolchain").symlink_to(REPOSITORY / "toolchain")
+    environment = os.environ | {"HOME": str(home), "TILESKIP_CACHE": str(cache_dir())}
+    environment |= {"PYTHONPATH": str(REPOSITORY)}
+    try:
+        for command in DEPLOY:
+            program, *arguments = shlex.split(command)
+            line = [sys.executable, str(REPOSITORY / f"{program}.py"), *arguments]
+            done = subprocess.run(
+                line, cwd=folder, env=environment, capture_output=True, text=True, check=False
+            )
+            assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+            if arguments[:2] == ["emulator", "start"]:
+                state = emulator.status(board)
+                assert state is not None
+                _home_of_a_user_with_a_board(home, state)
+    finally:
+        emulator.stop(board, Silent())
+    assert (folder / "profile.json").stat().st_size > 0
+    assert (folder / "profile.png").stat().st_size > 0
