@@ -9,6 +9,7 @@ VENV_TFLITE ?= .venv-tflite
 PYTHON ?= $(shell command -v python3.11 || echo python3)
 DEPLOY := $(VENV)/bin/deploy
 PYTEST := $(VENV)/bin/python -m pytest
+PIP := $(VENV)/bin/pip install --quiet --disable-pip-version-check
 
 # What the toolchain calls; the compilers are the ones that the figures in docs/ were measured with.
 DEBIAN_PACKAGES := ca-certificates ccache cmake debian-archive-keyring g++ g++-aarch64-linux-gnu \
@@ -26,14 +27,14 @@ packages-dev: packages
 	@.ci/debian-packages $(DEBIAN_PACKAGES_DEV)
 
 $(VENV)/.runtime: requirements.lock pyproject.toml | packages
-	@started=$$SECONDS; echo "set-up: Python packages into $(VENV) (about 2 GB)"
-	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check --requirement requirements.lock
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --editable .
-	@touch $@; echo "set-up: $(VENV) took $$((SECONDS - started)) s"
+	@echo "set-up: Python packages into $(VENV) (about 2 GB)"; \
+	$(PYTHON) -m venv $(VENV); \
+	$(PIP) --requirement requirements.lock; \
+	$(PIP) --no-deps --editable .; \
+	touch $@; echo "set-up: Python packages took $$SECONDS s"
 
 $(VENV)/.dev: $(VENV)/.runtime requirements-dev.lock | packages-dev
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check --requirement requirements-dev.lock
+	$(PIP) --requirement requirements-dev.lock
 	@touch $@
 
 $(VENV_TFLITE)/.done: tests/tflite-runtime.lock | packages

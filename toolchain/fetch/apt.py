@@ -21,6 +21,7 @@ from typing import Literal
 
 from toolchain.cache import cache_dir, digest, locked, sha256_file
 from toolchain.errors import MissingToolError, SourceError
+from toolchain.fetch import unpack
 from toolchain.fetch.archive import check_sha256, take_cached
 from toolchain.progress import Progress, Silent, Stage
 
@@ -264,7 +265,7 @@ def unpack_deb(deb: Path, dest: Path) -> None:
         assert process.stdout is not None and process.stderr is not None  # noqa: S101, PT018
         try:
             with tarfile.open(fileobj=process.stdout, mode="r|") as archive:
-                archive.extractall(dest, filter="data")
+                unpack.extract(archive, dest)
             while process.stdout.read(1 << 16):
                 pass  # the end of the archive is padding
         except (tarfile.TarError, OSError) as error:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from toolchain.cache import cache_dir, sha256_file
 from toolchain.errors import SourceError
+from toolchain.fetch import unpack
 
 
 def check_sha256(path: Path, sha256: str, *, name: str | None = None) -> None:
@@ -70,21 +71,21 @@ def unpack_tarball(archive: Path, dest: Path, *, strip: int, only: tuple[str, ..
     """
     dest.mkdir(parents=True, exist_ok=True)
 
-    def keep(member: tarfile.TarInfo, where: str) -> tarfile.TarInfo | None:
+    def keep(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
         parts = [part for part in member.name.split("/") if part not in ("", ".")]
         if len(parts) <= strip:
             return None
         name = "/".join(parts[strip:])
         if only and not any(name == path or name.startswith(f"{path}/") for path in only):
             return None
-        renamed = {"name": name}
+        fields = {"name": name}
         if member.islnk():
             target = [part for part in member.linkname.split("/") if part not in ("", ".")]
-            renamed["linkname"] = "/".join(target[strip:])
-        return tarfile.data_filter(member.replace(**renamed, deep=False), where)  # type: ignore[arg-type]
+            fields["linkname"] = "/".join(target[strip:])
+        return unpack.renamed(member, **fields)
 
     try:
         with tarfile.open(archive) as stream:
-            stream.extractall(dest, filter=keep)  # noqa: S202 - checked, then data_filter
+            unpack.extract(stream, dest, keep)
     except (tarfile.TarError, OSError, EOFError) as error:
         raise SourceError(f"{archive.name} cannot be unpacked: {error}") from error
