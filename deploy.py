@@ -89,6 +89,23 @@ def main() -> None:
         sys.exit(130)
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        import toolchain
+
+        print(toolchain.__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version.")
+    ] = False,
+) -> None:
+    pass
+
+
 # --- convert, inspect ------------------------------------------------------------------------
 
 
@@ -240,6 +257,25 @@ def build(
     out.print(table)
     patched = "stock" if made.manifest.stock else "patched"
     out.print(f"{made.manifest.isa}, {made.manifest.march}, {patched}; {made.manifest.compiler}")
+
+
+@app.command()
+def boards(
+    json_output: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """List the boards that --board knows by name; docs/boards.md says how to add one."""
+    from toolchain.board.config import board_names, load_board
+
+    known = [load_board(name) for name in board_names()]
+    if json_output:
+        print(json.dumps([board.model_dump() for board in known], indent=2))
+        return
+    table = rich.table.Table()
+    for heading in ("name", "board", "core", "ISA", "reached by"):
+        table.add_column(heading)
+    for board in known:
+        table.add_row(board.name, board.title, board.cpu, board.isa, board.connection)
+    out.print(table)
 
 
 # --- emulator --------------------------------------------------------------------------------

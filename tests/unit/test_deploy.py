@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+import deploy
+import toolchain
+from support.places import REPOSITORY
+from toolchain.board.config import board_names
+
+
+def run_deploy(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(REPOSITORY / "deploy.py"), *arguments],
+        capture_output=True, text=True, check=False, env=os.environ | {"COLUMNS": "100"},
+    )  # fmt: skip
+
+
+def commands() -> list[list[str]]:
+    names = [[str(item.name or item.callback.__name__)] for item in deploy.app.registered_commands  # type: ignore[union-attr]
+             ]  # fmt: skip
+    return [*names, ["emulator", "start"], ["emulator", "stop"], ["emulator", "status"]]
+
+
+@pytest.mark.parametrize("command", commands(), ids=" ".join)
+def test_every_command_explains_itself(command: list[str]) -> None:
+    result = CliRunner().invoke(deploy.app, [*command, "--help"])
+    assert result.exit_code == 0
+    assert "Usage" in result.output
+
+
+@pytest.mark.parametrize("command", commands(), ids=" ".join)
+def test_every_command_has_json(command: list[str]) -> None:
+    assert "--json" in CliRunner().invoke(deploy.app, [*command, "--help"]).output
+
+
+def test_version_is_the_packages() -> None:
+    assert CliRunner().invoke(deploy.app, ["--version"]).output.strip() == toolchain.__version__
+
+
+def test_boards_lists_every_board_that_ships() -> None:
+    listed = json.loads(CliRunner().invoke(deploy.app, ["boards", "--json"]).output)
+    assert [board["name"] for board in listed] == board_names()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "what"),
+    [
+        (["inspect", "nothing.tflite"], 3, "nothing.tflite"),
+        (["build", "--board", "toaster"], 5, "no board called 'toaster'"),
+        (["convert", "nothing.safetensors"], 3, "nothing.safetensors"),
+        (["compare", "a.json", "b.json"], 3, "a.json"),
+    ],
+)
+def test_a_mistake_ends_in_a_message_and_its_exit_code(
+    arguments: list[str], code: int, what: str
+) -> None:
+    done = run_deploy(*arguments)
+    assert done.returncode == code
+    assert what in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_output_that_is_no_terminal_has_no_colour() -> None:
+    done = run_deploy("boards")
+    assert "\x1b" not in done.stdout
