@@ -189,7 +189,7 @@ def qemu_command(
     accelerator, counting = "tcg,thread=multi", []
     if settings.icount_shift is not None:
         # Not sleep=off: an idle board's clock would then run hours ahead in seconds, and take a
-        # whole core of the host to do so. The counts are the same either way.
+        # whole core of the host to do so. Counts repeat exactly without it, too.
         accelerator, counting = "tcg,thread=single", ["-icount", f"shift={settings.icount_shift}"]
     return [
         qemu, "-nodefaults", "-no-reboot", "-display", "none", "-monitor", "none",
