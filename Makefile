@@ -59,7 +59,7 @@ lint: $(VENV)/.dev  ## ruff, mypy, clang-format
 	clang-format-14 --dry-run --Werror $$(git ls-files 'runtime_patch/*.cc' 'runtime_patch/*.h' 'tests/*.cc')
 
 test-unit: $(VENV)/.dev  ## seconds; no compiler, no emulator
-	$(PYTEST) tests/unit
+	$(PYTEST) --numprocesses 2 tests/unit
 
 test-native: $(VENV)/.dev $(VENV_TFLITE)/.done  ## the runtime built for this machine
 	$(PYTEST) tests/native
