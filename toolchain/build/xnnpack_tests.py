@@ -70,6 +70,8 @@ class ProgramResult:
     """Tests that asked for an instruction that the machine does not have."""
     failed: tuple[str, ...]
     seconds: float
+    output: str
+    """All that the program printed, shard after shard."""
 
 
 def build_tests(recipe: Recipe, shop: Workshop, tests: Sequence[str] = TESTS) -> Path:
@@ -214,7 +216,8 @@ def _result(name: str, outputs: Sequence[str], seconds: float) -> ProgramResult:
         skipped += sum(int(match) for match in _SKIPPED.findall(output))
         tail = output[output.rfind("[==========]") :]
         failed += [item for item in _FAILED.findall(tail) if not item.isdigit()]
-    return ProgramResult(name, ran, skipped, tuple(sorted(set(failed))), seconds)
+    whole = "\n".join(outputs)
+    return ProgramResult(name, ran, skipped, tuple(sorted(set(failed))), seconds, whole)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -261,6 +264,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         for test in item.failed:
             print(f"         {test}")
+        if item.failed:
+            log = stages.log_file(f"{item.name}-test", options.isa)
+            log.parent.mkdir(parents=True, exist_ok=True)
+            log.write_text(item.output)
+            print(f"         what they printed: {log}")
     ran, failed = sum(item.ran for item in results), sum(len(item.failed) for item in results)
     print(f"{options.isa}: {ran} tests, {failed} failed")
     return 1 if failed or not ran else 0
