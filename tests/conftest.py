@@ -1,6 +1,13 @@
 from __future__ import annotations
 
+import signal
+
 import pytest
+
+# A shell starts what it runs in the background with SIGINT ignored, and every child inherits that;
+# tests of Ctrl-C need it as it is in a terminal.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
