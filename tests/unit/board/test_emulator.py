@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -36,6 +37,9 @@ def sleeper(board: Board) -> Iterator[subprocess.Popen[bytes]]:
     """A process that looks like the board's QEMU from outside."""
     command = ["sh", "-c", "sleep 60 & wait", "qemu", f"file:{log_of(board)}"]
     with subprocess.Popen(command, start_new_session=True) as process:
+        # The kernel closes files on exec before it shows the new command line.
+        while not Path(f"/proc/{process.pid}/cmdline").read_bytes().endswith(b"log\0"):
+            time.sleep(0.01)
         yield process
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
