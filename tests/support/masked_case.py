@@ -173,6 +173,14 @@ class Case:
         return result
 
 
+SMALL = Case(
+    batch=1, height=6, width=5, channels_in=3, channels_out=4, kernel=(3, 3), stride=1, dilation=1,
+    padding="SAME", depthwise=False, activation="relu", form="select", mask_kind="random",
+    sparsity=0.3, seed=1,
+)  # fmt: skip
+"""One of them, for tests that want any."""
+
+
 @st.composite
 def cases(draw: st.DrawFn, *, masks: bool = True, max_size: int = 15) -> Case:
     """Any convolution that XNNPACK takes: odd sizes, channels that are no multiple of anything."""

@@ -12,29 +12,13 @@ from ai_edge_litert import schema_py_generated as schema
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from support.masked_case import Case
+from support.masked_case import SMALL
 from support.tflite_writer import GraphWriter
 from toolchain.errors import ModelError
 from toolchain.model.graph import parse_model, read_model
 from toolchain.model.layers import find_layers, totals
 
-CASE = Case(
-    batch=1,
-    height=6,
-    width=5,
-    channels_in=3,
-    channels_out=4,
-    kernel=(3, 3),
-    stride=1,
-    dilation=1,
-    padding="SAME",
-    depthwise=False,
-    activation="relu",
-    form="select",
-    mask_kind="random",
-    sparsity=0.3,
-    seed=1,
-)
+CASE = SMALL
 
 
 @functools.cache

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from rich.console import Console
 
-from support.masked_case import Case
+from support.masked_case import SMALL, Case
 from support.tflite_writer import GraphWriter
 from toolchain.convert.conversion import Conversion, ConvertedLayer, TensorInfo
 from toolchain.errors import ModelError
@@ -17,23 +18,7 @@ from toolchain.model.inspection import Inspection, inspect_model, layer_mask
 from toolchain.model.layers import Plane
 from toolchain.report.layers import conversion_summary, count, inspection_table, mask_picture
 
-CASE = Case(
-    batch=1,
-    height=6,
-    width=5,
-    channels_in=3,
-    channels_out=4,
-    kernel=(3, 3),
-    stride=1,
-    dilation=1,
-    padding="SAME",
-    depthwise=False,
-    activation="relu",
-    form="select",
-    mask_kind="rows",
-    sparsity=0.0,
-    seed=1,
-)
+CASE = replace(SMALL, mask_kind="rows", sparsity=0.0)
 
 
 def _text(item: object, width: int = 200) -> str:
