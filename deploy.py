@@ -8,6 +8,7 @@ Progress, notes and errors go to standard error.
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -76,6 +77,8 @@ class _Bar:
 
 def main() -> None:
     """Run the command line; a :class:`DeployError` becomes its message and its exit code."""
+    # An exception, so that whatever has begun cleans up as it does after Ctrl-C.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         app()
     except DeployError as error:

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -12,6 +13,7 @@ import deploy
 import toolchain
 from support.places import REPOSITORY
 from toolchain.board.config import board_names
+from toolchain.models.zoo import CHECKPOINTS
 
 
 def run_deploy(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -70,3 +72,18 @@ def test_a_mistake_ends_in_a_message_and_its_exit_code(
 def test_output_that_is_no_terminal_has_no_colour() -> None:
     done = run_deploy("boards")
     assert "\x1b" not in done.stdout
+
+
+def test_a_terminated_convert_leaves_nothing(tmp_path: Path) -> None:
+    checkpoint = CHECKPOINTS / "fashion_resnet_dense.safetensors"
+    line = [sys.executable, str(REPOSITORY / "deploy.py"), "convert", str(checkpoint)]
+    with subprocess.Popen(
+        [*line, "--output", str(tmp_path / "x.tflite")],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+    ) as process:
+        assert process.stderr is not None
+        process.stderr.readline()  # the first stage is done
+        process.terminate()
+        assert process.wait(60) == 143
+    assert list(tmp_path.iterdir()) == []
