@@ -83,8 +83,8 @@ bench: setup  ## instructions of ResNet18, MobileNetV2, EfficientNet-Lite0 on th
 	$(DEPLOY) build --stock
 	$(DEPLOY) emulator start
 	for n in $(NETWORKS); do \
-	  $(DEPLOY) verify --inputs 1 $(BENCH)/$$n{,_s10,_s20,_s30}.tflite; \
-	  $(DEPLOY) profile $(BENCH)/$$n{,_s10,_s20,_s30}.tflite --stock-bundle build/qemu-stock \
+	  $(DEPLOY) verify --inputs 1 $(BENCH)/$${n}{,_s10,_s20,_s30}.tflite; \
+	  $(DEPLOY) profile $(BENCH)/$${n}{,_s10,_s20,_s30}.tflite --stock-bundle build/qemu-stock \
 	    --runs 1 --warmup 0 --threads 1 --output $(BENCH)/$$n.json --plot $(BENCH)/$$n.png; \
 	done
 	$(DEPLOY) emulator stop
