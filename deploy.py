@@ -173,7 +173,8 @@ def convert(
 def inspect(
     file: Annotated[Path, typer.Argument(help="a .tflite file, of this project or any other")],
     mask: Annotated[
-        str | None, typer.Option(metavar="LAYER", help="draw a layer's mask: its name, or index in --json")
+        str | None,
+        typer.Option(metavar="LAYER", help="draw a layer's mask: its name, or index in --json"),
     ] = None,
     json_: Annotated[
         bool, typer.Option("--json", help="one JSON document instead of text")
