@@ -20,12 +20,12 @@ from toolchain.board.arrays import Array, Batch
 from toolchain.board.config import Board
 from toolchain.board.connect import connect
 from toolchain.board.invoke import BoardRunner, Settings
-from toolchain.board.verify import run_here
+from toolchain.board.verify import compare_outputs, run_here
 from toolchain.build import bundle
 from toolchain.convert.conversion import convert
 from toolchain.model.graph import read_model
 from toolchain.models import fashion_mnist
-from toolchain.profile.document import Profile
+from toolchain.profile.document import Profile, write_whole
 from toolchain.profile.measure import profile
 from toolchain.progress import Progress, Silent
 
@@ -134,7 +134,7 @@ def demo(
         stages=stages,
         folder=folder,
     )
-    (folder / "demo.json").write_text(result.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    write_whole(folder / "demo.json", result.model_dump_json(indent=1).encode() + b"\n")
     return result, measured
 
 
@@ -174,13 +174,14 @@ def _classify(
 def _network(
     path: Path, board: Array, host: Array, labels: Array, measured: Profile
 ) -> NetworkResult:
+    difference, largest = compare_outputs([board], [host])
     measurement = next(item for item in measured.measurements if item.name == path.stem)
     return NetworkResult(
         name=path.stem,
         images=len(labels),
         accuracy_board=float((board.argmax(1) == labels).mean()),
         accuracy_host=float((host.argmax(1) == labels).mean()),
-        relative_diff=float(np.abs(board - host).max() / np.abs(host).max()),
+        relative_diff=difference / largest if largest else difference,
         instructions=measurement.instructions,
         median_us=measurement.median_us,
         ratio=measured.ratio(measurement),

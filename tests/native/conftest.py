@@ -6,18 +6,15 @@ import pytest
 
 from toolchain.board.config import load_board
 from toolchain.build.bundle import Bundle, build
-from toolchain.cache import locked
 
 
 @pytest.fixture(scope="session")
 def host_bundle() -> Bundle:
     """The patched runtime for this machine."""
-    with locked("tests-host-bundle"):  # pytest-xdist starts several sessions at once
-        return build(load_board("host"))
+    return build(load_board("host"))
 
 
 @pytest.fixture(scope="session")
 def host_stock_bundle() -> Bundle:
     """The unpatched runtime for this machine."""
-    with locked("tests-host-bundle"):
-        return build(load_board("host"), stock=True)
+    return build(load_board("host"), stock=True)

@@ -6,7 +6,7 @@ Times are microseconds. A figure that is not to be had is ``None`` and its reaso
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -22,6 +22,9 @@ REMAINDER = "other"
 
 class _Object(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+_Parsed = TypeVar("_Parsed", bound=_Object)
 
 
 class RunnerVersions(_Object):
@@ -174,13 +177,7 @@ def parse_output(text: str | bytes) -> RunnerOutput:
     Raises:
         BoardError: the text is no such JSON; names the first fault.
     """
-    try:
-        return RunnerOutput.model_validate_json(text)
-    except ValidationError as error:
-        raise BoardError(
-            f"tileskip-run's JSON cannot be read: {_first_fault(error)}",
-            hint="the board may have another version's runner: push the bundle again",
-        ) from error
+    return _parse(RunnerOutput, text, "JSON")
 
 
 def parse_versions(text: str | bytes) -> RunnerVersions:
@@ -189,11 +186,15 @@ def parse_versions(text: str | bytes) -> RunnerVersions:
     Raises:
         BoardError: the text is no such JSON; names the first fault.
     """
+    return _parse(RunnerVersions, text, "version")
+
+
+def _parse(kind: type[_Parsed], text: str | bytes, what: str) -> _Parsed:
     try:
-        return RunnerVersions.model_validate_json(text)
+        return kind.model_validate_json(text)
     except ValidationError as error:
         raise BoardError(
-            f"tileskip-run's version cannot be read: {_first_fault(error)}",
+            f"tileskip-run's {what} cannot be read: {_first_fault(error)}",
             hint="the board may have another version's runner: push the bundle again",
         ) from error
 
