@@ -6,6 +6,8 @@ A message says three things: what failed, where, and what to do next. Anything t
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 
 class DeployError(Exception):
     """A fault that the user can act on.
@@ -87,3 +89,25 @@ class OutputError(DeployError):
     """A result cannot be written where it was asked for."""
 
     exit_code = 13
+
+
+class DataError(DeployError):
+    """Images to train on are not there, or have a fault."""
+
+    exit_code = 14
+
+
+_Fault = TypeVar("_Fault", bound=DeployError)
+
+
+def failure(
+    fault: type[_Fault], doing: str, error: Exception, *, hint: str | None = None
+) -> _Fault:
+    """The user's error for an exception of foreign code: ``<doing> failed: <type>: <message>``."""
+    return fault(f"{doing} failed: {type(error).__name__}: {first_line(error)}", hint=hint)
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an exception's message that holds anything, else its type."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

@@ -14,9 +14,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
@@ -32,7 +31,7 @@ from toolchain.cache import digest, entry
 from toolchain.errors import BuildError, DeployError
 from toolchain.fetch.apt import AptRoot
 from toolchain.fetch.sources import tree
-from toolchain.progress import Progress, Silent, Stage
+from toolchain.progress import Lines, Progress, Silent
 
 # Every test that makes a convolution through the operator or the subgraph interface, and those of
 # what the patch touches besides: the rewriting and running of a subgraph.
@@ -236,7 +235,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--sources", type=Path, help="folder of archives at hand")
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)))
     options = parser.parse_args(arguments)
-    progress = _Lines()
+    progress = Lines()
     try:
         recipe = recipe_for(load_board(_BOARD[options.isa]), stock=options.stock)
         shop = Workshop(AptRoot(progress, sources=options.sources), options.jobs, progress)
@@ -272,21 +271,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ran, failed = sum(item.ran for item in results), sum(len(item.failed) for item in results)
     print(f"{options.isa}: {ran} tests, {failed} failed")
     return 1 if failed or not ran else 0
-
-
-class _Lines(Silent):
-    """Progress as lines of text on standard error: each stage when it begins."""
-
-    @contextmanager
-    def stage(self, title: str, total: float | None = None) -> Iterator[Stage]:
-        """Print the title; the bar of nothing."""
-        self.note(f"{title} ...")
-        with super().stage(title, total) as stage:
-            yield stage
-
-    def note(self, message: str) -> None:
-        """Print one line."""
-        print(message, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import os
-import sys
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -17,7 +14,8 @@ import torch.utils._pytree as pytree
 from torch import Tensor, nn
 
 from toolchain.convert.silence import quiet
-from toolchain.errors import DeployError, ModelError
+from toolchain.errors import DeployError, ModelError, failure, first_line
+from toolchain.factory import resolve
 from toolchain.models import zoo
 from toolchain.sparsity.checkpoint import load_checkpoint, load_metadata, load_model
 
@@ -131,40 +129,8 @@ def make(factory: str) -> nn.Module:
     Raises:
         ModelError: there is no such module or function, it fails, or gives no ``nn.Module``.
     """
-    name, _, function = factory.partition(":")
-    if not name or not function or not all(part.isidentifier() for part in name.split(".")):
-        raise ModelError(
-            f"'{factory}' names no factory",
-            hint="write package.module:function, or a network of the zoo: " + ", ".join(zoo.ZOO),
-        )
-    with _current_folder():
-        try:
-            made: Any = importlib.import_module(name)
-        except ModuleNotFoundError as error:
-            if error.name is not None and (name == error.name or name.startswith(error.name + ".")):
-                raise ModelError(
-                    f"there is no module called '{error.name}' (for --model {factory})",
-                    hint="run deploy in the folder that holds it, or install its package",
-                ) from error
-            raise _failed(f"importing '{name}'", error) from error
-        except Exception as error:
-            raise _failed(f"importing '{name}'", error) from error
-        try:
-            for part in function.split("."):
-                made = getattr(made, part)
-        except AttributeError as error:
-            raise ModelError(
-                f"module '{name}' has no function called '{function}'",
-                hint="--model is package.module:function",
-            ) from error
-        if not callable(made):
-            raise ModelError(f"'{factory}' is a {type(made).__name__}, not a function")
-        try:
-            module = cast(Callable[[], Any], made)()
-        except DeployError:
-            raise
-        except Exception as error:
-            raise _failed(f"calling '{factory}' without arguments", error) from error
+    others = ", or a network of the zoo: " + ", ".join(zoo.ZOO)
+    module = resolve(factory, "--model", otherwise=others)()
     if not isinstance(module, nn.Module):
         raise ModelError(f"'{factory}' gives a {type(module).__name__}, not a torch.nn.Module")
     return module
@@ -186,17 +152,6 @@ def _factory_in(path: Path) -> str:
     return factory
 
 
-@contextmanager
-def _current_folder() -> Iterator[None]:
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
-    try:
-        yield
-    finally:
-        if here in sys.path:
-            sys.path.remove(here)
-
-
 def _try(module: nn.Module, inputs: Sequence[Tensor], name: str) -> None:
     """Run a model once, so that a shape that does not fit is told in torch's plain words."""
     try:
@@ -206,10 +161,9 @@ def _try(module: nn.Module, inputs: Sequence[Tensor], name: str) -> None:
         raise
     except Exception as error:
         shapes = " and ".join("x".join(str(size) for size in tensor.shape) for tensor in inputs)
-        failed = _failed(f"running {name} on an input of {shapes}", error)
-        raise ModelError(
-            failed.what, hint="--input-shape gives the input's shape, N,C,H,W"
-        ) from error
+        doing = f"running {name} on an input of {shapes}"
+        hint = "--input-shape gives the input's shape, N,C,H,W"
+        raise failure(ModelError, doing, error, hint=hint) from error
 
 
 def _export(
@@ -221,11 +175,8 @@ def _export(
     except DeployError:
         raise
     except Exception as error:
-        failed = _failed(f"torch.export of {name}", error)
-        raise ModelError(
-            failed.what,
-            hint="torch.export cannot follow Python branches that depend on a tensor's values",
-        ) from error
+        hint = "torch.export cannot follow Python branches that depend on a tensor's values"
+        raise failure(ModelError, f"torch.export of {name}", error, hint=hint) from error
 
 
 # --- exported programs -----------------------------------------------------------------------
@@ -249,7 +200,7 @@ def _from_program(path: Path, shapes: Sequence[Shape] | None) -> Source:
         raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from error
     except Exception as error:
         raise ModelError(
-            f"{path}: is not an exported program, or is truncated or damaged ({_first(error)})",
+            f"{path}: is not an exported program, or is truncated or damaged ({first_line(error)})",
             hint="write one with torch.export.save(torch.export.export(model, inputs), path)",
         ) from error
     own = _placeholder_shapes(program, path)
@@ -313,12 +264,3 @@ def _source(
         inputs=tuple(shapes),
         outputs=tuple(tuple(o.shape) for o in outputs if isinstance(o, Tensor)),
     )
-
-
-def _failed(doing: str, error: Exception) -> ModelError:
-    return ModelError(f"{doing} failed: {type(error).__name__}: {_first(error)}")
-
-
-def _first(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__

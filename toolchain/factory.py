@@ -1,0 +1,84 @@
+"""``package.module:function``: how users name code of their own."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from toolchain.errors import DeployError, ModelError, failure
+
+
+def resolve(
+    text: str,
+    option: str,
+    *,
+    fault: type[DeployError] = ModelError,
+    otherwise: str = "",
+) -> Callable[..., Any]:
+    """The function that ``package.module:function`` names; modules of the current folder are found.
+
+    Args:
+        text: what the user wrote; the function may be a method or class (``module:Class.method``).
+        option: where it was written, for messages: ``--model``.
+        fault: the class of the errors raised.
+        otherwise: what else could be written there, for the hint: ``", or a folder"``.
+
+    Returns:
+        The function. Where it fails, ``fault`` is raised with its message; errors of our own pass.
+
+    Raises:
+        DeployError: ``fault``: the text names nothing, or something that cannot be called.
+    """
+    name, _, path = text.partition(":")
+    if not path or not all(part.isidentifier() for part in name.split(".")):
+        raise fault(f"'{text}' names no factory", hint=f"write package.module:function{otherwise}")
+    with _current_folder():
+        try:
+            found: Any = importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name is not None and (name == error.name or name.startswith(error.name + ".")):
+                raise fault(
+                    f"there is no module called '{error.name}' (for {option} {text})",
+                    hint="run deploy in the folder that holds it, or install its package",
+                ) from error
+            raise failure(fault, f"importing '{name}'", error) from error
+        except Exception as error:
+            raise failure(fault, f"importing '{name}'", error) from error
+    try:
+        for part in path.split("."):
+            found = getattr(found, part)
+    except AttributeError as error:
+        raise fault(
+            f"module '{name}' has no function called '{path}'",
+            hint=f"{option} is package.module:function",
+        ) from error
+    if not callable(found):
+        raise fault(f"'{text}' is a {type(found).__name__}, not a function")
+    function: Callable[..., Any] = found
+
+    def call(*arguments: object) -> Any:
+        shown = "with " + ", ".join(map(repr, arguments)) if arguments else "without arguments"
+        with _current_folder():  # for what the function itself imports
+            try:
+                return function(*arguments)
+            except DeployError:
+                raise
+            except Exception as error:
+                raise failure(fault, f"calling '{text}' {shown}", error) from error
+
+    return call
+
+
+@contextmanager
+def _current_folder() -> Iterator[None]:
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        yield
+    finally:
+        if here in sys.path:
+            sys.path.remove(here)
