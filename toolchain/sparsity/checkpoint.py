@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from toolchain.errors import ModelError
-from toolchain.sparsity.masked_conv import MASK_SUFFIX, attach_masks, masked_layers
+from toolchain.sparsity.masked_conv import MASK_SUFFIX, attach_masks, clean_mask, masked_layers
 
 _Model = TypeVar("_Model", bound=nn.Module)
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
@@ -84,6 +84,33 @@ def load_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
         ) from error
 
 
+def masks_in(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The masks of a state_dict, ``<layer>.mask``, as bool ``[H, W]`` by layer name.
+
+    A mask may be stored once a channel, ``[C, H, W]``, as the paper's own code stores it.
+
+    Raises:
+        ModelError: a mask has a fault, or is not the same in all channels; names the layer.
+    """
+    masks = {}
+    for entry, tensor in state_dict.items():
+        if not entry.endswith(MASK_SUFFIX):
+            continue
+        name = entry.removesuffix(MASK_SUFFIX)
+        if tensor.dim() == 3 and tensor.numel():
+            masks[name] = clean_mask(tensor[0], name)
+            differing = int((tensor != tensor[0]).flatten(1).any(1).sum())
+            if differing:
+                raise ModelError(
+                    f"mask of layer '{name}' differs between channels: {differing} of "
+                    f"{tensor.shape[0]} are not as the first",
+                    hint="one mask serves all channels and all images of a layer",
+                )
+        else:
+            masks[name] = clean_mask(tensor, name)
+    return masks
+
+
 def load_model(
     model: _Model, state_dict: Mapping[str, Tensor], *, example_input: Tensor | None = None
 ) -> _Model:
@@ -102,11 +129,7 @@ def load_model(
         ModelError: missing or unknown names, a tensor of another shape, a value that is not
             finite, or a mask with a fault; names the tensor or layer.
     """
-    masks = {
-        name.removesuffix(MASK_SUFFIX): tensor
-        for name, tensor in state_dict.items()
-        if name.endswith(MASK_SUFFIX)
-    }
+    masks = masks_in(state_dict)
     attach_masks(model, masks, example_input=example_input)
     wanted = model.state_dict()
     given = dict(state_dict)
@@ -129,10 +152,16 @@ def load_model(
         if tensor.shape != wanted[name].shape:
             raise ModelError(
                 f"'{name}' has shape {list(tensor.shape)} in the checkpoint "
-                f"and {list(wanted[name].shape)} in the model"
+                f"and {list(wanted[name].shape)} in the model",
+                hint="the checkpoint was made for another model, or another number of classes",
             )
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
-            raise ModelError(f"'{name}' holds values that are not finite (NaN or infinity)")
+            raise ModelError(
+                f"'{name}' holds values that are not finite (NaN or infinity)",
+                hint="half precision ends at 65504: save the weights again as float32"
+                if tensor.dtype == torch.float16
+                else None,
+            )
     cast = {name: tensor.to(wanted[name].dtype) for name, tensor in given.items()}
     # strict=False lets only num_batches_tracked be absent: all else was checked above.
     model.load_state_dict(cast, strict=False)

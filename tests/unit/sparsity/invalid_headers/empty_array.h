@@ -1,0 +1,2 @@
+const uint8_t CONV1[0][2] = {
+  };

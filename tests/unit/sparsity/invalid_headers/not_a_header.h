@@ -1,0 +1,3 @@
+import torch
+
+model = torch.nn.Conv2d(3, 4, 3)

@@ -1,0 +1,1 @@
+const uint8_t CONV1[4] = { 1, 0, 0, 1 };

@@ -1,0 +1,2 @@
+/* masks of resnet18 */
+#include <stdint.h>

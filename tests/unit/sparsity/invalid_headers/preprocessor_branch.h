@@ -1,0 +1,6 @@
+#if 0
+const uint8_t CONV1[2][2] = {
+    { 1, 0 },
+    { 0, 1 },
+  };
+#endif

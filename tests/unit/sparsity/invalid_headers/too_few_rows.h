@@ -1,0 +1,5 @@
+const uint8_t CONV1[1][2] = {
+    { 1, 0 }, };
+const uint8_t CONV2[2][2] = {
+    { 1, 0 },
+  };
