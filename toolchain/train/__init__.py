@@ -1,0 +1,1 @@
+"""`deploy train`: data, recipes and the training loop."""
