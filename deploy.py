@@ -132,6 +132,14 @@ def convert(
         list[str] | None,
         typer.Option(help="as torch has it: 1,3,224,224 (N,C,H,W); once an input"),
     ] = None,
+    masks: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="bin_mask.h",
+            help="header of masks by the paper's training code, for a checkpoint without masks; "
+            "where the checkpoint has its own, they are taken and the differences told",
+        ),
+    ] = None,
     tolerance: Annotated[
         float | None,
         typer.Option(min=0.0, help="of the check, as a part of the largest output [default: 1e-5]"),
@@ -159,6 +167,7 @@ def convert(
         output or conversion.default_output(source, model),
         model=model,
         input_shapes=shapes or None,
+        masks=masks,
         tolerance=conversion.DEFAULT_TOLERANCE if tolerance is None else tolerance,
         seed=seed,
         progress=progress.Silent() if json_ else TerminalProgress(),

@@ -27,7 +27,10 @@ def small_resnet() -> ResNet:
 
 
 def random_masks(model: nn.Module, size: int, *, sparsity: float, seed: int) -> dict[str, Tensor]:
-    """A bool mask ``[H, W]`` for each convolution that is not 1x1, as the paper's ResNet18 has."""
+    """A bool mask ``[H, W]`` for each convolution that is not 1x1, as the paper's ResNet18 has.
+
+    Each skips ``round(sparsity * H * W)`` pixels.
+    """
     generator = torch.Generator().manual_seed(seed)
     masks: dict[str, Tensor] = {}
     hooks = []
@@ -35,7 +38,9 @@ def random_masks(model: nn.Module, size: int, *, sparsity: float, seed: int) -> 
         if isinstance(layer, nn.Conv2d) and layer.kernel_size != (1, 1):
 
             def draw(_layer: nn.Module, _inputs: object, output: Tensor, name: str = name) -> None:
-                masks[name] = torch.rand(output.shape[2:], generator=generator) >= sparsity
+                pixels = output.shape[2] * output.shape[3]
+                order = torch.randperm(pixels, generator=generator)
+                masks[name] = (order >= round(sparsity * pixels)).view(output.shape[2:])
 
             hooks.append(layer.register_forward_hook(draw))
     with torch.no_grad():

@@ -6,11 +6,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 import deploy
 from support.masked_case import Case
+from support.published import write_header
 from toolchain.errors import ModelError
+from toolchain.models.fashion_resnet import fashion_resnet
 
 ROOT = Path(__file__).resolve().parents[2]
 CASE = Case(
@@ -40,6 +43,20 @@ def test_convert_and_inspect_a_network_of_the_zoo(tmp_path: Path) -> None:
     assert report["macs"] == done["macs"]
     assert report["inputs"][0]["shape"] == [1, 28, 28, 1]
     assert "CONV 3x3" in _invoke("inspect", path)
+
+
+def test_convert_takes_the_masks_of_a_header_for_weights_without(tmp_path: Path) -> None:
+    model = fashion_resnet()
+    torch.save(model.state_dict(), tmp_path / "weights.pt")
+    mask = torch.arange(14 * 14).view(14, 14) % 5 != 0
+    header = write_header(tmp_path / "bin_mask.h", {"layer1.0.conv1": mask})
+    net = tmp_path / "net.tflite"
+    command = ("convert", tmp_path / "weights.pt", "--model", "fashion_resnet_dense", "-o", net)
+    done = json.loads(_invoke(*command, "--masks", header, "--json"))
+    [layer] = done["layers"]
+    assert (layer["name"], layer["kept"], layer["form"]) == ("layer1.0.conv1", 156, "select")
+    assert done["mask_header"]["used"]
+    assert done["mask_header"]["layers"] == ["layer1.0.conv1"]
 
 
 def test_inspect_draws_a_mask(tmp_path: Path) -> None:

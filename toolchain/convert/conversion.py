@@ -25,6 +25,7 @@ from toolchain.errors import OutputError
 from toolchain.model.graph import read_model
 from toolchain.model.layers import find_layers, totals
 from toolchain.progress import Progress, Silent
+from toolchain.sparsity.published import HeaderReport
 
 DEFAULT_TOLERANCE = 1e-5
 """Of the largest output. fp32 sums in another order differ by about 1e-6 of it."""
@@ -69,6 +70,8 @@ class Conversion(_Result):
     outputs: list[TensorInfo]
     layers: list[ConvertedLayer]
     """The masked layers, in the order of the model."""
+    mask_header: HeaderReport | None = None
+    """Whose masks these are, where a header of masks was given too."""
     macs: int
     macs_saved: int
     ideal_speedup: float
@@ -90,6 +93,7 @@ def convert(
     *,
     model: str | None = None,
     input_shapes: Sequence[tuple[int, ...]] | None = None,
+    masks: str | os.PathLike[str] | None = None,
     tolerance: float = DEFAULT_TOLERANCE,
     seed: int | None = None,
     progress: Progress | None = None,
@@ -103,6 +107,7 @@ def convert(
         output: the file to write; its folder has to exist.
         model: ``package.module:factory`` or a name of the zoo.
         input_shapes: as torch has them, one an input; needed where nothing else tells.
+        masks: ``bin_mask.h``, for weights that come without masks.
         tolerance: the largest difference to torch that is let through, as a part of the largest
             output.
         seed: of the random inputs of the check; a fresh one by default.
@@ -120,7 +125,7 @@ def convert(
     scratch = _scratch(output)
     try:
         with progress.stage("load and export", 1) as stage:
-            source = load_source(path, model, input_shapes)
+            source = load_source(path, model, input_shapes, masks)
             stage.advance()
         with progress.stage("rewrite masks", 1) as stage:
             module, masked = rewrite(source.program)
@@ -150,6 +155,7 @@ def convert(
         inputs=_tensors("args", source.inputs),
         outputs=_tensors("output", source.outputs),
         layers=[ConvertedLayer(**vars(check)) for check in check_layers(masked, found)],
+        mask_header=source.header,
         macs=total.macs,
         macs_saved=total.macs_saved,
         ideal_speedup=total.ideal_speedup,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,6 +18,7 @@ from toolchain.errors import DeployError, ModelError, failure, first_line
 from toolchain.factory import resolve
 from toolchain.models import zoo
 from toolchain.sparsity.checkpoint import load_checkpoint, load_metadata, load_model
+from toolchain.sparsity.published import HeaderReport, with_header
 
 Shape = tuple[int, ...]
 
@@ -33,6 +34,8 @@ class Source:
     inputs: tuple[Shape, ...]
     """Shapes of the inputs as torch has them, float32, ``[N, C, H, W]`` for images."""
     outputs: tuple[Shape, ...]
+    header: HeaderReport | None = None
+    """What came of a header of masks, where one was given."""
 
 
 class Flat(nn.Module):
@@ -57,6 +60,7 @@ def load_source(
     path: str | os.PathLike[str] | None,
     model: str | None = None,
     input_shapes: Sequence[Shape] | None = None,
+    masks: str | os.PathLike[str] | None = None,
 ) -> Source:
     """Load a model with its weights and masks, and export it.
 
@@ -66,6 +70,8 @@ def load_source(
         model: ``package.module:factory``, or a name of the zoo. A checkpoint of this project names
             its own in its metadata. Not for a ``.pt2``.
         input_shapes: one shape an input; networks of the zoo and exported programs know theirs.
+        masks: a header of masks, ``bin_mask.h``, for weights that come without; where they have
+            masks of their own, these are taken. Not for a ``.pt2``.
 
     Raises:
         ModelError: something cannot be found, read, loaded or exported; says which and why.
@@ -81,17 +87,25 @@ def load_source(
                 f"{path}: is an exported program, which holds its own model",
                 hint="leave --model away",
             )
+        if masks is not None:
+            raise ModelError(
+                f"{path}: is an exported program, which holds its own masks",
+                hint="leave --masks away",
+            )
         return _from_program(Path(path), input_shapes)
-    return _from_factory(path, model, input_shapes)
+    return _from_factory(path, model, input_shapes, masks)
 
 
 # --- factories -------------------------------------------------------------------------------
 
 
 def _from_factory(
-    path: str | os.PathLike[str] | None, model: str | None, shapes: Sequence[Shape] | None
+    path: str | os.PathLike[str] | None,
+    model: str | None,
+    shapes: Sequence[Shape] | None,
+    masks: str | os.PathLike[str] | None,
 ) -> Source:
-    state = None
+    state = header = None
     if path is not None:
         state = load_checkpoint(path)
         model = model or _factory_in(Path(path))
@@ -114,13 +128,16 @@ def _from_factory(
         state = load_checkpoint(checkpoint)
     module = make(factory)
     inputs = [torch.zeros(shape) for shape in shapes]
+    if masks is not None:
+        state, header = with_header(module.state_dict() if state is None else state, module, masks)
     if state is not None:
         module = load_model(module, state)
     module.eval()
     _try(module, inputs, factory)
     program = _export(module, tuple(inputs), factory)
     what = f"{factory} with {path}" if path is not None else model
-    return _source(what, program, module, [tuple(shape) for shape in shapes])
+    source = _source(what, program, module, [tuple(shape) for shape in shapes])
+    return replace(source, header=header)
 
 
 def make(factory: str) -> nn.Module:

@@ -82,6 +82,11 @@ def conversion_summary(done: Conversion) -> RenderableType:
             for tensor in tensors
         ),
     ]
+    if done.mask_header:
+        first, *others = done.mask_header.lines()
+        style = "yellow" if others else ""
+        lines.append(Text(f"  masks: {first}", style=style))
+        lines += [Text(f"    {line}", style=style) for line in others]
     if done.layers:
         pairs = "CONV -> SELECT_V2, mask and fill unchanged"
         lines.append(Text(f"  masked layers: {skipped} of {len(done.layers)} are {pairs}"))

@@ -29,13 +29,14 @@ _IGNORED = re.compile(
     re.DOTALL | re.MULTILINE,
 )
 _ARRAY = re.compile(
-    r"\s*(?:static\s+)?const\s+uint8_t\s+([A-Za-z_]\w*)\s*\[\s*(\d{1,6})\s*\]\s*\[\s*(\d{1,6})\s*\]"
+    # A layer called '0' has an array called 0, though C knows no such name.
+    r"\s*(?:static\s+)?const\s+uint8_t\s+(\w+)\s*\[\s*(\d{1,6})\s*\]\s*\[\s*(\d{1,6})\s*\]"
     r"\s*=\s*\{",
     re.ASCII,
 )
 _ROW = re.compile(r"\s*\{([^{};]*)\}\s*(,?)")
 _END = re.compile(r"\s*\}\s*;")
-_WORD = re.compile(r"\s*(\S{1,30})")
+_NEXT = re.compile(r"\s*(\S[^\n]{0,40})")
 
 
 def read_mask_header(path: str | os.PathLike[str]) -> dict[str, Tensor]:
@@ -119,7 +120,7 @@ class _Reader:
         while self._text[self._at :].strip():
             found = self._take(_ARRAY)
             if found is None:
-                self._fail(f"expected 'const uint8_t NAME[H][W] = {{', found {self._next()}")
+                self._fail(f"expected a mask's array, found {self._next()}")
             name, height, width = found[1], int(found[2]), int(found[3])
             line = self._line(found.start(1))
             if name in masks:
@@ -167,16 +168,16 @@ class _Reader:
         return found
 
     def _next(self) -> str:
-        word = _WORD.match(self._text, self._at)
-        return f"'{word[1]}'" if word else "the end of the file"
+        found = _NEXT.match(self._text, self._at)
+        return f"'{found[1].rstrip()}'" if found else "the end of the file"
 
     def _line(self, offset: int) -> int:
         return self._text.count("\n", 0, offset) + 1
 
     def _fail(self, what: str, line: int | None = None) -> NoReturn:
         if line is None:
-            word = _WORD.match(self._text, self._at)
-            line = self._line(word.start(1) if word else len(self._text.rstrip()))
+            found = _NEXT.match(self._text, self._at)
+            line = self._line(found.start(1) if found else len(self._text.rstrip()))
         raise ModelError(
             f"{self._path}: line {line}: {what}",
             hint="a mask is const uint8_t NAME[H][W] = { { 1, 0, ... }, ... }; with 1 for kept",

@@ -72,8 +72,7 @@ class HeaderReport:
         if self.agrees:
             return [f"{self.path} holds the checkpoint's own {len(self.layers)} masks"]
         return [
-            f"{self.path} is not from the same moment of training: "
-            "the checkpoint's masks were taken",
+            f"the checkpoint's own were taken; those of {self.path} are others:",
             *map(str, self.differing),
             *(f"{layer}: only in the header; left without a mask" for layer in self.only_in_header),
             *(f"{layer}: only in the checkpoint; masked" for layer in self.only_in_checkpoint),

@@ -7,15 +7,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from ai_edge_litert.interpreter import Interpreter
 from hypothesis import Phase, given, settings
 from torch import Tensor, nn
 
 from support.conv_nets import Block, Net, nets
+from support.published import (
+    SIZE,
+    mask_by_hooks,
+    publish,
+    random_masks,
+    small_resnet,
+    write_header,
+)
 from toolchain.convert.conversion import Conversion, convert, default_output
 from toolchain.errors import OutputError, VerificationError
 from toolchain.model.graph import read_model
 from toolchain.model.layers import find_layers
 from toolchain.models import zoo
+from toolchain.sparsity.published import MaskDifference
 
 _MODULE = "networks_of_the_test"
 
@@ -130,6 +140,38 @@ def test_the_trained_networks_that_ship_keep_every_mask(name: str, tmp_path: Pat
     assert {layer.form for layer in done.layers} <= {"select"}
     assert bool(done.layers) == (zoo.get(name).sparsity > 0)
     assert done.ideal_speedup == pytest.approx(1 / (1 - zoo.get(name).sparsity), rel=0.02)
+
+
+def test_a_network_of_the_papers_code_gives_its_own_masked_logits_on_the_stock_interpreter(
+    tmp_path: Path,
+) -> None:
+    masks = random_masks(small_resnet(), SIZE, sparsity=0.3, seed=1)
+    theirs = publish(mask_by_hooks(small_resnet(), masks), tmp_path / "best_state_dict.pt")
+    others = {**masks, "layer2.1.conv1": masks["layer2.1.conv1"].logical_not()}
+    done = convert(
+        tmp_path / "best_state_dict.pt",
+        tmp_path / "net.tflite",
+        model="support.published:small_resnet",
+        input_shapes=[(1, 3, SIZE, SIZE)],
+        masks=write_header(tmp_path / "bin_mask.h", others),
+    )
+    assert {layer.name: layer.kept for layer in done.layers} == {
+        name: int(mask.sum()) for name, mask in masks.items()
+    }
+    assert {layer.form for layer in done.layers} == {"select"}
+    assert done.mask_header is not None
+    assert done.mask_header.differing == (MaskDifference("layer2.1.conv1", (6, 6), (6, 6), 36),)
+    interpreter = Interpreter(str(tmp_path / "net.tflite"))
+    interpreter.allocate_tensors()
+    for seed in range(3):
+        image = torch.randn(1, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(seed))
+        with torch.no_grad():
+            wanted = theirs(image).numpy()
+        [entry], [result] = interpreter.get_input_details(), interpreter.get_output_details()
+        interpreter.set_tensor(entry["index"], image.permute(0, 2, 3, 1).contiguous().numpy())
+        interpreter.invoke()
+        got = interpreter.get_tensor(result["index"])
+        assert np.abs(got - wanted).max() <= 1e-5 * np.abs(wanted).max()
 
 
 def test_an_exported_program_gives_the_same_file_as_its_module(

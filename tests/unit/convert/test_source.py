@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from support.published import write_header
 from toolchain.convert.source import load_source, make
 from toolchain.errors import ModelError
 from toolchain.models import zoo
@@ -156,6 +157,18 @@ def test_a_mask_with_other_values_names_its_layer(user_module: str, tmp_path: Pa
         load_source(tmp_path / "weights.pt", f"{user_module}:net", [(1, 3, 8, 8)])
 
 
+def test_a_factory_without_a_checkpoint_takes_the_masks_of_a_header(
+    user_module: str, tmp_path: Path
+) -> None:
+    header = write_header(tmp_path / "bin_mask.h", {"0": torch.eye(6)})
+    source = load_source(None, f"{user_module}:net", [(1, 3, 8, 8)], header)
+    assert source.header is not None
+    assert source.header.used
+    output = source.reference(torch.randn(1, 3, 8, 8))[0]
+    assert not output[:, :, ~torch.eye(6, dtype=torch.bool)].any()
+    assert output.any()
+
+
 def test_missing_weights_are_named(user_module: str, tmp_path: Path) -> None:
     torch.save({"0.bias": torch.zeros(4)}, tmp_path / "weights.pt")
     with pytest.raises(ModelError, match=r"the checkpoint lacks '0.weight'"):
@@ -232,6 +245,13 @@ def test_a_dynamic_batch_becomes_one_unless_it_is_given(tmp_path: Path) -> None:
 def test_an_exported_program_holds_its_own_model(program: Path) -> None:
     with pytest.raises(ModelError, match="holds its own model"):
         load_source(program, _FACTORY)
+
+
+def test_an_exported_program_holds_its_own_masks(program: Path, tmp_path: Path) -> None:
+    header = write_header(tmp_path / "bin_mask.h", {"0": torch.ones(6, 6)})
+    with pytest.raises(ModelError, match="holds its own masks") as caught:
+        load_source(program, masks=header)
+    assert "--masks" in (caught.value.hint or "")
 
 
 def test_inputs_have_to_be_float32(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from toolchain.errors import ModelError
 from toolchain.model.inspection import Inspection, inspect_model, layer_mask
 from toolchain.model.layers import Plane
 from toolchain.report.layers import conversion_summary, count, inspection_table, mask_picture
+from toolchain.sparsity.published import HeaderReport, MaskDifference
 
 CASE = replace(SMALL, mask_kind="rows", sparsity=0.0)
 
@@ -158,6 +159,20 @@ def test_a_conversion_says_that_images_are_channels_last() -> None:
     assert "input args_0: float32 [1, 4, 4, 3] (N,H,W,C: channels last)" in text
     assert "masked layers: none" in text
     assert "largest difference to torch: 1e-06, 5e-07 of the largest output 2" in text
+
+
+def test_a_conversion_says_where_a_header_of_masks_differs() -> None:
+    header = HeaderReport(
+        Path("bin_mask.h"),
+        layers=("a", "b", "c"),
+        used=False,
+        differing=(MaskDifference("a", (4, 4), (4, 4), 3),),
+        only_in_header=("c",),
+    )
+    text = _text(conversion_summary(_conversion().model_copy(update={"mask_header": header})))
+    assert "masks: the checkpoint's own were taken; those of bin_mask.h are others:" in text
+    assert "    a: 3 of 16 pixels differ\n" in text
+    assert "    c: only in the header; left without a mask\n" in text
 
 
 def test_a_conversion_names_the_layers_that_have_no_pair() -> None:
