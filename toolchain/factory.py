@@ -60,11 +60,12 @@ def resolve(
         raise fault(f"'{text}' is a {type(found).__name__}, not a function")
     function: Callable[..., Any] = found
 
-    def call(*arguments: object) -> Any:
-        shown = "with " + ", ".join(map(repr, arguments)) if arguments else "without arguments"
+    def call(*arguments: object, **named: object) -> Any:
+        given = [*map(repr, arguments), *(f"{name}={value!r}" for name, value in named.items())]
+        shown = "with " + ", ".join(given) if given else "without arguments"
         with _current_folder():  # for what the function itself imports
             try:
-                return function(*arguments)
+                return function(*arguments, **named)
             except DeployError:
                 raise
             except Exception as error:

@@ -49,8 +49,11 @@ def test_a_function_may_import_from_the_current_folder_when_it_is_called(user: s
 
 
 def test_a_function_that_fails_is_the_users_error(user: str) -> None:
+    broken = resolve(f"{user}:broken", "data", fault=DataError)
     with pytest.raises(DataError, match=rf"calling '{user}:broken' with 'test' failed: KeyError"):
-        resolve(f"{user}:broken", "data", fault=DataError)("test")
+        broken("test")
+    with pytest.raises(DataError, match=r"with 1, width=2 failed: TypeError"):
+        broken(1, width=2)
 
 
 def test_an_error_of_ours_passes_as_it_is(user: str) -> None:
