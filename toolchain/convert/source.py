@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -17,10 +18,16 @@ from toolchain.convert.silence import quiet
 from toolchain.errors import DeployError, ModelError, failure, first_line
 from toolchain.factory import resolve
 from toolchain.models import zoo
-from toolchain.sparsity.checkpoint import load_checkpoint, load_metadata, load_model
+from toolchain.sparsity.checkpoint import (
+    has_pruned_channels,
+    load_checkpoint,
+    load_metadata,
+    load_model,
+)
 from toolchain.sparsity.published import HeaderReport, with_header
 
 Shape = tuple[int, ...]
+_MOST_INPUT = 2**28  # values of an input whose shape a file names: 1 GiB
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +76,8 @@ def load_source(
             (``.pt2``); ``None`` takes the weights that the factory gives.
         model: ``package.module:factory``, or a name of the zoo. A checkpoint of this project names
             its own in its metadata. Not for a ``.pt2``.
-        input_shapes: one shape an input; networks of the zoo and exported programs know theirs.
+        input_shapes: one shape an input; checkpoints of this project, networks of the zoo and
+            exported programs know theirs.
         masks: a header of masks, ``bin_mask.h``, for weights that come without; where they have
             masks of their own, these are taken. Not for a ``.pt2``.
 
@@ -106,11 +114,13 @@ def _from_factory(
     masks: str | os.PathLike[str] | None,
 ) -> Source:
     state = header = None
+    metadata: Mapping[str, str] = {}
     if path is not None:
-        state = load_checkpoint(path)
-        model = model or _factory_in(Path(path))
+        state, metadata = load_checkpoint(path), load_metadata(path)
+        model = model or _factory_in(path, metadata)
     assert model is not None  # noqa: S101 (load_source was given one of the two)
-    factory, known_shape, checkpoint = model, None, None
+    factory, checkpoint = model, None
+    known_shape: Shape | None = None
     if ":" not in model:
         entry = zoo.get(model)
         factory, checkpoint = entry.factory, entry.checkpoint
@@ -118,6 +128,8 @@ def _from_factory(
         if entry.factory == factory:
             known_shape = entry.input_shape
     if not shapes:
+        if path is not None:
+            known_shape = _shape_in(path, metadata) or known_shape
         if known_shape is None:
             raise ModelError(
                 f"the input shape of {factory} is not known",
@@ -131,7 +143,7 @@ def _from_factory(
     if masks is not None:
         state, header = with_header(module.state_dict() if state is None else state, module, masks)
     if state is not None:
-        module = load_model(module, state)
+        module = load_model(module, state, resize=has_pruned_channels(metadata))
     module.eval()
     _try(module, inputs, factory)
     program = _export(module, tuple(inputs), factory)
@@ -153,8 +165,8 @@ def make(factory: str) -> nn.Module:
     return module
 
 
-def _factory_in(path: Path) -> str:
-    factory = load_metadata(path).get("factory")
+def _factory_in(path: str | os.PathLike[str], metadata: Mapping[str, str]) -> str:
+    factory = metadata.get("factory")
     if factory is None:
         raise ModelError(
             f"{path}: does not say which model it belongs to",
@@ -167,6 +179,23 @@ def _factory_in(path: Path) -> str:
             hint=f"if you trust it, say so: --model {factory}",
         )
     return factory
+
+
+def _shape_in(path: str | os.PathLike[str], metadata: Mapping[str, str]) -> Shape | None:
+    """The input shape that a checkpoint names, as ``1,3,224,224``."""
+    text = metadata.get("input_shape")
+    if text is None:
+        return None
+    try:
+        shape = tuple(int(size) for size in text.split(","))
+    except ValueError:
+        shape = ()
+    if not shape or min(shape) < 1 or math.prod(shape) > _MOST_INPUT:
+        raise ModelError(
+            f"{path}: names '{text[:80]}' as the shape of its input",
+            hint="give the right one as --input-shape 1,3,224,224 (N,C,H,W)",
+        )
+    return shape
 
 
 def _try(module: nn.Module, inputs: Sequence[Tensor], name: str) -> None:

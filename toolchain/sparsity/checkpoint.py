@@ -20,6 +20,10 @@ from torch import Tensor, nn
 
 from toolchain.errors import ModelError
 from toolchain.sparsity.masked_conv import MASK_SUFFIX, attach_masks, clean_mask, masked_layers
+from toolchain.sparsity.resize import check_channels, resize_to
+
+PRUNED = {"pruned": "channels"}
+"""Metadata of a checkpoint whose layers have fewer channels than its factory makes."""
 
 _Model = TypeVar("_Model", bound=nn.Module)
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
@@ -66,7 +70,7 @@ def load_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
 
     Files made by this project name there the model (``factory``, as ``package.module:function``),
     ``input_shape`` (as ``1,1,28,28``), ``sparsity``, ``seed``, ``epochs``, ``test_accuracy`` and
-    the ``command`` that made them.
+    the ``command`` that made them, and ``pruned`` (:data:`PRUNED`).
 
     Raises:
         ModelError: the file cannot be read, or is a truncated or damaged safetensors file.
@@ -111,8 +115,17 @@ def masks_in(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return masks
 
 
+def has_pruned_channels(metadata: Mapping[str, str]) -> bool:
+    """Whether a file's metadata say that channels were pruned, so that it is loaded resized."""
+    return metadata.get("pruned") == PRUNED["pruned"]
+
+
 def load_model(
-    model: _Model, state_dict: Mapping[str, Tensor], *, example_input: Tensor | None = None
+    model: _Model,
+    state_dict: Mapping[str, Tensor],
+    *,
+    example_input: Tensor | None = None,
+    resize: bool = False,
 ) -> _Model:
     """Load a state_dict into a model, which is changed in place and returned in eval mode.
 
@@ -123,13 +136,20 @@ def load_model(
     Args:
         model: a fresh model, as its factory makes it.
         state_dict: what :func:`load_checkpoint` gives.
-        example_input: ``[N, C, H, W]``; where given, the sizes of the masks are checked against it.
+        example_input: ``[N, C, H, W]``; where given, the sizes of the masks, and the channels of a
+            resized model, are checked against it.
+        resize: give the model the channel counts of the state_dict first, which is how a
+            checkpoint with pruned channels loads (:func:`~toolchain.sparsity.resize.resize_to`).
 
     Raises:
         ModelError: missing or unknown names, a tensor of another shape, a value that is not
             finite, or a mask with a fault; names the tensor or layer.
     """
     masks = masks_in(state_dict)
+    if resize:
+        resize_to(model, state_dict)
+        if example_input is not None:
+            check_channels(model, example_input)
     attach_masks(model, masks, example_input=example_input)
     wanted = model.state_dict()
     given = dict(state_dict)
@@ -153,7 +173,8 @@ def load_model(
             raise ModelError(
                 f"'{name}' has shape {list(tensor.shape)} in the checkpoint "
                 f"and {list(wanted[name].shape)} in the model",
-                hint="the checkpoint was made for another model, or another number of classes",
+                hint="the checkpoint was made for another model or number of classes, or its "
+                "channels were pruned and its metadata do not say so (pruned = channels)",
             )
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             raise ModelError(
@@ -245,6 +266,14 @@ def _load_torch(path: Path) -> dict[str, Tensor]:
             f"{path}: holds no state_dict (names and tensors, nothing else)",
             hint="save the weights alone: torch.save(model.state_dict(), path)",
         )
+    size = path.stat().st_size
+    for name, tensor in content.items():
+        # A stride of 0, or a sparse layout, lets a few bytes stand for a tensor of any size.
+        if tensor.layout != torch.strided or tensor.numel() * tensor.element_size() > size:
+            raise ModelError(
+                f"{path}: '{name}' has shape {list(tensor.shape)}, more than the file holds",
+                hint="save dense tensors: torch.save({n: t.contiguous() for n, t in ...}, path)",
+            )
     return dict(content)
 
 
