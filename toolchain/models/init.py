@@ -14,7 +14,7 @@ from torch import nn
 _CALIBRATION = (8, 64, 2)  # images, their height and width, batches
 
 
-def randomise(model: nn.Module, seed: int, *, in_channels: int = 3) -> None:
+def randomise(model: nn.Module, seed: int, *, in_channels: int = 3, shift: float = 0.0) -> None:
     """Give every weight and BatchNorm statistic of a model a reproducible random value, in place.
 
     Convolutions get Kaiming-normal weights, BatchNorm random scales and shifts; its running mean
@@ -24,6 +24,9 @@ def randomise(model: nn.Module, seed: int, *, in_channels: int = 3) -> None:
         model: takes ``[N, in_channels, H, W]`` for any sufficiently large H and W; without masks.
         seed: the same seed gives the same weights.
         in_channels: of the model's input.
+        shift: the mean of BatchNorm's shifts. In networks of more than some forty layers every
+            activation makes rounding errors grow, to 1e-5 of the output; at 1, where activations
+            bend less, they stay at 1e-6, as in a trained network.
     """
     generator = torch.Generator().manual_seed(seed)
     norms = []
@@ -40,7 +43,7 @@ def randomise(model: nn.Module, seed: int, *, in_channels: int = 3) -> None:
             elif isinstance(layer, nn.BatchNorm2d):
                 layer.reset_running_stats()
                 layer.weight.uniform_(0.5, 1.5, generator=generator)
-                layer.bias.normal_(0, 0.3, generator=generator)
+                layer.bias.normal_(shift, 0.3, generator=generator)
                 norms.append(layer)
         images, size, batches = _CALIBRATION
         momenta = [norm.momentum for norm in norms]
