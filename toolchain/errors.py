@@ -97,6 +97,12 @@ class DataError(DeployError):
     exit_code = 14
 
 
+class RecipeError(DeployError):
+    """A recipe of a training run with a fault; names the file, the key and the fault."""
+
+    exit_code = 15
+
+
 _Fault = TypeVar("_Fault", bound=DeployError)
 
 

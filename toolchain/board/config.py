@@ -5,15 +5,14 @@ See ``docs/boards.md`` for every key. Unknown keys are refused.
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from toolchain.errors import BoardConfigError
 from toolchain.resources import boards_dir
+from toolchain.toml_file import read_toml, validate
 
 DEFAULT_BOARD = "qemu"
 
@@ -50,6 +49,15 @@ class Emulator(_Table):
         return self
 
 
+class Tile(_Table):
+    """What the fp32 micro-kernels of the board's core compute at once; masks may be cut to it."""
+
+    rows: Annotated[int, Field(ge=1, le=64)]
+    """Output pixels (MR)."""
+    columns: Annotated[int, Field(ge=1, le=64)]
+    """Output channels (NR)."""
+
+
 class Board(_Table):
     """One board of ``boards/<name>.toml``."""
 
@@ -64,6 +72,7 @@ class Board(_Table):
     connection: Literal["ssh", "emulator", "local"] = "ssh"
     threads: Annotated[int, Field(ge=1, le=64)] = 1
     """Threads that ``deploy run`` and ``deploy profile`` use unless told otherwise."""
+    tile: Tile | None = None
     ssh: Ssh = Ssh()
     emulator: Emulator | None = None
 
@@ -95,30 +104,15 @@ def load_board(name_or_path: str) -> Board:
                 f"there is no board called '{name_or_path}'",
                 hint=f"use one of {', '.join(board_names())}, or the path of a board file (.toml)",
             )
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BoardConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BoardConfigError(f"{path}: is not TOML: {error}") from error
+    data = read_toml(path, BoardConfigError)
     if "name" in data:
         raise BoardConfigError(
             f"{path}: name: is not a key of a board file", hint="the file's own name is the name"
         )
-    try:
-        return Board(name=path.stem, **data)
-    except ValidationError as error:
-        raise BoardConfigError(
-            "\n".join(_describe(path, item) for item in error.errors()),
-            hint="docs/boards.md lists every key of a board file",
-        ) from error
-
-
-def _describe(path: Path, item: ErrorDetails) -> str:
-    key = ".".join(str(part) for part in item["loc"]) or "(whole file)"
-    known = {
-        "extra_forbidden": "is not a known key",
-        "missing": "is missing",
-    }
-    said = item["msg"].removeprefix("Value error, ")
-    return f"{path}: {key}: {known.get(item['type'], said)}"
+    return validate(
+        Board,
+        {"name": path.stem, **data},
+        path,
+        BoardConfigError,
+        hint="docs/boards.md lists every key of a board file",
+    )

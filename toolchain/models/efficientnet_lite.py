@@ -17,7 +17,9 @@ from torch.nn import functional
 from toolchain.errors import MissingToolError
 from toolchain.models.init import randomise
 from toolchain.sparsity.checkpoint import load_checkpoint, load_model
-from toolchain.sparsity.planes import every_conv, sparsify
+from toolchain.sparsity.policies import Pooled
+from toolchain.sparsity.selection import every_conv
+from toolchain.sparsity.sparsify import sparsify
 
 INPUT_SIZE = 224
 
@@ -151,7 +153,7 @@ def efficientnet_lite0(
         randomise(model, seed)
     if sparsity:
         example = torch.zeros(1, 3, INPUT_SIZE, INPUT_SIZE)
-        sparsify(model, example, sparsity, select=every_conv, seed=seed)
+        sparsify(model, example, Pooled(), sparsity, select=every_conv, seed=seed)
     return model.eval()
 
 

@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from toolchain.models.init import randomise
-from toolchain.sparsity.planes import every_conv, sparsify
+from toolchain.sparsity.policies import Pooled
+from toolchain.sparsity.selection import every_conv
+from toolchain.sparsity.sparsify import sparsify
 
 # expansion, output channels, blocks, stride of the first
 _STAGES = (
@@ -94,7 +96,9 @@ def mobilenet_v2(sparsity: float = 0.0, seed: int = 0) -> MobileNetV2:
     model.to_empty(device="cpu")
     randomise(model, seed)
     if sparsity:
-        sparsify(model, torch.zeros(1, 3, 224, 224), sparsity, select=every_conv, seed=seed)
+        sparsify(
+            model, torch.zeros(1, 3, 224, 224), Pooled(), sparsity, select=every_conv, seed=seed
+        )
     return model.eval()
 
 

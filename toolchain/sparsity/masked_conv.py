@@ -6,13 +6,15 @@ same for every channel and every image, multiplied with the convolution's output
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from toolchain.errors import ModelError
+from toolchain.sparsity.modes import evaluating
 
 MASK_SUFFIX = ".mask"
 
@@ -105,6 +107,8 @@ class MaskedLayer:
     """Pixels that are computed, of ``height * width``."""
     macs: int
     """Multiply-accumulates of one image without a mask."""
+    tile_rows: int = 1
+    """Pixels that the board's micro-kernel computes at once (MR)."""
 
     @property
     def pixels(self) -> int:
@@ -120,6 +124,21 @@ class MaskedLayer:
     def macs_kept(self) -> int:
         """Multiply-accumulates of one image with the mask."""
         return self.macs // self.pixels * self.kept
+
+    @property
+    def tiles(self) -> int:
+        """Tiles that are computed without a mask."""
+        return -(-self.pixels // self.tile_rows)
+
+    @property
+    def tiles_kept(self) -> int:
+        """Tiles that are computed with the mask."""
+        return -(-self.kept // self.tile_rows)
+
+    @property
+    def rows_wasted(self) -> int:
+        """Rows of the last tile that belong to no kept pixel, and are computed all the same."""
+        return self.tiles_kept * self.tile_rows - self.kept
 
 
 def clean_mask(mask: Tensor, name: str) -> Tensor:
@@ -198,12 +217,40 @@ def attach_masks(
         replace_layer(model, name, masked)
 
 
+@contextmanager
+def watch_outputs(
+    model: nn.Module, names: Collection[str] | None, see: Callable[[str, Tensor], None]
+) -> Iterator[None]:
+    """Call ``see(name, output [N, C, H, W])`` for each convolution that a forward pass runs.
+
+    The model is in eval mode and keeps no gradients meanwhile; its modes are put back.
+
+    Args:
+        model: any module.
+        names: of the layers to watch; ``None`` watches every ``Conv2d``.
+        see: called once for each use of a layer.
+    """
+
+    def hook(name: str) -> Callable[[nn.Module, object, Tensor], None]:
+        return lambda _layer, _inputs, output: see(name, output)
+
+    handles = [
+        layer.register_forward_hook(hook(name))
+        for name, layer in model.named_modules()
+        if isinstance(layer, nn.Conv2d) and (names is None or name in names)
+    ]
+    try:
+        with evaluating(model):
+            yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
 def output_shapes(
-    model: nn.Module, example_input: Tensor, names: Mapping[str, object] | None = None
+    model: nn.Module, example_input: Tensor, names: Collection[str] | None = None
 ) -> dict[str, torch.Size]:
     """The output shape ``[N, C, H, W]`` of each convolution that one forward pass goes through.
-
-    The pass runs in eval mode without gradients; the model's own modes are put back.
 
     Args:
         model: any module that takes one tensor.
@@ -215,45 +262,36 @@ def output_shapes(
     """
     shapes: dict[str, torch.Size] = {}
 
-    def watch(name: str, layer: nn.Conv2d) -> torch.utils.hooks.RemovableHandle:
-        def hook(_layer: nn.Module, _inputs: object, output: Tensor) -> None:
-            if shapes.setdefault(name, output.shape)[-2:] != output.shape[-2:]:
-                raise ModelError(
-                    f"layer '{name}' is used twice, with outputs of "
-                    f"{_size(shapes[name])} and {_size(output.shape)}: one mask cannot fit both"
-                )
+    def see(name: str, output: Tensor) -> None:
+        if shapes.setdefault(name, output.shape)[-2:] != output.shape[-2:]:
+            raise ModelError(
+                f"layer '{name}' is used twice, with outputs of "
+                f"{_size(shapes[name])} and {_size(output.shape)}: one mask cannot fit both"
+            )
 
-        return layer.register_forward_hook(hook)
-
-    handles = [
-        watch(name, layer)
-        for name, layer in model.named_modules()
-        if isinstance(layer, nn.Conv2d) and (names is None or name in names)
-    ]
-    modes = {module: module.training for module in model.modules()}
-    try:
-        model.eval()
-        with torch.no_grad():
-            model(example_input)
-    finally:
-        for handle in handles:
-            handle.remove()
-        for module, mode in modes.items():
-            module.training = mode
+    with watch_outputs(model, names, see):
+        model(example_input)
     return shapes
 
 
-def summary(model: nn.Module) -> list[MaskedLayer]:
-    """One row for each masked convolution, in the order of the model's modules."""
-    rows = []
-    for name, layer in masked_layers(model).items():
-        height, width = layer.mask.shape
-        rows.append(
-            MaskedLayer(
-                name, height, width, int(layer.mask.sum()), layer.weight.numel() * height * width
-            )
+def summary(model: nn.Module, *, tile_rows: int = 1) -> list[MaskedLayer]:
+    """One row for each masked convolution, in the order of the model's modules.
+
+    Args:
+        model: any module.
+        tile_rows: pixels that the board's micro-kernel computes at once (MR).
+    """
+    return [
+        MaskedLayer(
+            name=name,
+            height=layer.mask.shape[0],
+            width=layer.mask.shape[1],
+            kept=int(layer.mask.sum()),
+            macs=layer.weight.numel() * layer.mask.numel(),
+            tile_rows=tile_rows,
         )
-    return rows
+        for name, layer in masked_layers(model).items()
+    ]
 
 
 def _size(shape: torch.Size) -> str:

@@ -9,17 +9,15 @@ from toolchain.errors import DeployError
 
 @dataclass(frozen=True)
 class PolynomialSchedule:
-    """From 0 to ``target`` by polynomial decay of what is left, between two points of training.
+    """From no masks to the targets by polynomial decay of what is left, between two points.
 
-    At the point ``p`` of the way from ``begin`` to ``end``, 0 to 1, the sparsity is
-    ``target * (1 - (1 - p) ** power)``: it grows fast at first and settles at the end.
+    At the point ``p`` of the way from ``begin`` to ``end``, 0 to 1, each layer's sparsity is the
+    share ``1 - (1 - p) ** power`` of its target: it grows fast at first and settles at the end.
 
     Raises:
         DeployError: a value is out of range.
     """
 
-    target: float
-    """The final share of masked pixels, 0 to 1."""
     total_steps: int
     """Optimizer steps of the whole training."""
     begin: float = 0.1
@@ -32,13 +30,12 @@ class PolynomialSchedule:
 
     def __post_init__(self) -> None:
         faults = {
-            f"target sparsity {self.target:g} is not between 0 and 1": not 0 <= self.target <= 1,
             f"{self.total_steps} steps of training are too few": self.total_steps < 1,
             f"begin {self.begin:g} and end {self.end:g} are not 0 <= begin <= end <= 1": not (
                 0 <= self.begin <= self.end <= 1
             ),
             f"frequency {self.frequency} is not at least 1": self.frequency < 1,
-            f"power {self.power:g} is not above 0": self.power <= 0,
+            f"power {self.power:g} is not above 0": not self.power > 0,
         }
         wrong = [text for text, is_wrong in faults.items() if is_wrong]
         if wrong:
@@ -54,14 +51,14 @@ class PolynomialSchedule:
         """The step from which on the masks are final; ``total_steps`` where ``end`` is 1."""
         return int(self.end * self.total_steps)
 
-    def sparsity_at(self, step: int) -> float:
-        """The sparsity that holds at a step, counted from 0, wherever the last update was."""
+    def share_at(self, step: int) -> float:
+        """The share of the targets that a step, counted from 0, asks for."""
         if step < self.first_step:
             return 0.0
         if step >= self.last_step:
-            return self.target
+            return 1.0
         way = (step - self.first_step) / (self.last_step - self.first_step)
-        return float(self.target * (1 - (1 - way) ** self.power))
+        return float(1 - (1 - way) ** self.power)
 
     def updates_at(self, step: int) -> bool:
         """Whether the masks change at this step: every ``frequency`` steps, and at the last."""

@@ -1,102 +1,124 @@
-"""The search for good masks during training: try random planes, keep the best, freeze it."""
+"""The search for good masks during training: draw, judge, keep the best, freeze it."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from toolchain.sparsity.masked_conv import MaskedConv2d
-from toolchain.sparsity.planes import Size, masks_from_plane, random_plane
 from toolchain.sparsity.schedule import PolynomialSchedule
+from toolchain.sparsity.sparsify import MaskSet
 
 
 class MaskSearch:
-    """Sets the masks of a model while any training loop trains it.
+    """Steps the masks of a model through a schedule, in any training loop.
 
-    At each update of the schedule a new random plane is drawn and masks every layer at the sparsity
-    of that step. The plane is judged by the mean training loss until the next update. At the
-    schedule's end the plane with the lowest loss masks the model at the target sparsity, and
-    training goes on with masks that no longer change.
+    At each update of the schedule new masks are drawn, at that step's share of the targets. They
+    are judged by the mean training loss until the next update. At the schedule's end the draw with
+    the lowest loss masks the model at its targets, and training goes on with masks that no longer
+    change. A policy whose masks do not vary is only stepped.
 
-    Losses of early planes are compared with those of late ones, as in the published method: the
-    network trains on meanwhile, so the choice is mostly among the late planes, whose sparsity is
+    Losses of early draws are compared with those of late ones, as in the published method: the
+    network trains on meanwhile, so the choice is mostly among the late ones, whose sparsity is
     nearly the target.
 
-    Call :meth:`before_step`, train one step, call :meth:`after_step`; :meth:`finish` at the end.
+    Call :meth:`step` after each optimizer step, and :meth:`freeze` when training ends. Under
+    ``DistributedDataParallel`` every rank does so: losses are averaged over the ranks, and all of
+    them get the masks of rank 0.
 
     Args:
-        layers: the masked layers by name, as :func:`toolchain.sparsity.planes.sparsify` gives them.
-        plane_size: height and width of the model's input.
-        schedule: when masks change, and to which sparsity.
-        seed: of the planes.
+        masks: as :func:`toolchain.sparsity.sparsify.sparsify` gives them, laid on at share 0.
+        schedule: when masks change, and by how much.
+        seed: of the draws.
     """
 
-    def __init__(
-        self,
-        layers: Mapping[str, MaskedConv2d],
-        plane_size: Size,
-        schedule: PolynomialSchedule,
-        *,
-        seed: int = 0,
-    ) -> None:
-        self._layers = dict(layers)
-        self._size = plane_size
-        self._schedule = schedule
-        self._generator = torch.Generator().manual_seed(seed)
-        self._plane: Tensor | None = None
-        self._losses: list[float] = []
-        self.best_plane: Tensor | None = None
-        """The plane with the lowest loss so far, ``[height, width]``."""
-        self.best_loss = math.inf
-        self.sparsity = 0.0
-        """That the masks have now."""
+    def __init__(self, masks: MaskSet, schedule: PolynomialSchedule, *, seed: int = 0) -> None:
+        self.masks, self.schedule = masks, schedule
+        self.steps_done = 0
+        self.share = 0.0
+        """Of the way to the targets that the masks have now."""
         self.frozen = False
         """Whether the final masks are set."""
+        self.best_draw: int | None = None
+        """The seed of the draw with the lowest loss so far."""
+        self.best_loss = math.inf
+        self._generator = torch.Generator().manual_seed(seed)
+        self._draw: int | None = None
+        self._loss_sum = torch.zeros((), dtype=torch.float64)
+        self._losses = 0
+        self._update()
 
-    def before_step(self, step: int) -> bool:
-        """Set new masks if the schedule asks for it; says whether it did.
+    def step(self, loss: Tensor | float) -> bool:
+        """Take the training loss of a step that was done; says whether masks changed after it.
 
         Args:
-            step: optimizer steps done so far.
+            loss: a scalar. A tensor is not waited for until masks change.
         """
-        if self.frozen or not self._schedule.updates_at(step):
-            return False
-        if step >= self._schedule.last_step:
-            self.finish()
-        else:
-            self._judge()
-            self._plane = random_plane(self._size, self._generator)
-            self._apply(self._plane, self._schedule.sparsity_at(step))
-        return True
+        if self._draw is not None:
+            value = loss.detach().double() if isinstance(loss, Tensor) else loss
+            self._loss_sum = self._loss_sum + value
+            self._losses += 1
+        self.steps_done += 1
+        return self._update()
 
-    def after_step(self, loss: float) -> None:
-        """Tell the training loss of the step that was done."""
-        if self._plane is not None:
-            self._losses.append(loss)
-
-    def finish(self) -> None:
-        """Freeze the best plane at the target sparsity; nothing happens if that was done before."""
+    def freeze(self) -> None:
+        """Mask the model at its targets with the best draw, for good."""
         if self.frozen:
             return
         self._judge()
-        if self.best_plane is None:  # the schedule left no room for a search
-            self.best_plane = random_plane(self._size, self._generator)
-        self._apply(self.best_plane, self._schedule.target)
-        self._plane = None
-        self.frozen = True
+        if self.best_draw is None:  # the schedule left no room for a search
+            self.best_draw = self._new_draw()
+        self.masks.draw(self.best_draw)
+        self._draw, self.share, self.frozen = None, 1.0, True
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed search needs beside the model's state_dict: tensors and numbers."""
+        return {
+            "steps_done": self.steps_done,
+            "share": self.share,
+            "frozen": self.frozen,
+            "best_draw": self.best_draw,
+            "best_loss": self.best_loss,
+            "generator": self._generator.get_state(),
+            "draw": self._draw,
+            "loss_sum": self._loss_sum.cpu(),
+            "losses": self._losses,
+            "masks": self.masks.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where :meth:`state_dict` was taken; the model loads its own masks."""
+        self.steps_done, self.share = state["steps_done"], state["share"]
+        self.frozen, self._draw = state["frozen"], state["draw"]
+        self.best_draw, self.best_loss = state["best_draw"], state["best_loss"]
+        self._loss_sum, self._losses = state["loss_sum"].clone(), state["losses"]
+        self._generator.set_state(state["generator"])
+        self.masks.load_state_dict(state["masks"])
+
+    def _update(self) -> bool:
+        if self.frozen or not self.schedule.updates_at(self.steps_done):
+            return False
+        if self.steps_done >= self.schedule.last_step:
+            self.freeze()
+            return True
+        self._judge()
+        self._draw = self._new_draw()
+        self.share = self.schedule.share_at(self.steps_done)
+        self.masks.draw(self._draw, self.share)
+        return True
+
+    def _new_draw(self) -> int:
+        return int(torch.randint(2**31, (), generator=self._generator))
 
     def _judge(self) -> None:
-        if self._plane is not None and self._losses:
-            mean = math.fsum(self._losses) / len(self._losses)
-            if mean < self.best_loss:
-                self.best_loss, self.best_plane = mean, self._plane
-        self._losses = []
-
-    def _apply(self, plane: Tensor, sparsity: float) -> None:
-        sizes = {n: (layer.mask.shape[0], layer.mask.shape[1]) for n, layer in self._layers.items()}
-        for name, mask in masks_from_plane(plane, sizes, sparsity).items():
-            self._layers[name].set_mask(mask)
-        self.sparsity = sparsity
+        if self._draw is not None and self._losses:
+            mean = self._loss_sum / self._losses
+            if torch.distributed.is_available() and torch.distributed.is_initialized():
+                torch.distributed.all_reduce(mean)
+                mean = mean / torch.distributed.get_world_size()
+            if mean.item() < self.best_loss:
+                self.best_loss, self.best_draw = mean.item(), self._draw
+        self._loss_sum, self._losses = torch.zeros((), dtype=torch.float64), 0

@@ -17,7 +17,9 @@ from toolchain.sparsity.masked_conv import (
     masked_layers,
     summary,
 )
-from toolchain.sparsity.planes import every_conv, sparsify
+from toolchain.sparsity.policies import Pooled
+from toolchain.sparsity.selection import every_conv
+from toolchain.sparsity.sparsify import sparsify
 
 
 def small_net() -> nn.Sequential:
@@ -80,7 +82,7 @@ def test_kept_pixels_equal_the_plain_convolution_and_masked_ones_are_zero(
 
 def test_a_masked_pixel_is_the_constant_that_batchnorm_makes_of_zero() -> None:
     net = small_net()
-    sparsify(net, torch.zeros(1, 3, 8, 8), 0.4, select=every_conv)
+    sparsify(net, torch.zeros(1, 3, 8, 8), Pooled(), 0.4, select=every_conv)
     first, norm = net[0], net[1]
     assert isinstance(first, MaskedConv2d)
     assert isinstance(norm, nn.BatchNorm2d)
@@ -108,7 +110,7 @@ def test_weights_stay_the_same_parameters() -> None:
 
 def test_the_mask_is_saved_under_the_layers_name() -> None:
     net = small_net()
-    sparsify(net, torch.zeros(1, 3, 8, 8), 0.25)
+    sparsify(net, torch.zeros(1, 3, 8, 8), Pooled(), 0.25)
     saved = net.state_dict()
     assert saved["0.mask"].dtype == torch.bool
     assert saved["0.mask"].shape == (8, 8)
@@ -117,7 +119,7 @@ def test_the_mask_is_saved_under_the_layers_name() -> None:
 
 def test_the_exported_graph_multiplies_the_convolution_by_the_mask_before_batchnorm() -> None:
     net = small_net()
-    sparsify(net, torch.zeros(1, 3, 8, 8), 0.25)
+    sparsify(net, torch.zeros(1, 3, 8, 8), Pooled(), 0.25)
     program = torch.export.export(net, (torch.zeros(1, 3, 8, 8),))
     aten = torch.ops.aten
     chain = [n for n in program.graph.nodes if n.target == aten.mul.Tensor]
@@ -137,7 +139,7 @@ def test_gradients_reach_no_weight_through_masked_pixels() -> None:
 
 def test_an_input_of_another_size_is_refused_with_both_sizes() -> None:
     net = small_net()
-    sparsify(net, torch.zeros(1, 3, 8, 8), 0.25)
+    sparsify(net, torch.zeros(1, 3, 8, 8), Pooled(), 0.25)
     with pytest.raises(ModelError, match="layer '0' is 8x8, but the layer's output is 9x7"):
         net(torch.zeros(1, 3, 9, 7))
 
@@ -207,12 +209,12 @@ def test_a_layer_used_at_two_sizes_is_refused() -> None:
             return y
 
     with pytest.raises(ModelError, match="'conv' is used twice, with outputs of 4x4 and 2x2"):
-        sparsify(Twice(), torch.zeros(1, 1, 8, 8), 0.2)
+        sparsify(Twice(), torch.zeros(1, 1, 8, 8), Pooled(), 0.2)
 
 
 def test_the_summary_counts_pixels_and_macs() -> None:
     net = small_net()
-    sparsify(net, torch.zeros(1, 3, 8, 8), 0.25)
+    sparsify(net, torch.zeros(1, 3, 8, 8), Pooled(), 0.25)
     first, second = summary(net)
     assert (first.name, first.height, first.width, first.kept) == ("0", 8, 8, 48)
     assert first.macs == 64 * 4 * 3 * 9

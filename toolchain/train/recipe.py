@@ -1,0 +1,190 @@
+"""A recipe: everything about a training run, in one TOML file.
+
+See ``docs/train.md`` for every key. Unknown keys are refused.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from toolchain.errors import RecipeError
+from toolchain.sparsity.policies import POLICIES
+from toolchain.toml_file import read_toml, validate
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Sparsity = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Model(_Table):
+    """``[model]``: the network that is trained."""
+
+    factory: str
+    """``package.module:function``, or the name of a network of the zoo."""
+    arguments: dict[str, str | int | float | bool] = {}
+    """Of the factory, by name."""
+    weights: Path | None = None
+    """A checkpoint to start from; masks in it are dropped."""
+
+
+class DataSet(_Table):
+    """``[data]``: what it is trained on."""
+
+    source: str
+    """``fashion-mnist``, a folder of images, or ``package.module:function``."""
+    image_size: Count | None = None
+    """Height and width that images of a folder are brought to."""
+    augment: tuple[Literal["mirror", "shift"], ...] = ()
+    """What happens to training images: mirrored half of the time; moved by some pixels."""
+    test_share: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """Of a folder that has no test images of its own."""
+    limit: Count | None = None
+    """Use so many training images only, for a quick try."""
+
+
+class Training(_Table):
+    """``[training]``: how long, and on what."""
+
+    epochs: Count = 10
+    batch_size: Count = 128
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Of the first weights, the order of the images, augmentation and masks."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Of the arithmetic; ``bf16`` is automatic mixed precision. Weights are fp32 always."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: Annotated[int, Field(ge=0)] = 0
+    """That compute on a CPU; 0 leaves it to torch. Another number gives slightly other weights."""
+    workers: Annotated[int, Field(ge=0)] = 0
+    """Processes that load data."""
+    compile: bool = False
+    """Whether the model goes through ``torch.compile``."""
+    checkpoint_every: Count | None = None
+    """Steps between two saved states; by default one epoch."""
+
+
+class Optimizer(_Table):
+    """``[optimizer]``."""
+
+    kind: Literal["sgd", "adamw"] = "sgd"
+    learning_rate: Positive = 0.1
+    """The peak."""
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """SGD's (Nesterov)."""
+    weight_decay: Annotated[float, Field(ge=0)] = 5e-4
+    cycle: Literal["one-cycle", "cosine", "constant"] = "one-cycle"
+    """How the learning rate goes over the run."""
+
+
+class Masks(_Table):
+    """``[masks]``: which layers are masked, and how; without it the network is trained dense."""
+
+    policy: str = "pooled"
+    sparsity: Sparsity
+    kernels: Literal["all", "not-1x1", "3x3"] = "not-1x1"
+    """Of the convolutions to mask."""
+    layers: tuple[str, ...] = ("*",)
+    """Name patterns of the convolutions to mask."""
+    exclude: tuple[str, ...] = ()
+    targets: dict[str, Sparsity] = {}
+    """Name pattern -> sparsity, for layers that get one of their own."""
+    tile_rows: Count | None = None
+    """Kept pixels are rounded down to a multiple of this (MR)..."""
+    board: str | None = None
+    """... or of what the file of this board says."""
+    tile_share: Share = 0.02
+    """Round only where it masks at most this share of a layer's pixels more."""
+    block: Count = 2
+    """Side of the ``tile`` policy's blocks."""
+    modulus: Annotated[int, Field(ge=2, le=64)] | None = None
+    """Of the ``lattice`` policy."""
+    data_batches: Count = 8
+    """Batches that the ``magnitude`` policy looks at."""
+
+    @model_validator(mode="after")
+    def _policy_is_known(self) -> Self:
+        if self.policy not in POLICIES:
+            raise ValueError(f"policy: there is no '{self.policy}'; use {', '.join(POLICIES)}")
+        if self.tile_rows is not None and self.board is not None:
+            raise ValueError("tile_rows and board both say what a tile is: give one of them")
+        return self
+
+
+class Schedule(_Table):
+    """``[schedule]``: how sparsity grows, see :class:`PolynomialSchedule`."""
+
+    begin: Share = 0.1
+    end: Share = 0.9
+    frequency: Count = 100
+    power: Positive = 2.0
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.begin > self.end:
+            raise ValueError(f"begin {self.begin:g} comes after end {self.end:g}")
+        return self
+
+
+class Distillation(_Table):
+    """``[distillation]``: learn from a dense teacher as well."""
+
+    weights: Path
+    """The teacher's checkpoint."""
+    factory: str | None = None
+    """The teacher's; by default the student's."""
+    weight: Annotated[float, Field(ge=0)] = 5.0
+    temperature: Positive = 1.0
+
+
+class Pruning(_Table):
+    """``[pruning]``: channels are pruned before training, masks are laid on what is left."""
+
+    ratio: Annotated[float, Field(gt=0, lt=1)]
+    """Of the channels of each layer."""
+    round_to: Count = 8
+    """Channels that are left are a multiple of this (NR)."""
+
+
+class Recipe(_Table):
+    """One training run."""
+
+    model: Model
+    data: DataSet
+    training: Training = Training()
+    optimizer: Optimizer = Optimizer()
+    masks: Masks | None = None
+    schedule: Schedule = Schedule()
+    distillation: Distillation | None = None
+    pruning: Pruning | None = None
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read a recipe. Paths of files in it are relative to its own folder.
+
+    Raises:
+        RecipeError: not there, not TOML, an unknown key, or a value out of range; each fault on a
+            line of its own.
+    """
+    recipe = validate(
+        Recipe,
+        read_toml(path, RecipeError),
+        path,
+        RecipeError,
+        hint="docs/train.md lists every key of a recipe",
+    )
+    folder = path.resolve().parent
+    if recipe.model.weights is not None:
+        model = recipe.model.model_copy(update={"weights": folder / recipe.model.weights})
+        recipe = recipe.model_copy(update={"model": model})
+    if recipe.distillation is not None:
+        weights = folder / recipe.distillation.weights
+        distillation = recipe.distillation.model_copy(update={"weights": weights})
+        recipe = recipe.model_copy(update={"distillation": distillation})
+    return recipe

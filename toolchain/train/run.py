@@ -1,0 +1,287 @@
+"""``deploy train``: a recipe in, a checkpoint out; stopped and resumed at will."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import filelock
+import torch
+from pydantic import BaseModel, ConfigDict
+
+from toolchain.errors import DataError, ModelError, OutputError, RecipeError, first_line
+from toolchain.progress import Progress, Silent
+from toolchain.sparsity.checkpoint import PRUNED, save_checkpoint
+from toolchain.sparsity.cost import model_cost
+from toolchain.sparsity.masked_conv import summary
+from toolchain.train.data import Data, load_data
+from toolchain.train.recipe import Recipe
+from toolchain.train.setup import Student, build_student
+from toolchain.train.tensorboard import ScalarLog
+from toolchain.train.trainer import Epoch, Trainer
+
+_VERSION = 1
+_STATE = "state.pt"
+_FREE = {"training": {"workers", "checkpoint_every", "threads"}}
+"""What may differ between a saved state and the recipe that resumes it."""
+
+
+class _Result(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class TrainedLayer(_Result):
+    """A masked layer of the trained model."""
+
+    name: str
+    pixels: int
+    kept: int
+    macs: int
+    macs_kept: int
+    tiles: int
+    """That the board computes without the mask."""
+    tiles_kept: int
+    """That it computes with the mask."""
+
+
+class TrainingReport(_Result):
+    """What :func:`train_recipe` did."""
+
+    path: Path
+    """The checkpoint."""
+    run_folder: Path
+    accuracy: float
+    """On the test images, 0 to 1."""
+    loss: float
+    """Mean training loss of the last epoch."""
+    epochs: list[Epoch]
+    layers: list[TrainedLayer]
+    tile_rows: int
+    macs: int
+    """Multiply-accumulates of one image, without masks."""
+    macs_kept: int
+    parameters: int
+    resumed_at: int | None
+    """The step that the run went on from; ``None`` where it began anew."""
+    seconds: float
+    """Of this call."""
+
+
+def train_recipe(
+    recipe: Recipe,
+    output: Path,
+    folder: Path,
+    *,
+    base: Path | None = None,
+    name: str = "recipe",
+    restart: bool = False,
+    progress: Progress | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> TrainingReport:
+    """Train what a recipe says, or go on where an earlier call was stopped.
+
+    Args:
+        recipe: how to train.
+        output: the safetensors file to write; its folder has to exist.
+        folder: where the run keeps its state and its TensorBoard log.
+        base: the folder that relative paths of data start from.
+        name: of the recipe, for messages.
+        restart: forget the state of an earlier call.
+        progress: where stages are shown.
+        should_stop: asked after each step; where it says yes the state is saved.
+
+    Raises:
+        RecipeError: ``folder`` holds the state of another recipe.
+        DataError, ModelError: the data or the model have a fault; before any training starts.
+        OutputError: the output or the folder cannot be written, or another run works there.
+        toolchain.train.trainer.Stopped: ``should_stop`` said so.
+    """
+    started = time.monotonic()
+    progress = progress or Silent()
+    if output.is_dir() or not output.resolve().parent.is_dir():
+        raise OutputError(
+            f"{output}: cannot be written there", hint="give a file in a folder that exists"
+        )
+    if recipe.training.threads:
+        torch.set_num_threads(recipe.training.threads)
+    with _locked(folder):
+        state = None if restart else _load_state(folder, recipe)
+        source = recipe.data
+        data = load_data(
+            source.source,
+            image_size=source.image_size,
+            test_share=source.test_share,
+            seed=recipe.training.seed,
+            base=base,
+            progress=progress,
+        )
+        if state is not None and state["data"] != _identity(data):
+            raise DataError(
+                f"{data.name}: is not what the run in {folder} was trained on until now",
+                hint="bring the images back, or begin anew with --restart",
+            )
+        student = build_student(
+            recipe, data, resume_from=state["trainer"]["model"] if state else None
+        )
+        trainer = Trainer(recipe, data, student)
+        resumed_at = None
+        if state is not None:
+            trainer.load_state_dict(state["trainer"])
+            resumed_at = trainer.steps_done
+            progress.note(f"resumed after step {trainer.steps_done} of {trainer.total_steps}")
+
+        def save() -> None:
+            _save_state(folder, recipe, data, trainer)
+
+        with ScalarLog(folder / "tensorboard", trainer.steps_done) as log:
+            trainer.train(
+                progress=progress, title=f"train {name}", on_step=log.step, on_epoch=log.epoch,
+                save=save, should_stop=should_stop,
+            )  # fmt: skip
+    report = _report(trainer, data, output, folder, resumed_at, started)
+    save_checkpoint(output, trainer.model.cpu(), metadata(recipe, data, student, report, name))
+    return report.model_copy(update={"seconds": time.monotonic() - started})
+
+
+def metadata(
+    recipe: Recipe, data: Data, student: Student, report: TrainingReport, name: str
+) -> dict[str, str]:
+    """What a trained checkpoint says about itself; enough for ``deploy convert``."""
+    said = {
+        "factory": student.factory,
+        "input_shape": ",".join(map(str, data.input_shape)),
+        "dataset": data.name,
+        "sparsity": f"{recipe.masks.sparsity if recipe.masks else 0:g}",
+        "epochs": str(recipe.training.epochs),
+        "seed": str(recipe.training.seed),
+        "test_accuracy": f"{report.accuracy:.4f}",
+        "recipe": recipe.model_dump_json(exclude_defaults=True),
+        "command": f"deploy train {name}",
+        "torch": torch.__version__,
+    }
+    if recipe.masks:
+        said["policy"] = recipe.masks.policy
+    if recipe.model.arguments:
+        said["arguments"] = json.dumps(recipe.model.arguments)
+    if recipe.pruning:
+        said |= PRUNED
+    return said
+
+
+def _report(
+    trainer: Trainer,
+    data: Data,
+    output: Path,
+    folder: Path,
+    resumed_at: int | None,
+    started: float,
+) -> TrainingReport:
+    rows = trainer.student.tile_rows
+    cost = model_cost(trainer.model, torch.zeros(data.input_shape, device=trainer.device))
+    return TrainingReport(
+        path=output,
+        run_folder=folder,
+        accuracy=trainer.history[-1].accuracy,
+        loss=trainer.history[-1].loss,
+        epochs=trainer.history,
+        layers=[
+            TrainedLayer(
+                name=layer.name, pixels=layer.pixels, kept=layer.kept, macs=layer.macs,
+                macs_kept=layer.macs_kept, tiles=layer.tiles, tiles_kept=layer.tiles_kept,
+            )
+            for layer in summary(trainer.model, tile_rows=rows)
+        ],
+        tile_rows=rows,
+        macs=cost.macs,
+        macs_kept=cost.macs_kept,
+        parameters=cost.parameters,
+        resumed_at=resumed_at,
+        seconds=time.monotonic() - started,
+    )  # fmt: skip
+
+
+# --- the state on disk -----------------------------------------------------------------------
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(folder / ".lock", timeout=0)
+        lock.acquire()
+    except filelock.Timeout as error:
+        raise OutputError(
+            f"{folder}: another training is at work there",
+            hint="wait for it, or give this one another --run-dir",
+        ) from error
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be written: {error.strerror}") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _save_state(folder: Path, recipe: Recipe, data: Data, trainer: Trainer) -> None:
+    state = {
+        "version": _VERSION,
+        "recipe": recipe.model_dump_json(),
+        "data": _identity(data),
+        "trainer": trainer.state_dict(),
+    }
+    try:
+        descriptor, scratch = tempfile.mkstemp(prefix=f".{_STATE}-", dir=folder)
+        try:
+            with os.fdopen(descriptor, "wb") as stream:
+                torch.save(state, stream)
+                stream.flush()
+                os.fsync(stream.fileno())
+            Path(scratch).replace(folder / _STATE)
+        finally:
+            Path(scratch).unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be written: {error.strerror}") from error
+
+
+def _load_state(folder: Path, recipe: Recipe) -> dict[str, Any] | None:
+    path = folder / _STATE
+    if not path.is_file():
+        return None
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        version, known = state["version"], Recipe.model_validate_json(state["recipe"])
+    except Exception as error:
+        raise ModelError(
+            f"{path}: is no saved training, or a damaged one ({first_line(error)})",
+            hint="begin anew with --restart",
+        ) from error
+    different = _differences(known.model_dump(), recipe.model_dump())
+    if version != _VERSION or different:
+        raise RecipeError(
+            f"{folder}: holds the run of another recipe"
+            + (f" (it differs in {', '.join(different)})" if different else ""),
+            hint="give another --run-dir, or begin anew with --restart",
+        )
+    return state
+
+
+def _differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    names = []
+    for table in one:
+        a, b = one[table], other[table]
+        if isinstance(a, dict) and isinstance(b, dict):
+            free = _FREE.get(table, set())
+            names += [f"{table}.{key}" for key in a if key not in free and a[key] != b[key]]
+        elif a != b:
+            names.append(table)
+    return names
+
+
+def _identity(data: Data) -> list[Any]:
+    return [data.name, len(data.train), len(data.test), list(data.classes), list(data.input_shape)]

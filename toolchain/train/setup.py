@@ -1,0 +1,241 @@
+"""From a recipe to what is trained: the model, its masks, their search, and the loss.
+
+Everything that can be wrong with a recipe shows here, before any training starts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from toolchain.board.config import load_board
+from toolchain.errors import ModelError, RecipeError, failure
+from toolchain.factory import resolve
+from toolchain.models import zoo
+from toolchain.sparsity.checkpoint import (
+    has_pruned_channels,
+    load_checkpoint,
+    load_metadata,
+    load_model,
+)
+from toolchain.sparsity.distillation import Distillation
+from toolchain.sparsity.masked_conv import MASK_SUFFIX, summary
+from toolchain.sparsity.policies import (
+    LatticePolicy,
+    Magnitude,
+    Policy,
+    Pooled,
+    Random,
+    TilePolicy,
+)
+from toolchain.sparsity.pruning import PruningReport, prune_channels
+from toolchain.sparsity.resize import resize_to
+from toolchain.sparsity.schedule import PolynomialSchedule
+from toolchain.sparsity.search import MaskSearch
+from toolchain.sparsity.selection import KERNELS
+from toolchain.sparsity.sparsify import sparsify
+from toolchain.train.batches import Augment, Batches, in_turn, mirror, shift
+from toolchain.train.data import Data
+from toolchain.train.recipe import DataSet, Masks, Recipe
+
+_SHIFT = 0.08
+"""Of the image's height: how far ``shift`` moves it; 2 pixels of 28."""
+
+
+class CrossEntropy(nn.Module):
+    """The plain loss of a classifier."""
+
+    def forward(self, logits: Tensor, labels: Tensor, images: Tensor) -> Tensor:  # noqa: ARG002
+        """Logits ``[N, classes]`` and labels ``[N]`` to a scalar."""
+        return functional.cross_entropy(logits, labels)
+
+
+@dataclass(frozen=True, eq=False)
+class Student:
+    """What a run trains."""
+
+    factory: str
+    """``package.module:function`` that makes the model."""
+    model: nn.Module
+    """With masks laid on that keep every pixel yet."""
+    search: MaskSearch | None
+    """``None`` where the recipe has no masks."""
+    loss: nn.Module
+    """``loss(logits, labels, images)``."""
+    pruning: PruningReport | None
+    """``None`` where no channels were pruned, or where a pruned state is resumed."""
+    tile_rows: int
+    """That kept pixels are rounded to."""
+
+    def sparsity(self) -> float:
+        """The share of masked pixels, a mean over the masked layers; 0 without any."""
+        layers = summary(self.model)
+        return sum(layer.sparsity for layer in layers) / len(layers) if layers else 0.0
+
+
+def build_student(
+    recipe: Recipe, data: Data, *, resume_from: Mapping[str, Tensor] | None = None
+) -> Student:
+    """Make the model of a recipe, prune it, lay masks on it and try it on one image.
+
+    Args:
+        recipe: what to make.
+        data: what it will be trained on.
+        resume_from: the model's state_dict in a saved state, whose channel counts the model gets;
+            its values are for :meth:`toolchain.train.trainer.Trainer.load_state_dict`.
+
+    Raises:
+        ModelError: the factory or its weights have a fault, the model does not take the data's
+            images or has another number of classes, or no layer can be masked as asked for.
+        RecipeError: masks are to fit a board whose tile is not known.
+    """
+    factory = network_factory(recipe.model.factory)
+    with torch.random.fork_rng():
+        torch.manual_seed(recipe.training.seed)
+        model = _make(factory, recipe.model.arguments)
+    example = torch.zeros(data.input_shape)
+    pruning = None
+    if resume_from is not None:
+        resize_to(model, resume_from)
+    elif recipe.model.weights is not None:
+        _load_dense(model, recipe.model.weights)
+    else:
+        _load_zoo(model, recipe.model.factory)
+    check_classifier(model, data, factory)
+    if recipe.pruning is not None and resume_from is None:
+        pruning = prune_channels(
+            model, example, recipe.pruning.ratio, round_to=recipe.pruning.round_to
+        )
+    search, rows = None, 1
+    batches = training_batches(recipe, data)
+    if recipe.masks is not None:
+        rows = _tile_rows(recipe.masks)
+        masks = sparsify(
+            model,
+            example,
+            _policy(recipe.masks, rows, batches, model),
+            recipe.masks.sparsity,
+            select=KERNELS[recipe.masks.kernels],
+            names=recipe.masks.layers,
+            exclude=recipe.masks.exclude,
+            targets=recipe.masks.targets,
+            share=0.0,
+        )
+        schedule = PolynomialSchedule(
+            recipe.training.epochs * batches.steps_per_epoch, **recipe.schedule.model_dump()
+        )
+        search = MaskSearch(masks, schedule, seed=recipe.training.seed)
+    return Student(factory, model.train(), search, _loss(recipe, data, factory), pruning, rows)
+
+
+def training_batches(recipe: Recipe, data: Data) -> Batches:
+    """The batches that a run trains on."""
+    training = recipe.training
+    return Batches(
+        data.train,
+        training.batch_size,
+        seed=training.seed,
+        augment=_augmentation(recipe.data, data),
+        workers=training.workers,
+        limit=recipe.data.limit,
+    )
+
+
+def network_factory(name: str) -> str:
+    """``package.module:function`` of a recipe's network, which may be a name of the zoo."""
+    return name if ":" in name else zoo.get(name).factory
+
+
+def check_classifier(model: nn.Module, data: Data, name: str) -> None:
+    """Try a model on one image.
+
+    Raises:
+        ModelError: it does not take the image, or gives other than one value for each class.
+    """
+    model.eval()
+    try:
+        with torch.no_grad():
+            logits = model(torch.zeros(data.input_shape))
+    except Exception as error:
+        shape = "x".join(map(str, data.input_shape))
+        raise failure(ModelError, f"running {name} on an image of {shape}", error) from error
+    if not isinstance(logits, Tensor) or logits.shape != (1, len(data.classes)):
+        given = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise ModelError(
+            f"{name} gives {given} for one image, but {data.name} has {len(data.classes)} classes",
+            hint=f"the model has to give [1, {len(data.classes)}]; a factory of ours takes "
+            f"arguments = {{ classes = {len(data.classes)} }}",
+        )
+
+
+def _make(factory: str, arguments: Mapping[str, str | int | float | bool]) -> nn.Module:
+    model = resolve(factory, "[model] factory")(**arguments)
+    if not isinstance(model, nn.Module):
+        raise ModelError(f"'{factory}' gives a {type(model).__name__}, not a torch.nn.Module")
+    return model
+
+
+def _load_zoo(model: nn.Module, name: str) -> None:
+    if ":" not in name:
+        checkpoint = zoo.get(name).checkpoint
+        if checkpoint is not None:
+            _load_dense(model, checkpoint)
+
+
+def _load_dense(model: nn.Module, path: object) -> None:
+    """Load weights without their masks."""
+    state = {n: t for n, t in load_checkpoint(str(path)).items() if not n.endswith(MASK_SUFFIX)}
+    load_model(model, state, resize=has_pruned_channels(load_metadata(str(path))))
+
+
+def _tile_rows(masks: Masks) -> int:
+    if masks.board is not None:
+        board = load_board(masks.board)
+        if board.tile is None:
+            raise RecipeError(
+                f"the file of board '{masks.board}' does not say what a tile is",
+                hint="give it a [tile] table (docs/boards.md), or the recipe tile_rows",
+            )
+        return board.tile.rows
+    return masks.tile_rows or 1
+
+
+def _policy(masks: Masks, rows: int, batches: Batches, model: nn.Module) -> Policy:
+    def images() -> Iterator[Tensor]:
+        device = next(model.parameters()).device
+        for batch, _ in islice(batches.iterate(0, batches.steps_per_epoch), masks.data_batches):
+            yield batch.to(device)
+
+    makers: dict[str, Callable[..., Policy]] = {
+        Random.name: Random,
+        Pooled.name: Pooled,
+        LatticePolicy.name: lambda **tile: LatticePolicy(masks.modulus, **tile),
+        TilePolicy.name: lambda **tile: TilePolicy(masks.block, **tile),
+        Magnitude.name: lambda **tile: Magnitude(images, **tile),
+    }
+    return makers[masks.policy](tile_rows=rows, tile_share=masks.tile_share)
+
+
+def _loss(recipe: Recipe, data: Data, factory: str) -> nn.Module:
+    chosen = recipe.distillation
+    if chosen is None:
+        return CrossEntropy()
+    name = network_factory(chosen.factory) if chosen.factory else factory
+    teacher = _make(name, recipe.model.arguments if chosen.factory is None else {})
+    load_model(
+        teacher,
+        load_checkpoint(chosen.weights),
+        resize=has_pruned_channels(load_metadata(chosen.weights)),
+    )
+    check_classifier(teacher, data, f"the teacher ({name})")
+    return Distillation(teacher, weight=chosen.weight, temperature=chosen.temperature)
+
+
+def _augmentation(chosen: DataSet, data: Data) -> Augment | None:
+    known = {"mirror": mirror, "shift": shift(max(1, round(_SHIFT * data.input_shape[2])))}
+    return in_turn(*(known[name] for name in chosen.augment)) if chosen.augment else None

@@ -1,0 +1,54 @@
+"""The curves of a run, in TensorBoard's format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from torch.utils.tensorboard import SummaryWriter
+
+from toolchain.errors import OutputError
+from toolchain.train.trainer import Epoch
+
+
+class ScalarLog:
+    """Writes losses and learning rates each step, accuracy and sparsity each epoch.
+
+    Args:
+        folder: made if it is not there; ``tensorboard --logdir`` takes it or any folder above it.
+        first_step: what an earlier, stopped run wrote from this step on is hidden.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+
+    def __init__(self, folder: Path, first_step: int) -> None:
+        try:
+            self._writer = SummaryWriter(str(folder), purge_step=first_step or None)
+        except OSError as error:
+            raise OutputError(f"{folder}: cannot be written: {error.strerror}") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._writer.close()
+
+    def step(self, steps_done: int, loss: float, learning_rate: float) -> None:
+        """One optimizer step."""
+        self._add("train/loss", loss, steps_done)
+        self._add("train/learning_rate", learning_rate, steps_done)
+
+    def epoch(self, epoch: Epoch) -> None:
+        """One epoch."""
+        self._add("test/accuracy", epoch.accuracy, epoch.step)
+        self._add("masks/sparsity", epoch.sparsity, epoch.step)
+
+    def _add(self, name: str, value: float, step: int) -> None:
+        self._writer.add_scalar(name, value, step)
