@@ -17,6 +17,7 @@ from toolchain.sparsity.checkpoint import load_checkpoint, load_model
 
 CHECKPOINTS = Path(__file__).resolve().parent / "checkpoints"
 _IMAGENET_SHAPE = (1, 3, 224, 224)
+_DETECTION_SHAPE = (1, 3, 640, 640)
 
 
 @dataclass(frozen=True)
@@ -74,12 +75,14 @@ def get(name: str) -> ZooModel:
     return ZOO[name]
 
 
-def _variants(name: str, module: str, text: str) -> list[ZooModel]:
+def _variants(
+    name: str, module: str, text: str, shape: tuple[int, int, int, int] = _IMAGENET_SHAPE
+) -> list[ZooModel]:
     return [
         ZooModel(
             name + suffix,
             f"toolchain.models.{module}:{name}{suffix}",
-            _IMAGENET_SHAPE,
+            shape,
             text,
             sparsity,
         )
@@ -100,11 +103,18 @@ _ALL = [
         for variant, sparsity in (("dense", 0.0), ("s20", 0.2), ("s30", 0.3))
     ),
     *_variants("resnet18", "resnet", "ResNet18, random weights; every 3x3 masked"),
+    *_variants("resnet50", "resnet", "ResNet50, random weights; every layer masked, 1x1 ones too"),
     *_variants("mobilenet_v2", "mobilenet", "MobileNetV2, random weights; every layer masked"),
     *_variants(
         "efficientnet_lite0",
         "efficientnet_lite",
         "EfficientNet-Lite0, ImageNet weights; every layer masked without training",
+    ),
+    *_variants(
+        "yolov5n",
+        "yolov5",
+        "YOLOv5n detector, 80 classes, random weights; every layer masked but the head's three",
+        _DETECTION_SHAPE,
     ),
 ]
 ZOO = {model.name: model for model in _ALL}

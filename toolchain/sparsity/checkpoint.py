@@ -9,7 +9,7 @@ import json
 import os
 import pickle
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -131,7 +131,7 @@ def load_model(
 
     Convolutions with a ``<layer>.mask`` in the state_dict become masked ones. A state_dict without
     any mask leaves the masks that the model has. Weights are turned into the model's own type
-    (fp16 becomes fp32).
+    (fp16 becomes fp32). Names in a model's attribute ``unneeded`` are passed over.
 
     Args:
         model: a fresh model, as its factory makes it.
@@ -152,7 +152,8 @@ def load_model(
             check_channels(model, example_input)
     attach_masks(model, masks, example_input=example_input)
     wanted = model.state_dict()
-    given = dict(state_dict)
+    unneeded: Collection[str] = getattr(model, "unneeded", ())
+    given = {name: tensor for name, tensor in state_dict.items() if name not in unneeded}
     for name, layer in masked_layers(model).items():
         if not masks or name in masks:
             given[name + MASK_SUFFIX] = layer.mask
@@ -246,7 +247,9 @@ def _load_torch(path: Path) -> dict[str, Tensor]:
     except pickle.UnpicklingError as error:
         raise ModelError(
             f"{path}: holds Python objects that are not tensors, or is truncated",
-            hint="save the weights alone: torch.save(model.state_dict(), path)",
+            hint="save the weights alone: torch.save(model.state_dict(), path); where the file "
+            "holds a whole model, as YOLOv5's do, and you trust it, model is "
+            "torch.load(path, weights_only=False)['model'] where the package that made it is",
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         raise ModelError(
