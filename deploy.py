@@ -109,6 +109,70 @@ def _common(
     pass
 
 
+# --- train -----------------------------------------------------------------------------------
+
+
+@app.command()
+def train(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE.toml", help="see docs/train.md")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="checkpoint to write; default: RECIPE.safetensors"),
+    ] = None,
+    run_dir: Annotated[
+        Path | None,
+        typer.Option(help="folder of the saved state and the TensorBoard log; default: RECIPE.run"),
+    ] = None,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="forget what an earlier call has trained")
+    ] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="try everything but the training, and stop")
+    ] = False,
+    json_: Annotated[
+        bool, typer.Option("--json", help="one JSON document instead of text")
+    ] = False,
+) -> None:
+    """Train a network with masks, as a recipe says; `deploy convert` takes the result as it is.
+
+    A run that was stopped, with **Ctrl-C** or by force, goes on when the same command is given
+    again, and ends with the same weights as one that was not.
+
+    A recipe may name Python code of yours (`package.module:function`), which is run.
+    """
+    from toolchain.report.training_table import plan_table, training_table
+    from toolchain.train.interrupt import Stopped
+    from toolchain.train.recipe import load_recipe
+    from toolchain.train.run import plan_recipe, train_recipe
+
+    loaded, base = load_recipe(recipe), recipe.resolve().parent
+    shown = progress.Silent() if json_ else TerminalProgress()
+    if check:
+        plan = plan_recipe(loaded, base=base, progress=shown)
+        if json_:
+            print(plan.model_dump_json(indent=2))
+        else:
+            out.print(plan_table(plan), soft_wrap=True)
+        return
+    try:
+        done = train_recipe(
+            loaded,
+            output or Path(f"{recipe.stem}.safetensors"),
+            run_dir or Path(f"{recipe.stem}.run"),
+            base=base,
+            name=recipe.name,
+            restart=restart,
+            progress=shown,
+        )
+    except Stopped as stopped:
+        err.print(f"{stopped}; saved: the same command goes on from there", markup=False)
+        raise typer.Exit(128 + stopped.signal_number) from None
+    if json_:
+        print(done.model_dump_json(indent=2))
+    else:
+        out.print(training_table(done), soft_wrap=True)
+
+
 # --- convert, inspect ------------------------------------------------------------------------
 
 

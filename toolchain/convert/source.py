@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import zipfile
@@ -27,6 +28,7 @@ from toolchain.sparsity.checkpoint import (
 from toolchain.sparsity.published import HeaderReport, with_header
 
 Shape = tuple[int, ...]
+_MOST = 1e6  # of a number that a file gives to a factory, so that it cannot ask for all memory
 _MOST_INPUT = 2**28  # values of an input whose shape a file names: 1 GiB
 
 
@@ -138,7 +140,7 @@ def _from_factory(
         shapes = [known_shape]
     if state is None and checkpoint is not None:
         state = load_checkpoint(checkpoint)
-    module = make(factory)
+    module = make(factory, _arguments_in(path, metadata) if path is not None else {})
     inputs = [torch.zeros(shape) for shape in shapes]
     if masks is not None:
         state, header = with_header(module.state_dict() if state is None else state, module, masks)
@@ -152,14 +154,18 @@ def _from_factory(
     return replace(source, header=header)
 
 
-def make(factory: str) -> nn.Module:
+def make(factory: str, arguments: Mapping[str, Any] | None = None) -> nn.Module:
     """Call ``package.module:function``; modules of the current folder are found too.
+
+    Args:
+        factory: as the user wrote it.
+        arguments: of the call, by name.
 
     Raises:
         ModelError: there is no such module or function, it fails, or gives no ``nn.Module``.
     """
     others = ", or a network of the zoo: " + ", ".join(zoo.ZOO)
-    module = resolve(factory, "--model", otherwise=others)()
+    module = resolve(factory, "--model", otherwise=others)(**(arguments or {}))
     if not isinstance(module, nn.Module):
         raise ModelError(f"'{factory}' gives a {type(module).__name__}, not a torch.nn.Module")
     return module
@@ -179,6 +185,23 @@ def _factory_in(path: str | os.PathLike[str], metadata: Mapping[str, str]) -> st
             hint=f"if you trust it, say so: --model {factory}",
         )
     return factory
+
+
+def _arguments_in(path: str | os.PathLike[str], metadata: Mapping[str, str]) -> dict[str, Any]:
+    """The factory's arguments that a checkpoint names, such as ``{"classes": 10}``."""
+    try:
+        arguments = json.loads(metadata.get("arguments", "{}"))
+    except ValueError:
+        arguments = None
+    if not isinstance(arguments, dict) or not all(
+        isinstance(value, bool | str) or (isinstance(value, int | float) and abs(value) < _MOST)
+        for value in arguments.values()
+    ):
+        raise ModelError(
+            f"{path}: names '{metadata['arguments'][:80]}' as arguments of its factory",
+            hint="they are a JSON object of numbers, texts and booleans",
+        )
+    return arguments
 
 
 def _shape_in(path: str | os.PathLike[str], metadata: Mapping[str, str]) -> Shape | None:

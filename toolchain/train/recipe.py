@@ -166,25 +166,16 @@ class Recipe(_Table):
 
 
 def load_recipe(path: Path) -> Recipe:
-    """Read a recipe. Paths of files in it are relative to its own folder.
+    """Read a recipe; paths in it are relative to its own folder.
 
     Raises:
         RecipeError: not there, not TOML, an unknown key, or a value out of range; each fault on a
             line of its own.
     """
-    recipe = validate(
+    return validate(
         Recipe,
         read_toml(path, RecipeError),
         path,
         RecipeError,
         hint="docs/train.md lists every key of a recipe",
     )
-    folder = path.resolve().parent
-    if recipe.model.weights is not None:
-        model = recipe.model.model_copy(update={"weights": folder / recipe.model.weights})
-        recipe = recipe.model_copy(update={"model": model})
-    if recipe.distillation is not None:
-        weights = folder / recipe.distillation.weights
-        distillation = recipe.distillation.model_copy(update={"weights": weights})
-        recipe = recipe.model_copy(update={"distillation": distillation})
-    return recipe

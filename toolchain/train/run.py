@@ -6,7 +6,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from toolchain.sparsity.checkpoint import PRUNED, save_checkpoint
 from toolchain.sparsity.cost import model_cost
 from toolchain.sparsity.masked_conv import summary
 from toolchain.train.data import Data, load_data
+from toolchain.train.interrupt import StopRequest
 from toolchain.train.recipe import Recipe
 from toolchain.train.setup import Student, build_student
 from toolchain.train.tensorboard import ScalarLog
@@ -28,7 +29,7 @@ from toolchain.train.trainer import Epoch, Trainer
 
 _VERSION = 1
 _STATE = "state.pt"
-_FREE = {"training": {"workers", "checkpoint_every", "threads"}}
+_FREE = {"training": {"workers", "checkpoint_every"}}
 """What may differ between a saved state and the recipe that resumes it."""
 
 
@@ -50,6 +51,34 @@ class TrainedLayer(_Result):
     """That it computes with the mask."""
 
 
+class NetworkReport(_Result):
+    """What a recipe's network costs with its masks."""
+
+    factory: str
+    parameters: int
+    macs: int
+    """Multiply-accumulates of one image, without masks."""
+    macs_kept: int
+    tile_rows: int
+    """Pixels that the board's micro-kernel computes at once."""
+    layers: list[TrainedLayer]
+    """The masked ones."""
+
+
+class PlanReport(_Result):
+    """What :func:`plan_recipe` found."""
+
+    dataset: str
+    training_images: int
+    test_images: int
+    classes: int
+    epochs: int
+    steps: int
+    """Optimizer steps of the whole run."""
+    network: NetworkReport
+    """With the masks of one draw at the targets."""
+
+
 class TrainingReport(_Result):
     """What :func:`train_recipe` did."""
 
@@ -61,16 +90,39 @@ class TrainingReport(_Result):
     loss: float
     """Mean training loss of the last epoch."""
     epochs: list[Epoch]
-    layers: list[TrainedLayer]
-    tile_rows: int
-    macs: int
-    """Multiply-accumulates of one image, without masks."""
-    macs_kept: int
-    parameters: int
+    network: NetworkReport
     resumed_at: int | None
     """The step that the run went on from; ``None`` where it began anew."""
     seconds: float
     """Of this call."""
+
+
+def plan_recipe(
+    recipe: Recipe, *, base: Path | None = None, progress: Progress | None = None
+) -> PlanReport:
+    """Try everything about a recipe but the training.
+
+    Args:
+        recipe: to try.
+        base: the folder that relative paths in it start from.
+        progress: where stages are shown.
+
+    Raises:
+        DeployError: as :func:`train_recipe` does before it trains.
+    """
+    data = _data(recipe, base, progress or Silent())
+    trainer = Trainer(recipe, data, build_student(recipe, data, base=base))
+    if trainer.student.search:
+        trainer.student.search.freeze()
+    return PlanReport(
+        dataset=data.name,
+        training_images=len(data.train),
+        test_images=len(data.test),
+        classes=len(data.classes),
+        epochs=recipe.training.epochs,
+        steps=trainer.total_steps,
+        network=_network(trainer),
+    )
 
 
 def train_recipe(
@@ -82,7 +134,6 @@ def train_recipe(
     name: str = "recipe",
     restart: bool = False,
     progress: Progress | None = None,
-    should_stop: Callable[[], bool] = lambda: False,
 ) -> TrainingReport:
     """Train what a recipe says, or go on where an earlier call was stopped.
 
@@ -90,17 +141,16 @@ def train_recipe(
         recipe: how to train.
         output: the safetensors file to write; its folder has to exist.
         folder: where the run keeps its state and its TensorBoard log.
-        base: the folder that relative paths of data start from.
+        base: the folder that relative paths in it start from.
         name: of the recipe, for messages.
         restart: forget the state of an earlier call.
         progress: where stages are shown.
-        should_stop: asked after each step; where it says yes the state is saved.
 
     Raises:
         RecipeError: ``folder`` holds the state of another recipe.
         DataError, ModelError: the data or the model have a fault; before any training starts.
         OutputError: the output or the folder cannot be written, or another run works there.
-        toolchain.train.trainer.Stopped: ``should_stop`` said so.
+        toolchain.train.interrupt.Stopped: by a signal; the state is saved.
     """
     started = time.monotonic()
     progress = progress or Silent()
@@ -112,23 +162,14 @@ def train_recipe(
         torch.set_num_threads(recipe.training.threads)
     with _locked(folder):
         state = None if restart else _load_state(folder, recipe)
-        source = recipe.data
-        data = load_data(
-            source.source,
-            image_size=source.image_size,
-            test_share=source.test_share,
-            seed=recipe.training.seed,
-            base=base,
-            progress=progress,
-        )
+        data = _data(recipe, base, progress)
         if state is not None and state["data"] != _identity(data):
             raise DataError(
                 f"{data.name}: is not what the run in {folder} was trained on until now",
                 hint="bring the images back, or begin anew with --restart",
             )
-        student = build_student(
-            recipe, data, resume_from=state["trainer"]["model"] if state else None
-        )
+        weights = state["trainer"]["model"] if state else None
+        student = build_student(recipe, data, base=base, resume_from=weights)
         trainer = Trainer(recipe, data, student)
         resumed_at = None
         if state is not None:
@@ -139,12 +180,13 @@ def train_recipe(
         def save() -> None:
             _save_state(folder, recipe, data, trainer)
 
-        with ScalarLog(folder / "tensorboard", trainer.steps_done) as log:
+        log = ScalarLog(folder / "tensorboard", trainer.steps_done)
+        with log, StopRequest() as stop:
             trainer.train(
                 progress=progress, title=f"train {name}", on_step=log.step, on_epoch=log.epoch,
-                save=save, should_stop=should_stop,
+                save=save, stop=stop,
             )  # fmt: skip
-    report = _report(trainer, data, output, folder, resumed_at, started)
+    report = _report(trainer, output, folder, resumed_at, started)
     save_checkpoint(output, trainer.model.cpu(), metadata(recipe, data, student, report, name))
     return report.model_copy(update={"seconds": time.monotonic() - started})
 
@@ -169,41 +211,61 @@ def metadata(
         said["policy"] = recipe.masks.policy
     if recipe.model.arguments:
         said["arguments"] = json.dumps(recipe.model.arguments)
-    if recipe.pruning:
+    if student.pruned:
         said |= PRUNED
     return said
 
 
 def _report(
-    trainer: Trainer,
-    data: Data,
-    output: Path,
-    folder: Path,
-    resumed_at: int | None,
-    started: float,
+    trainer: Trainer, output: Path, folder: Path, resumed_at: int | None, started: float
 ) -> TrainingReport:
-    rows = trainer.student.tile_rows
-    cost = model_cost(trainer.model, torch.zeros(data.input_shape, device=trainer.device))
     return TrainingReport(
         path=output,
         run_folder=folder,
         accuracy=trainer.history[-1].accuracy,
         loss=trainer.history[-1].loss,
         epochs=trainer.history,
+        network=_network(trainer),
+        resumed_at=resumed_at,
+        seconds=time.monotonic() - started,
+    )
+
+
+def _network(trainer: Trainer) -> NetworkReport:
+    rows = trainer.student.tile_rows
+    example = torch.zeros(trainer.data.input_shape, device=trainer.device)
+    cost = model_cost(trainer.model, example)
+    return NetworkReport(
+        factory=trainer.student.factory,
+        parameters=cost.parameters,
+        macs=cost.macs,
+        macs_kept=cost.macs_kept,
+        tile_rows=rows,
         layers=[
             TrainedLayer(
-                name=layer.name, pixels=layer.pixels, kept=layer.kept, macs=layer.macs,
-                macs_kept=layer.macs_kept, tiles=layer.tiles, tiles_kept=layer.tiles_kept,
+                name=layer.name,
+                pixels=layer.pixels,
+                kept=layer.kept,
+                macs=layer.macs,
+                macs_kept=layer.macs_kept,
+                tiles=layer.tiles,
+                tiles_kept=layer.tiles_kept,
             )
             for layer in summary(trainer.model, tile_rows=rows)
         ],
-        tile_rows=rows,
-        macs=cost.macs,
-        macs_kept=cost.macs_kept,
-        parameters=cost.parameters,
-        resumed_at=resumed_at,
-        seconds=time.monotonic() - started,
-    )  # fmt: skip
+    )
+
+
+def _data(recipe: Recipe, base: Path | None, progress: Progress) -> Data:
+    chosen = recipe.data
+    return load_data(
+        chosen.source,
+        image_size=chosen.image_size,
+        test_share=chosen.test_share,
+        seed=recipe.training.seed,
+        base=base,
+        progress=progress,
+    )
 
 
 # --- the state on disk -----------------------------------------------------------------------

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -33,7 +34,7 @@ from toolchain.sparsity.policies import (
     Random,
     TilePolicy,
 )
-from toolchain.sparsity.pruning import PruningReport, prune_channels
+from toolchain.sparsity.pruning import prune_channels
 from toolchain.sparsity.resize import resize_to
 from toolchain.sparsity.schedule import PolynomialSchedule
 from toolchain.sparsity.search import MaskSearch
@@ -67,8 +68,8 @@ class Student:
     """``None`` where the recipe has no masks."""
     loss: nn.Module
     """``loss(logits, labels, images)``."""
-    pruning: PruningReport | None
-    """``None`` where no channels were pruned, or where a pruned state is resumed."""
+    pruned: bool
+    """Whether channels were pruned, by this recipe or in the weights that it starts from."""
     tile_rows: int
     """That kept pixels are rounded to."""
 
@@ -79,13 +80,18 @@ class Student:
 
 
 def build_student(
-    recipe: Recipe, data: Data, *, resume_from: Mapping[str, Tensor] | None = None
+    recipe: Recipe,
+    data: Data,
+    *,
+    base: Path | None = None,
+    resume_from: Mapping[str, Tensor] | None = None,
 ) -> Student:
     """Make the model of a recipe, prune it, lay masks on it and try it on one image.
 
     Args:
         recipe: what to make.
         data: what it will be trained on.
+        base: the folder that relative paths of weights start from.
         resume_from: the model's state_dict in a saved state, whose channel counts the model gets;
             its values are for :meth:`toolchain.train.trainer.Trainer.load_state_dict`.
 
@@ -99,18 +105,14 @@ def build_student(
         torch.manual_seed(recipe.training.seed)
         model = _make(factory, recipe.model.arguments)
     example = torch.zeros(data.input_shape)
-    pruning = None
     if resume_from is not None:
-        resize_to(model, resume_from)
-    elif recipe.model.weights is not None:
-        _load_dense(model, recipe.model.weights)
+        pruned = bool(resize_to(model, resume_from))
     else:
-        _load_zoo(model, recipe.model.factory)
+        pruned = _load_weights(model, recipe, base)
     check_classifier(model, data, factory)
     if recipe.pruning is not None and resume_from is None:
-        pruning = prune_channels(
-            model, example, recipe.pruning.ratio, round_to=recipe.pruning.round_to
-        )
+        prune_channels(model, example, recipe.pruning.ratio, round_to=recipe.pruning.round_to)
+        pruned = True
     search, rows = None, 1
     batches = training_batches(recipe, data)
     if recipe.masks is not None:
@@ -130,7 +132,7 @@ def build_student(
             recipe.training.epochs * batches.steps_per_epoch, **recipe.schedule.model_dump()
         )
         search = MaskSearch(masks, schedule, seed=recipe.training.seed)
-    return Student(factory, model.train(), search, _loss(recipe, data, factory), pruning, rows)
+    return Student(factory, model.train(), search, _loss(recipe, data, factory, base), pruned, rows)
 
 
 def training_batches(recipe: Recipe, data: Data) -> Batches:
@@ -180,17 +182,19 @@ def _make(factory: str, arguments: Mapping[str, str | int | float | bool]) -> nn
     return model
 
 
-def _load_zoo(model: nn.Module, name: str) -> None:
-    if ":" not in name:
-        checkpoint = zoo.get(name).checkpoint
-        if checkpoint is not None:
-            _load_dense(model, checkpoint)
-
-
-def _load_dense(model: nn.Module, path: object) -> None:
-    """Load weights without their masks."""
-    state = {n: t for n, t in load_checkpoint(str(path)).items() if not n.endswith(MASK_SUFFIX)}
-    load_model(model, state, resize=has_pruned_channels(load_metadata(str(path))))
+def _load_weights(model: nn.Module, recipe: Recipe, base: Path | None) -> bool:
+    """Load the weights to start from, without their masks; says whether channels were pruned."""
+    name, path = recipe.model.factory, recipe.model.weights
+    if path is not None:
+        path = (base or Path()) / path
+    elif ":" not in name:
+        path = zoo.get(name).checkpoint
+    if path is None:
+        return False
+    state = {n: t for n, t in load_checkpoint(path).items() if not n.endswith(MASK_SUFFIX)}
+    pruned = has_pruned_channels(load_metadata(path))
+    load_model(model, state, resize=pruned)
+    return pruned
 
 
 def _tile_rows(masks: Masks) -> int:
@@ -221,17 +225,14 @@ def _policy(masks: Masks, rows: int, batches: Batches, model: nn.Module) -> Poli
     return makers[masks.policy](tile_rows=rows, tile_share=masks.tile_share)
 
 
-def _loss(recipe: Recipe, data: Data, factory: str) -> nn.Module:
+def _loss(recipe: Recipe, data: Data, factory: str, base: Path | None) -> nn.Module:
     chosen = recipe.distillation
     if chosen is None:
         return CrossEntropy()
     name = network_factory(chosen.factory) if chosen.factory else factory
     teacher = _make(name, recipe.model.arguments if chosen.factory is None else {})
-    load_model(
-        teacher,
-        load_checkpoint(chosen.weights),
-        resize=has_pruned_channels(load_metadata(chosen.weights)),
-    )
+    path = (base or Path()) / chosen.weights
+    load_model(teacher, load_checkpoint(path), resize=has_pruned_channels(load_metadata(path)))
     check_classifier(teacher, data, f"the teacher ({name})")
     return Distillation(teacher, weight=chosen.weight, temperature=chosen.temperature)
 

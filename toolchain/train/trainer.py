@@ -19,6 +19,7 @@ from toolchain.errors import ModelError
 from toolchain.progress import Progress, Silent
 from toolchain.train.batches import evaluation_batches
 from toolchain.train.data import Data
+from toolchain.train.interrupt import Stopped, StopRequest
 from toolchain.train.recipe import Optimizer, Recipe
 from toolchain.train.setup import Student, training_batches
 
@@ -43,10 +44,6 @@ class Epoch:
     learning_rate: float
     """At its end."""
     seconds: float
-
-
-class Stopped(Exception):  # noqa: N818 - nothing went wrong
-    """The run was asked to stop; its state can be saved and resumed."""
 
 
 class Trainer:
@@ -87,7 +84,7 @@ class Trainer:
         on_step: Callable[[int, float, float], None] | None = None,
         on_epoch: Callable[[Epoch], None] | None = None,
         save: Callable[[], None] | None = None,
-        should_stop: Callable[[], bool] = lambda: False,
+        stop: StopRequest | None = None,
     ) -> list[Epoch]:
         """Train to the end; the model ends in eval mode with its masks frozen.
 
@@ -97,11 +94,11 @@ class Trainer:
             on_step: told the number of steps done, the loss and the learning rate.
             on_epoch: told about each finished epoch.
             save: called where a state should be saved.
-            should_stop: asked after each step.
+            stop: looked at after each step.
 
         Raises:
             ModelError: the loss is no longer finite.
-            Stopped: ``should_stop`` said so; ``save`` was called before.
+            Stopped: ``stop`` was set; ``save`` was called before.
         """
         every = self.recipe.training.checkpoint_every or self.steps_per_epoch
         shown = self._shown()
@@ -118,13 +115,14 @@ class Trainer:
                 stage.advance(1, f"{self._shown()}, loss {loss:.3f}")
                 if self.steps_done % self.steps_per_epoch == 0:
                     self._end_epoch()
+                    stage.advance(0, f"{self._shown()}, loss {loss:.3f}")
                     if on_epoch:
                         on_epoch(self.history[-1])
-                stop = should_stop() and self.steps_done < self.total_steps
-                if save and (stop or self.steps_done % every == 0):
+                asked = stop.signal_number if stop else None
+                if save and (asked or self.steps_done % every == 0):
                     save()
-                if stop:
-                    raise Stopped
+                if asked and self.steps_done < self.total_steps:
+                    raise Stopped(self.steps_done, asked)
         self.model.eval()
         return self.history
 

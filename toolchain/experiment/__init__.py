@@ -1,0 +1,1 @@
+"""What each kind of mask costs in accuracy, measured on Fashion-MNIST."""
