@@ -17,7 +17,8 @@ from toolchain.sparsity.checkpoint import (
     save_checkpoint,
 )
 from toolchain.sparsity.masked_conv import masked_layers
-from toolchain.sparsity.planes import sparsify
+from toolchain.sparsity.policies import Pooled
+from toolchain.sparsity.sparsify import sparsify
 
 EXAMPLE = torch.zeros(1, 1, 8, 8)
 
@@ -31,7 +32,7 @@ def net(seed: int = 0) -> nn.Sequential:
 
 def masked_net() -> nn.Sequential:
     model = net()
-    sparsify(model, EXAMPLE, 0.3)
+    sparsify(model, EXAMPLE, Pooled(), 0.3)
     return model
 
 
@@ -191,6 +192,22 @@ def test_a_pickled_model_is_refused_and_not_executed(tmp_path: Path) -> None:
 def test_a_file_without_a_state_dict_is_refused(tmp_path: Path, content: object) -> None:
     torch.save(content, tmp_path / "a.pt")
     with pytest.raises(ModelError, match="holds no"):
+        load_checkpoint(tmp_path / "a.pt")
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        torch.zeros(1).expand(10**12),
+        torch.sparse_coo_tensor(
+            torch.zeros(1, 0), torch.zeros(0), (10**12,), check_invariants=True
+        ),
+    ],
+    ids=["strided", "sparse"],
+)
+def test_a_tensor_larger_than_its_file_is_refused(tmp_path: Path, tensor: Tensor) -> None:
+    torch.save({"0.weight": tensor}, tmp_path / "a.pt")
+    with pytest.raises(ModelError, match=r"'0.weight' has shape \[10+\], more than the file holds"):
         load_checkpoint(tmp_path / "a.pt")
 
 
