@@ -133,7 +133,8 @@ def intersection_over_union(box: Array, boxes: Array) -> Array:
     shared = np.prod(np.clip(high - low, 0, None), axis=1)
     areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
     union = np.prod(box[2:] - box[:2]) + areas - shared
-    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    ratio: Array = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    return ratio
 
 
 @dataclass(frozen=True)
@@ -150,8 +151,9 @@ class Letterbox:
     def boxes(self, boxes: Array) -> Array:
         """Boxes ``[M, 4]`` of the network's input in the pixels of the picture, cut at its edge."""
         height, width = self.picture
-        moved = (boxes - np.float32([self.left, self.top] * 2)) / np.float32(self.scale)
-        return np.clip(moved, 0, np.float32([width, height] * 2))
+        moved = (boxes - np.array([self.left, self.top] * 2, np.float32)) / np.float32(self.scale)
+        inside: Array = np.clip(moved, 0, np.array([width, height] * 2, np.float32))
+        return inside
 
 
 def letterbox(picture: npt.NDArray[np.uint8], size: Size) -> tuple[Array, Letterbox]:
@@ -180,7 +182,8 @@ def letterbox(picture: npt.NDArray[np.uint8], size: Size) -> tuple[Array, Letter
     canvas = np.full((*size, 3), _GREY, np.uint8)
     scaled = Image.fromarray(picture).resize((inner[1], inner[0]), Image.Resampling.BILINEAR)
     canvas[top : top + inner[0], left : left + inner[1]] = np.asarray(scaled)
-    return canvas[None].astype(np.float32) / 255, Letterbox(scale, left, top, (height, width))
+    image: Array = canvas[None].astype(np.float32) / np.float32(255)
+    return image, Letterbox(scale, left, top, (height, width))
 
 
 def _channels_last(

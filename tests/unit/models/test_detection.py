@@ -204,7 +204,7 @@ def test_what_is_kept_does_not_overlap_and_what_goes_overlaps_something_better(
     ],
 )
 def test_intersection_over_union(one: list[int], other: list[int], expected: float) -> None:
-    found = intersection_over_union(np.float32(one), np.float32([other]))
+    found = intersection_over_union(np.array(one, np.float32), np.array([other], np.float32))
     assert found.tolist() == pytest.approx([expected])
 
 
@@ -217,7 +217,7 @@ def test_a_picture_lies_in_the_middle_and_boxes_come_back(shape: tuple[int, int]
     inside: NDArray[np.bool_] = np.isclose(image[0, :, :, 0], 200 / 255)
     assert np.isclose(image[0][~inside], 114 / 255).all()
     rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
-    corners = np.float32([[columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]])
+    corners = np.array([[columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]], np.float32)
     back = place.boxes(corners)
     pixel = 1 / place.scale
     np.testing.assert_allclose(back, [[0, 0, shape[1], shape[0]]], atol=pixel)
@@ -228,7 +228,7 @@ def test_a_picture_lies_in_the_middle_and_boxes_come_back(shape: tuple[int, int]
 
 def test_boxes_are_cut_at_the_picture_s_edge() -> None:
     _, place = letterbox(np.zeros((32, 64, 3), np.uint8), (64, 64))
-    assert place.boxes(np.float32([[-9, 0, 99, 99]])).tolist() == [[0, 0, 64, 32]]
+    assert place.boxes(np.array([[-9, 0, 99, 99]], np.float32)).tolist() == [[0, 0, 64, 32]]
 
 
 @pytest.mark.parametrize(
