@@ -91,7 +91,13 @@ bench: setup  ## instructions of ResNet18, MobileNetV2, EfficientNet-Lite0 on th
 
 .PHONY: checkpoints
 checkpoints: setup  ## train the committed Fashion-MNIST checkpoints again
-	$(VENV)/bin/python -m toolchain.models.train_fashion
+	mkdir -p build/train
+	for v in dense s20 s30; do $(DEPLOY) train toolchain/train/recipes/fashion_resnet_$$v.toml \
+	  --run-dir build/train/$$v --output toolchain/models/checkpoints/fashion_resnet_$$v.safetensors; done
+
+.PHONY: experiment
+experiment: setup  ## what each kind of mask costs in accuracy: docs/experiment.md (two hours of two cores)
+	$(VENV)/bin/python -m toolchain.experiment
 
 .PHONY: lock
 lock:  ## write the lock files anew from pyproject.toml

@@ -33,7 +33,7 @@ _STAGES = (
     (4, 5, 2, 6, 192),
     (1, 3, 1, 6, 320),
 )
-_STEM, _HEAD = 32, 1280
+_STEM, _HEAD, _CLASSES = 32, 1280, 1000
 
 
 def _norm(channels: int) -> nn.BatchNorm2d:
@@ -100,7 +100,7 @@ class EfficientNetLite0(nn.Module):
         self._conv_head = _conv(width, _HEAD, 1, 1)
         self._bn1 = _norm(_HEAD)
         self._dropout = nn.Dropout(0.2)
-        self._fc = nn.Linear(_HEAD, 1000)
+        self._fc = nn.Linear(_HEAD, _CLASSES)
 
     def forward(self, x: Tensor) -> Tensor:
         """Images ``[N, 3, H, W]`` to logits ``[N, 1000]``."""
@@ -129,7 +129,7 @@ def imagenet_weights() -> Mapping[str, Tensor]:
 
 
 def efficientnet_lite0(
-    sparsity: float = 0.0, seed: int = 0, *, pretrained: bool = True
+    sparsity: float = 0.0, seed: int = 0, *, pretrained: bool = True, classes: int = _CLASSES
 ) -> EfficientNetLite0:
     """EfficientNet-Lite0, 4,652,008 parameters, 224x224, with its ImageNet weights.
 
@@ -140,6 +140,8 @@ def efficientnet_lite0(
             included; 0 lays no masks.
         seed: of the masks, and of the weights where they are random.
         pretrained: ``False`` gives random weights, for which no package is needed.
+        classes: outputs of the classifier; another number than the published one leaves the
+            published classifier out, and torch's generator gives it first weights to train from.
 
     Raises:
         MissingToolError: the package with the weights is not installed.
@@ -151,6 +153,8 @@ def efficientnet_lite0(
         load_model(model, imagenet_weights())
     else:
         randomise(model, seed)
+    if classes != _CLASSES:
+        model._fc = nn.Linear(_HEAD, classes)
     if sparsity:
         example = torch.zeros(1, 3, INPUT_SIZE, INPUT_SIZE)
         sparsify(model, example, Pooled(), sparsity, select=every_conv, seed=seed)

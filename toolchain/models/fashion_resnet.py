@@ -7,7 +7,7 @@ from toolchain.models.resnet import ResNet, Stem
 INPUT_SHAPE = (1, 1, 28, 28)
 
 
-def fashion_resnet() -> ResNet:
+def fashion_resnet(classes: int = 10) -> ResNet:
     """Seven 3x3 convolutions of 16, 32 and 64 channels, 4.4 million MACs; weights not trained.
 
     Takes ``[N, 1, 28, 28]``, normalised by :func:`toolchain.models.fashion_mnist.normalise`.
@@ -19,5 +19,5 @@ def fashion_resnet() -> ResNet:
         (1, 2, 1),
         stem=Stem(kernel=3, stride=2, pool=False),
         in_channels=1,
-        classes=10,
+        classes=classes,
     )

@@ -1,6 +1,6 @@
-"""Random weights for networks that are measured for speed only.
+"""Weights for networks that are not trained: to measure speed with, and to begin training from.
 
-The weights say nothing about accuracy, but they are sane: activations stay bounded through the
+The first say nothing about accuracy, but they are sane: activations stay bounded through the
 network, and BatchNorm leaves another non-zero constant in each channel of a masked pixel.
 """
 
@@ -55,3 +55,18 @@ def randomise(model: nn.Module, seed: int, *, in_channels: int = 3, shift: float
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
     model.eval()
+
+
+def initialise(model: nn.Module) -> None:
+    """Give a model the weights that training from nothing begins with, in place.
+
+    Convolutions get Kaiming-normal weights by their outputs (He and others, 2015), BatchNorm and
+    linear layers torch's own; all of it from torch's global generator.
+    """
+    for layer in model.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+        elif isinstance(layer, nn.BatchNorm2d | nn.Linear):
+            layer.reset_parameters()

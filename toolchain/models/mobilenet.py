@@ -61,9 +61,9 @@ class InvertedResidual(nn.Module):
 
 
 class MobileNetV2(nn.Module):
-    """MobileNetV2 of width 1 for ``[N, 3, 224, 224]`` and 1000 classes."""
+    """MobileNetV2 of width 1 for ``[N, 3, 224, 224]``."""
 
-    def __init__(self) -> None:
+    def __init__(self, classes: int = 1000) -> None:
         super().__init__()
         self.features = nn.Sequential(_conv_bn_relu(3, _STEM, 3, 2))
         width = _STEM
@@ -73,15 +73,15 @@ class MobileNetV2(nn.Module):
                 self.features.append(InvertedResidual(width, channels, step, expansion))
                 width = channels
         self.features.append(_conv_bn_relu(width, _HEAD, 1))
-        self.classifier = nn.Sequential(nn.Dropout(0.2), nn.Linear(_HEAD, 1000))
+        self.classifier = nn.Sequential(nn.Dropout(0.2), nn.Linear(_HEAD, classes))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images ``[N, 3, H, W]`` to logits ``[N, 1000]``."""
+        """Images ``[N, 3, H, W]`` to logits ``[N, classes]``."""
         x = functional.adaptive_avg_pool2d(self.features(x), 1).flatten(1)
         return cast(Tensor, self.classifier(x))
 
 
-def mobilenet_v2(sparsity: float = 0.0, seed: int = 0) -> MobileNetV2:
+def mobilenet_v2(sparsity: float = 0.0, seed: int = 0, *, classes: int = 1000) -> MobileNetV2:
     """MobileNetV2, 3,504,872 parameters, 224x224, with random weights.
 
     The layer names are the published ones, so that published weights load into it.
@@ -90,9 +90,10 @@ def mobilenet_v2(sparsity: float = 0.0, seed: int = 0) -> MobileNetV2:
         sparsity: mask this share of the pixels of every convolution, 1x1 and depthwise ones
             included; 0 lays no masks.
         seed: of the weights and the masks; the weights do not depend on the sparsity.
+        classes: outputs of the classifier.
     """
     with torch.device("meta"):
-        model = MobileNetV2()
+        model = MobileNetV2(classes)
     model.to_empty(device="cpu")
     randomise(model, seed)
     if sparsity:

@@ -141,7 +141,7 @@ class ResNet(nn.Module):
         return cast(Tensor, self.fc(x))
 
 
-def resnet18(sparsity: float = 0.0, seed: int = 0) -> ResNet:
+def resnet18(sparsity: float = 0.0, seed: int = 0, *, classes: int = 1000) -> ResNet:
     """ResNet18 for ImageNet, 11,689,512 parameters, 224x224, with random weights.
 
     The layer names are the published ones, so that published weights load into it.
@@ -149,9 +149,10 @@ def resnet18(sparsity: float = 0.0, seed: int = 0) -> ResNet:
     Args:
         sparsity: mask this share of the pixels of every 3x3 convolution; 0 lays no masks.
         seed: of the weights and the masks; the weights do not depend on the sparsity.
+        classes: outputs of the classifier.
     """
     with torch.device("meta"):
-        model = ResNet((2, 2, 2, 2), (64, 128, 256, 512), (1, 2, 2, 2))
+        model = ResNet((2, 2, 2, 2), (64, 128, 256, 512), (1, 2, 2, 2), classes=classes)
     model.to_empty(device="cpu")
     randomise(model, seed)
     if sparsity:
@@ -174,7 +175,7 @@ def resnet18_s30() -> ResNet:
     return resnet18(0.3)
 
 
-def resnet50(sparsity: float = 0.0, seed: int = 0) -> ResNet:
+def resnet50(sparsity: float = 0.0, seed: int = 0, *, classes: int = 1000) -> ResNet:
     """ResNet50 for ImageNet, 25,557,032 parameters, 224x224, with random weights.
 
     The layer names are the published ones, so that published weights load into it. Half of its work
@@ -183,9 +184,16 @@ def resnet50(sparsity: float = 0.0, seed: int = 0) -> ResNet:
     Args:
         sparsity: mask this share of the pixels of every convolution; 0 lays no masks.
         seed: of the weights and the masks; the weights do not depend on the sparsity.
+        classes: outputs of the classifier.
     """
     with torch.device("meta"):
-        model = ResNet((3, 4, 6, 3), (64, 128, 256, 512), (1, 2, 2, 2), block=Bottleneck)
+        model = ResNet(
+            (3, 4, 6, 3),
+            (64, 128, 256, 512),
+            (1, 2, 2, 2),
+            block=Bottleneck,
+            classes=classes,
+        )
     model.to_empty(device="cpu")
     randomise(model, seed, shift=1.0)
     if sparsity:

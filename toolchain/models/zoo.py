@@ -33,6 +33,8 @@ class ZooModel:
     sparsity: float = 0.0
     checkpoint: Path | None = None
     """Trained weights and masks, loaded into what the factory makes."""
+    random_weights: bool = False
+    """Whether the factory's weights are random, good for measuring speed and nothing else."""
 
     def example_input(self, seed: int = 0) -> torch.Tensor:
         """A random input of the right shape, float32, mean 0 and variance 1."""
@@ -76,7 +78,12 @@ def get(name: str) -> ZooModel:
 
 
 def _variants(
-    name: str, module: str, text: str, shape: tuple[int, int, int, int] = _IMAGENET_SHAPE
+    name: str,
+    module: str,
+    text: str,
+    shape: tuple[int, int, int, int] = _IMAGENET_SHAPE,
+    *,
+    random_weights: bool = True,
 ) -> list[ZooModel]:
     return [
         ZooModel(
@@ -85,6 +92,7 @@ def _variants(
             shape,
             text,
             sparsity,
+            random_weights=random_weights,
         )
         for suffix, sparsity in (("", 0.0), ("_s10", 0.1), ("_s20", 0.2), ("_s30", 0.3))
     ]
@@ -109,6 +117,7 @@ _ALL = [
         "efficientnet_lite0",
         "efficientnet_lite",
         "EfficientNet-Lite0, ImageNet weights; every layer masked without training",
+        random_weights=False,
     ),
     *_variants(
         "yolov5n",

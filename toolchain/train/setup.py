@@ -5,6 +5,7 @@ Everything that can be wrong with a recipe shows here, before any training start
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -18,6 +19,7 @@ from toolchain.board.config import load_board
 from toolchain.errors import ModelError, RecipeError, failure
 from toolchain.factory import resolve
 from toolchain.models import zoo
+from toolchain.models.init import initialise
 from toolchain.sparsity.checkpoint import (
     has_pruned_channels,
     load_checkpoint,
@@ -40,7 +42,7 @@ from toolchain.sparsity.schedule import PolynomialSchedule
 from toolchain.sparsity.search import MaskSearch
 from toolchain.sparsity.selection import KERNELS
 from toolchain.sparsity.sparsify import sparsify
-from toolchain.train.batches import Augment, Batches, in_turn, mirror, shift
+from toolchain.train.batches import Augment, Batches, in_turn, mirror, seeded, shift
 from toolchain.train.data import Data
 from toolchain.train.recipe import DataSet, Masks, Recipe
 
@@ -91,24 +93,34 @@ def build_student(
     Args:
         recipe: what to make.
         data: what it will be trained on.
-        base: the folder that relative paths of weights start from.
+        base: the folder that relative paths, of weights and of a board's file, start from.
         resume_from: the model's state_dict in a saved state, whose channel counts the model gets;
             its values are for :meth:`toolchain.train.trainer.Trainer.load_state_dict`.
 
     Raises:
         ModelError: the factory or its weights have a fault, the model does not take the data's
             images or has another number of classes, or no layer can be masked as asked for.
+        BoardConfigError: there is no such board.
         RecipeError: masks are to fit a board whose tile is not known.
     """
     factory = network_factory(recipe.model.factory)
-    with torch.random.fork_rng():
-        torch.manual_seed(recipe.training.seed)
+    seed = recipe.training.seed
+    with torch.random.fork_rng(), seeded(seed):
+        torch.manual_seed(seed)
         model = _make(factory, recipe.model.arguments)
+        if any(entry.factory == factory and entry.random_weights for entry in zoo.ZOO.values()):
+            initialise(model)
     example = torch.zeros(data.input_shape)
     if resume_from is not None:
         pruned = bool(resize_to(model, resume_from))
+        if pruned and recipe.pruning is None and _first_weights(recipe, base) is None:
+            raise ModelError(
+                f"{factory} makes other numbers of channels than when this run began",
+                hint="bring its code back, or begin anew with --restart",
+            )
     else:
-        pruned = _load_weights(model, recipe, base)
+        path = _first_weights(recipe, base)
+        pruned = path is not None and _load(model, path, masks=False)
     check_classifier(model, data, factory)
     if recipe.pruning is not None and resume_from is None:
         prune_channels(model, example, recipe.pruning.ratio, round_to=recipe.pruning.round_to)
@@ -116,7 +128,7 @@ def build_student(
     search, rows = None, 1
     batches = training_batches(recipe, data)
     if recipe.masks is not None:
-        rows = _tile_rows(recipe.masks)
+        rows = _tile_rows(recipe.masks, base)
         masks = sparsify(
             model,
             example,
@@ -131,7 +143,7 @@ def build_student(
         schedule = PolynomialSchedule(
             recipe.training.epochs * batches.steps_per_epoch, **recipe.schedule.model_dump()
         )
-        search = MaskSearch(masks, schedule, seed=recipe.training.seed)
+        search = MaskSearch(masks, schedule, seed=seed)
     return Student(factory, model.train(), search, _loss(recipe, data, factory, base), pruned, rows)
 
 
@@ -182,24 +194,35 @@ def _make(factory: str, arguments: Mapping[str, str | int | float | bool]) -> nn
     return model
 
 
-def _load_weights(model: nn.Module, recipe: Recipe, base: Path | None) -> bool:
-    """Load the weights to start from, without their masks; says whether channels were pruned."""
+def _first_weights(recipe: Recipe, base: Path | None) -> Path | None:
+    """The checkpoint that training starts from."""
     name, path = recipe.model.factory, recipe.model.weights
     if path is not None:
-        path = (base or Path()) / path
-    elif ":" not in name:
-        path = zoo.get(name).checkpoint
-    if path is None:
-        return False
-    state = {n: t for n, t in load_checkpoint(path).items() if not n.endswith(MASK_SUFFIX)}
-    pruned = has_pruned_channels(load_metadata(path))
-    load_model(model, state, resize=pruned)
+        return _place(path, base)
+    return None if ":" in name else zoo.get(name).checkpoint
+
+
+def _load(model: nn.Module, path: Path, *, masks: bool) -> bool:
+    """Load a checkpoint, with its masks or without; says whether channels were pruned."""
+    state, pruned = load_checkpoint(path), has_pruned_channels(load_metadata(path))
+    if not masks:
+        state = {name: t for name, t in state.items() if not name.endswith(MASK_SUFFIX)}
+    try:
+        load_model(model, state, resize=pruned)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error.what}", hint=error.hint) from error
     return pruned
 
 
-def _tile_rows(masks: Masks) -> int:
+def _place(path: Path, base: Path | None) -> Path:
+    return (base or Path()) / os.path.expanduser(path)  # noqa: PTH111 (never fails)
+
+
+def _tile_rows(masks: Masks, base: Path | None) -> int:
     if masks.board is not None:
-        board = load_board(masks.board)
+        # A name, or a file.
+        is_file = masks.board.endswith(".toml")
+        board = load_board(str(_place(Path(masks.board), base)) if is_file else masks.board)
         if board.tile is None:
             raise RecipeError(
                 f"the file of board '{masks.board}' does not say what a tile is",
@@ -231,8 +254,7 @@ def _loss(recipe: Recipe, data: Data, factory: str, base: Path | None) -> nn.Mod
         return CrossEntropy()
     name = network_factory(chosen.factory) if chosen.factory else factory
     teacher = _make(name, recipe.model.arguments if chosen.factory is None else {})
-    path = (base or Path()) / chosen.weights
-    load_model(teacher, load_checkpoint(path), resize=has_pruned_channels(load_metadata(path)))
+    _load(teacher, _place(chosen.weights, base), masks=True)
     check_classifier(teacher, data, f"the teacher ({name})")
     return Distillation(teacher, weight=chosen.weight, temperature=chosen.temperature)
 

@@ -1,10 +1,10 @@
-"""Random weights for networks that are only timed."""
+"""Weights of networks that are only timed, or not trained yet."""
 
 from __future__ import annotations
 
 import torch
 
-from toolchain.models.init import randomise
+from toolchain.models.init import initialise, randomise
 from toolchain.models.resnet import ResNet
 
 
@@ -38,3 +38,15 @@ def test_batchnorm_sees_inputs_like_those_that_it_was_measured_on() -> None:
     assert torch.allclose(y.var((0, 2, 3)), model.bn1.running_var, rtol=0.1)
     assert model.bn1.momentum == 0.1
     assert not model.training
+
+
+def test_training_begins_from_weights_of_the_right_size() -> None:
+    torch.manual_seed(0)
+    model = small(0)
+    initialise(model)
+    assert model.bn1.weight.unique().tolist() == [1.0]
+    assert model.bn1.running_mean is not None
+    assert not model.bn1.running_mean.any()
+    deep = model.get_submodule("layer2.0.conv2")
+    assert isinstance(deep.weight, torch.Tensor)
+    assert abs(deep.weight.std().item() - (2 / (16 * 9)) ** 0.5) < 0.02
