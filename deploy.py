@@ -48,11 +48,11 @@ class TerminalProgress:
     def stage(self, title: str, total: float | None = None) -> Iterator[progress.Stage]:
         """Show one bar until the stage ends."""
         with rich.progress.Progress(
-            rich.progress.TextColumn("{task.description}"),
+            rich.progress.TextColumn("{task.description}", markup=False),
             rich.progress.BarColumn(),
             rich.progress.TaskProgressColumn(),
             rich.progress.TimeElapsedColumn(),
-            rich.progress.TextColumn("[dim]{task.fields[detail]}"),
+            rich.progress.TextColumn("{task.fields[detail]}", style="dim", markup=False),
             console=err,
         ) as bars:
             yield _Bar(bars, bars.add_task(title, total=total, detail=""))
@@ -165,7 +165,8 @@ def train(
             progress=shown,
         )
     except Stopped as stopped:
-        err.print(f"{stopped}; saved: the same command goes on from there", markup=False)
+        again = "the same command" + (" without --restart" if restart else "")
+        err.print(f"{stopped}; saved: {again} goes on from there", markup=False)
         raise typer.Exit(128 + stopped.signal_number) from None
     if json_:
         print(done.model_dump_json(indent=2))

@@ -31,7 +31,7 @@ def training_table(report: TrainingReport) -> RenderableType:
     return Group(
         network_table(report.network),
         Text(f"test accuracy {report.accuracy:.2%}, training loss {report.loss:.3f}"),
-        Text(f"{report.path} is written; next: deploy convert {report.path}"),
+        Text(f"{report.path} is written; next: {report.convert_command}"),
         Text(f"curves: tensorboard --logdir {report.run_folder}"),
     )
 

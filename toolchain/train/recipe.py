@@ -6,9 +6,9 @@ See ``docs/train.md`` for every key. Unknown keys are refused.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from toolchain.errors import RecipeError
 from toolchain.sparsity.policies import POLICIES
@@ -20,6 +20,19 @@ Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 
 
+def _is_argument(value: Any) -> Any:
+    if not isinstance(value, str | int | float):
+        raise ValueError("is not a text, a number, true or false")  # noqa: TRY004 (pydantic's way)
+    # A checkpoint names the arguments too, and `deploy convert` believes it no larger numbers.
+    if not isinstance(value, str) and not abs(value) < _MOST:
+        raise ValueError(f"{value} is not less than a million")
+    return value
+
+
+_MOST = 1e6
+Argument = Annotated[str | int | float | bool, BeforeValidator(_is_argument)]
+
+
 class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -29,8 +42,8 @@ class Model(_Table):
 
     factory: str
     """``package.module:function``, or the name of a network of the zoo."""
-    arguments: dict[str, str | int | float | bool] = {}
-    """Of the factory, by name."""
+    arguments: dict[str, Argument] = {}
+    """Of the factory, by name; numbers are below a million."""
     weights: Path | None = None
     """A checkpoint to start from; masks in it are dropped."""
 

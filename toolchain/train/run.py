@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import tempfile
 import time
+import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 
 from toolchain.errors import DataError, ModelError, OutputError, RecipeError, first_line
+from toolchain.models import zoo
 from toolchain.progress import Progress, Silent
 from toolchain.sparsity.checkpoint import PRUNED, save_checkpoint
 from toolchain.sparsity.cost import model_cost
@@ -85,6 +88,8 @@ class TrainingReport(_Result):
     path: Path
     """The checkpoint."""
     run_folder: Path
+    convert_command: str
+    """What makes a model for the board out of it."""
     accuracy: float
     """On the test images, 0 to 1."""
     loss: float
@@ -154,10 +159,7 @@ def train_recipe(
     """
     started = time.monotonic()
     progress = progress or Silent()
-    if output.is_dir() or not output.resolve().parent.is_dir():
-        raise OutputError(
-            f"{output}: cannot be written there", hint="give a file in a folder that exists"
-        )
+    _check_output(output)
     if recipe.training.threads:
         torch.set_num_threads(recipe.training.threads)
     with _locked(folder):
@@ -173,14 +175,18 @@ def train_recipe(
         trainer = Trainer(recipe, data, student)
         resumed_at = None
         if state is not None:
-            trainer.load_state_dict(state["trainer"])
+            _resume(trainer, state["trainer"], folder)
             resumed_at = trainer.steps_done
             progress.note(f"resumed after step {trainer.steps_done} of {trainer.total_steps}")
 
+        if restart:
+            (folder / _STATE).unlink(missing_ok=True)
+        log = ScalarLog(folder / "tensorboard", trainer.steps_done)
+
         def save() -> None:
+            log.flush()
             _save_state(folder, recipe, data, trainer)
 
-        log = ScalarLog(folder / "tensorboard", trainer.steps_done)
         with log, StopRequest() as stop:
             trainer.train(
                 progress=progress, title=f"train {name}", on_step=log.step, on_epoch=log.epoch,
@@ -195,15 +201,16 @@ def metadata(
     recipe: Recipe, data: Data, student: Student, report: TrainingReport, name: str
 ) -> dict[str, str]:
     """What a trained checkpoint says about itself; enough for ``deploy convert``."""
+    known = recipe.model_dump(mode="json", exclude_defaults=True)
     said = {
         "factory": student.factory,
         "input_shape": ",".join(map(str, data.input_shape)),
-        "dataset": data.name,
+        "dataset": _without_folders(data.name),
         "sparsity": f"{recipe.masks.sparsity if recipe.masks else 0:g}",
         "epochs": str(recipe.training.epochs),
         "seed": str(recipe.training.seed),
         "test_accuracy": f"{report.accuracy:.4f}",
-        "recipe": recipe.model_dump_json(exclude_defaults=True),
+        "recipe": json.dumps(_without_folders(known)),
         "command": f"deploy train {name}",
         "torch": torch.__version__,
     }
@@ -216,12 +223,23 @@ def metadata(
     return said
 
 
+def _without_folders(value: Any) -> Any:
+    """Texts and texts in tables, absolute paths cut to their names: a file is given to others."""
+    if isinstance(value, Mapping):
+        return {key: _without_folders(part) for key, part in value.items()}
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
+
+
 def _report(
     trainer: Trainer, output: Path, folder: Path, resumed_at: int | None, started: float
 ) -> TrainingReport:
+    factory = trainer.student.factory
+    ours = any(entry.factory == factory for entry in zoo.ZOO.values())
+    command = ["deploy", "convert", str(output), *([] if ours else ["--model", factory])]
     return TrainingReport(
         path=output,
         run_folder=folder,
+        convert_command=shlex.join(command),
         accuracy=trainer.history[-1].accuracy,
         loss=trainer.history[-1].loss,
         epochs=trainer.history,
@@ -271,11 +289,24 @@ def _data(recipe: Recipe, base: Path | None, progress: Progress) -> Data:
 # --- the state on disk -----------------------------------------------------------------------
 
 
+def _check_output(output: Path) -> None:
+    hint = "give a file in a folder that exists and that you may write to"
+    if output.is_dir():
+        raise OutputError(f"{output}: is a folder", hint=hint)
+    try:
+        with tempfile.TemporaryFile(dir=output.parent):
+            pass
+    except OSError as error:
+        raise OutputError(f"{output}: cannot be written: {error.strerror}", hint=hint) from error
+
+
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
+    """Hold a run's folder, which is made, and taken away again if nothing came to lie in it."""
+    lock = filelock.FileLock(folder / ".lock", timeout=0)
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(folder / ".lock", timeout=0)
         lock.acquire()
     except filelock.Timeout as error:
         raise OutputError(
@@ -285,8 +316,15 @@ def _locked(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise OutputError(f"{folder}: cannot be written: {error.strerror}") from error
     try:
+        for scratch in folder.glob(f".{_STATE}-*"):  # of a run that was killed as it saved
+            scratch.unlink()
         yield
     finally:
+        with suppress(OSError):
+            if {path.name for path in folder.iterdir()} <= {".lock"}:
+                (folder / ".lock").unlink(missing_ok=True)
+                for path in new:
+                    path.rmdir()
         lock.release()
 
 
@@ -316,21 +354,41 @@ def _load_state(folder: Path, recipe: Recipe) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        state = _read(path)
         version, known = state["version"], Recipe.model_validate_json(state["recipe"])
     except Exception as error:
         raise ModelError(
             f"{path}: is no saved training, or a damaged one ({first_line(error)})",
             hint="begin anew with --restart",
         ) from error
+    if version != _VERSION:
+        raise ModelError(f"{path}: is of another version", hint="begin anew with --restart")
     different = _differences(known.model_dump(), recipe.model_dump())
-    if version != _VERSION or different:
+    if different:
         raise RecipeError(
-            f"{folder}: holds the run of another recipe"
-            + (f" (it differs in {', '.join(different)})" if different else ""),
+            f"{folder}: holds the run of another recipe (it differs in {', '.join(different)})",
             hint="give another --run-dir, or begin anew with --restart",
         )
     return state
+
+
+def _read(path: Path) -> dict[str, Any]:
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()  # torch.load does not look at checksums
+    if damaged:
+        raise ValueError(f"the checksum of {damaged} is wrong")
+    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return state
+
+
+def _resume(trainer: Trainer, state: Mapping[str, Any], folder: Path) -> None:
+    try:
+        trainer.load_state_dict(state)
+    except Exception as error:
+        raise ModelError(
+            f"{folder / _STATE}: does not fit {trainer.student.factory} ({first_line(error)})",
+            hint="if its code has changed, bring it back, or begin anew with --restart",
+        ) from error
 
 
 def _differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:

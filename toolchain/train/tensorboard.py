@@ -17,17 +17,18 @@ class ScalarLog:
 
     Args:
         folder: made if it is not there; ``tensorboard --logdir`` takes it or any folder above it.
-        first_step: what an earlier, stopped run wrote from this step on is hidden.
+        steps_done: what an earlier, stopped run wrote about later steps is hidden.
 
     Raises:
         OutputError: the folder cannot be written.
     """
 
-    def __init__(self, folder: Path, first_step: int) -> None:
+    def __init__(self, folder: Path, steps_done: int) -> None:
+        self._folder = folder
         try:
-            self._writer = SummaryWriter(str(folder), purge_step=first_step or None)
+            self._writer = SummaryWriter(str(folder), purge_step=steps_done + 1)
         except OSError as error:
-            raise OutputError(f"{folder}: cannot be written: {error.strerror}") from error
+            raise self._refused(error) from error
 
     def __enter__(self) -> Self:
         return self
@@ -50,5 +51,18 @@ class ScalarLog:
         self._add("test/accuracy", epoch.accuracy, epoch.step)
         self._add("masks/sparsity", epoch.sparsity, epoch.step)
 
+    def flush(self) -> None:
+        """Bring all of it to the file: a killed run goes on after its state, and logs no less."""
+        try:
+            self._writer.flush()
+        except OSError as error:
+            raise self._refused(error) from error
+
     def _add(self, name: str, value: float, step: int) -> None:
-        self._writer.add_scalar(name, value, step)
+        try:
+            self._writer.add_scalar(name, value, step)
+        except OSError as error:
+            raise self._refused(error) from error
+
+    def _refused(self, error: OSError) -> OutputError:
+        return OutputError(f"{self._folder}: cannot be written: {error.strerror or error}")

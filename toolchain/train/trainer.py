@@ -15,9 +15,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from toolchain.errors import ModelError
+from toolchain.errors import DeployError, ModelError, RecipeError, failure
 from toolchain.progress import Progress, Silent
-from toolchain.train.batches import evaluation_batches
+from toolchain.train.batches import derived_seed, evaluation_batches, seeded
 from toolchain.train.data import Data
 from toolchain.train.interrupt import Stopped, StopRequest
 from toolchain.train.recipe import Optimizer, Recipe
@@ -56,7 +56,9 @@ class Trainer:
             :func:`toolchain.train.setup.build_student`.
 
     Raises:
-        ModelError: there are fewer images than a batch holds.
+        DataError: there are fewer images than a batch holds.
+        ModelError: the model has nothing to train.
+        RecipeError: the recipe asks for a GPU that is not there.
     """
 
     def __init__(self, recipe: Recipe, data: Data, student: Student) -> None:
@@ -97,7 +99,7 @@ class Trainer:
             stop: looked at after each step.
 
         Raises:
-            ModelError: the loss is no longer finite.
+            ModelError: the model fails on a batch, or the loss is no longer finite.
             Stopped: ``stop`` was set; ``save`` was called before.
         """
         every = self.recipe.training.checkpoint_every or self.steps_per_epoch
@@ -119,16 +121,18 @@ class Trainer:
                     if on_epoch:
                         on_epoch(self.history[-1])
                 asked = stop.signal_number if stop else None
-                if save and (asked or self.steps_done % every == 0):
+                ended = self.steps_done == self.total_steps
+                if save and (asked or ended or self.steps_done % every == 0):
                     save()
-                if asked and self.steps_done < self.total_steps:
+                if asked and not ended:
                     raise Stopped(self.steps_done, asked)
         self.model.eval()
         return self.history
 
     def evaluate(self) -> float:
         """The share of test images that the model gets right, 0 to 1; it ends in eval mode."""
-        return evaluate(self.model, self.data, self.device)
+        workers = self.recipe.training.workers
+        return evaluate(self.model, self.data, self.device, workers=workers)
 
     def state_dict(self) -> dict[str, Any]:
         """Where the run stands: tensors, numbers and texts only."""
@@ -154,17 +158,16 @@ class Trainer:
         self._loss_sum, self._seconds = state["loss_sum"], state["seconds"]
 
     def _step(self, images: Tensor, labels: Tensor) -> float:
-        # Dropout and the like: what a step draws depends on the seed and the step alone.
-        torch.manual_seed((self.recipe.training.seed << 32) + self.steps_done)
         self.model.train()
         images, labels = images.to(self.device), labels.to(self.device)
         self._optimizer.zero_grad()
-        with torch.autocast(
-            self.device.type, torch.bfloat16, enabled=self.recipe.training.precision == "bf16"
-        ):
-            logits = self._forward(images).float()
-        value = self.student.loss(logits, labels, images)
-        value.backward()
+        # Dropout and the like: what a step draws depends on the seed and the step alone.
+        seed = derived_seed("step", self.recipe.training.seed, self.steps_done)
+        with seeded(seed):
+            if self.device.type == "cuda":
+                torch.cuda.manual_seed_all(seed)
+            value = self._loss(images, labels)
+            value.backward()  # type: ignore[no-untyped-call]
         self._optimizer.step()
         loss = float(value.item())
         if not math.isfinite(loss):
@@ -180,6 +183,18 @@ class Trainer:
             if self.steps_done == self.total_steps:
                 search.freeze()
         return loss
+
+    def _loss(self, images: Tensor, labels: Tensor) -> Tensor:
+        half = self.recipe.training.precision == "bf16"
+        try:
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
+                logits = self._forward(images)
+            return cast(Tensor, self.student.loss(logits.float(), labels, images))
+        except DeployError:
+            raise
+        except Exception as error:  # the code of the model is the user's
+            doing = f"training {self.student.factory} on {len(images)} images"
+            raise failure(ModelError, doing, error) from error
 
     def _set_rate(self) -> float:
         optimizer = self.recipe.optimizer
@@ -224,12 +239,14 @@ def rate_share(optimizer: Optimizer, step: int, total: int) -> float:
     return (1 + math.cos(math.pi * way)) / 2
 
 
-def evaluate(model: nn.Module, data: Data, device: torch.device | None = None) -> float:
+def evaluate(
+    model: nn.Module, data: Data, device: torch.device | None = None, *, workers: int = 0
+) -> float:
     """The share of the test images that a classifier gets right, 0 to 1; it ends in eval mode."""
     model.eval()
     right = count = 0
     with torch.no_grad():
-        for images, labels in evaluation_batches(data.test, _EVALUATION_BATCH):
+        for images, labels in evaluation_batches(data.test, _EVALUATION_BATCH, workers=workers):
             logits = model(images.to(device))
             right += int((logits.argmax(1) == labels.to(device)).sum())
             count += len(labels)
@@ -237,6 +254,8 @@ def evaluate(model: nn.Module, data: Data, device: torch.device | None = None) -
 
 
 def _optimizer(chosen: Optimizer, model: nn.Module) -> torch.optim.Optimizer:
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ModelError("the model has no parameters to train", hint="they may all be frozen")
     if chosen.kind == "adamw":
         return torch.optim.AdamW(
             model.parameters(), lr=chosen.learning_rate, weight_decay=chosen.weight_decay
@@ -251,6 +270,11 @@ def _optimizer(chosen: Optimizer, model: nn.Module) -> torch.optim.Optimizer:
 
 
 def _device(name: str) -> torch.device:
+    there = torch.cuda.is_available()
+    if name == "cuda" and not there:
+        raise RecipeError(
+            "training.device: there is no GPU here that torch can use", hint='use "auto" or "cpu"'
+        )
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
+        name = "cuda" if there else "cpu"
     return torch.device(name)

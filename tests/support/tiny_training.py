@@ -1,0 +1,153 @@
+"""Networks, data and recipes that train in a blink: three classes of 8x8 images."""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset, TensorDataset
+
+from support.places import REPOSITORY
+from toolchain.train.recipe import Recipe
+
+NET = "support.tiny_training:net"
+IMAGES = "support.tiny_training:images"
+DRAWING = "support.tiny_training:drawing_images"
+FASHION = "support.tiny_training:fashion_noise"
+EPOCHS, STEPS_PER_EPOCH = 4, 6
+STEPS = EPOCHS * STEPS_PER_EPOCH
+
+
+class Noise(nn.Module):
+    """Draws in training from generators that are not torch's."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * (0.5 + random.random() + np.random.rand()) if self.training else x  # noqa: S311
+
+
+def net(
+    classes: int = 3, *, channels: int = 8, dropout: float = 0.0, side: int = 8, noise: bool = False
+) -> nn.Sequential:
+    """``[N, 1, 8, 8]`` to ``[N, classes]``: 3x3 convolutions "0" (8x8) and "3" (4x4), 1x1 "6"."""
+    return nn.Sequential(
+        nn.Conv2d(1, channels, 3, padding=1, bias=False),
+        nn.BatchNorm2d(channels),
+        nn.ReLU(),
+        nn.Conv2d(channels, 2 * channels, 3, 2, 1),
+        nn.BatchNorm2d(2 * channels),
+        nn.ReLU(),
+        nn.Conv2d(2 * channels, channels, 1),
+        nn.Sequential(nn.Dropout(dropout), Noise() if noise else nn.Identity()),
+        nn.Flatten(),
+        nn.Linear(channels * (side // 2) ** 2, classes),
+    )
+
+
+def net_of_ten() -> nn.Sequential:
+    return net(10)
+
+
+def net_of_groups() -> nn.Sequential:
+    """A network whose channels cannot be pruned."""
+    return nn.Sequential(
+        nn.Conv2d(1, 8, 3), nn.Conv2d(8, 8, 3, groups=2), nn.Flatten(), nn.Linear(128, 3)
+    )
+
+
+def frozen_net() -> nn.Module:
+    return net().requires_grad_(requires_grad=False)
+
+
+def images(split: str) -> TensorDataset:
+    """96 to train on and 48 to test on: bars that lie, stand and slope, in noise."""
+    count = {"train": 96, "test": 48}[split]
+    generator = torch.Generator().manual_seed(count)
+    labels = torch.arange(count) % 3
+    bars = torch.stack([torch.zeros(8, 8), torch.zeros(8, 8), torch.eye(8)])
+    bars[0, 3:5], bars[1, :, 3:5] = 1, 1
+    pictures = 2 * bars[labels] + torch.randn(count, 8, 8, generator=generator)
+    return TensorDataset(pictures[:, None], labels)
+
+
+class DrawingImages(Dataset[tuple[Tensor, int]]):
+    """The same images, changed by a draw from every global generator there is."""
+
+    classes = ("lying", "standing", "sloping")
+
+    def __init__(self, split: str) -> None:
+        self.images, self.labels = images(split).tensors
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        drawn = random.random() + float(np.random.rand()) + float(torch.rand(()))  # noqa: S311
+        return self.images[index] + drawn, int(self.labels[index])
+
+
+def failing(split: str) -> TensorDataset:
+    raise OSError(f"no images to {split} with")
+
+
+def drawing_images(split: str) -> DrawingImages:
+    return DrawingImages(split)
+
+
+def fashion_noise(split: str) -> TensorDataset:
+    """Ten classes of 28x28 noise, for the network of Fashion-MNIST."""
+    generator = torch.Generator().manual_seed(len(split))
+    return TensorDataset(
+        torch.randn(40, 1, 28, 28, generator=generator), torch.arange(40).remainder(10)
+    )
+
+
+def tables(**changes: dict[str, Any]) -> dict[str, Any]:
+    """A recipe of 24 steps as TOML has it; ``training={"seed": 1}`` changes one key of a table."""
+    known: dict[str, dict[str, Any]] = {
+        "model": {"factory": NET},
+        "data": {"source": IMAGES},
+        "training": {"epochs": EPOCHS, "batch_size": 16, "threads": 1, "device": "cpu"},
+        "schedule": {"frequency": 4},
+        "masks": {"sparsity": 0.25},
+    }
+    for table, keys in changes.items():
+        known[table] = known.get(table, {}) | keys
+    return known
+
+
+def recipe(*without: str, **changes: dict[str, Any]) -> Recipe:
+    """The same as a :class:`Recipe`, without some tables."""
+    return Recipe.model_validate({k: v for k, v in tables(**changes).items() if k not in without})
+
+
+def write_recipe(path: Path, *without: str, **changes: dict[str, Any]) -> Path:
+    """The same as a file."""
+    lines = []
+    for table, keys in tables(**changes).items():
+        if table not in without:
+            lines += [f"[{table}]", *(f"{key} = {_toml(value)}" for key, value in keys.items())]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def deploy_train(*arguments: str | Path) -> tuple[list[str], dict[str, str]]:
+    """The command line of ``deploy train``, and the environment that finds this module."""
+    paths = os.pathsep.join([str(REPOSITORY / "tests"), os.environ.get("PYTHONPATH", "")])
+    line = [sys.executable, str(REPOSITORY / "deploy.py"), "train", *map(str, arguments)]
+    return line, os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f'"{k}" = {_toml(v)}' for k, v in value.items()) + " }"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return f'"{value}"' if isinstance(value, str | Path) else str(value)
