@@ -92,7 +92,7 @@ def page(results: Sequence[CaseResult]) -> str:
         "Fashion-MNIST, the residual network of `toolchain/models/fashion_resnet.py` "
         f"({dense.macs / 1e6:.2f} M multiply-accumulates, all seven 3x3 convolutions masked), "
         f"{epochs} epochs of SGD in bf16, batches of 128, images mirrored at random. Masks grow "
-        "from a tenth of training on and are frozen at half of it. "
+        "from a tenth of training on and are frozen at a fifth of it. "
         f"Accuracy on the 10,000 test images after the last epoch, in percent: mean and standard "
         f"deviation over {len(seeds)} seeds ({', '.join(map(str, seeds))}).",
         "",

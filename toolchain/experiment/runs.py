@@ -32,6 +32,7 @@ _FACTORY = "toolchain.models.fashion_resnet:fashion_resnet"
 _PRUNED = (0.25, 0.5)
 _PRUNED_SPARSITY = 0.3
 _FINE_TUNING_RATE = 0.05
+_FROZEN = 0.2
 
 
 @dataclass(frozen=True)
@@ -106,8 +107,9 @@ def recipe(case: Case, epochs: int = EPOCHS) -> Recipe:
         masks=Masks(policy=case.policy, sparsity=case.sparsity, kernels="3x3")
         if case.policy
         else None,
-        # Half of so few epochs is left to get used to masks that no longer change.
-        schedule=Schedule(end=0.5),
+        # So few epochs have to leave time to get used to masks that no longer change: frozen at 0.5
+        # of training and not at 0.2, three of three networks lost another 0.4 to 0.6 points.
+        schedule=Schedule(end=_FROZEN),
         pruning=Pruning(ratio=case.pruned) if case.pruned else None,
     )
 
