@@ -235,6 +235,11 @@ class SshConnection(Connection):
                 hint="load it into the agent first: ssh-add "
                 + (str(target.identities[0]) if target.identities else ""),
             )
+        if self._has_session() and "timeout" in str(error).lower():
+            return ConnectionFailed(
+                f"{self.name}: {where} does not answer the login in time",
+                hint="the board may be busy, or out of memory: try again when it is idle",
+            )
         if isinstance(error, paramiko.AuthenticationException) or self._has_session():
             tried = ", ".join(map(str, target.identities)) or "the agent's and those in ~/.ssh"
             return ConnectionFailed(

@@ -131,6 +131,46 @@ def test_a_server_of_another_kind_is_told_apart(reachable: Reachable) -> None:
             SshConnection("rpi4", target, timeout=2)
 
 
+class _BusyServer(paramiko.ServerInterface):
+    """Exchanges keys, and takes its time with the login; a real sshd does so on a busy board."""
+
+    def __init__(self, done: threading.Event) -> None:
+        self._done = done
+
+    def get_allowed_auths(self, username: str) -> str:  # noqa: ARG002
+        return "publickey"
+
+    def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:  # noqa: ARG002
+        self._done.wait(20)
+        return paramiko.AUTH_FAILED
+
+
+def test_a_login_that_is_not_answered_in_time_is_not_called_refused(
+    reachable: Reachable, tmp_path: Path
+) -> None:
+    host_key, done = write_key(tmp_path / "host"), threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+
+        def serve() -> None:
+            link, _ = busy.accept()
+            transport = paramiko.Transport(link)
+            transport.add_server_key(host_key)
+            transport.start_server(server=_BusyServer(done))
+            done.wait(20)
+            transport.close()
+
+        port = busy.getsockname()[1]
+        record = tmp_path / "known_hosts"
+        record.write_text(f"[127.0.0.1]:{port} ssh-ed25519 {host_key.get_base64()}\n")
+        threading.Thread(target=serve, daemon=True).start()
+        target = dataclasses.replace(reachable.target, port=port, known_hosts=(record,))
+        try:
+            with pytest.raises(ConnectionFailed, match="does not answer the login in time"):
+                SshConnection("rpi4", target, timeout=1)
+        finally:
+            done.set()
+
+
 def test_an_unknown_name_is_named(reachable: Reachable) -> None:
     with pytest.raises(ConnectionFailed, match=r"name 'no-such-board\.invalid' is not known"):
         SshConnection(
