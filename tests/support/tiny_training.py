@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset, TensorDataset
+from torch.utils.data import Dataset, Subset, TensorDataset
 
 from support.places import REPOSITORY
 from toolchain.train.recipe import Recipe
@@ -60,6 +60,18 @@ def net_of_groups() -> nn.Sequential:
     )
 
 
+def changing_net() -> nn.Sequential:
+    """A network whose code changes: with ``$TINY_NET``, ``narrow`` or ``deep``."""
+    kind = os.environ.get("TINY_NET")
+    made = net(channels=4 if kind == "narrow" else 8)
+    return made.append(nn.Linear(3, 3)) if kind == "deep" else made
+
+
+def colour_net() -> nn.Sequential:
+    """``[N, 3, 8, 8]`` to ``[N, 2]``."""
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(144, 2))
+
+
 def frozen_net() -> nn.Module:
     return net().requires_grad_(requires_grad=False)
 
@@ -73,6 +85,12 @@ def images(split: str) -> TensorDataset:
     bars[0, 3:5], bars[1, :, 3:5] = 1, 1
     pictures = 2 * bars[labels] + torch.randn(count, 8, 8, generator=generator)
     return TensorDataset(pictures[:, None], labels)
+
+
+def changing_images(split: str) -> TensorDataset:
+    """The first ``$TINY_IMAGES`` of them."""
+    count = int(os.environ["TINY_IMAGES"])
+    return TensorDataset(*(tensor[:count] for tensor in images(split).tensors))
 
 
 class DrawingImages(Dataset[tuple[Tensor, int]]):
@@ -97,6 +115,11 @@ def failing(split: str) -> TensorDataset:
 
 def drawing_images(split: str) -> DrawingImages:
     return DrawingImages(split)
+
+
+def unlabelled_images(split: str) -> Dataset[tuple[Tensor, int]]:
+    """Without ``targets`` or ``classes``: every example has to be read to know the labels."""
+    return Subset(DrawingImages(split), range(32))
 
 
 def fashion_noise(split: str) -> TensorDataset:
@@ -141,6 +164,15 @@ def deploy_train(*arguments: str | Path) -> tuple[list[str], dict[str, str]]:
     paths = os.pathsep.join([str(REPOSITORY / "tests"), os.environ.get("PYTHONPATH", "")])
     line = [sys.executable, str(REPOSITORY / "deploy.py"), "train", *map(str, arguments)]
     return line, os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+
+
+def scalars(run: Path, tag: str) -> list[tuple[int, float]]:
+    """The steps and values that TensorBoard shows of a run."""
+    from tensorboard.backend.event_processing import event_accumulator  # type: ignore[import-untyped]
+
+    events = event_accumulator.EventAccumulator(str(run / "tensorboard"))
+    events.Reload()
+    return [(event.step, event.value) for event in events.Scalars(tag)]
 
 
 def _toml(value: Any) -> str:

@@ -1,0 +1,195 @@
+"""The command line: ``deploy train``."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+import deploy
+from support.tiny_training import FASHION, NET, STEPS, deploy_train, scalars, write_recipe
+from toolchain.models.zoo import ZOO
+from toolchain.sparsity.checkpoint import load_metadata
+
+FASHION_NET = ZOO["fashion_resnet_dense"].factory
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def invoke(*arguments: str | Path) -> str:
+    result = CliRunner().invoke(
+        deploy.app, [str(argument) for argument in arguments], catch_exceptions=False
+    )
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+# --- what it prints and writes ---------------------------------------------------------------
+
+
+def test_a_recipe_is_trained_into_files_of_its_name(here: Path) -> None:
+    write_recipe(here / "tiny.toml", masks={"tile_rows": 4})
+    printed = invoke("train", "tiny.toml")
+    assert names(here) == ["tiny.run", "tiny.safetensors", "tiny.toml"]
+    words = [" ".join(line.split()) for line in printed.splitlines()]
+    assert words[0] == "layer pixels kept sparsity MACs MACs kept tiles saved"
+    assert words[1] == "0 64 48 25.0% 4.6 k 3.5 k 4 of 16"
+    assert "tiles of 4 pixels: 5 of 20 saved" in printed
+    assert "test accuracy " in printed
+    assert (
+        f"tiny.safetensors is written; next: deploy convert tiny.safetensors --model {NET}"
+    ) in printed
+    assert "tensorboard --logdir tiny.run" in printed
+
+
+def test_json_says_all_that_the_table_shows(here: Path) -> None:
+    write_recipe(here / "tiny.toml", masks={"board": "rpi4", "tile_share": 1.0})
+    said = json.loads(invoke("train", "tiny.toml", "--json", "-o", "out.st", "--run-dir", "run"))
+    assert names(here) == ["out.st", "run", "tiny.toml"]
+    assert (said["path"], said["run_folder"], said["resumed_at"]) == ("out.st", "run", None)
+    assert said["convert_command"] == f"deploy convert out.st --model {NET}"
+    assert said["accuracy"] == said["epochs"][-1]["accuracy"]
+    assert said["loss"] == said["epochs"][-1]["loss"]
+    assert [epoch["step"] for epoch in said["epochs"]] == [6, 12, 18, 24]
+    network = said["network"]
+    assert network["tile_rows"] == 4
+    assert [layer["kept"] for layer in network["layers"]] == [48, 12]
+    assert network["macs_kept"] < network["macs"]
+
+
+def test_a_check_trains_and_writes_nothing(here: Path) -> None:
+    write_recipe(here / "tiny.toml")
+    printed = invoke("train", "tiny.toml", "--check")
+    assert "96 training and 48 test images, 3 classes; 4 epochs, 24 steps" in printed
+    assert "the recipe is good; nothing was trained" in printed
+    said = json.loads(invoke("train", "tiny.toml", "--check", "--json"))
+    assert said["steps"] == STEPS
+    assert [layer["kept"] for layer in said["network"]["layers"]] == [48, 12]
+    assert names(here) == ["tiny.toml"]
+
+
+def test_a_recipe_of_any_name_is_trained(here: Path) -> None:
+    write_recipe(here / "a [b] 'c'.toml", training={"epochs": 1})
+    printed = invoke("train", "a [b] 'c'.toml")
+    assert "a [b] 'c'.safetensors is written" in printed
+    assert f"deploy convert 'a [b] '\"'\"'c'\"'\"'.safetensors' --model {NET}" in printed
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "message"),
+    [
+        ({"masks": {"policy": "poled"}}, 15, "r.toml: masks: policy: there is no 'poled'"),
+        ({"masks": {"sparsity": 1}}, 15, "r.toml: masks.sparsity: Input should be less than 1"),
+        ({"masks": {"layers": ["stem"]}}, 3, "layer pattern 'stem' matches none"),
+        ({"data": {"source": "pets", "image_size": 8}}, 14, "there is no such folder"),
+        ({"masks": {"board": "rpi9"}}, 5, "there is no board called 'rpi9'"),
+    ],
+)
+def test_a_bad_recipe_is_one_message_and_its_exit_code(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+    changes: dict[str, Any], code: int, message: str,
+) -> None:  # fmt: skip
+    write_recipe(here / "r.toml", **changes)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        for option in ([], ["--check"]):
+            monkeypatch.setattr("sys.argv", ["deploy", "train", "r.toml", *option])
+            with pytest.raises(SystemExit) as ended:
+                deploy.main()
+            assert ended.value.code == code
+            printed = capsys.readouterr()
+            assert message in printed.err
+            assert "hint:" in printed.err
+            assert printed.out == ""
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert names(here) == ["r.toml"]
+
+
+# --- stopped and resumed ---------------------------------------------------------------------
+
+
+def test_a_training_stops_on_request_goes_on_and_logs_each_step_once(tmp_path: Path) -> None:
+    steps = 240
+    write_recipe(tmp_path / "tiny.toml", training={"epochs": 40, "checkpoint_every": 4})
+    line, environment = deploy_train("tiny.toml")
+    state = tmp_path / "tiny.run/state.pt"
+    stopped: list[int] = []
+    for request, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+        before = state.stat().st_mtime_ns if stopped else 0
+        with subprocess.Popen(
+            line, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
+        ) as process:
+            while process.poll() is None and (
+                not state.exists() or state.stat().st_mtime_ns == before
+            ):
+                time.sleep(0.01)
+            process.send_signal(request)
+            _, told = process.communicate(timeout=120)
+        assert process.returncode == code, told
+        assert "; saved: the same command goes on from there" in told
+        assert "Traceback" not in told
+        stopped.append(int(told.split("stopped after step ")[1].split(";")[0]))
+        assert names(tmp_path) == ["tiny.run", "tiny.toml"]
+    done = subprocess.run(
+        line, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    )
+    assert 0 < stopped[0] < stopped[1] < steps
+    assert f"resumed after step {stopped[1]} of {steps}" in done.stderr
+    assert "tiny.safetensors is written" in done.stdout
+    run = tmp_path / "tiny.run"
+    for tag in ("train/loss", "train/learning_rate"):
+        assert [step for step, _ in scalars(run, tag)] == list(range(1, steps + 1))
+    for tag in ("test/accuracy", "masks/sparsity"):
+        assert [step for step, _ in scalars(run, tag)] == list(range(6, steps + 1, 6))
+    assert scalars(run, "test/accuracy")[-1][1] > 0.9
+    assert scalars(run, "masks/sparsity")[-1][1] == 0.25
+
+
+# --- what becomes of it ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("changes", [{}, {"pruning": {"ratio": 0.25}}], ids=["masked", "pruned"])
+def test_a_network_of_ours_converts_without_further_options(
+    here: Path, changes: dict[str, Any]
+) -> None:
+    write_recipe(
+        here / "fashion.toml",
+        model={"factory": FASHION_NET},
+        data={"source": FASHION},
+        training={"epochs": 1, "batch_size": 8},
+        masks={"kernels": "3x3"},
+        **changes,
+    )
+    trained = json.loads(invoke("train", "fashion.toml", "--json"))
+    assert trained["convert_command"] == "deploy convert fashion.safetensors"
+    done = json.loads(invoke("convert", "fashion.safetensors", "--json"))
+    assert done["relative_diff"] <= done["tolerance"]
+    layers = {layer["name"]: layer for layer in trained["network"]["layers"]}
+    assert len(layers) == 7
+    for layer in done["layers"]:
+        assert layer["kept"] == layers[layer["name"]]["kept"]
+    assert done["macs"] == pytest.approx(trained["network"]["macs"], rel=0.01)
+    assert not [text for text in load_metadata("fashion.safetensors").values() if str(here) in text]
+
+
+def test_a_network_of_the_users_converts_with_the_command_that_was_told(here: Path) -> None:
+    write_recipe(here / "r.toml", model={"arguments": {"channels": 4}}, training={"epochs": 1})
+    command = json.loads(invoke("train", "r.toml", "--json"))["convert_command"].split()
+    assert command[0] == "deploy"
+    done = json.loads(invoke(*command[1:], "--json"))
+    assert [layer["kept"] for layer in done["layers"]] == [48, 12]
