@@ -6,7 +6,7 @@ import os
 import random
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -58,6 +58,20 @@ def net_of_groups() -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(1, 8, 3), nn.Conv2d(8, 8, 3, groups=2), nn.Flatten(), nn.Linear(128, 3)
     )
+
+
+class TiedNet(nn.Module):
+    """Two convolutions with the same weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(1, 1, 3, padding=1)
+        self.second = nn.Conv2d(1, 1, 3, padding=1)
+        self.second.weight = self.first.weight
+        self.last = nn.Linear(64, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return cast(Tensor, self.last(self.second(self.first(x)).flatten(1)))
 
 
 def changing_net() -> nn.Sequential:

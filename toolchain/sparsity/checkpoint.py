@@ -199,7 +199,11 @@ def save_checkpoint(
         ModelError: the file cannot be written.
     """
     path = Path(path)
-    tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    # Copies: the format has no tensors that share memory, as the weights of tied layers do.
+    tensors = {
+        name: tensor.clone(memory_format=torch.contiguous_format)
+        for name, tensor in model.state_dict().items()
+    }
     raw = _canonical(safetensors.torch.save(tensors, metadata=dict(metadata or {})))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -27,6 +27,7 @@ from support.tiny_training import (
     DRAWING,
     STEPS,
     STEPS_PER_EPOCH,
+    TiedNet,
     deploy_train,
     net,
     recipe,
@@ -506,6 +507,13 @@ def test_a_checkpoint_tells_how_it_was_made_and_nothing_of_this_machine(tmp_path
     kept = Recipe.model_validate_json(said["recipe"])
     assert kept.masks == chosen.masks
     assert kept.model.weights == Path("start.safetensors")
+
+
+def test_weights_that_layers_share_are_saved(tmp_path: Path) -> None:
+    report = train(recipe(model={"factory": "support.tiny_training:TiedNet"}), tmp_path)
+    weights = load_file(report.path)
+    assert torch.equal(weights["first.weight"], weights["second.weight"])
+    assert report.network.parameters == sum(p.numel() for p in TiedNet().parameters())
 
 
 def test_the_folder_of_images_is_told_by_its_name(tmp_path: Path) -> None:
