@@ -86,6 +86,7 @@ def test_a_recipe_of_any_name_is_trained(here: Path) -> None:
     write_recipe(here / "a [b] 'c'.toml", training={"epochs": 1})
     printed = invoke("train", "a [b] 'c'.toml")
     assert "a [b] 'c'.safetensors is written" in printed
+    assert "curves: tensorboard --logdir 'a [b] '\"'\"'c'\"'\"'.run'" in printed
     assert f"deploy convert 'a [b] '\"'\"'c'\"'\"'.safetensors' --model {NET}" in printed
 
 

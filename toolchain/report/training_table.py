@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
@@ -32,7 +33,7 @@ def training_table(report: TrainingReport) -> RenderableType:
         network_table(report.network),
         Text(f"test accuracy {report.accuracy:.2%}, training loss {report.loss:.3f}"),
         Text(f"{report.path} is written; next: {report.convert_command}"),
-        Text(f"curves: tensorboard --logdir {report.run_folder}"),
+        Text(f"curves: {shlex.join(['tensorboard', '--logdir', str(report.run_folder)])}"),
     )
 
 
