@@ -70,6 +70,7 @@ def write_page(results: Sequence[CaseResult], out: Path) -> list[Path]:
         f"{_NAME}.json": TypeAdapter(list[CaseResult]).dump_json(list(results), indent=1) + b"\n",
     }
     try:
+        out.mkdir(parents=True, exist_ok=True)
         for name, content in contents.items():
             (out / name).write_bytes(content)
     except OSError as error:

@@ -82,4 +82,4 @@ def test_the_figures_are_written_beside_the_page(tmp_path: Path) -> None:
     assert [path.name for path in paths] == ["experiment.md", "experiment.svg", "experiment.json"]
     assert len(json.loads(paths[2].read_text())) == len(cases())
     with pytest.raises(OutputError):
-        write_page(results(), tmp_path / "nowhere")
+        write_page(results(), paths[0])

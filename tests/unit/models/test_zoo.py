@@ -194,7 +194,7 @@ def test_committed_checkpoints_are_small_and_say_how_they_were_made(variant: str
     assert metadata["input_shape"] == ",".join(str(size) for size in entry.input_shape)
     assert float(metadata["sparsity"]) == entry.sparsity
     assert 0.91 < float(metadata["test_accuracy"]) < 1
-    assert metadata["command"].startswith("python -m toolchain.models.train_fashion --sparsity")
+    assert metadata["command"] == f"deploy train fashion_resnet_{variant}.toml"
     masks = [name for name in load_checkpoint(entry.checkpoint) if name.endswith(".mask")]
     assert len(masks) == (7 if entry.sparsity else 0)
 
