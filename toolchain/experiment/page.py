@@ -163,13 +163,17 @@ def plot(groups: Sequence[Group], file_format: str = "svg") -> bytes:
         )  # fmt: skip
         left.legend(frameon=False, loc="lower right")
         kinds = (
-            ("dense", "ks", lambda g: not g.pruned and not g.policy),
-            ("channels pruned", "o", lambda g: g.pruned and not g.policy),
-            ("masked (pooled)", "D", lambda g: not g.pruned and g.policy),
-            ("both", "^", lambda g: g.pruned and g.policy),
+            ("dense", "ks", False, False),
+            ("channels pruned", "o", True, False),
+            ("masked (pooled)", "D", False, True),
+            ("both", "^", True, True),
         )
-        for label, style, chosen in kinds:
-            line = [g for g in groups if g.fine_tuned and chosen(g)]
+        for label, style, pruned, masked in kinds:
+            line = [
+                g
+                for g in groups
+                if g.fine_tuned and bool(g.pruned) == pruned and bool(g.policy) == masked
+            ]
             right.errorbar(
                 [g.macs / 1e6 for g in line],
                 [100 * g.mean for g in line],

@@ -17,6 +17,7 @@ import paramiko
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from paramiko.common import AUTH_FAILED
 
 from toolchain.board import keys
 from toolchain.board.ssh import SshConnection
@@ -142,7 +143,7 @@ class _BusyServer(paramiko.ServerInterface):
 
     def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:  # noqa: ARG002
         self._done.wait(20)
-        return paramiko.AUTH_FAILED
+        return AUTH_FAILED
 
 
 def test_a_login_that_is_not_answered_in_time_is_not_called_refused(

@@ -44,7 +44,7 @@ def test_training_begins_from_weights_of_the_right_size() -> None:
     torch.manual_seed(0)
     model = small(0)
     initialise(model)
-    assert model.bn1.weight.unique().tolist() == [1.0]
+    assert torch.equal(model.bn1.weight, torch.ones(8))
     assert model.bn1.running_mean is not None
     assert not model.bn1.running_mean.any()
     deep = model.get_submodule("layer2.0.conv2")
