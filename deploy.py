@@ -146,7 +146,9 @@ def train(
     from toolchain.train.run import plan_recipe, train_recipe
 
     loaded, base = load_recipe(recipe), recipe.resolve().parent
-    shown = progress.Silent() if json_ else TerminalProgress()
+    shown: progress.Progress = progress.Silent()
+    if not json_:  # a training takes long: a log wants lines meanwhile, not one at the end
+        shown = TerminalProgress() if err.is_terminal else progress.Lines(interval_s=30)
     if check:
         plan = plan_recipe(loaded, base=base, progress=shown)
         if json_:
