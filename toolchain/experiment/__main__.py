@@ -18,13 +18,14 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=2, help="trainings at once [2]")
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     parser.add_argument("--epochs", type=int, default=EPOCHS)
+    parser.add_argument("--limit", type=int, help="train on so many images only, for a quick try")
     parser.add_argument("--folder", type=Path, default=Path("build/experiment"))
     parser.add_argument("--out", type=Path, default=Path("docs"), help="folder of the page [docs]")
     options = parser.parse_args()
     try:
         results = run_all(
-            cases(options.seeds), options.folder, epochs=options.epochs, jobs=options.jobs,
-            progress=Lines(),
+            cases(options.seeds), options.folder, epochs=options.epochs, limit=options.limit,
+            jobs=options.jobs, progress=Lines(),
         )  # fmt: skip
         for path in write_page(results, options.out):
             print(path)

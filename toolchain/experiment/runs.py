@@ -73,6 +73,8 @@ class CaseResult(BaseModel):
     """Multiply-accumulates of one image."""
     parameters: int
     epochs: int
+    limit: int | None = None
+    """Training images; ``None`` for all."""
 
 
 def cases(seeds: Iterable[int] = SEEDS) -> list[Case]:
@@ -91,17 +93,18 @@ def cases(seeds: Iterable[int] = SEEDS) -> list[Case]:
     return [Case(seed) for seed in seeds] + sorted(from_nothing + tuned, key=lambda case: case.seed)
 
 
-def recipe(case: Case, epochs: int = EPOCHS) -> Recipe:
+def recipe(case: Case, epochs: int = EPOCHS, limit: int | None = None) -> Recipe:
     """How a case is trained; all alike but for what is compared.
 
     Args:
         case: what to train.
         epochs: of each training; a fine-tuned network has had as many before.
+        limit: train on so many images only.
     """
     start = Path(f"{Case(case.seed).key}.safetensors") if case.fine_tuned else None
     return Recipe(
         model=Model(factory=_FACTORY, weights=start),
-        data=DataSet(source="fashion-mnist", augment=("mirror",)),
+        data=DataSet(source="fashion-mnist", augment=("mirror",), limit=limit),
         training=Training(epochs=epochs, seed=case.seed, precision="bf16", threads=1),
         optimizer=Optimizer(learning_rate=_FINE_TUNING_RATE if case.fine_tuned else 0.1),
         masks=Masks(policy=case.policy, sparsity=case.sparsity, kernels="3x3")
@@ -119,6 +122,7 @@ def run_all(
     folder: Path,
     *,
     epochs: int = EPOCHS,
+    limit: int | None = None,
     jobs: int = 1,
     progress: Progress | None = None,
 ) -> list[CaseResult]:
@@ -128,6 +132,7 @@ def run_all(
         chosen: see :func:`cases`.
         folder: keeps the checkpoint and the result of each case.
         epochs: of each training.
+        limit: train on so many images only, for a quick try.
         jobs: trainings at once, each in a process of its own with one thread.
         progress: where finished trainings are counted.
 
@@ -143,7 +148,7 @@ def run_all(
     with progress.stage("experiment", len(chosen)) as stage:
         for group in (dense, others):
             with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
-                futures = {pool.submit(_run, case, folder, epochs): case for case in group}
+                futures = {pool.submit(_run, case, folder, epochs, limit): case for case in group}
                 try:
                     for future in as_completed(futures):
                         case = futures[future]
@@ -155,17 +160,18 @@ def run_all(
     return [done[case] for case in chosen]
 
 
-def _run(case: Case, folder: Path, epochs: int) -> CaseResult:
+def _run(case: Case, folder: Path, epochs: int, limit: int | None) -> CaseResult:
     kept = folder / f"{case.key}.json"
     if kept.is_file():
         result = CaseResult.model_validate_json(kept.read_text())
-        if result.epochs == epochs:
+        if (result.epochs, result.limit) == (epochs, limit):
             return result
     report: TrainingReport = train_recipe(
-        recipe(case, epochs),
+        recipe(case, epochs, limit),
         folder / f"{case.key}.safetensors",
         folder / f"{case.key}.run",
         base=folder,
+        restart=kept.is_file(),  # of other settings
         name=case.key,
     )
     result = CaseResult(
@@ -178,6 +184,7 @@ def _run(case: Case, folder: Path, epochs: int) -> CaseResult:
         macs_kept=report.network.macs_kept,
         parameters=report.network.parameters,
         epochs=epochs,
+        limit=limit,
     )
     kept.write_text(result.model_dump_json(indent=1))
     return result
