@@ -8,7 +8,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
 from toolchain.errors import RecipeError
 from toolchain.sparsity.policies import POLICIES
@@ -121,10 +128,15 @@ class Masks(_Table):
     data_batches: Count = 8
     """Batches that the ``magnitude`` policy looks at."""
 
+    @field_validator("policy")
+    @classmethod
+    def _policy_is_known(cls, name: str) -> str:
+        if name not in POLICIES:
+            raise ValueError(f"there is no policy '{name}'; use {', '.join(POLICIES)}")
+        return name
+
     @model_validator(mode="after")
-    def _policy_is_known(self) -> Self:
-        if self.policy not in POLICIES:
-            raise ValueError(f"policy: there is no '{self.policy}'; use {', '.join(POLICIES)}")
+    def _one_tile(self) -> Self:
         if self.tile_rows is not None and self.board is not None:
             raise ValueError("tile_rows and board both say what a tile is: give one of them")
         return self
