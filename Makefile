@@ -96,7 +96,7 @@ checkpoints: setup  ## train the committed Fashion-MNIST checkpoints again
 	  --run-dir build/train/$$v --output toolchain/models/checkpoints/fashion_resnet_$$v.safetensors; done
 
 .PHONY: experiment
-experiment: setup  ## what each kind of mask costs in accuracy: docs/experiment.md (two hours of two cores)
+experiment: setup  ## what each kind of mask costs in accuracy: docs/experiment.md (an hour of two cores)
 	$(VENV)/bin/python -m toolchain.experiment
 
 .PHONY: lock
