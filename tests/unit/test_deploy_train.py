@@ -93,7 +93,7 @@ def test_a_recipe_of_any_name_is_trained(here: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "code", "message"),
     [
-        ({"masks": {"policy": "poled"}}, 15, "r.toml: masks: policy: there is no 'poled'"),
+        ({"masks": {"policy": "poled"}}, 15, "r.toml: masks.policy: there is no policy 'poled'"),
         ({"masks": {"sparsity": 1}}, 15, "r.toml: masks.sparsity: Input should be less than 1"),
         ({"masks": {"layers": ["stem"]}}, 3, "layer pattern 'stem' matches none"),
         ({"data": {"source": "pets", "image_size": 8}}, 14, "there is no such folder"),
