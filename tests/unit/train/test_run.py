@@ -248,10 +248,8 @@ def test_a_signal_says_which_and_where(
 
 
 def test_a_run_begins_anew_on_request(tmp_path: Path) -> None:
-    first = train(recipe(), tmp_path)
-    again = train(recipe(), tmp_path, restart=True)
-    assert again.resumed_at is None
-    assert again.epochs != first.epochs  # their times
+    train(recipe(), tmp_path)
+    assert train(recipe(), tmp_path, restart=True).resumed_at is None
     other = train(recipe(masks={"sparsity": 0.5}), tmp_path, restart=True)
     assert [layer.kept for layer in other.network.layers] == [32, 8]
 
