@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from torch import nn
 
 from toolchain.errors import DeployError, ModelError, failure
 
@@ -72,6 +74,26 @@ def resolve(
                 raise failure(fault, f"calling '{text}' {shown}", error) from error
 
     return call
+
+
+def make_module(
+    text: str, option: str, arguments: Mapping[str, Any] | None = None, *, otherwise: str = ""
+) -> nn.Module:
+    """Call the function that ``package.module:function`` names; it has to give a model.
+
+    Args:
+        text: what the user wrote.
+        option: see :func:`resolve`.
+        arguments: of the call, by name.
+        otherwise: see :func:`resolve`.
+
+    Raises:
+        ModelError: there is no such module or function, it fails, or gives no ``nn.Module``.
+    """
+    module = resolve(text, option, otherwise=otherwise)(**(arguments or {}))
+    if not isinstance(module, nn.Module):
+        raise ModelError(f"'{text}' gives a {type(module).__name__}, not a torch.nn.Module")
+    return module
 
 
 @contextmanager

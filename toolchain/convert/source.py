@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from toolchain.convert.silence import quiet
 from toolchain.errors import DeployError, ModelError, failure, first_line
-from toolchain.factory import resolve
+from toolchain.factory import make_module
 from toolchain.models import zoo
 from toolchain.sparsity.checkpoint import (
     has_pruned_channels,
@@ -122,13 +122,11 @@ def _from_factory(
         model = model or _factory_in(path, metadata)
     assert model is not None  # noqa: S101 (load_source was given one of the two)
     factory, checkpoint = model, None
-    known_shape: Shape | None = None
     if ":" not in model:
         entry = zoo.get(model)
         factory, checkpoint = entry.factory, entry.checkpoint
-    for entry in zoo.ZOO.values():
-        if entry.factory == factory:
-            known_shape = entry.input_shape
+    ours = zoo.by_factory(factory)
+    known_shape: Shape | None = ours.input_shape if ours else None
     if not shapes:
         if path is not None:
             known_shape = _shape_in(path, metadata) or known_shape
@@ -165,10 +163,7 @@ def make(factory: str, arguments: Mapping[str, Any] | None = None) -> nn.Module:
         ModelError: there is no such module or function, it fails, or gives no ``nn.Module``.
     """
     others = ", or a network of the zoo: " + ", ".join(zoo.ZOO)
-    module = resolve(factory, "--model", otherwise=others)(**(arguments or {}))
-    if not isinstance(module, nn.Module):
-        raise ModelError(f"'{factory}' gives a {type(module).__name__}, not a torch.nn.Module")
-    return module
+    return make_module(factory, "--model", arguments, otherwise=others)
 
 
 def _factory_in(path: str | os.PathLike[str], metadata: Mapping[str, str]) -> str:
@@ -179,7 +174,7 @@ def _factory_in(path: str | os.PathLike[str], metadata: Mapping[str, str]) -> st
             hint="give --model package.module:factory, a function that makes the model",
         )
     # A file must not choose which code of this machine runs: only networks that ship with us.
-    if factory not in {entry.factory for entry in zoo.ZOO.values()}:
+    if zoo.by_factory(factory) is None:
         raise ModelError(
             f"{path}: names the model '{factory}', which is not one of this project",
             hint=f"if you trust it, say so: --model {factory}",

@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 
 from toolchain.errors import OutputError
 from toolchain.experiment.runs import CaseResult
+from toolchain.profile.document import write_whole
 from toolchain.sparsity.policies import POLICIES
 
 _NAME = "experiment"
@@ -72,7 +73,7 @@ def write_page(results: Sequence[CaseResult], out: Path) -> list[Path]:
     try:
         out.mkdir(parents=True, exist_ok=True)
         for name, content in contents.items():
-            (out / name).write_bytes(content)
+            write_whole(out / name, content)
     except OSError as error:
         raise OutputError(f"{out}: cannot be written: {error.strerror}") from error
     return [out / name for name in contents]

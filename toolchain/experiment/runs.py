@@ -11,6 +11,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from toolchain.models import fashion_mnist
+from toolchain.profile.document import write_whole
 from toolchain.progress import Progress, Silent
 from toolchain.sparsity.policies import POLICIES
 from toolchain.train.recipe import (
@@ -186,5 +187,5 @@ def _run(case: Case, folder: Path, epochs: int, limit: int | None) -> CaseResult
         epochs=epochs,
         limit=limit,
     )
-    kept.write_text(result.model_dump_json(indent=1))
+    write_whole(kept, result.model_dump_json(indent=1).encode())
     return result

@@ -77,6 +77,11 @@ def get(name: str) -> ZooModel:
     return ZOO[name]
 
 
+def by_factory(factory: str) -> ZooModel | None:
+    """A network of this project by ``package.module:function``; ``None`` for code of others."""
+    return next((entry for entry in ZOO.values() if entry.factory == factory), None)
+
+
 def _variants(
     name: str,
     module: str,

@@ -234,8 +234,8 @@ def _report(
     trainer: Trainer, output: Path, folder: Path, resumed_at: int | None, started: float
 ) -> TrainingReport:
     factory = trainer.student.factory
-    ours = any(entry.factory == factory for entry in zoo.ZOO.values())
-    command = ["deploy", "convert", str(output), *([] if ours else ["--model", factory])]
+    foreign = zoo.by_factory(factory) is None
+    command = ["deploy", "convert", str(output), *(["--model", factory] if foreign else [])]
     return TrainingReport(
         path=output,
         run_folder=folder,

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from toolchain.board.config import load_board
 from toolchain.errors import ModelError, RecipeError, failure
-from toolchain.factory import resolve
+from toolchain.factory import make_module
 from toolchain.models import zoo
 from toolchain.models.init import initialise
 from toolchain.sparsity.checkpoint import (
@@ -46,6 +46,7 @@ from toolchain.train.batches import Augment, Batches, in_turn, mirror, seeded, s
 from toolchain.train.data import Data
 from toolchain.train.recipe import DataSet, Masks, Recipe
 
+_OPTION = "[model] factory"
 _SHIFT = 0.08
 """Of the image's height: how far ``shift`` moves it; 2 pixels of 28."""
 
@@ -107,8 +108,9 @@ def build_student(
     seed = recipe.training.seed
     with torch.random.fork_rng(), seeded(seed):
         torch.manual_seed(seed)
-        model = _make(factory, recipe.model.arguments)
-        if any(entry.factory == factory and entry.random_weights for entry in zoo.ZOO.values()):
+        model = make_module(factory, _OPTION, recipe.model.arguments)
+        ours = zoo.by_factory(factory)
+        if ours and ours.random_weights:
             initialise(model)
     example = torch.zeros(data.input_shape)
     if resume_from is not None:
@@ -187,13 +189,6 @@ def check_classifier(model: nn.Module, data: Data, name: str) -> None:
         )
 
 
-def _make(factory: str, arguments: Mapping[str, str | int | float | bool]) -> nn.Module:
-    model = resolve(factory, "[model] factory")(**arguments)
-    if not isinstance(model, nn.Module):
-        raise ModelError(f"'{factory}' gives a {type(model).__name__}, not a torch.nn.Module")
-    return model
-
-
 def _first_weights(recipe: Recipe, base: Path | None) -> Path | None:
     """The checkpoint that training starts from."""
     name, path = recipe.model.factory, recipe.model.weights
@@ -253,7 +248,8 @@ def _loss(recipe: Recipe, data: Data, factory: str, base: Path | None) -> nn.Mod
     if chosen is None:
         return CrossEntropy()
     name = network_factory(chosen.factory) if chosen.factory else factory
-    teacher = _make(name, recipe.model.arguments if chosen.factory is None else {})
+    arguments = recipe.model.arguments if chosen.factory is None else {}
+    teacher = make_module(name, _OPTION, arguments)
     _load(teacher, _place(chosen.weights, base), masks=True)
     check_classifier(teacher, data, f"the teacher ({name})")
     return Distillation(teacher, weight=chosen.weight, temperature=chosen.temperature)
