@@ -122,9 +122,11 @@ def _from_factory(
         model = model or _factory_in(path, metadata)
     assert model is not None  # noqa: S101 (load_source was given one of the two)
     factory, checkpoint = model, None
+    arguments: Mapping[str, Any] = {} if path is None else _arguments_in(path, metadata)
     if ":" not in model:
         entry = zoo.get(model)
         factory, checkpoint = entry.factory, entry.checkpoint
+        arguments = {**entry.arguments, **arguments}
     ours = zoo.by_factory(factory)
     known_shape: Shape | None = ours.input_shape if ours else None
     if not shapes:
@@ -138,7 +140,7 @@ def _from_factory(
         shapes = [known_shape]
     if state is None and checkpoint is not None:
         state = load_checkpoint(checkpoint)
-    module = make(factory, _arguments_in(path, metadata) if path is not None else {})
+    module = make(factory, arguments)
     inputs = [torch.zeros(shape) for shape in shapes]
     if masks is not None:
         state, header = with_header(module.state_dict() if state is None else state, module, masks)

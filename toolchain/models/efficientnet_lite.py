@@ -159,18 +159,3 @@ def efficientnet_lite0(
         example = torch.zeros(1, 3, INPUT_SIZE, INPUT_SIZE)
         sparsify(model, example, Pooled(), sparsity, select=every_conv, seed=seed)
     return model.eval()
-
-
-def efficientnet_lite0_s10() -> EfficientNetLite0:
-    """:func:`efficientnet_lite0` with a tenth of the pixels of every convolution masked."""
-    return efficientnet_lite0(0.1)
-
-
-def efficientnet_lite0_s20() -> EfficientNetLite0:
-    """:func:`efficientnet_lite0` with a fifth of the pixels of every convolution masked."""
-    return efficientnet_lite0(0.2)
-
-
-def efficientnet_lite0_s30() -> EfficientNetLite0:
-    """:func:`efficientnet_lite0` with three tenths of the pixels of every convolution masked."""
-    return efficientnet_lite0(0.3)

@@ -101,18 +101,3 @@ def mobilenet_v2(sparsity: float = 0.0, seed: int = 0, *, classes: int = 1000) -
             model, torch.zeros(1, 3, 224, 224), Pooled(), sparsity, select=every_conv, seed=seed
         )
     return model.eval()
-
-
-def mobilenet_v2_s10() -> MobileNetV2:
-    """:func:`mobilenet_v2` with a tenth of the pixels of every convolution masked."""
-    return mobilenet_v2(0.1)
-
-
-def mobilenet_v2_s20() -> MobileNetV2:
-    """:func:`mobilenet_v2` with a fifth of the pixels of every convolution masked."""
-    return mobilenet_v2(0.2)
-
-
-def mobilenet_v2_s30() -> MobileNetV2:
-    """:func:`mobilenet_v2` with three tenths of the pixels of every convolution masked."""
-    return mobilenet_v2(0.3)

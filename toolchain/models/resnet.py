@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from toolchain.models.init import randomise
-from toolchain.sparsity.policies import Pooled
-from toolchain.sparsity.selection import every_conv, only_3x3
+from toolchain.sparsity.policies import POLICIES, Pooled
+from toolchain.sparsity.selection import KERNELS, every_conv
 from toolchain.sparsity.sparsify import sparsify
 
 
@@ -141,7 +141,14 @@ class ResNet(nn.Module):
         return cast(Tensor, self.fc(x))
 
 
-def resnet18(sparsity: float = 0.0, seed: int = 0, *, classes: int = 1000) -> ResNet:
+def resnet18(
+    sparsity: float = 0.0,
+    seed: int = 0,
+    *,
+    classes: int = 1000,
+    kernels: str = "3x3",
+    policy: str = "pooled",
+) -> ResNet:
     """ResNet18 for ImageNet, 11,689,512 parameters, 224x224, with random weights.
 
     The layer names are the published ones, so that published weights load into it.
@@ -150,29 +157,25 @@ def resnet18(sparsity: float = 0.0, seed: int = 0, *, classes: int = 1000) -> Re
         sparsity: mask this share of the pixels of every 3x3 convolution; 0 lays no masks.
         seed: of the weights and the masks; the weights do not depend on the sparsity.
         classes: outputs of the classifier.
+        kernels: which convolutions are masked, a key of
+            :data:`toolchain.sparsity.selection.KERNELS`.
+        policy: which pixels are, a key of :data:`toolchain.sparsity.policies.POLICIES` that needs
+            no data.
     """
     with torch.device("meta"):
         model = ResNet((2, 2, 2, 2), (64, 128, 256, 512), (1, 2, 2, 2), classes=classes)
     model.to_empty(device="cpu")
     randomise(model, seed)
     if sparsity:
-        sparsify(model, torch.zeros(1, 3, 224, 224), Pooled(), sparsity, select=only_3x3, seed=seed)
+        sparsify(
+            model,
+            torch.zeros(1, 3, 224, 224),
+            POLICIES[policy](),
+            sparsity,
+            select=KERNELS[kernels],
+            seed=seed,
+        )
     return model.eval()
-
-
-def resnet18_s10() -> ResNet:
-    """:func:`resnet18` with a tenth of the pixels of every 3x3 convolution masked."""
-    return resnet18(0.1)
-
-
-def resnet18_s20() -> ResNet:
-    """:func:`resnet18` with a fifth of the pixels of every 3x3 convolution masked."""
-    return resnet18(0.2)
-
-
-def resnet18_s30() -> ResNet:
-    """:func:`resnet18` with three tenths of the pixels of every 3x3 convolution masked."""
-    return resnet18(0.3)
 
 
 def resnet50(sparsity: float = 0.0, seed: int = 0, *, classes: int = 1000) -> ResNet:
@@ -201,18 +204,3 @@ def resnet50(sparsity: float = 0.0, seed: int = 0, *, classes: int = 1000) -> Re
             model, torch.zeros(1, 3, 224, 224), Pooled(), sparsity, select=every_conv, seed=seed
         )
     return model.eval()
-
-
-def resnet50_s10() -> ResNet:
-    """:func:`resnet50` with a tenth of the pixels of every convolution masked."""
-    return resnet50(0.1)
-
-
-def resnet50_s20() -> ResNet:
-    """:func:`resnet50` with a fifth of the pixels of every convolution masked."""
-    return resnet50(0.2)
-
-
-def resnet50_s30() -> ResNet:
-    """:func:`resnet50` with three tenths of the pixels of every convolution masked."""
-    return resnet50(0.3)

@@ -223,18 +223,3 @@ def yolov5n(
         example = torch.zeros(1, 3, size, size)
         sparsify(model, example, Pooled(), sparsity, select=all_but_head, seed=seed)
     return model.eval()
-
-
-def yolov5n_s10() -> YOLOv5:
-    """:func:`yolov5n` with a tenth of the pixels masked, of every convolution but the head's."""
-    return yolov5n(0.1)
-
-
-def yolov5n_s20() -> YOLOv5:
-    """:func:`yolov5n` with a fifth of the pixels masked, of every convolution but the head's."""
-    return yolov5n(0.2)
-
-
-def yolov5n_s30() -> YOLOv5:
-    """:func:`yolov5n` with three tenths of the pixels masked, but not the head's."""
-    return yolov5n(0.3)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -26,7 +26,7 @@ class ZooModel:
 
     name: str
     factory: str
-    """``package.module:function``, which takes no arguments."""
+    """``package.module:function``."""
     input_shape: tuple[int, int, int, int]
     """Of one example, ``[N, C, H, W]``."""
     description: str
@@ -35,6 +35,8 @@ class ZooModel:
     """Trained weights and masks, loaded into what the factory makes."""
     random_weights: bool = False
     """Whether the factory's weights are random, good for measuring speed and nothing else."""
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    """Of the factory's call, by name: which masks it lays on."""
 
     def example_input(self, seed: int = 0) -> torch.Tensor:
         """A random input of the right shape, float32, mean 0 and variance 1."""
@@ -47,16 +49,17 @@ class ZooModel:
             ModelError: the checkpoint is damaged or missing.
             MissingToolError: the package with its weights is not installed.
         """
-        model = make(self.factory)
+        model = make(self.factory, self.arguments)
         if self.checkpoint:
             load_model(model, load_checkpoint(self.checkpoint), example_input=self.example_input())
         return model.eval()
 
 
-def make(factory: str) -> nn.Module:
+def make(factory: str, arguments: Mapping[str, Any] | None = None) -> nn.Module:
     """Call a factory of this project, given as ``package.module:function``."""
     module, _, function = factory.partition(":")
-    return cast(Callable[[], nn.Module], getattr(importlib.import_module(module), function))()
+    call = cast(Callable[..., nn.Module], getattr(importlib.import_module(module), function))
+    return call(**(arguments or {}))
 
 
 def names() -> list[str]:
@@ -82,6 +85,34 @@ def by_factory(factory: str) -> ZooModel | None:
     return next((entry for entry in ZOO.values() if entry.factory == factory), None)
 
 
+_SPARSITIES = (0.1, 0.2, 0.3, 0.5)
+
+
+def _masked(
+    name: str,
+    factory: str,
+    text: str,
+    shape: tuple[int, int, int, int] = _IMAGENET_SHAPE,
+    *,
+    sparsities: Sequence[float] = _SPARSITIES,
+    random_weights: bool = True,
+    arguments: Mapping[str, Any] | None = None,
+) -> list[ZooModel]:
+    """``<name>_s<percent>`` for each sparsity, which the factory takes as an argument."""
+    return [
+        ZooModel(
+            f"{name}_s{round(100 * sparsity)}",
+            f"toolchain.models.{factory}",
+            shape,
+            text,
+            sparsity,
+            random_weights=random_weights,
+            arguments={"sparsity": sparsity, **(arguments or {})},
+        )
+        for sparsity in sparsities
+    ]
+
+
 def _variants(
     name: str,
     module: str,
@@ -90,17 +121,12 @@ def _variants(
     *,
     random_weights: bool = True,
 ) -> list[ZooModel]:
-    return [
-        ZooModel(
-            name + suffix,
-            f"toolchain.models.{module}:{name}{suffix}",
-            shape,
-            text,
-            sparsity,
-            random_weights=random_weights,
-        )
-        for suffix, sparsity in (("", 0.0), ("_s10", 0.1), ("_s20", 0.2), ("_s30", 0.3))
-    ]
+    """The dense network, called ``name``, and its masked ones."""
+    factory = f"{module}:{name}"
+    dense = ZooModel(
+        name, f"toolchain.models.{factory}", shape, text, random_weights=random_weights
+    )
+    return [dense, *_masked(name, factory, text, shape, random_weights=random_weights)]
 
 
 _ALL = [
@@ -116,6 +142,19 @@ _ALL = [
         for variant, sparsity in (("dense", 0.0), ("s20", 0.2), ("s30", 0.3))
     ),
     *_variants("resnet18", "resnet", "ResNet18, random weights; every 3x3 masked"),
+    *_masked(
+        "resnet18_all",
+        "resnet:resnet18",
+        "ResNet18, random weights; every layer masked, the 7x7 and 1x1 ones too",
+        arguments={"kernels": "all"},
+    ),
+    *_masked(
+        "resnet18_lattice",
+        "resnet:resnet18",
+        "ResNet18, random weights; every layer masked, by lattices",
+        sparsities=(0.2, 0.4),
+        arguments={"kernels": "all", "policy": "lattice"},
+    ),
     *_variants("resnet50", "resnet", "ResNet50, random weights; every layer masked, 1x1 ones too"),
     *_variants("mobilenet_v2", "mobilenet", "MobileNetV2, random weights; every layer masked"),
     *_variants(

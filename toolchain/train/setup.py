@@ -163,8 +163,21 @@ def training_batches(recipe: Recipe, data: Data) -> Batches:
 
 
 def network_factory(name: str) -> str:
-    """``package.module:function`` of a recipe's network, which may be a name of the zoo."""
-    return name if ":" in name else zoo.get(name).factory
+    """``package.module:function`` of a recipe's network, which may be a name of the zoo.
+
+    Raises:
+        ModelError: there is none of that name, or it is one with masks.
+    """
+    if ":" in name:
+        return name
+    entry = zoo.get(name)
+    if entry.arguments:
+        dense = zoo.by_factory(entry.factory)
+        raise ModelError(
+            f"the network '{name}' has masks, and training lays on its own",
+            hint=f"name '{dense.name if dense else entry.factory}', and the masks under [masks]",
+        )
+    return entry.factory
 
 
 def check_classifier(model: nn.Module, data: Data, name: str) -> None:

@@ -115,7 +115,9 @@ def test_every_network_builds_and_has_its_masks(name: str) -> None:
     rows = summary(model)
     assert bool(rows) == (entry.sparsity > 0)
     for row in rows:
-        assert row.kept == row.pixels - round(entry.sparsity * row.pixels)
+        # A lattice masks whole classes: the share is that of a class or two, borders aside.
+        slack = 0.02 * row.pixels + 1 if entry.arguments.get("policy") == "lattice" else 0
+        assert abs(row.kept - (row.pixels - round(entry.sparsity * row.pixels))) <= slack
 
 
 @pytest.mark.parametrize("name", [n for n in zoo.names() if zoo.get(n).sparsity in (0.0, 0.2)])
@@ -136,6 +138,8 @@ def test_networks_export_and_their_outputs_are_bounded_and_alive(name: str) -> N
     ("name", "count"),
     [
         ("resnet18", 16),
+        ("resnet18_all", 20),
+        ("resnet18_lattice", 20),
         ("resnet50", 53),
         ("mobilenet_v2", 52),
         ("efficientnet_lite0", 49),
