@@ -10,6 +10,7 @@
 #include "clock.h"
 #include "conv_report.h"
 #include "examples.h"
+#include "marks.h"
 #include "op_profiler.h"
 #include "statistics.h"
 #include "symbol_table.h"
@@ -84,11 +85,42 @@ Status RunExamples(const Options& options, const ExampleSource& source,
   return outputs ? outputs->Commit() : Status();
 }
 
+// The models of --versus, ready to run on the same inputs, or on generated
+// ones.
+Result<std::vector<std::unique_ptr<Session>>> OpenVersus(const Options& options,
+                                                         Figures* figures) {
+  std::vector<std::unique_ptr<Session>> sessions;
+  for (const std::string& model : options.versus) {
+    Result<std::unique_ptr<Session>> created =
+        Session::Create({model, options.threads, options.delegate, nullptr});
+    TILESKIP_RETURN_IF_ERROR(created.status());
+    sessions.push_back(std::move(created.value()));
+    Session* session = sessions.back().get();
+    Result<ExampleSource> source = ExampleSource::Open(options.inputs, session);
+    TILESKIP_RETURN_IF_ERROR(source.status());
+    TILESKIP_RETURN_IF_ERROR(source.value().Fill(0, session));
+    VersusFigures& other = figures->versus.emplace_back();
+    other.model = model;
+    other.delegation = session->delegation();
+  }
+  return sessions;
+}
+
+// Runs of the model and those of --versus take turns, so that whatever slows
+// the machine for a while slows all of them.
 Status RunTimed(const Options& options, InstructionCounter* counter,
                 Session* session, Figures* figures) {
   if (options.runs == 0) return Status();
+  Result<std::vector<std::unique_ptr<Session>>> versus =
+      OpenVersus(options, figures);
+  TILESKIP_RETURN_IF_ERROR(versus.status());
   const auto invoke = [&] { return session->Invoke(); };
-  for (int i = 0; i < options.warmup; ++i) TILESKIP_RETURN_IF_ERROR(invoke());
+  for (int i = 0; i < options.warmup; ++i) {
+    TILESKIP_RETURN_IF_ERROR(invoke());
+    for (const auto& other : versus.value()) {
+      TILESKIP_RETURN_IF_ERROR(other->Invoke());
+    }
+  }
   figures->samples_us.reserve(static_cast<size_t>(options.runs));
   for (int i = 0; i < options.runs; ++i) {
     Lap lap;
@@ -96,6 +128,11 @@ Status RunTimed(const Options& options, InstructionCounter* counter,
     figures->samples_us.push_back(lap.us);
     if (figures->instructions && lap.instructions) {
       figures->instructions->per_run.push_back(*lap.instructions);
+    }
+    for (size_t k = 0; k < versus.value().size(); ++k) {
+      const int64_t began = NowNs();
+      TILESKIP_RETURN_IF_ERROR(versus.value()[k]->Invoke());
+      figures->versus[k].samples_us.push_back(Microseconds(NowNs() - began));
     }
   }
   return Status();
@@ -132,19 +169,20 @@ void AddConvolutions(const std::vector<PartitionReport>& partitions,
   }
 }
 
-// The runs of a session of its own, because XNNPACK's profiling slows it.
-Status RunPerOp(const Options& options, const ExampleSource& source,
-                Figures* figures) {
-  OpProfiler profiler;
-  Result<std::unique_ptr<Session>> created = Session::Create(
-      {options.model, options.threads, options.delegate, &profiler});
-  TILESKIP_RETURN_IF_ERROR(created.status());
-  Session* session = created.value().get();
-  TILESKIP_RETURN_IF_ERROR(source.Fill(0, session));
+Status MarkedInvoke(Session* session) {
+  Mark(MarkKind::kRunBegin);
   TILESKIP_RETURN_IF_ERROR(session->Invoke());
+  Mark(MarkKind::kRunEnd);
+  return Status();
+}
+
+// `session` was made with `profiler`, and its inputs are filled.
+Status RunPerOp(const Options& options, OpProfiler* profiler, Session* session,
+                Figures* figures) {
+  TILESKIP_RETURN_IF_ERROR(MarkedInvoke(session));
 
   PerOpFigures per_op;
-  for (const OpTime& op : profiler.Take()) {
+  for (const OpTime& op : profiler->Take()) {
     OpFigures& figure = per_op.ops.emplace_back();
     figure.type = op.type;
     figure.delegated = op.delegated;
@@ -162,14 +200,14 @@ Status RunPerOp(const Options& options, const ExampleSource& source,
   // One row an operator, the last one the remainder of each run.
   std::vector<std::vector<double>> samples(count + 1);
   for (int i = 0; options.runs > 0 && i < options.warmup; ++i) {
-    TILESKIP_RETURN_IF_ERROR(session->Invoke());
+    TILESKIP_RETURN_IF_ERROR(MarkedInvoke(session));
   }
   for (int i = 0; i < options.runs; ++i) {
-    profiler.Take();
+    profiler->Take();
     const int64_t began = NowNs();
-    TILESKIP_RETURN_IF_ERROR(session->Invoke());
+    TILESKIP_RETURN_IF_ERROR(MarkedInvoke(session));
     double remainder = Microseconds(NowNs() - began);
-    const std::vector<OpTime> ops = profiler.Take();
+    const std::vector<OpTime> ops = profiler->Take();
     if (ops.size() != count) {
       figures->notes.push_back("ops: the operators differ from run to run");
       return Status();
@@ -203,10 +241,13 @@ Result<Figures> Measure(const Options& options) {
   Figures figures;
   // Before any thread is started: only later ones are counted.
   InstructionCounter counter;
+  if (options.marks) SwitchMarksOn();
+  OpProfiler profiler;
   std::unique_ptr<Session> session;
   const auto load = [&]() -> Status {
-    Result<std::unique_ptr<Session>> created = Session::Create(
-        {options.model, options.threads, options.delegate, nullptr});
+    Result<std::unique_ptr<Session>> created =
+        Session::Create({options.model, options.threads, options.delegate,
+                         options.marks ? &profiler : nullptr});
     if (created.ok()) session = std::move(created.value());
     return created.status();
   };
@@ -235,6 +276,14 @@ Result<Figures> Measure(const Options& options) {
   TILESKIP_RETURN_IF_ERROR(source.status());
   figures.examples = source.value().count();
   figures.seed = source.value().seed();
+  if (options.marks) {
+    TILESKIP_RETURN_IF_ERROR(source.value().Fill(0, session.get()));
+    TILESKIP_RETURN_IF_ERROR(
+        RunPerOp(options, &profiler, session.get(), &figures));
+    figures.instructions.reset();
+    figures.notes.push_back("timing: --marks times nothing");
+    return figures;
+  }
   TILESKIP_RETURN_IF_ERROR(
       RunExamples(options, source.value(), session.get(), &figures));
   if (figures.examples > 1) {
@@ -253,7 +302,14 @@ Result<Figures> Measure(const Options& options) {
 
   if (options.per_op) {
     session.reset();  // two at once may be more than a small board holds
-    TILESKIP_RETURN_IF_ERROR(RunPerOp(options, source.value(), &figures));
+    // A session of its own, because XNNPACK's profiling slows it.
+    Result<std::unique_ptr<Session>> profiled = Session::Create(
+        {options.model, options.threads, options.delegate, &profiler});
+    TILESKIP_RETURN_IF_ERROR(profiled.status());
+    session = std::move(profiled.value());
+    TILESKIP_RETURN_IF_ERROR(source.value().Fill(0, session.get()));
+    TILESKIP_RETURN_IF_ERROR(
+        RunPerOp(options, &profiler, session.get(), &figures));
   } else {
     figures.notes.push_back("ops: not asked for (--per-op)");
   }

@@ -50,6 +50,13 @@ struct PerOpFigures {
   std::vector<OpFigures> ops;
 };
 
+// One more model, timed in turn with the first.
+struct VersusFigures {
+  std::string model;
+  Delegation delegation;
+  std::vector<double> samples_us;
+};
+
 // Everything that the JSON reports; docs/runner.md says what each figure is.
 struct Figures {
   size_t model_bytes = 0;
@@ -65,6 +72,7 @@ struct Figures {
   std::optional<uint64_t> peak_rss_kib;
   std::optional<InstructionFigures> instructions;
   std::optional<PerOpFigures> per_op;
+  std::vector<VersusFigures> versus;
   std::vector<std::string> notes;
 };
 

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "clock.h"
+#include "marks.h"
 
 namespace tileskip {
 namespace {
@@ -19,6 +20,7 @@ uint32_t OpProfiler::BeginEvent(const char* tag, EventType type, int64_t,
   if (depth_++ == 0) {
     ops_.push_back({tag, /*delegated=*/false, 0});
     began_ns_ = NowNs();
+    Mark(MarkKind::kOperatorBegin);
   }
   return kOperator;
 }
@@ -26,6 +28,7 @@ uint32_t OpProfiler::BeginEvent(const char* tag, EventType type, int64_t,
 void OpProfiler::EndEvent(uint32_t handle) {
   if (handle != kOperator) return;
   if (--depth_ == 0) {
+    Mark(MarkKind::kOperatorEnd);
     ops_.back().us = static_cast<double>(NowNs() - began_ns_) / 1000;
   }
 }

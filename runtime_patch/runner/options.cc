@@ -44,6 +44,11 @@ const char* UsageText() {
          "  --threads T       threads (1)\n"
          "  --no-delegate     TensorFlow Lite's own kernels, not XNNPACK\n"
          "  --per-op          time every operator, in runs of their own\n"
+         "  --marks           make only runs per operator, with marks that a\n"
+         "                    counter outside of the program can see\n"
+         "  --versus FILE     another model, whose runs take turns with those "
+         "of\n"
+         "                    the first; may be repeated\n"
          "  --json FILE|-     write every figure as JSON\n"
          "  --version         print versions as one line of JSON\n"
          "  --help            print this\n";
@@ -60,8 +65,8 @@ Result<Options> ParseOptions(const std::vector<std::string>& arguments) {
       name.resize(equals);
     }
 
-    if (name == "--no-delegate" || name == "--per-op" || name == "--version" ||
-        name == "--help" || name == "-h") {
+    if (name == "--no-delegate" || name == "--per-op" || name == "--marks" ||
+        name == "--version" || name == "--help" || name == "-h") {
       if (attached) return UsageError(name + " takes no value");
       if (name == "--version") {
         options.action = Action::kVersion;
@@ -72,6 +77,7 @@ Result<Options> ParseOptions(const std::vector<std::string>& arguments) {
         return options;
       }
       if (name == "--per-op") options.per_op = true;
+      if (name == "--marks") options.per_op = options.marks = true;
       if (name == "--no-delegate") options.delegate = false;
       continue;
     }
@@ -79,7 +85,7 @@ Result<Options> ParseOptions(const std::vector<std::string>& arguments) {
     const bool is_number =
         name == "--runs" || name == "--warmup" || name == "--threads";
     if (!is_number && name != "--model" && name != "--input" &&
-        name != "--output-dir" && name != "--json") {
+        name != "--output-dir" && name != "--json" && name != "--versus") {
       return UsageError("unknown argument '" + arguments[i] +
                         "'; --help lists the options");
     }
@@ -109,12 +115,20 @@ Result<Options> ParseOptions(const std::vector<std::string>& arguments) {
       options.inputs.push_back(value);
     } else if (name == "--output-dir") {
       options.output_dir = value;
+    } else if (name == "--versus") {
+      options.versus.push_back(value);
     } else {
       options.json = value;
     }
   }
   if (options.model.empty()) {
     return UsageError("--model is missing; --help lists the options");
+  }
+  if (options.marks && !options.output_dir.empty()) {
+    return UsageError("--marks writes no outputs; leave --output-dir away");
+  }
+  if (options.marks && !options.versus.empty()) {
+    return UsageError("--marks runs one model; leave --versus away");
   }
   return options;
 }

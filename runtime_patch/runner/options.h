@@ -24,6 +24,10 @@ struct Options {
   int threads = 1;
   bool delegate = true;
   bool per_op = false;
+  // Only runs in which operators are told apart by marks (marks.h).
+  bool marks = false;
+  // More models, timed in turn with `model`.
+  std::vector<std::string> versus;
   // A path, "-" for standard output, or empty for a summary in words.
   std::string json;
 };

@@ -137,6 +137,20 @@ void WriteOps(const std::optional<PerOpFigures>& per_op, JsonWriter* json) {
   json->EndArray();
 }
 
+void WriteVersus(const Options& options,
+                 const std::vector<VersusFigures>& versus, JsonWriter* json) {
+  json->Key("versus").BeginArray();
+  for (const VersusFigures& other : versus) {
+    json->BeginObject();
+    json->Key("path").String(other.model);
+    json->Key("partitions").Uint(other.delegation.partitions);
+    json->Key("timing");
+    WriteTiming(options, other.samples_us, json);
+    json->EndObject();
+  }
+  json->EndArray();
+}
+
 // A line of printf, appended.
 __attribute__((format(printf, 2, 3))) void Print(std::string* text,
                                                  const char* format, ...) {
@@ -185,6 +199,7 @@ std::string JsonReport(const Options& options, const Figures& figures) {
   json.Key("instructions");
   WriteInstructions(figures.instructions, &json);
   WriteOps(figures.per_op, &json);
+  if (!figures.versus.empty()) WriteVersus(options, figures.versus, &json);
   json.Key("notes").BeginArray();
   for (const std::string& note : figures.notes) json.String(note);
   json.EndArray();
@@ -208,6 +223,10 @@ std::string TextReport(const Options& options, const Figures& figures) {
           "max %.1f\n",
           figures.samples_us.size(), summary.median, summary.mad, summary.min,
           summary.mean, summary.p95, summary.max);
+  }
+  for (const VersusFigures& other : figures.versus) {
+    text += "versus " + other.model + ": ";
+    Print(&text, "median %.1f us\n", Median(other.samples_us));
   }
   if (figures.instructions && !figures.instructions->per_run.empty()) {
     Print(&text, "instructions per run: %.0f\n",

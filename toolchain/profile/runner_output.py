@@ -133,6 +133,14 @@ class Op(_Object):
         return self
 
 
+class Versus(_Object):
+    """A model of ``--versus``, whose runs took turns with those of the first one."""
+
+    path: str
+    partitions: Count
+    timing: Timing | None
+
+
 class RunnerOutput(_Object):
     """One run of the runner, whole."""
 
@@ -157,6 +165,8 @@ class RunnerOutput(_Object):
     per_op: PerOp | None
     ops: list[Op] | None
     """None without ``--per-op``."""
+    versus: list[Versus] = []
+    """In the order of the options; run i of each came after run i of the one before it."""
     notes: list[str]
 
     @model_validator(mode="after")

@@ -29,6 +29,8 @@ TEST(Options, HaveTheirDefaults) {
   EXPECT_EQ(options.threads, 1);
   EXPECT_TRUE(options.delegate);
   EXPECT_FALSE(options.per_op);
+  EXPECT_FALSE(options.marks);
+  EXPECT_TRUE(options.versus.empty());
   EXPECT_EQ(options.json, "");
 }
 
@@ -48,6 +50,25 @@ TEST(Options, TakeValuesAfterASpaceOrAnEqualsSign) {
   EXPECT_FALSE(options.delegate);
   EXPECT_TRUE(options.per_op);
   EXPECT_EQ(options.json, "-");
+}
+
+TEST(Options, MarksAreForRunsPerOperatorAlone) {
+  const Result<Options> parsed = ParseOptions({"--model=m", "--marks"});
+  ASSERT_TRUE(parsed.ok()) << parsed.status().message();
+  EXPECT_TRUE(parsed.value().marks);
+  EXPECT_TRUE(parsed.value().per_op);
+  EXPECT_NE(MessageOf({"--model=m", "--marks", "--output-dir=o"})
+                .find("--output-dir"),
+            std::string::npos);
+  EXPECT_NE(MessageOf({"--model=m", "--marks", "--versus=n"}).find("--versus"),
+            std::string::npos);
+}
+
+TEST(Options, TakeMoreModelsToTimeInTurn) {
+  const Result<Options> parsed =
+      ParseOptions({"--model=a", "--versus", "b", "--versus=c"});
+  ASSERT_TRUE(parsed.ok()) << parsed.status().message();
+  EXPECT_EQ(parsed.value().versus, (Arguments{"b", "c"}));
 }
 
 TEST(Options, AskForTheVersionWithoutAModel) {

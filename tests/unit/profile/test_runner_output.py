@@ -50,6 +50,7 @@ OUTPUT: dict[str, Any] = {
            skipped_share=0.199),
         op(1, "other", delegated=False),
     ],
+    "versus": [{"path": "n.tflite", "partitions": 1, "timing": None}],
     "notes": ["a note"],
 }  # fmt: skip
 
