@@ -19,13 +19,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
-from typing import Literal
 
 from toolchain.board.config import load_board
 from toolchain.build import stages
 from toolchain.build.bundle import recipe_for
-from toolchain.build.compiler import Compiler, Isa, require
+from toolchain.build.compiler import Compiler, Isa
 from toolchain.build.ninja import compile_targets, configure
+from toolchain.build.qemu_user import CORES, Core, emulator_command
 from toolchain.build.stages import Recipe, Workshop
 from toolchain.cache import digest, entry
 from toolchain.errors import BuildError, DeployError
@@ -45,14 +45,6 @@ OWN_TESTS = ("masked-convolution-2d",)
 TESTS = (*OWN_TESTS, *UPSTREAM_TESTS)
 # The library is the bundle's; only the tests' own code is compiled, and quickly.
 TEST_FLAGS = "-O1"
-Core = Literal["cortex-a53", "cortex-a72", "cortex-a76"]
-_FEATURES = "fp asimd evtstrm aes pmull sha1 sha2 crc32"
-# The part's number and the features that the boards' kernels print for it.
-_CORES: dict[Core, tuple[str, str]] = {
-    "cortex-a53": ("0xd03", _FEATURES),
-    "cortex-a72": ("0xd08", _FEATURES),
-    "cortex-a76": ("0xd0b", f"{_FEATURES} atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp"),
-}
 _BOARD: dict[Isa, str] = {"x86-64": "host", "aarch64": "qemu"}
 _SUMMARY = re.compile(r"^\[==========\] (\d+) tests? from .* ran\.", re.M)
 _FAILED = re.compile(r"^\[  FAILED  \] ([^\s,]+/?\S*?)(?:,.*)?(?: \(\d+ ms\))?$", re.M)
@@ -151,7 +143,7 @@ def run_tests(
     progress = progress or Silent()
     results = []
     with tempfile.TemporaryDirectory(prefix="tileskip-") as root:
-        emulator = _emulator(core, Path(root)) if compiler.cross else []
+        emulator = emulator_command(core, Path(root)) if compiler.cross else []
         for name in tests:
             command = [*emulator, str(folder / f"{name}-test"), f"--gtest_filter={gtest_filter}"]
             begun = time.monotonic()
@@ -166,24 +158,6 @@ def run_tests(
                     stage.advance()
             results.append(_result(name, outputs, time.monotonic() - begun))
     return results
-
-
-def _emulator(core: Core, root: Path) -> list[str]:
-    """The command that runs a program as on ``core``; ``root`` is a folder for its /proc.
-
-    QEMU before 8.2 shows the host's own /proc/cpuinfo, from which XNNPACK would not know the core
-    and would take kernels that no board takes.
-    """
-    require({"qemu-aarch64": "qemu-user"})
-    part, features = _CORES[core]
-    processors = [
-        f"processor\t: {index}\nFeatures\t: {features}\nCPU implementer\t: 0x41\n"
-        f"CPU architecture: 8\nCPU variant\t: 0x0\nCPU part\t: {part}\nCPU revision\t: 3\n"
-        for index in range(4)
-    ]
-    (root / "proc").mkdir()
-    (root / "proc/cpuinfo").write_text("\n".join(processors) + "\n")
-    return ["qemu-aarch64", "-L", str(root), "-cpu", core]
 
 
 def _run_shard(command: list[str], shard: int, shards: int) -> str:
@@ -225,7 +199,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--isa", choices=("x86-64", "aarch64"), default="x86-64")
     parser.add_argument(
         "--core",
-        choices=tuple(_CORES),
+        choices=tuple(CORES),
         default="cortex-a76",
         help="the core that QEMU plays (default: cortex-a76, which has dot products and fp16)",
     )
