@@ -14,9 +14,9 @@
 //   function <number> <name>
 //   end
 //
-// Instructions of pthreadpool's spinning wait (its blocks hold a YIELD) are
-// function 1 and in no thread's count: how many there are depends on the host,
-// not on the work.
+// Instructions of pthreadpool's spinning wait are function 1 and in no thread's
+// count: how many there are depends on the host, not on the work. Its loop is a
+// block with a YIELD, then one that counts down.
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -30,6 +30,7 @@ enum {
   kMaxFunctions = 4096,
   kNoFunction = 0,
   kWaiting = 1,
+  kCountDown = 2,      // instructions of the block that closes the waiting loop
   kClockGetres = 114,  // of aarch64, and of every other new port of Linux
   kMarkClock = 0x74696c65,
 };
@@ -52,6 +53,8 @@ static const char* function_names[kMaxFunctions] = {"(other)", "(waiting)"};
 static uint64_t counts[kMaxThreads][kMaxFunctions];
 static uint64_t marked[kMaxThreads][kMaxFunctions];
 static uint32_t thread_count;
+// Whether the block that a thread ran last was one of its waiting loop.
+static int waited[kMaxThreads];
 
 static void fail(const char* message) {
   fprintf(stderr, "count_instructions: %s\n", message);
@@ -73,7 +76,13 @@ static uint32_t number_of(const char* name) {
 static void run_block(unsigned int thread, void* userdata) {
   const struct block* block = userdata;
   if (thread >= kMaxThreads) fail("more than 64 threads");
-  counts[thread][block->function] += block->instructions;
+  uint32_t function = block->function;
+  if (waited[thread] && function == kNoFunction &&
+      block->instructions <= kCountDown) {
+    function = kWaiting;
+  }
+  counts[thread][function] += block->instructions;
+  waited[thread] = block->function == kWaiting;
 }
 
 // QEMU holds its lock of translation here, so one thread at a time.
