@@ -29,7 +29,7 @@ def _ops(options: argparse.Namespace) -> int:
 
     with ThreadPoolExecutor(2) as pool:
         dense, *masked = pool.map(count, [options.dense, *options.masked])
-    tables = [compare_operators(dense, one) for one in masked]
+    tables = [compare_operators(dense, one, two_sided=options.two_sided) for one in masked]
     if options.json:
         print("[" + ",\n".join(table.model_dump_json(indent=1) for table in tables) + "]")
     else:
@@ -56,6 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         type=int,
         default=1,
         help="inferences after the first; with 0 what lies outside of operators holds set-up [1]",
+    )
+    ops.add_argument(
+        "--two-sided", action="store_true", help="an ideal that skips masked taps, too (lattices)"
     )
     ops.add_argument("--json", action="store_true", help="JSON on standard output")
     ops.set_defaults(run=_ops)

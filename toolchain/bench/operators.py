@@ -1,7 +1,8 @@
 """A masked model's operators beside the dense one's: instructions, the ideal, and why not reached.
 
-The ideal of a convolution is its dense instructions times kept over all pixels; that of any other
-operator is what it takes in the dense model. Operators that only the masked model has (a change of
+The ideal of a convolution is its dense instructions times kept over all pixels, and where masked
+taps are to be skipped too (two-sided), times the share of live taps; that of any other operator is
+what it takes in the dense model. Operators that only the masked model has (a change of
 layout) have nothing to be measured by: their ideal is 0.
 """
 
@@ -15,6 +16,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from toolchain.bench.counts import ModelCount, OpCount
+from toolchain.bench.taps import live_taps
 from toolchain.errors import ModelError
 from toolchain.model.graph import read_model
 from toolchain.model.layers import Layer, find_layers
@@ -24,8 +26,8 @@ GOAL = 0.95
 UNEXPLAINED = "UNEXPLAINED"
 # Layers that XNNPACK runs as one operator with multiply-accumulates, by how it calls them.
 _COUNTED = ("Convolution", "Deconvolution", "Fully Connected", "Batch Matrix Multiply")
-# How much of an operator may be missing to a reason's own estimate.
-_SLACK = 1.01
+# Parts of a masked operator: what may stay unexplained, and what is too small to be told.
+_SLACK = 0.01
 _SMALL = 0.002
 
 
@@ -61,6 +63,8 @@ class OperatorRow(_Part):
     macs: int
     pixels: int | None
     kept: int | None
+    live: float
+    """The share of its taps that are not constants; 1 unless two-sided skipping was asked for."""
     dense: int
     """Instructions; 0 where the dense model has no such operator."""
     masked: int
@@ -96,7 +100,7 @@ class OperatorTable(_Part):
     masked: int
     macs: int
     macs_left: int
-    """Those that the masks leave."""
+    """Those that no mask throws away, whether the runtime skips the others or not."""
 
     @property
     def speedup(self) -> float:
@@ -115,18 +119,21 @@ class OperatorTable(_Part):
 
 
 def compare_operators(
-    dense: tuple[Path, ModelCount], masked: tuple[Path, ModelCount]
+    dense: tuple[Path, ModelCount], masked: tuple[Path, ModelCount], *, two_sided: bool = False
 ) -> OperatorTable:
     """Put the operators of two models beside each other.
 
     Args:
         dense: the file and what was counted of it.
         masked: the same network with masks.
+        two_sided: whether the ideal skips masked taps, too.
 
     Raises:
         ModelError: the two files are not the same network.
     """
-    dense_layers, masked_layers = (find_layers(read_model(path)) for path, _ in (dense, masked))
+    model = read_model(masked[0])
+    dense_layers, masked_layers = find_layers(read_model(dense[0])), find_layers(model)
+    live = live_taps(model) if two_sided else {}
     if [_form(layer) for layer in dense_layers] != [_form(layer) for layer in masked_layers]:
         raise ModelError(f"{dense[0]} and {masked[0]} are not the same network: layers differ")
     slots = zip(
@@ -140,10 +147,11 @@ def compare_operators(
     index = 0
     for (dense_between, dense_op), (masked_between, masked_op), layer in slots:
         for one, other in _aligned(dense_between, masked_between):
-            rows.append(_row(index, one, other, None, total))
+            rows.append(_row(index, one, other, None, 1.0, total))
             index += other is not None
         if layer is not None:
-            rows.append(_row(index, dense_op, masked_op, layer, total))
+            share = live.get(layer.index, 1.0)
+            rows.append(_row(index, dense_op, masked_op, layer, share, total))
             index += 1
     return OperatorTable(
         dense_model=dense[1].model,
@@ -152,7 +160,12 @@ def compare_operators(
         dense=dense[1].instructions,
         masked=masked[1].instructions,
         macs=sum(layer.macs for layer in masked_layers),
-        macs_left=sum(layer.macs - layer.macs_saved for layer in masked_layers),
+        macs_left=round(
+            sum(
+                (layer.macs - layer.macs_masked) * live.get(layer.index, 1.0)
+                for layer in masked_layers
+            )
+        ),
     )
 
 
@@ -197,7 +210,12 @@ def _aligned(
 
 
 def _row(
-    index: int, dense: OpCount | None, masked: OpCount | None, layer: Layer | None, total: int
+    index: int,
+    dense: OpCount | None,
+    masked: OpCount | None,
+    layer: Layer | None,
+    live: float,
+    total: int,
 ) -> OperatorRow:
     pixels = masked.pixels if masked else None
     kept = masked.kept if masked else None
@@ -210,9 +228,10 @@ def _row(
         macs=layer.macs if layer else 0,
         pixels=pixels,
         kept=kept,
+        live=live,
         dense=dense.instructions if dense else 0,
         masked=masked.instructions if masked else 0,
-        ideal=dense.instructions * share if dense else 0.0,
+        ideal=dense.instructions * share * live if dense else 0.0,
         dense_outside=dense.instructions - dense.in_kernels if dense else 0,
         masked_outside=masked.instructions - masked.in_kernels if masked else 0,
         dense_tile=_tile(dense),
@@ -231,58 +250,76 @@ def _tile(op: OpCount | None) -> Tile | None:
 def reason(row: OperatorRow, layer: Layer | None, total: int) -> str | None:
     """A sentence on why an operator misses its ideal, by rules; ``None`` where it does not.
 
-    The rules are tried in order, and one holds only if what it names accounts for the whole gap.
+    Each rule names a part of the gap, in instructions; what no rule names has to be less than a
+    hundredth of the operator, else the sentence says that it is unexplained.
 
     Args:
         row: the operator.
         layer: where it is one with multiply-accumulates.
-        total: instructions of the masked model, to tell what is too small to matter.
+        total: instructions of the masked model, which parts are given as shares of.
     """
     if not row.masked:
         return None
     if not row.dense:
         return (
-            f"only the masked model has it: a change of layout, {row.masked / total:.1%} of the "
-            "inference"
+            "only the masked model has it, a change of layout "
+            f"({row.masked / total:.2%} of the inference)"
         )
     if row.ideal / row.masked >= GOAL:
         return None
-    gap = f"{(row.masked - row.ideal) / total:.2%} of the inference"
-    tiles, kernels = row.masked_tile, row.masked - row.masked_outside
-    wanted = row.ideal - row.dense_outside * row.ideal / row.dense  # inside micro-kernels
+    gap = row.masked - row.ideal
     if row.kept is None or row.kept == row.pixels:
-        if layer is not None and layer.mask is not None and layer.mask.skipped:
-            return f"{UNEXPLAINED}: the file has a mask that the runtime does not skip ({gap})"
-        return f"{UNEXPLAINED}: not masked, and still more instructions than dense ({gap})"
+        fault = "not masked, and still more instructions than dense"
+        if layer is not None and layer.mask is not None:
+            fault = "its mask is not skipped"
+            if layer.mask.reason:
+                return f"{fault}: {layer.mask.reason} ({gap / total:.2%} of the inference)"
+        return f"{UNEXPLAINED}: {fault} ({gap / total:.2%} of the inference)"
     told: list[str] = []
-    if tiles and row.dense_tile:
-        rows = tiles.computed / row.dense_tile.computed
-        if rows > row.ideal / row.dense * 1.002:
-            told.append(
-                f"tiles of {tiles.mr}: {tiles.computed} rows computed for {tiles.rows} kept, "
-                f"dense {row.dense_tile.computed} for {row.dense_tile.rows}"
-                + (f" (tiles of {row.dense_tile.mr})" if tiles.mr != row.dense_tile.mr else "")
+    left = gap
+    for text, part in _parts(row):
+        if part > _SMALL * row.masked:
+            told.append(f"{text} ({part / total:.2%} of the inference)")
+            left -= part
+    if left > _SLACK * row.masked:
+        told.append(f"{UNEXPLAINED}: {left:,.0f} instructions more ({left / total:.2%})")
+    return "; ".join(told)
+
+
+def _parts(row: OperatorRow) -> Iterable[tuple[str, float]]:
+    """What makes a masked convolution dearer than its ideal: sentences, and instructions each."""
+    assert row.kept is not None  # noqa: S101 (the caller looked)
+    share = row.ideal / row.dense
+    in_dense, in_masked = row.dense - row.dense_outside, row.masked - row.masked_outside
+    wanted = in_dense * share
+    tile, dense_tile = row.masked_tile, row.dense_tile
+    unskipped = wanted / row.live
+    if in_masked > (wanted + unskipped) / 2 > wanted:
+        yield "masked taps are computed", unskipped - wanted
+        wanted = unskipped
+    if tile and dense_tile:
+        whole = in_dense * tile.computed / dense_tile.computed * (wanted / in_dense)
+        whole *= dense_tile.rows / tile.rows
+        if whole > wanted:
+            sizes = f" (tiles of {dense_tile.mr})" if tile.mr != dense_tile.mr else ""
+            yield (
+                f"tiles of {tile.mr}: {tile.computed} rows computed for {tile.rows} kept, dense "
+                f"{dense_tile.computed} for {dense_tile.rows}{sizes}",
+                whole - wanted,
             )
-            wanted = max(wanted, (row.dense - row.dense_outside) * rows)
-        if tiles.ukernel != row.dense_tile.ukernel and kernels > wanted * _SLACK:
-            told.append(f"another micro-kernel than dense ({_short(tiles.ukernel)}, dense "
-                        f"{_short(row.dense_tile.ukernel)})")  # fmt: skip
-            wanted = kernels
-    extra = row.masked_outside - row.dense_outside * row.ideal / row.dense
-    if extra > _SMALL * row.masked:
-        each = extra / row.kept
-        told.append(
-            f"{extra / row.masked:.1%} of its instructions are outside the micro-kernel beyond "
-            f"dense: {each:.1f} a kept pixel, for moving rows and fills"
-        )
-        wanted += max(extra, 0.0)
-    wanted += row.dense_outside * row.ideal / row.dense
-    if row.masked <= wanted * _SLACK / GOAL and told:
-        return "; ".join(told) + f" ({gap})"
-    missing = (
-        f"{row.masked - wanted:,.0f} instructions more than that accounts for" if told else gap
+            wanted = whole
+        if tile.ukernel != dense_tile.ukernel:
+            kernels = f"{_short(tile.ukernel)}, dense {_short(dense_tile.ukernel)}"
+            yield f"another micro-kernel than dense ({kernels})", in_masked - wanted
+        elif row.kind.startswith("dw "):
+            # A pixel takes as many instructions of one kernel in each call; the rest is calls.
+            yield "more calls of the micro-kernel, for short runs of pixels", in_masked - wanted
+    outside = row.masked_outside - row.dense_outside * share
+    yield (
+        f"outside of the micro-kernel {row.masked_outside / row.kept:.1f} instructions a kept "
+        f"pixel, dense {row.dense_outside / (row.pixels or 1):.1f}",
+        outside,
     )
-    return "; ".join([*told, f"{UNEXPLAINED}: {missing}"])
 
 
 def _short(ukernel: str | None) -> str:
