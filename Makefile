@@ -13,7 +13,7 @@ PIP := $(VENV)/bin/pip install --quiet --disable-pip-version-check
 
 # What the toolchain calls; the compilers are the ones that the figures in docs/ were measured with.
 DEBIAN_PACKAGES := ca-certificates ccache cmake debian-archive-keyring g++ g++-aarch64-linux-gnu \
-  ninja-build patch python3-venv qemu-system-arm qemu-user xz-utils
+  g++-arm-linux-gnueabihf ninja-build patch python3-venv qemu-system-arm qemu-user xz-utils
 DEBIAN_PACKAGES_DEV := clang-format-14 openssh-client openssh-server
 
 .PHONY: help

@@ -66,9 +66,11 @@ class Board(_Table):
     title: str
     cpu: str
     """The core, as Arm or the vendor writes it: ``Cortex-A72``."""
-    isa: Literal["aarch64", "x86-64"]
+    isa: Literal["aarch64", "armv7", "x86-64"]
     march: str
     """The ``-march`` of the runner and TFLite; XNNPACK chooses its kernels at run time."""
+    glibc: Annotated[str, Field(pattern=r"^2\.[0-9]{1,2}$")] | None = None
+    """The oldest glibc that the libraries must load with; the compiler's own unless given."""
     connection: Literal["ssh", "emulator", "local"] = "ssh"
     threads: Annotated[int, Field(ge=1, le=64)] = 1
     """Threads that ``deploy run`` and ``deploy profile`` use unless told otherwise."""

@@ -14,8 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 import toolchain
 from toolchain.board.config import Board
 from toolchain.build import stages
-from toolchain.build.compiler import find_compiler
+from toolchain.build.compiler import Isa, find_compiler
 from toolchain.build.elf import ElfFacts, read_elf
+from toolchain.build.glibc import parse_version
+from toolchain.build.hwcap import required_features
 from toolchain.build.patches import empty_series, load_series
 from toolchain.build.stages import C_LIBRARY, DELEGATE, RUNNER, Recipe, Workshop
 from toolchain.cache import digest, locked, sha256_file
@@ -55,8 +57,10 @@ class Manifest(_Table):
     key: str
     version: str
     board: str
-    isa: Literal["aarch64", "x86-64"]
+    isa: Isa
     march: str
+    hwcap: tuple[str, ...] = ()
+    """What the board's cores must have, as its kernel writes it in ``/proc/cpuinfo``."""
     stock: bool
     compiler: str
     flags: dict[str, str]
@@ -182,6 +186,7 @@ def recipe_for(board: Board, *, stock: bool = False) -> Recipe:
         xnnpack_series=pick(patch_dir / "xnnpack"),
         tensorflow_series=pick(patch_dir / "tensorflow"),
         patch_dir=patch_dir,
+        glibc=board.glibc,
     )
 
 
@@ -242,7 +247,7 @@ def _manifest(folder: Path, board: Board, recipe: Recipe, key: str) -> Manifest:
     for deb in recipe.sources.deb:
         pinned = deb.for_arch(recipe.compiler.deb_arch)
         records[deb.name] = SourceRecord(
-            version=deb.version, file=pinned.file, sha256=pinned.sha256
+            version=pinned.version or deb.version, file=pinned.file, sha256=pinned.sha256
         )
     floors = [record.elf.glibc_floor for record in files.values() if record.elf]
     known = [floor for floor in floors if floor]
@@ -253,6 +258,7 @@ def _manifest(folder: Path, board: Board, recipe: Recipe, key: str) -> Manifest:
         board=board.name,
         isa=board.isa,
         march=board.march,
+        hwcap=required_features(recipe.compiler, board.march),
         stock=recipe.stock,
         compiler=recipe.compiler.version,
         flags={
@@ -265,10 +271,6 @@ def _manifest(folder: Path, board: Board, recipe: Recipe, key: str) -> Manifest:
             series.name: series.hashes()
             for series in (recipe.xnnpack_series, recipe.tensorflow_series)
         },
-        glibc_floor=max(known, key=_version_key, default=None),
+        glibc_floor=max(known, key=parse_version, default=None),
         files=files,
     )
-
-
-def _version_key(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split("."))

@@ -11,15 +11,18 @@ from typing import Literal
 from toolchain.errors import MissingToolError
 from toolchain.fetch.apt import Arch
 
-Isa = Literal["aarch64", "x86-64"]
+Isa = Literal["aarch64", "armv7", "x86-64"]
 
-_TRIPLES: dict[Isa, str] = {"aarch64": "aarch64-linux-gnu", "x86-64": "x86_64-linux-gnu"}
-_CROSS_PACKAGE: dict[Isa, str] = {
-    "aarch64": "g++-aarch64-linux-gnu",
-    "x86-64": "g++-x86-64-linux-gnu",
+_TRIPLES: dict[Isa, str] = {
+    "aarch64": "aarch64-linux-gnu",
+    "armv7": "arm-linux-gnueabihf",
+    "x86-64": "x86_64-linux-gnu",
 }
-_MACHINES: dict[str, Isa] = {"aarch64": "aarch64", "arm64": "aarch64", "x86_64": "x86-64"}
-_DEB_ARCH: dict[Isa, Arch] = {"aarch64": "arm64", "x86-64": "amd64"}
+_MACHINES: dict[str, Isa] = {
+    "aarch64": "aarch64", "arm64": "aarch64", "x86_64": "x86-64", "armv7l": "armv7",
+}  # fmt: skip
+_DEB_ARCH: dict[Isa, Arch] = {"aarch64": "arm64", "armv7": "armhf", "x86-64": "amd64"}
+_CMAKE_PROCESSORS: dict[Isa, str] = {"aarch64": "aarch64", "armv7": "armv7l", "x86-64": "x86_64"}
 
 
 @dataclass(frozen=True)
@@ -39,11 +42,16 @@ class Compiler:
         """Debian's name of the ISA."""
         return _DEB_ARCH[self.isa]
 
+    @property
+    def triple(self) -> str:
+        """GNU's name of the system, as Debian's library folders have it."""
+        return _TRIPLES[self.isa]
+
     def cmake_arguments(self) -> list[str]:
         """What CMake needs to use this compiler."""
         arguments = [f"-DCMAKE_C_COMPILER={self.cc}", f"-DCMAKE_CXX_COMPILER={self.cxx}"]
         if self.cross:
-            processor = "aarch64" if self.isa == "aarch64" else "x86_64"
+            processor = _CMAKE_PROCESSORS[self.isa]
             arguments += ["-DCMAKE_SYSTEM_NAME=Linux", f"-DCMAKE_SYSTEM_PROCESSOR={processor}"]
         return arguments
 
@@ -56,7 +64,7 @@ def find_compiler(isa: Isa) -> Compiler:
     """
     cross = _MACHINES.get(platform.machine()) != isa
     prefix = f"{_TRIPLES[isa]}-" if cross else ""
-    compiler_package = _CROSS_PACKAGE[isa] if cross else "g++"
+    compiler_package = f"g++-{_TRIPLES[isa].replace('_', '-')}" if cross else "g++"
     needed = {
         f"{prefix}gcc": compiler_package,
         f"{prefix}g++": compiler_package,

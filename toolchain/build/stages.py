@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import toolchain
+from toolchain.build import glibc
 from toolchain.build.compiler import Compiler
 from toolchain.build.ninja import compile_targets, configure
 from toolchain.build.patches import Series
@@ -65,12 +66,15 @@ class Recipe:
     xnnpack_series: Series
     tensorflow_series: Series
     patch_dir: Path = field(default_factory=runtime_patch_dir)
+    glibc: str | None = None
+    """The oldest glibc that the libraries have to load with; the compiler's own if absent."""
 
     def tflite_key(self) -> str:
         """Hash of what goes into the stage ``tflite``."""
         pins = [self.sources.get(name).sha256 for name in _TFLITE_SOURCES]
         pins.append(self.sources.get_deb("ruy").for_arch(self.compiler.deb_arch).sha256)
         files = [self.patch_dir / "tflite/CMakeLists.txt", self.patch_dir / "cmake/common.cmake"]
+        files += sorted(self.header_overrides.rglob("*.h")) if self.header_overrides else []
         return digest(
             "tflite 1", self.compiler.version, self.compiler.isa, self.march, TFLITE_FLAGS,
             *pins, *(path.read_bytes() for path in files),
@@ -91,10 +95,16 @@ class Recipe:
             str(self.stock), PROGRAM_FLAGS, toolchain.__version__,
             self.sources.get("fft2d").sha256,
             self.sources.get("fp16").sha256,
+            *([f"glibc {self.glibc}"] if self.glibc else []),
         ]  # fmt: skip
         for path in _program_files(self.patch_dir):
             parts += [path.relative_to(self.patch_dir).as_posix(), path.read_bytes()]
         return digest(*parts)
+
+    @property
+    def header_overrides(self) -> Path | None:
+        """A folder of headers that go before ruy's own."""
+        return self.patch_dir / "ruy_armv7" if self.compiler.isa == "armv7" else None
 
     @property
     def tflite_version(self) -> str:
@@ -203,9 +213,7 @@ def build_programs(recipe: Recipe, shop: Workshop, *, again: bool = False) -> Pa
         delegate = folder / "src/tensorflow"
         shutil.copytree(lite / "delegates/xnnpack", delegate / "tensorflow/lite/delegates/xnnpack")
         recipe.tensorflow_series.apply(delegate)
-        arch = recipe.compiler.deb_arch
-        triple = "aarch64-linux-gnu" if arch == "arm64" else "x86_64-linux-gnu"
-        ruy = deb_tree(recipe.sources.get_deb("ruy"), arch, shop.apt)
+        ruy = deb_tree(recipe.sources.get_deb("ruy"), recipe.compiler.deb_arch, shop.apt)
         definitions: dict[str, object] = {
             **trees,
             **build_flags(PROGRAM_FLAGS, recipe.march),
@@ -213,7 +221,7 @@ def build_programs(recipe: Recipe, shop: Workshop, *, again: bool = False) -> Pa
             "XNNPACK_SOURCE_DIR": xnnpack / "src/xnnpack",
             "FXDIV_SOURCE_DIR": tree(recipe.sources.get("fxdiv"), shop.apt),
             "FP16_SOURCE_DIR": tree(recipe.sources.get("fp16"), shop.apt),
-            "RUY_LIBRARY_DIR": ruy / "usr/lib" / triple,
+            "RUY_LIBRARY_DIR": ruy / "usr/lib" / recipe.compiler.triple,
             "FFT2D_SOURCE_DIR": tree(recipe.sources.get("fft2d"), shop.apt),
             "TILESKIP_ISA": recipe.compiler.isa,
             "TILESKIP_STOCK": recipe.stock,
@@ -223,6 +231,10 @@ def build_programs(recipe: Recipe, shop: Workshop, *, again: bool = False) -> Pa
             "TILESKIP_TFLITE_VERSION": recipe.tflite_version,
             "TILESKIP_XNNPACK_COMMIT": recipe.xnnpack_commit,
         }
+        if recipe.glibc:
+            stand_in = glibc.stand_in(recipe.compiler, recipe.glibc, folder / "src/glibc")
+            definitions["TILESKIP_GLIBC_DIR"] = stand_in
+            definitions["TILESKIP_GLIBC_MINOR"] = glibc.parse_version(recipe.glibc)[1]
         configure(
             recipe.patch_dir, build, definitions, extra=recipe.compiler.cmake_arguments(), log=log
         )
@@ -284,7 +296,8 @@ def _tflite_trees(recipe: Recipe, shop: Workshop) -> dict[str, object]:
         place = tree(recipe.sources.get(name), shop.apt)
         trees[f"{name.upper().replace('-', '_')}_SOURCE_DIR"] = place
     ruy = deb_tree(recipe.sources.get_deb("ruy"), recipe.compiler.deb_arch, shop.apt)
-    trees["RUY_SOURCE_DIR"] = ruy / "usr/include"
+    headers = [recipe.header_overrides, ruy / "usr/include"]
+    trees["RUY_SOURCE_DIR"] = ";".join(str(path) for path in headers if path)
     return trees
 
 
@@ -301,7 +314,7 @@ def build_flags(release: str, march: str | None) -> dict[str, object]:
 
 def _program_files(patch_dir: Path) -> list[Path]:
     """Every file of ``runtime_patch`` that is compiled into the programs."""
-    found = [patch_dir / "CMakeLists.txt", patch_dir / "ruy_compat.cc"]
+    found = [patch_dir / name for name in ("CMakeLists.txt", "ruy_compat.cc", "glibc_compat.c")]
     for folder in ("cmake", "runner", "delegate", "c_library"):
         found += sorted(path for path in (patch_dir / folder).rglob("*") if path.is_file())
     return found

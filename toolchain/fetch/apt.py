@@ -25,7 +25,7 @@ from toolchain.fetch import unpack
 from toolchain.fetch.archive import check_sha256, take_cached
 from toolchain.progress import Progress, Silent, Stage
 
-Arch = Literal["amd64", "arm64"]
+Arch = Literal["amd64", "arm64", "armhf"]
 MIRROR_VARIABLE = "TILESKIP_DEBIAN_MIRROR"
 INDEX_LIFETIME_S = 24 * 3600
 _ATTEMPTS = 3

@@ -42,6 +42,9 @@ class DebFile(_Table):
 
     file: FileName
     sha256: Sha256
+    version: str | None = None
+    """Where it differs from the other architectures'; so with ``suite``."""
+    suite: Suite | None = None
 
 
 class Deb(_Table):
@@ -53,10 +56,11 @@ class Deb(_Table):
     suite: Suite
     amd64: DebFile
     arm64: DebFile
+    armhf: DebFile
 
     def for_arch(self, arch: Arch) -> DebFile:
         """The file of one architecture."""
-        return self.amd64 if arch == "amd64" else self.arm64
+        return {"amd64": self.amd64, "arm64": self.arm64, "armhf": self.armhf}[arch]
 
 
 class SourceList(_Table):
@@ -137,9 +141,10 @@ def deb_tree(deb: Deb, arch: Arch, apt: AptRoot) -> Path:
     pinned = deb.for_arch(arch)
 
     def fill(folder: Path) -> None:
-        wanted = [f"{deb.package}={deb.version}"]
+        wanted = [f"{deb.package}={pinned.version or deb.version}"]
         pins = {pinned.file: pinned.sha256}
-        (path,) = apt.fetch_debs(wanted, arch=arch, suite=deb.suite, pins=pins)
+        suite = pinned.suite or deb.suite
+        (path,) = apt.fetch_debs(wanted, arch=arch, suite=suite, pins=pins)
         unpack_deb(path, folder)
 
     return entry("trees", f"{deb.name}-{arch}-{pinned.sha256[:16]}", fill)
