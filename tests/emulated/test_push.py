@@ -14,6 +14,9 @@ from support.places import REPOSITORY
 from toolchain.board import push
 from toolchain.board.config import Board
 from toolchain.board.connection import Connection
+from toolchain.board.invoke import BoardRunner
+from toolchain.board.system import read_system
+from toolchain.build.bundle import Bundle
 from toolchain.errors import BoardError
 from toolchain.progress import Silent
 
@@ -38,15 +41,56 @@ def test_what_is_there_is_not_sent_again(
     bundle = write_bundle(tmp_path / "b", os.urandom(10_000), isa="aarch64")
     model = random_file(tmp_path / "a model.tflite", 300_000)
     uploads = [*push.bundle_uploads(board, bundle), push.model_upload(board, model)]
-    push.check_isa(connection, bundle)
     assert all(item.sent for item in push.push(connection, uploads, Silent()))
     assert not any(item.sent for item in push.push(connection, uploads, Silent()))
     assert connection.sha256(uploads[2].remote) == uploads[2].sha256
 
 
-def test_a_bundle_for_another_machine_is_refused(connection: Connection, tmp_path: Path) -> None:
-    with pytest.raises(BoardError, match=r"type aarch64, but .* was built for x86-64"):
-        push.check_isa(connection, write_bundle(tmp_path / "b", b"x", isa="x86-64"))
+def start(board: Board, connection: Connection, bundle: Bundle) -> BoardRunner:
+    return BoardRunner(connection, board, bundle, Silent())
+
+
+def test_a_bundle_for_another_machine_is_refused(
+    board: Board, connection: Connection, tmp_path: Path
+) -> None:
+    bundle = write_bundle(tmp_path / "b", b"x", isa="x86-64")
+    with pytest.raises(BoardError, match=r"built for x86-64, the board is .* type aarch64"):
+        start(board, connection, bundle)
+
+
+def test_a_bundle_that_needs_more_than_the_board_has_is_refused_before_it_is_sent(
+    board: Board, connection: Connection, tmp_path: Path
+) -> None:
+    """The emulated Cortex-A72 has no dot products; its system is Bookworm, of glibc 2.36."""
+    needs = {"hwcap": ("asimd", "asimddp", "fp"), "glibc_floor": "2.38"}
+    bundle = write_bundle(tmp_path / "b", os.urandom(100), isa="aarch64", **needs)  # type: ignore[arg-type]
+    with pytest.raises(BoardError) as caught:
+        start(board, connection, bundle)
+    assert "need cores with asimddp, the board's have " in caught.value.what
+    assert "libtileskip_delegate.so needs glibc 2.38, the board has 2.36" in caught.value.what
+    assert 'put glibc = "2.36" into the board\'s file' in (caught.value.hint or "")
+    for upload in push.bundle_uploads(board, bundle):
+        assert not connection.exists(upload.remote)
+
+
+def test_a_bundle_of_what_the_board_has_is_sent(
+    board: Board, connection: Connection, tmp_path: Path
+) -> None:
+    bundle = write_bundle(
+        tmp_path / "b", os.urandom(100), isa="aarch64", hwcap=("asimd", "fp"), glibc_floor="2.36"
+    )
+    assert all(item.sent for item in start(board, connection, bundle).pushed)
+
+
+def test_the_board_says_what_it_has_and_that_it_runs_32_bit_programs(
+    connection: Connection,
+) -> None:
+    system = read_system(connection)
+    assert (system.machine, system.glibc, system.bits) == ("aarch64", "2.36", 64)
+    assert {"fp", "asimd", "crc32"} <= system.features
+    assert "asimddp" not in system.features
+    assert system.features_arm32 is not None
+    assert {"neon", "vfpv3", "vfpv4"} <= system.features_arm32
 
 
 def test_a_disk_that_is_too_small_is_told_before_sending(

@@ -3,28 +3,40 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from support.tflite_writer import GraphWriter
 from toolchain.build.bundle import Bundle, FileRecord, Manifest
+from toolchain.build.compiler import Isa
+from toolchain.build.elf import ElfFacts
 from toolchain.cache import sha256_file
 
 
 def write_bundle(
-    folder: Path, runner: bytes, *, isa: Literal["aarch64", "x86-64"] = "x86-64"
+    folder: Path,
+    runner: bytes,
+    *,
+    isa: Isa = "x86-64",
+    hwcap: tuple[str, ...] = (),
+    glibc_floor: str | None = None,
 ) -> Bundle:
-    """A bundle whose runner is any program."""
+    """A bundle whose runner is any program; ``glibc_floor`` is its libraries'."""
     folder.mkdir(parents=True)
     (folder / "tileskip-run").write_bytes(runner)
     (folder / "libtileskip_delegate.so").write_bytes(b"delegate of " + runner)
     (folder / "libtensorflowlite_c.so").write_bytes(b"library")
+    library = ElfFacts(machine=isa, static=False, needed=("libc.so.6",), glibc_floor=glibc_floor)
+    program = ElfFacts(machine=isa, static=True, needed=(), glibc_floor=None)
     manifest = Manifest(
-        schema=1, key="0", version="0", board="test", isa=isa, march="none", stock=False,
-        compiler="none", flags={}, sources={}, patches={}, glibc_floor=None,
+        schema=1, key="0", version="0", board="test", isa=isa, march="none", hwcap=hwcap,
+        stock=False, compiler="none", flags={}, sources={}, patches={}, glibc_floor=glibc_floor,
         files={
-            path.name: FileRecord(sha256=sha256_file(path), bytes=path.stat().st_size)
+            path.name: FileRecord(
+                sha256=sha256_file(path),
+                bytes=path.stat().st_size,
+                elf=library if path.suffix == ".so" else program,
+            )
             for path in folder.iterdir()
         },
     )  # fmt: skip

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from toolchain.board import push
+from toolchain.board import push, requirements
 from toolchain.board.arrays import Array, Batch, model_outputs, raw
 from toolchain.board.config import Board
 from toolchain.board.connection import Connection, Result
@@ -97,8 +97,9 @@ class BoardRunner:
     ) -> None:
         self._connection, self._board, self._report = connection, board, report
         self.bundle = bundle
-        push.check_isa(connection, bundle)
-        self.pushed = push.push(connection, push.bundle_uploads(board, bundle), report)
+        uploads = push.bundle_uploads(board, bundle)
+        requirements.require(connection, bundle, [item.local.name for item in uploads], report)
+        self.pushed = push.push(connection, uploads, report)
         self._runner = self.pushed[0].remote
         self._models: dict[Path, push.Pushed] = {}
 

@@ -19,7 +19,6 @@ from toolchain.cache import digest, sha256_file
 from toolchain.errors import BoardError, ModelError
 from toolchain.progress import Progress
 
-_MACHINES = {"aarch64": ("aarch64", "arm64"), "x86-64": ("x86_64", "amd64")}
 _ROOM = 1 << 20
 """Bytes that have to stay free beside the files: for folders, inputs and outputs."""
 _STALE_MINUTES = 60
@@ -71,23 +70,6 @@ def model_upload(board: Board, model: Path) -> Upload:
         raise ModelError(f"{model}: cannot be read: {error.strerror}") from error
     folder = posixpath.join(board.ssh.directory, "models", known[:16])
     return Upload(model, posixpath.join(folder, model.name), known)
-
-
-def check_isa(connection: Connection, bundle: Bundle) -> None:
-    """Refuse a bundle that was built for another instruction set.
-
-    Raises:
-        BoardError: the board's machine is not the bundle's.
-    """
-    machine = connection.run(["uname", "-m"]).text.strip()
-    if machine not in _MACHINES[bundle.manifest.isa]:
-        raise BoardError(
-            f"{connection.name}: is a machine of type {machine}, but {bundle.path} was built for "
-            f"{bundle.manifest.isa}",
-            hint="a Raspberry Pi needs the 64-bit system"
-            if machine.startswith("arm")
-            else "name the board that it is with --board",
-        )
 
 
 def push(connection: Connection, uploads: Sequence[Upload], report: Progress) -> list[Pushed]:

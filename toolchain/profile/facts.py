@@ -3,36 +3,24 @@
 from __future__ import annotations
 
 import re
-import secrets
-import struct
 from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from toolchain.board import system
 from toolchain.board.connection import Connection
 
 _MODEL = "/proc/device-tree/model"
-_CPUINFO = "/proc/cpuinfo"
 _MEMINFO = "/proc/meminfo"
-_AUXV = "/proc/self/auxv"
 _GOVERNOR = "/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"
 _FREQUENCY = "/sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq"
 _MAX_FREQUENCY = "/sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq"
 _TEMPERATURE = "/sys/class/thermal/thermal_zone0/temp"
 _VITALS = (_GOVERNOR, _FREQUENCY, _TEMPERATURE)
-_FILES = (_MODEL, _CPUINFO, _MEMINFO, _AUXV, _MAX_FREQUENCY)
+_FILES = (_MODEL, system.CPUINFO, _MEMINFO, system.AUXV, _MAX_FREQUENCY)
 
-_AT_HWCAP, _AT_HWCAP2 = 16, 26  # <elf.h>
 _DUMMY_MODEL = "linux,dummy-virt"
 """What QEMU's virt machine calls itself."""
-
-# MIDR part numbers, from Arm's technical reference manuals.
-_ARM_PARTS = {
-    0xD03: "Cortex-A53", 0xD04: "Cortex-A35", 0xD05: "Cortex-A55", 0xD07: "Cortex-A57",
-    0xD08: "Cortex-A72", 0xD09: "Cortex-A73", 0xD0A: "Cortex-A75", 0xD0B: "Cortex-A76",
-    0xD0C: "Neoverse-N1", 0xD0D: "Cortex-A77", 0xD41: "Cortex-A78", 0xD46: "Cortex-A510",
-    0xC07: "Cortex-A7", 0xC0F: "Cortex-A15",
-}  # fmt: skip
 
 # `vcgencmd get_throttled`: bits 0 to 3 are now, 16 to 19 the same since boot.
 _THROTTLE_BITS = ("under-voltage", "frequency capped", "throttled", "soft temperature limit")
@@ -94,23 +82,23 @@ def read_facts(connection: Connection, *, emulated: bool = False) -> BoardFacts:
         connection: the board.
         emulated: whether it is known to be emulated; else its device tree may say so.
     """
-    files = _read(connection, _FILES)
+    files = system.read_files(connection, _FILES)
     model = _text(files.get(_MODEL))
-    cores, features = parse_cpuinfo(_text(files.get(_CPUINFO)) or "")
+    cores, features = system.parse_cpuinfo(_text(files.get(system.CPUINFO)) or "")
     memory = _meminfo(_text(files.get(_MEMINFO)) or "")
     words = _run(connection, ["uname", "-s", "-r", "-m"])
-    system = words.split() if words else []
-    capabilities = parse_auxv(files.get(_AUXV, b""))
+    kernel = words.split() if words else []
+    _, vector = system.parse_auxv(files.get(system.AUXV, b""))
     return BoardFacts(
         emulated=emulated or model == _DUMMY_MODEL,
         model=model,
-        machine=system[2] if len(system) == 3 else None,
-        kernel=" ".join(system[:2]) or None,
-        glibc=_glibc(connection, system[2] if len(system) == 3 else ""),
+        machine=kernel[2] if len(kernel) == 3 else None,
+        kernel=" ".join(kernel[:2]) or None,
+        glibc=system.read_glibc(connection),
         cores=cores,
         features=features,
-        hwcap=_hex(capabilities.get(_AT_HWCAP)),
-        hwcap2=_hex(capabilities.get(_AT_HWCAP2)),
+        hwcap=_hex(vector.get(system.AT_HWCAP)),
+        hwcap2=_hex(vector.get(system.AT_HWCAP2)),
         max_frequency_khz=_integer(files.get(_MAX_FREQUENCY)),
         memory_total_kib=memory.get("MemTotal"),
         memory_available_kib=memory.get("MemAvailable"),
@@ -120,7 +108,7 @@ def read_facts(connection: Connection, *, emulated: bool = False) -> BoardFacts:
 
 def read_vitals(connection: Connection) -> Vitals:
     """Ask a board how fast, how warm and how well fed it is now."""
-    files = _read(connection, _VITALS)
+    files = system.read_files(connection, _VITALS)
     heat = _integer(files.get(_TEMPERATURE))
     return Vitals(
         governor=_text(files.get(_GOVERNOR)),
@@ -128,30 +116,6 @@ def read_vitals(connection: Connection) -> Vitals:
         temperature_c=None if heat is None else heat / 1000,
         throttled=parse_throttled(_run(connection, ["vcgencmd", "get_throttled"]) or ""),
     )
-
-
-def parse_cpuinfo(text: str) -> tuple[dict[str, int], list[str]]:
-    """Kinds of cores with their number, and the features of the first core."""
-    cores: dict[str, int] = {}
-    features: list[str] = []
-    for block in re.split(r"\n\s*\n", text):
-        fields = {
-            key.strip(): value.strip()
-            for key, separator, value in (line.partition(":") for line in block.splitlines())
-            if separator
-        }
-        if "processor" not in fields:
-            continue
-        name = fields.get("model name") or _part(fields)
-        cores[name] = cores.get(name, 0) + 1
-        features = features or (fields.get("Features") or fields.get("flags", "")).split()
-    return cores, features
-
-
-def parse_auxv(data: bytes) -> dict[int, int]:
-    """The auxiliary vector of a 64-bit little-endian process: type -> value."""
-    usable = len(data) // 16 * 16
-    return dict(struct.iter_unpack("<QQ", data[:usable]))
 
 
 def parse_throttled(text: str) -> Throttled | None:
@@ -166,43 +130,9 @@ def parse_throttled(text: str) -> Throttled | None:
     )
 
 
-def _part(fields: dict[str, str]) -> str:
-    implementer, part = fields.get("CPU implementer", "?"), fields.get("CPU part", "?")
-    if implementer == "0x41" and re.fullmatch(r"0x[0-9a-f]+", part):
-        known = _ARM_PARTS.get(int(part, 16))
-        if known:
-            return known
-    return f"implementer {implementer}, part {part}"
-
-
 def _meminfo(text: str) -> dict[str, int]:
     found = re.findall(r"^(\w+):\s+(\d+) kB$", text, re.M)
     return {name: int(value) for name, value in found}
-
-
-def _glibc(connection: Connection, machine: str) -> str | None:
-    said = _run(connection, ["getconf", "GNU_LIBC_VERSION"])
-    if not said:
-        loader = {"aarch64": "/lib/ld-linux-aarch64.so.1", "x86_64": "/lib64/ld-linux-x86-64.so.2"}
-        said = _run(connection, [loader[machine], "--version"]) if machine in loader else None
-    found = re.search(r"(?:glibc|version|GLIBC)\D*?(\d+\.\d+)", said or "")
-    return found[1] if found else None
-
-
-def _read(connection: Connection, paths: Sequence[str]) -> dict[str, bytes]:
-    """Those of the files that can be read; one round trip for all."""
-    mark = secrets.token_hex(12)
-    script = (
-        'mark=$1; shift; for f; do if [ -r "$f" ]; then '
-        'printf "%s%s\\n" "$mark" "$f"; cat "$f" 2>/dev/null; fi; done'
-    )
-    result = connection.run(["sh", "-c", script, "sh", mark, *paths], check=False)
-    found: dict[str, bytes] = {}
-    for piece in result.stdout.split(mark.encode())[1:]:
-        name, _, data = piece.partition(b"\n")
-        if data:
-            found[name.decode()] = data
-    return found
 
 
 def _run(connection: Connection, argv: Sequence[str]) -> str | None:

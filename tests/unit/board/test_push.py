@@ -76,15 +76,6 @@ def test_two_bundles_lie_beside_each_other(board: Board, bundle: Bundle, tmp_pat
     )
 
 
-def test_a_bundle_of_another_instruction_set_is_refused(
-    connection: LocalConnection, tmp_path: Path
-) -> None:
-    foreign = "aarch64" if connection.run(["uname", "-m"]).text.strip() == "x86_64" else "x86-64"
-    bundle = write_bundle(tmp_path / "foreign", b"runner", isa=foreign)  # type: ignore[arg-type]
-    with pytest.raises(BoardError, match=f"was built for {foreign}"):
-        push.check_isa(connection, bundle)
-
-
 def test_too_little_room_is_told_before_anything_is_sent(
     connection: LocalConnection, tmp_path: Path
 ) -> None:

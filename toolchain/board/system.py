@@ -1,0 +1,179 @@
+"""What a board's system says of itself: its machine, cores, features, HWCAP and glibc."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from toolchain.board.connection import Connection
+
+CPUINFO = "/proc/cpuinfo"
+AUXV = "/proc/self/auxv"
+AT_HWCAP, AT_HWCAP2 = 16, 26  # <elf.h>
+_AT_PAGESZ = 6
+
+# MIDR part numbers, from Arm's technical reference manuals.
+_ARM_PARTS = {
+    0xD03: "Cortex-A53", 0xD04: "Cortex-A35", 0xD05: "Cortex-A55", 0xD07: "Cortex-A57",
+    0xD08: "Cortex-A72", 0xD09: "Cortex-A73", 0xD0A: "Cortex-A75", 0xD0B: "Cortex-A76",
+    0xD0C: "Neoverse-N1", 0xD0D: "Cortex-A77", 0xD41: "Cortex-A78", 0xD46: "Cortex-A510",
+    0xC07: "Cortex-A7", 0xC0F: "Cortex-A15",
+}  # fmt: skip
+
+# HWCAP's bits, from the kernel's uapi/asm/hwcap.h of each architecture: those that a bundle may
+# need and /proc/cpuinfo has under the same name. On x86 AT_HWCAP is another thing.
+_HWCAP_ARM64 = {
+    0: "fp", 1: "asimd", 3: "aes", 6: "sha2", 7: "crc32", 8: "atomics", 9: "fphp", 10: "asimdhp",
+    12: "asimdrdm", 13: "jscvt", 14: "fcma", 15: "lrcpc", 20: "asimddp", 22: "sve",
+}  # fmt: skip
+_HWCAP_ARM = {12: "neon", 13: "vfpv3", 16: "vfpv4", 17: "idiva", 18: "idivt", 19: "vfpd32"}
+
+_GLIBC = """\
+getconf GNU_LIBC_VERSION 2>/dev/null || for loader in /lib/ld-linux-aarch64.so.1 \\
+  /lib/ld-linux-armhf.so.3 /lib64/ld-linux-x86-64.so.2; do
+  if [ -e "$loader" ]; then "$loader" --version; break; fi
+done
+"""
+# One round trip. The last part asks a 64-bit Arm kernel about its 32-bit side: it refuses the
+# personality if its cores have none, and else names their features as a 32-bit kernel does.
+_SCRIPT = f"""\
+mark=$1
+part() {{ printf '%s%s\\n' "$mark" "$1"; }}
+part machine; uname -m
+part cpuinfo; cat /proc/cpuinfo
+part auxv; cat /proc/self/auxv
+part glibc
+{_GLIBC}if [ "$(uname -m)" = aarch64 ]; then
+  part arm32; setarch linux32 cat /proc/cpuinfo 2>&1; echo "exit $?"
+fi
+"""
+
+
+@dataclass(frozen=True)
+class System:
+    """What decides whether a program can run; what the system does not tell is ``None``."""
+
+    machine: str
+    """As ``uname -m``."""
+    features: frozenset[str]
+    """Of the first core, in the kernel's words; empty if it does not say."""
+    features_arm32: frozenset[str] | None
+    """The same for 32-bit programs on a 64-bit Arm kernel; empty if it runs none."""
+    glibc: str | None
+    bits: int | None
+    """Of the system's own programs, 32 or 64: under a 64-bit kernel they may be either."""
+
+
+def read_system(connection: Connection) -> System:
+    """Ask a board's system; runs only programs that every Linux has.
+
+    Raises:
+        ConnectionFailed: the board went away.
+    """
+    mark = secrets.token_hex(12)
+    result = connection.run(["sh", "-c", _SCRIPT, "sh", mark], check=False)
+    parts: dict[str, bytes] = {}
+    for piece in result.stdout.split(mark.encode())[1:]:
+        name, _, data = piece.partition(b"\n")
+        parts[name.decode()] = data
+    machine = parts.get("machine", b"").decode(errors="replace").strip()
+    bits, vector = parse_auxv(parts.get("auxv", b""))
+    _, listed = parse_cpuinfo(parts.get("cpuinfo", b"").decode(errors="replace"))
+    return System(
+        machine=machine,
+        features=frozenset([*listed, *hwcap_names(machine, bits, vector.get(AT_HWCAP, 0))]),
+        features_arm32=_arm32(parts.get("arm32")),
+        glibc=parse_glibc(parts.get("glibc", b"").decode(errors="replace")),
+        bits=bits,
+    )
+
+
+def parse_cpuinfo(text: str) -> tuple[dict[str, int], list[str]]:
+    """Kinds of cores with their number, and the features of the first core."""
+    cores: dict[str, int] = {}
+    features: list[str] = []
+    for block in re.split(r"\n\s*\n", text):
+        fields = {
+            key.strip(): value.strip()
+            for key, separator, value in (line.partition(":") for line in block.splitlines())
+            if separator
+        }
+        if "processor" not in fields:
+            continue
+        # On 32-bit Arm "model name" is the architecture: the part's number says more.
+        model = None if "CPU part" in fields else fields.get("model name")
+        name = model or _part(fields)
+        cores[name] = cores.get(name, 0) + 1
+        features = features or (fields.get("Features") or fields.get("flags", "")).split()
+    return cores, features
+
+
+def read_glibc(connection: Connection) -> str | None:
+    """The version of the system's glibc; ``None`` if it has another C library or does not say."""
+    return parse_glibc(connection.run(["sh", "-c", _GLIBC], check=False).text)
+
+
+def parse_auxv(data: bytes) -> tuple[int | None, dict[int, int]]:
+    """The auxiliary vector of a little-endian process: its word size in bits, and type -> value.
+
+    The vector does not say how long its words are; the one of the page size tells.
+    """
+    for bits, pair in ((64, "<QQ"), (32, "<II")):
+        step = struct.calcsize(pair)
+        vector = dict(struct.iter_unpack(pair, data[: len(data) // step * step]))
+        page = vector.get(_AT_PAGESZ, 0)
+        if 4096 <= page <= 65536 and page & (page - 1) == 0:
+            return bits, vector
+    return None, {}
+
+
+def hwcap_names(machine: str, bits: int | None, hwcap: int) -> list[str]:
+    """The features that a process's AT_HWCAP shows; none for machines other than Arm."""
+    if not machine.startswith(("aarch64", "arm")):
+        return []
+    table = _HWCAP_ARM64 if bits == 64 else _HWCAP_ARM
+    return [name for bit, name in table.items() if hwcap >> bit & 1]
+
+
+def parse_glibc(text: str) -> str | None:
+    """The version in what ``getconf GNU_LIBC_VERSION`` or the dynamic linker's --version says."""
+    found = re.search(r"(?:glibc|version|GLIBC)\D*?(\d+\.\d+)", text)
+    return found[1] if found else None
+
+
+def read_files(connection: Connection, paths: Sequence[str]) -> dict[str, bytes]:
+    """Those of the files that can be read; one round trip for all."""
+    mark = secrets.token_hex(12)
+    script = (
+        'mark=$1; shift; for f; do if [ -r "$f" ]; then '
+        'printf "%s%s\\n" "$mark" "$f"; cat "$f" 2>/dev/null; fi; done'
+    )
+    result = connection.run(["sh", "-c", script, "sh", mark, *paths], check=False)
+    found: dict[str, bytes] = {}
+    for piece in result.stdout.split(mark.encode())[1:]:
+        name, _, data = piece.partition(b"\n")
+        if data:
+            found[name.decode()] = data
+    return found
+
+
+def _arm32(data: bytes | None) -> frozenset[str] | None:
+    text = (data or b"").decode(errors="replace")
+    _, features = parse_cpuinfo(text)
+    if features:
+        return frozenset(features)
+    code = re.search(r"^exit (\d+)$", text, re.M)
+    # 126, 127: there is no setarch, so nothing is known.
+    return frozenset() if code and int(code[1]) not in (0, 126, 127) else None
+
+
+def _part(fields: dict[str, str]) -> str:
+    implementer, part = fields.get("CPU implementer", "?"), fields.get("CPU part", "?")
+    if implementer == "0x41" and re.fullmatch(r"0x[0-9a-f]+", part):
+        known = _ARM_PARTS.get(int(part, 16))
+        if known:
+            return known
+    return f"implementer {implementer}, part {part}"
