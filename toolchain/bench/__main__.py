@@ -5,44 +5,43 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from rich.console import Console
+
+from toolchain.bench.models import DTYPES, NETWORKS, SPARSITIES
 from toolchain.build.qemu_user import CORES
 from toolchain.errors import DeployError
+from toolchain.progress import Lines, Progress, Silent
 
+if TYPE_CHECKING:
+    from toolchain.bench.run import Runtimes
 
-def _ops(options: argparse.Namespace) -> int:
-    from concurrent.futures import ThreadPoolExecutor
-
-    from rich.console import Console
-
-    from toolchain.bench.counts import ModelCount, count_model
-    from toolchain.bench.operators import compare_operators
-    from toolchain.bench.table import operator_table
-
-    runner = options.bundle / "tileskip-run"
-
-    def count(path: Path) -> tuple[Path, ModelCount]:
-        return path, count_model(
-            runner, path, core=options.core, threads=options.threads, runs=options.runs
-        )
-
-    with ThreadPoolExecutor(2) as pool:
-        dense, *masked = pool.map(count, [options.dense, *options.masked])
-    tables = [compare_operators(dense, one, two_sided=options.two_sided) for one in masked]
-    if options.json:
-        print("[" + ",\n".join(table.model_dump_json(indent=1) for table in tables) + "]")
-    else:
-        console = Console(width=None if sys.stdout.isatty() else 180)
-        for table in tables:
-            console.print(operator_table(table), soft_wrap=True)
-    return 0
+_WORSE = 1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Read the command line and run; returns the exit code."""
+    """Read the command line and run; returns the exit code, 1 where a comparison got worse."""
+    options = _parser().parse_args(arguments)
+    try:
+        code: int = options.run(options)
+    except DeployError as error:
+        print(f"error: {error.what}", file=sys.stderr)
+        if error.hint:
+            print(f"  hint: {error.hint}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted; what was counted is kept", file=sys.stderr)
+        return 130
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m toolchain.bench", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
     ops = commands.add_parser(
         "ops", help="instructions of each operator, a dense model beside masked ones"
     )
@@ -62,18 +61,153 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     ops.add_argument("--json", action="store_true", help="JSON on standard output")
     ops.set_defaults(run=_ops)
-    options = parser.parse_args(arguments)
-    try:
-        code: int = options.run(options)
-    except DeployError as error:
-        print(f"error: {error.what}", file=sys.stderr)
-        if error.hint:
-            print(f"  hint: {error.hint}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    return code
+
+    run = commands.add_parser("run", help="measure networks, and write the page")
+    run.add_argument("--only", nargs="+", choices=tuple(NETWORKS), help="these networks [all]")
+    run.add_argument("--dtype", nargs="+", choices=DTYPES, help="[both]")
+    run.add_argument(
+        "--sparsity", nargs="+", type=float, help=f"[{' '.join(f'{s:g}' for s in SPARSITIES)}]"
+    )
+    run.add_argument("--threads", nargs="+", type=int, help="[1 2]")
+    run.add_argument("--core", choices=tuple(CORES), default="cortex-a72", help="[cortex-a72]")
+    run.add_argument(
+        "--quick", action="store_true", help="s = 0.2 and one thread unless given, few timed runs"
+    )
+    run.add_argument("--no-count", action="store_true", help="times alone; QEMU is not needed")
+    run.add_argument("--no-time", action="store_true", help="instructions alone")
+    run.add_argument("--no-stock", action="store_true", help="without the unpatched runtime")
+    run.add_argument("--jobs", type=int, default=2, help="models counted at once [2]")
+    run.add_argument("--out", type=Path, default=Path("docs"), help="folder of the page [docs]")
+    run.add_argument(
+        "--bundles",
+        type=Path,
+        default=Path("build"),
+        help="folder of the bundles qemu, qemu-stock, host, host-stock; built if missing [build]",
+    )
+    run.add_argument(
+        "--no-build", action="store_true", help="take the bundles as they are, old or not"
+    )
+    run.add_argument("--json", action="store_true", help="the results on standard output, too")
+    run.set_defaults(run=_run)
+
+    compare = commands.add_parser(
+        "compare", help="what got worse between two results; exit code 1 if something did"
+    )
+    compare.add_argument("old", type=Path, metavar="OLD.json")
+    compare.add_argument("new", type=Path, metavar="NEW.json")
+    compare.add_argument(
+        "--threshold", type=float, default=0.1, help="growth of instructions let through, %% [0.1]"
+    )
+    compare.add_argument("--json", action="store_true", help="JSON on standard output")
+    compare.set_defaults(run=_compare)
+
+    page = commands.add_parser("page", help="write the page again from its results")
+    page.add_argument("results", type=Path, metavar="RESULTS.json")
+    page.add_argument("--out", type=Path, default=Path("docs"), help="folder of the page [docs]")
+    page.set_defaults(run=_page)
+    return parser
+
+
+def _ops(options: argparse.Namespace) -> int:
+    from toolchain.bench.counts import ModelCount, count_model
+    from toolchain.bench.operators import compare_operators
+    from toolchain.bench.table import operator_table
+
+    runner = options.bundle / "tileskip-run"
+
+    def count(path: Path) -> tuple[Path, ModelCount]:
+        return path, count_model(
+            runner, path, core=options.core, threads=options.threads, runs=options.runs
+        )
+
+    with ThreadPoolExecutor(2) as pool:
+        dense, *masked = pool.map(count, [options.dense, *options.masked])
+    tables = [compare_operators(dense, one, two_sided=options.two_sided) for one in masked]
+    if options.json:
+        print("[" + ",\n".join(table.model_dump_json(indent=1) for table in tables) + "]")
+    else:
+        for table in tables:
+            _console().print(operator_table(table), soft_wrap=True)
+    return 0
+
+
+def _run(options: argparse.Namespace) -> int:
+    from toolchain.bench.page import write_page
+    from toolchain.bench.run import Plan, measure
+    from toolchain.bench.table import results_table
+
+    progress: Progress = Silent() if options.json else Lines()
+    plan = Plan(
+        networks=options.only or tuple(NETWORKS),
+        dtypes=options.dtype or DTYPES,
+        sparsities=options.sparsity or ((0.0, 0.2) if options.quick else SPARSITIES),
+        threads=options.threads or ((1,) if options.quick else (1, 2)),
+        core=options.core,
+        runs=7 if options.quick else 41,
+        rounds=3 if options.quick else 7,
+        jobs=options.jobs,
+    )
+    results = measure(plan, _bundles(options, progress), progress)
+    written = write_page(results, options.out)
+    if options.json:
+        print(results.to_json().decode(), end="")
+    else:
+        _console().print(results_table(results), soft_wrap=True)
+        for path in written:
+            print(path)
+    return 0
+
+
+def _bundles(options: argparse.Namespace, progress: Progress) -> Runtimes:
+    from toolchain.bench.run import Runtimes
+    from toolchain.board.config import load_board
+    from toolchain.build.bundle import Bundle, build
+
+    def bundle(board: str, *, stock: bool) -> Bundle:
+        place = options.bundles / (f"{board}-stock" if stock else board)
+        if options.no_build:
+            return Bundle.load(place)
+        return build(load_board(board), stock=stock, out=place, progress=progress)
+
+    stock = not options.no_stock
+    return Runtimes(
+        board=None if options.no_count else bundle("qemu", stock=False),
+        board_stock=bundle("qemu", stock=True) if stock and not options.no_count else None,
+        host=None if options.no_time else bundle("host", stock=False),
+        host_stock=bundle("host", stock=True) if stock and not options.no_time else None,
+    )
+
+
+def _compare(options: argparse.Namespace) -> int:
+    import json
+
+    from toolchain.bench.compare import compare
+    from toolchain.bench.results import load_results
+    from toolchain.bench.table import comparison_table
+
+    found = compare(
+        load_results(options.old),
+        load_results(options.new),
+        instructions=options.threshold / 100,
+    )
+    if options.json:
+        print(json.dumps(found.to_dict(), indent=1))
+    else:
+        _console().print(comparison_table(found), soft_wrap=True)
+    return _WORSE if found.worse else 0
+
+
+def _page(options: argparse.Namespace) -> int:
+    from toolchain.bench.page import write_page
+    from toolchain.bench.results import load_results
+
+    for path in write_page(load_results(options.results), options.out):
+        print(path)
+    return 0
+
+
+def _console() -> Console:
+    return Console(width=None if sys.stdout.isatty() else 180)
 
 
 if __name__ == "__main__":

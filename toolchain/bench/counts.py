@@ -86,6 +86,9 @@ class ModelCount(_Part):
     ops: list[OpCount]
     other: int
     """Instructions of the inference outside of operators, the marks' own among them."""
+    prepare: int
+    """Instructions from the program's start until it can run, and what the first run adds: load,
+    check, delegate, pack weights, allocate."""
     spread: float
     """The largest difference of the whole between two inferences, as a part of it."""
 
@@ -115,7 +118,7 @@ def count_model(
     """
     plugin = counting_plugin()
     key = digest(
-        "count 1", sha256_file(runner), sha256_file(model), plugin.parent.name, core,
+        "count 2", sha256_file(runner), sha256_file(model), plugin.parent.name, core,
         str(threads), str(runs),
     )  # fmt: skip
 
@@ -177,6 +180,7 @@ def _count(
         patched=facts.runner.patched,
         ops=[_operator(op, parts) for op, parts in zip(operators, last.ops, strict=True)],
         other=last.other,
+        prepare=first.before + first.other - last.other,
         spread=(max(sums) - min(sums)) / max(sums),
     )
     check_kernels(counted)
@@ -235,6 +239,8 @@ class Inference:
         self.ops: list[dict[str, int]] = []
         """Instructions by function, an entry an operator."""
         self.other = 0
+        self.before = 0
+        """Instructions since the run before, or since the program's start."""
 
     @property
     def total(self) -> int:
@@ -266,6 +272,7 @@ def read_marks(text: str) -> list[Inference]:
             raise BoardError("the runner's marks do not follow each other as they should")
         if kind == _RUN_BEGIN:
             inferences.append(Inference())
+            inferences[-1].before = _without_waiting(functions)
         elif kind == _OPERATOR_END:
             op = inferences[-1].ops[-1]
             for name, count in functions.items():

@@ -1,4 +1,4 @@
-"""The table of operators on a terminal."""
+"""The tables of the bench on a terminal."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from toolchain.bench.operators import GOAL, OperatorRow, OperatorTable
+from toolchain.bench.compare import Comparison
+from toolchain.bench.operators import GOAL, UNEXPLAINED, OperatorRow, OperatorTable
+from toolchain.bench.results import BenchResults
 
 
 def operator_table(table: OperatorTable) -> Group:
@@ -63,3 +65,62 @@ def _cells(row: OperatorRow, total: int) -> list[str]:
 
 def _style(row: OperatorRow) -> str:
     return "yellow" if row.reason else ""
+
+
+def results_table(results: BenchResults) -> Group:
+    """Every case: instructions, ratio, ideal, time."""
+    shown = Table(title=f"{results.core}, and this machine", title_justify="left")
+    for heading in ("network", "type", "s", "threads"):
+        shown.add_column(heading, no_wrap=True)
+    for heading in ("instructions", "ratio", "ideal", "unexplained", "ms", "ratio in time"):
+        shown.add_column(heading, justify="right", no_wrap=True)
+    for case in results.cases:
+        ratio, timed = results.speedup(case), case.timed
+        unexplained = sum(UNEXPLAINED in (row.reason or "") for row in case.operators)
+        shown.add_row(
+            case.network,
+            case.dtype,
+            f"{case.sparsity:g}",
+            str(case.threads),
+            f"{case.counted.instructions:,}" if case.counted else "-",
+            f"{ratio:.3f}" if ratio else "-",
+            f"{case.ideal:.3f}",
+            str(unexplained) if case.operators else "",
+            f"{timed.us.median / 1000:.2f}" if timed else "-",
+            f"{timed.speedup.median:.3f} ({timed.speedup.low:.3f} to {timed.speedup.high:.3f})"
+            if timed
+            else "-",
+        )
+    return Group(shown, *(Text(f"not measured: {one}", style="red") for one in results.missing))
+
+
+def comparison_table(found: Comparison) -> Group:
+    """Every figure that changed, the worse ones first."""
+    lines: list[Table | Text] = []
+    if found.changes:
+        shown = Table(title="changed", title_justify="left")
+        for heading in ("case", "figure"):
+            shown.add_column(heading)
+        for heading in ("before", "after", "change", ""):
+            shown.add_column(heading, justify="right", no_wrap=True)
+        for change in sorted(found.changes, key=lambda change: not change.worse):
+            number = ".3f" if change.before < 100 else ",.0f"
+            shown.add_row(
+                change.case,
+                change.figure,
+                f"{change.before:{number}}",
+                f"{change.after:{number}}",
+                f"{change.relative:+.2%}",
+                "worse" if change.worse else "better",
+                style="red" if change.worse else "green",
+            )
+        lines.append(shown)
+    lines += [Text(f"only in the older: {case}") for case in found.only_before]
+    lines += [Text(f"only in the newer: {case}") for case in found.only_after]
+    worse = len(found.worse)
+    lines.append(
+        Text(
+            f"{found.compared} figures compared: {worse} worse, {len(found.changes) - worse} better"
+        )
+    )
+    return Group(*lines)

@@ -63,7 +63,11 @@ def _share(layer: Layer, source: Plane, begin: tuple[int, int]) -> float | None:
     if not outputs.any():
         return None
     if layer.padding == "SAME":
-        begin = (_before(layer, source, 0), _before(layer, source, 1))
+        tall, wide = ((k - 1) * d + 1 for k, d in zip(layer.kernel, layer.dilation, strict=True))
+        begin = (
+            _before(height, source.shape[0], layer.stride[0], tall),
+            _before(width, source.shape[1], layer.stride[1], wide),
+        )
     rows, columns = np.nonzero(outputs)
     live = taps = 0
     for ky in range(layer.kernel[0]):
@@ -76,9 +80,6 @@ def _share(layer: Layer, source: Plane, begin: tuple[int, int]) -> float | None:
     return live / taps
 
 
-def _before(layer: Layer, source: Plane, axis: int) -> int:
-    """The padding in front of an axis (0: rows) as TensorFlow's SAME has it."""
-    assert layer.kernel and layer.stride and layer.dilation  # noqa: S101 (the caller looked)
-    reach = (layer.output_shape[1 + axis] - 1) * layer.stride[axis]
-    reach += (layer.kernel[axis] - 1) * layer.dilation[axis] + 1
-    return max(reach - source.shape[axis], 0) // 2
+def _before(size: int, given: int, stride: int, side: int) -> int:
+    """The padding in front of an axis of ``given`` pixels, as TensorFlow's SAME has it."""
+    return max((size - 1) * stride + side - given, 0) // 2
