@@ -8,7 +8,6 @@ Progress, notes and errors go to standard error.
 from __future__ import annotations
 
 import json
-import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ import typer
 
 from toolchain import progress
 from toolchain.errors import DeployError
+from toolchain.signals import sigterm_exits
 
 if TYPE_CHECKING:
     from toolchain.board.config import Board
@@ -77,10 +77,9 @@ class _Bar:
 
 def main() -> None:
     """Run the command line; a :class:`DeployError` becomes its message and its exit code."""
-    # An exception, so that whatever has begun cleans up as it does after Ctrl-C.
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
-        app()
+        with sigterm_exits():
+            app()
     except DeployError as error:
         err.print("[red]error:[/red] ", end="")
         err.print(error.what, markup=False, highlight=False, soft_wrap=True)

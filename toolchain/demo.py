@@ -23,9 +23,10 @@ from toolchain.board.invoke import BoardRunner, Settings
 from toolchain.board.verify import compare_outputs, run_here
 from toolchain.build import bundle
 from toolchain.convert.conversion import convert
+from toolchain.files import write_whole
 from toolchain.model.graph import read_model
 from toolchain.models import fashion_mnist
-from toolchain.profile.document import Profile, write_whole
+from toolchain.profile.document import Profile
 from toolchain.profile.measure import profile
 from toolchain.progress import Progress, Silent
 

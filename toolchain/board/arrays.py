@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from toolchain.errors import ModelError, OutputError
+from toolchain.errors import ModelError
+from toolchain.files import make_folder, write_whole
 from toolchain.model.graph import Model, Tensor
 
 Array = npt.NDArray[Any]
@@ -119,21 +121,10 @@ def save_outputs(folder: Path, arrays: Sequence[Array]) -> list[Path]:
     Raises:
         OutputError: the folder or a file cannot be written.
     """
-    paths: list[Path] = []
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for index, array in enumerate(arrays):
-            path = folder / f"output{index}.npy"
-            scratch = path.with_name(f".{path.name}.part")
-            try:
-                with scratch.open("wb") as stream:
-                    np.save(stream, array, allow_pickle=False)
-                scratch.replace(path)
-            finally:
-                scratch.unlink(missing_ok=True)
-            paths.append(path)
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot be written: {error.strerror}") from error
+    make_folder(folder)
+    paths = [folder / f"output{index}.npy" for index in range(len(arrays))]
+    for path, array in zip(paths, arrays, strict=True):
+        write_whole(path, partial(np.save, arr=array, allow_pickle=False))
     return paths
 
 

@@ -21,6 +21,7 @@ from typing import BinaryIO, Self
 
 from toolchain.cache import sha256_file
 from toolchain.errors import BoardError
+from toolchain.files import written_whole
 
 CHUNK = 256 * 1024
 """Bytes moved at a time."""
@@ -191,16 +192,13 @@ class Connection(ABC):
 
         Raises:
             BoardError: it cannot be read.
+            OutputError: ``local`` cannot be written.
         """
-        scratch = local.with_name(f".{local.name}.{secrets.token_hex(6)}.part")
-        try:
+        with written_whole(local) as scratch:
             with scratch.open("wb") as sink:
                 code, stderr = self.execute(["cat", "--", remote], stdout=sink, advance=advance)
             if code:
                 raise self.failure(Result(("cat", "--", remote), code, b"", stderr))
-            scratch.replace(local)
-        finally:
-            scratch.unlink(missing_ok=True)
 
     def disk_full(self, remote: str, needed: int, free: int) -> BoardError:
         """The error for a file that does not fit."""

@@ -24,6 +24,7 @@ from toolchain.board.config import Board, Emulator
 from toolchain.board.ssh import SshConnection
 from toolchain.board.target import SshTarget
 from toolchain.errors import BoardConfigError, ConnectionFailed, EmulatorError, MissingToolError
+from toolchain.files import write_whole
 
 BOOT_TIMEOUT_S = 180.0
 _QEMU = "qemu-system-aarch64"
@@ -361,7 +362,4 @@ def _state_file(board: Board) -> Path:
 
 
 def _save(board: Board, state: State) -> None:
-    path = _state_file(board)
-    scratch = path.with_suffix(".tmp")
-    scratch.write_text(state.model_dump_json(indent=1), encoding="utf-8")
-    scratch.replace(path)
+    write_whole(_state_file(board), state.model_dump_json(indent=1).encode())

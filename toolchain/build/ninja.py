@@ -7,16 +7,15 @@ import re
 import shutil
 import signal
 import subprocess
-import threading
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from types import FrameType
 
 from toolchain.cache import cache_dir
 from toolchain.errors import BuildError
 from toolchain.progress import Progress, Stage
+from toolchain.signals import sigterm_exits
 
 _STEP = re.compile(r"^\[(\d+)/(\d+)\] (.*)$")
 _LINES_SHOWN = 12
@@ -92,7 +91,7 @@ def run_logged(
         )  # fmt: skip
         assert process.stdout is not None  # noqa: S101 - a pipe was asked for
         try:
-            with _sigterm_raises():
+            with sigterm_exits():
                 for line in process.stdout:
                     sink.write(line)
                     last.append(line.rstrip("\n"))
@@ -145,23 +144,6 @@ def _tail(lines: deque[str]) -> str:
         if re.search(r"\berror: |undefined reference|^CMake Error", line):
             return "\n".join(kept[index : index + _LINES_SHOWN])
     return "\n".join(kept[-_LINES_SHOWN:])
-
-
-@contextmanager
-def _sigterm_raises() -> Iterator[None]:
-    """While a build runs, SIGTERM ends this process by an exception, so that all is cleaned up."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # Python lets only the main thread set handlers
-        return
-
-    def leave(number: int, _frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    before = signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _end_group(process: subprocess.Popen[str]) -> None:

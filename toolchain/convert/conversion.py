@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +20,7 @@ from toolchain.convert.check import (
 from toolchain.convert.lower import channel_last, lower
 from toolchain.convert.rewrite import rewrite
 from toolchain.convert.source import Flat, load_source
-from toolchain.errors import OutputError
+from toolchain.files import written_whole
 from toolchain.model.graph import read_model
 from toolchain.model.layers import find_layers, totals
 from toolchain.progress import Progress, Silent
@@ -122,8 +121,7 @@ def convert(
     progress = progress or Silent()
     output = Path(output)
     seed = secrets.randbelow(2**31) if seed is None else seed
-    scratch = _scratch(output)
-    try:
+    with written_whole(output) as scratch:
         with progress.stage("load and export", 1) as stage:
             source = load_source(path, model, input_shapes, masks)
             stage.advance()
@@ -140,13 +138,6 @@ def convert(
         with progress.stage("compare with torch", SAMPLES + 2) as stage:
             agreement = compare_outputs(source, scratch, seed=seed, step=stage.advance)
         require_agreement(agreement, tolerance)
-        try:
-            scratch.chmod(0o644)
-            scratch.replace(output)
-        except OSError as error:
-            raise OutputError(f"{output}: cannot be written: {error.strerror}") from error
-    finally:
-        scratch.unlink(missing_ok=True)
     total = totals(found)
     return Conversion(
         path=output,
@@ -183,18 +174,3 @@ def _tensors(kind: str, shapes: Sequence[tuple[int, ...]]) -> list[TensorInfo]:
         )
         for i, shape in enumerate(shapes)
     ]
-
-
-def _scratch(output: Path) -> Path:
-    """An empty file beside the output, so that a fault of the place shows before the work."""
-    if output.is_dir():
-        raise OutputError(f"{output}: is a folder", hint="give the name of a file: --output FILE")
-    try:
-        descriptor, name = tempfile.mkstemp(prefix=f".{output.name}-", dir=output.parent)
-    except OSError as error:
-        raise OutputError(
-            f"{output}: cannot be written: {error.strerror}",
-            hint=f"make the folder, or choose another: {output.parent}",
-        ) from error
-    os.close(descriptor)
-    return Path(name)

@@ -10,9 +10,8 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from toolchain.errors import OutputError
 from toolchain.experiment.runs import CaseResult
-from toolchain.profile.document import write_whole
+from toolchain.files import make_folder, write_whole
 from toolchain.sparsity.policies import POLICIES
 
 _NAME = "experiment"
@@ -70,12 +69,9 @@ def write_page(results: Sequence[CaseResult], out: Path) -> list[Path]:
         f"{_NAME}.svg": plot(groups),
         f"{_NAME}.json": TypeAdapter(list[CaseResult]).dump_json(list(results), indent=1) + b"\n",
     }
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        for name, content in contents.items():
-            write_whole(out / name, content)
-    except OSError as error:
-        raise OutputError(f"{out}: cannot be written: {error.strerror}") from error
+    make_folder(out)
+    for name, content in contents.items():
+        write_whole(out / name, content)
     return [out / name for name in contents]
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from toolchain.files import write_whole
 from toolchain.models import fashion_mnist
-from toolchain.profile.document import write_whole
 from toolchain.progress import Progress, Silent
 from toolchain.sparsity.policies import POLICIES
 from toolchain.train.recipe import (

@@ -9,6 +9,7 @@ from pathlib import Path
 from toolchain.cache import cache_dir, sha256_file
 from toolchain.errors import SourceError
 from toolchain.fetch import unpack
+from toolchain.files import written_whole
 
 
 def check_sha256(path: Path, sha256: str, *, name: str | None = None) -> None:
@@ -49,10 +50,9 @@ def take_cached(filename: str, sha256: str, given: Path | None = None) -> Path |
                 hint="the file is damaged or another one; replace it",
             )
         archives.mkdir(exist_ok=True)
-        scratch = archives / f".{filename}.part"
-        shutil.copyfile(given / filename, scratch)
-        check_sha256(scratch, sha256, name=filename)
-        scratch.replace(cached)
+        with written_whole(cached) as scratch:
+            shutil.copyfile(given / filename, scratch)
+            check_sha256(scratch, sha256, name=filename)
         return cached
     return None
 

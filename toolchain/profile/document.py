@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from toolchain.errors import ModelError, OutputError
+from toolchain.errors import ModelError
+from toolchain.files import write_whole
 from toolchain.profile.facts import BoardFacts, Vitals
 from toolchain.profile.runner_output import RunnerOutput
 
@@ -126,28 +125,6 @@ def load_profile(path: Path) -> Profile:
             f"{path}: is no profile: {where + ': ' if where else ''}{first['msg']}",
             hint="deploy profile --output FILE.json writes one",
         ) from error
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file under a temporary name and rename it.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
-    try:
-        number, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        scratch = Path(name)
-        try:
-            with os.fdopen(number, "wb") as stream:
-                stream.write(data)
-            umask = os.umask(0)
-            os.umask(umask)
-            scratch.chmod(0o666 & ~umask)
-            scratch.replace(path)
-        finally:
-            scratch.unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def _remaining(measurement: Measurement) -> int:

@@ -6,7 +6,8 @@ import io
 from pathlib import Path
 
 from toolchain.errors import OutputError
-from toolchain.profile.document import Profile, write_whole
+from toolchain.files import write_whole
+from toolchain.profile.document import Profile
 
 FORMATS = ("png", "svg", "pdf")
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import pickle
-import tempfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -19,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from toolchain.errors import ModelError
+from toolchain.files import make_folder, write_whole
 from toolchain.sparsity.masked_conv import MASK_SUFFIX, attach_masks, clean_mask, masked_layers
 from toolchain.sparsity.resize import check_channels, resize_to
 
@@ -205,18 +205,8 @@ def save_checkpoint(
         for name, tensor in model.state_dict().items()
     }
     raw = _canonical(safetensors.torch.save(tensors, metadata=dict(metadata or {})))
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, scratch = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-        try:
-            with os.fdopen(descriptor, "wb") as stream:
-                stream.write(raw)
-            Path(scratch).chmod(0o644)
-            Path(scratch).replace(path)
-        finally:
-            Path(scratch).unlink(missing_ok=True)
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be written: {error.strerror}") from error
+    make_folder(path.parent, ModelError)
+    write_whole(path, raw, ModelError)
 
 
 def _canonical(raw: bytes) -> bytes:

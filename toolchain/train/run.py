@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
-import tempfile
 import time
-import zipfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import filelock
 import torch
 from pydantic import BaseModel, ConfigDict
 
-from toolchain.errors import DataError, ModelError, OutputError, RecipeError, first_line
+from toolchain.files import check_writable
 from toolchain.models import zoo
 from toolchain.progress import Progress, Silent
 from toolchain.sparsity.checkpoint import PRUNED, save_checkpoint
@@ -26,14 +21,18 @@ from toolchain.sparsity.masked_conv import summary
 from toolchain.train.data import Data, load_data
 from toolchain.train.interrupt import StopRequest
 from toolchain.train.recipe import Recipe
+from toolchain.train.saved_state import (
+    check_data,
+    forget_state,
+    load_state,
+    locked,
+    resume,
+    save_state,
+    weights,
+)
 from toolchain.train.setup import Student, build_student
 from toolchain.train.tensorboard import ScalarLog
 from toolchain.train.trainer import Epoch, Trainer
-
-_VERSION = 1
-_STATE = "state.pt"
-_FREE = {"training": {"workers", "checkpoint_every"}}
-"""What may differ between a saved state and the recipe that resumes it."""
 
 
 class _Result(BaseModel):
@@ -159,33 +158,31 @@ def train_recipe(
     """
     started = time.monotonic()
     progress = progress or Silent()
-    _check_output(output)
+    check_writable(output)
     if recipe.training.threads:
         torch.set_num_threads(recipe.training.threads)
-    with _locked(folder):
-        state = None if restart else _load_state(folder, recipe)
+    with locked(folder):
+        state = None if restart else load_state(folder, recipe)
         data = _data(recipe, base, progress)
-        if state is not None and state["data"] != _identity(data):
-            raise DataError(
-                f"{data.name}: is not what the run in {folder} was trained on until now",
-                hint="bring the images back, or begin anew with --restart",
-            )
-        weights = state["trainer"]["model"] if state else None
-        student = build_student(recipe, data, base=base, resume_from=weights)
+        if state is not None:
+            check_data(state, data, folder)
+        student = build_student(
+            recipe, data, base=base, resume_from=weights(state) if state else None
+        )
         trainer = Trainer(recipe, data, student)
         resumed_at = None
         if state is not None:
-            _resume(trainer, state["trainer"], folder)
+            resume(trainer, state, folder)
             resumed_at = trainer.steps_done
             progress.note(f"resumed after step {trainer.steps_done} of {trainer.total_steps}")
 
         if restart:
-            (folder / _STATE).unlink(missing_ok=True)
+            forget_state(folder)
         log = ScalarLog(folder / "tensorboard", trainer.steps_done)
 
         def save() -> None:
             log.flush()
-            _save_state(folder, recipe, data, trainer)
+            save_state(folder, recipe, data, trainer)
 
         with log, StopRequest() as stop:
             trainer.train(
@@ -284,124 +281,3 @@ def _data(recipe: Recipe, base: Path | None, progress: Progress) -> Data:
         base=base,
         progress=progress,
     )
-
-
-# --- the state on disk -----------------------------------------------------------------------
-
-
-def _check_output(output: Path) -> None:
-    hint = "give a file in a folder that exists and that you may write to"
-    if output.is_dir():
-        raise OutputError(f"{output}: is a folder", hint=hint)
-    try:
-        with tempfile.TemporaryFile(dir=output.parent):
-            pass
-    except OSError as error:
-        raise OutputError(f"{output}: cannot be written: {error.strerror}", hint=hint) from error
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold a run's folder, which is made, and taken away again if nothing came to lie in it."""
-    lock = filelock.FileLock(folder / ".lock", timeout=0)
-    new = [path for path in (folder, *folder.parents) if not path.exists()]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except filelock.Timeout as error:
-        raise OutputError(
-            f"{folder}: another training is at work there",
-            hint="wait for it, or give this one another --run-dir",
-        ) from error
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot be written: {error.strerror}") from error
-    try:
-        for scratch in folder.glob(f".{_STATE}-*"):  # of a run that was killed as it saved
-            scratch.unlink()
-        yield
-    finally:
-        with suppress(OSError):
-            if {path.name for path in folder.iterdir()} <= {".lock"}:
-                (folder / ".lock").unlink(missing_ok=True)
-                for path in new:
-                    path.rmdir()
-        lock.release()
-
-
-def _save_state(folder: Path, recipe: Recipe, data: Data, trainer: Trainer) -> None:
-    state = {
-        "version": _VERSION,
-        "recipe": recipe.model_dump_json(),
-        "data": _identity(data),
-        "trainer": trainer.state_dict(),
-    }
-    try:
-        descriptor, scratch = tempfile.mkstemp(prefix=f".{_STATE}-", dir=folder)
-        try:
-            with os.fdopen(descriptor, "wb") as stream:
-                torch.save(state, stream)
-                stream.flush()
-                os.fsync(stream.fileno())
-            Path(scratch).replace(folder / _STATE)
-        finally:
-            Path(scratch).unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot be written: {error.strerror}") from error
-
-
-def _load_state(folder: Path, recipe: Recipe) -> dict[str, Any] | None:
-    path = folder / _STATE
-    if not path.is_file():
-        return None
-    try:
-        state = _read(path)
-        version, known = state["version"], Recipe.model_validate_json(state["recipe"])
-    except Exception as error:
-        raise ModelError(
-            f"{path}: is no saved training, or a damaged one ({first_line(error)})",
-            hint="begin anew with --restart",
-        ) from error
-    if version != _VERSION:
-        raise ModelError(f"{path}: is of another version", hint="begin anew with --restart")
-    different = _differences(known.model_dump(), recipe.model_dump())
-    if different:
-        raise RecipeError(
-            f"{folder}: holds the run of another recipe (it differs in {', '.join(different)})",
-            hint="give another --run-dir, or begin anew with --restart",
-        )
-    return state
-
-
-def _read(path: Path) -> dict[str, Any]:
-    with zipfile.ZipFile(path) as archive:
-        damaged = archive.testzip()  # torch.load does not look at checksums
-    if damaged:
-        raise ValueError(f"the checksum of {damaged} is wrong")
-    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    return state
-
-
-def _resume(trainer: Trainer, state: Mapping[str, Any], folder: Path) -> None:
-    try:
-        trainer.load_state_dict(state)
-    except Exception as error:
-        raise ModelError(
-            f"{folder / _STATE}: does not fit {trainer.student.factory} ({first_line(error)})",
-            hint="if its code has changed, bring it back, or begin anew with --restart",
-        ) from error
-
-
-def _differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
-    names = []
-    for table in one:
-        a, b = one[table], other[table]
-        if isinstance(a, dict) and isinstance(b, dict):
-            free = _FREE.get(table, set())
-            names += [f"{table}.{key}" for key in a if key not in free and a[key] != b[key]]
-        elif a != b:
-            names.append(table)
-    return names
-
-
-def _identity(data: Data) -> list[Any]:
-    return [data.name, len(data.train), len(data.test), list(data.classes), list(data.input_shape)]

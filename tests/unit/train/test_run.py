@@ -373,7 +373,7 @@ def test_a_state_that_cannot_be_written_leaves_the_last_one(tmp_path: Path) -> N
         resource.setrlimit(resource.RLIMIT_FSIZE, (len(good) // 2, hard))
 
     try:
-        with pytest.raises(OutputError, match="run: cannot be written: File too large"):
+        with pytest.raises(OutputError, match=r"run/state\.pt: cannot be written: File too large"):
             train(chosen, tmp_path, progress=StopAt(10, fill_the_disk))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

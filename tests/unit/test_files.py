@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import os
+import resource
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import pytest
+
+from toolchain.errors import DeployError, ModelError, OutputError
+from toolchain.files import check_writable, clear_leavings, make_folder, write_whole, written_whole
+
+ROOT = Path(__file__).parents[2]
+
+
+@contextmanager
+def umask(mask: int) -> Iterator[None]:
+    before = os.umask(mask)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+@contextmanager
+def file_size_limit(size: int) -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def numbers(stream: BinaryIO) -> None:
+    stream.write(b"1")
+    stream.write(b"2")
+
+
+@pytest.mark.parametrize(("content", "expected"), [(b"12", b"12"), (numbers, b"12"), (b"", b"")])
+def test_a_file_is_made_or_replaced(
+    tmp_path: Path, content: bytes | Callable[[BinaryIO], object], expected: bytes
+) -> None:
+    path = tmp_path / "a.json"
+    for _ in range(2):
+        write_whole(path, content)
+        assert path.read_bytes() == expected
+        assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_a_file_has_the_permissions_that_the_user_gives_files(
+    tmp_path: Path, mask: int, mode: int
+) -> None:
+    with umask(mask):
+        write_whole(tmp_path / "a", b"1")
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == mode
+
+
+def test_whoever_reads_meanwhile_finds_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    write_whole(path, b"old")
+
+    def look(stream: BinaryIO) -> None:
+        stream.write(b"new")
+        stream.flush()
+        assert path.read_bytes() == b"old"
+
+    write_whole(path, look)
+    assert path.read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, ValueError])
+def test_after_an_interrupt_the_old_file_is_there_and_nothing_else(
+    tmp_path: Path, error: type[BaseException]
+) -> None:
+    path = tmp_path / "a"
+    write_whole(path, b"old")
+
+    def fail(stream: BinaryIO) -> None:
+        stream.write(b"half")
+        raise error
+
+    with pytest.raises(error):
+        write_whole(path, fail)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("fault", [OutputError, ModelError])
+def test_a_full_disk_is_the_callers_error_and_leaves_the_old_file(
+    tmp_path: Path, fault: type[DeployError]
+) -> None:
+    path = tmp_path / "a"
+    write_whole(path, b"old")
+    with file_size_limit(100), pytest.raises(fault, match="a: cannot be written: File too large"):
+        write_whole(path, bytes(10_000), fault)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("name", "message", "hint"),
+    [
+        ("absent/a", "absent/a: cannot be written: No such file or directory", "make the folder"),
+        ("file/a", "file/a: cannot be written: Not a directory", "make the folder"),
+        ("folder", "folder: is a folder", "the name of a file"),
+    ],
+)
+def test_a_place_that_cannot_be_written_to_is_told_before_the_work(
+    tmp_path: Path, name: str, message: str, hint: str
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    worked = False
+    with pytest.raises(OutputError, match=message) as caught, written_whole(tmp_path / name):
+        worked = True
+    assert hint in (caught.value.hint or "")
+    assert not worked
+    with pytest.raises(OutputError, match=message):
+        check_writable(tmp_path / name)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+
+
+def test_asking_whether_a_file_can_be_written_leaves_it_as_it_was(tmp_path: Path) -> None:
+    check_writable(tmp_path / "a")
+    assert not list(tmp_path.iterdir())
+    write_whole(tmp_path / "a", b"1")
+    check_writable(tmp_path / "a")
+    assert (tmp_path / "a").read_bytes() == b"1"
+
+
+def test_what_a_killed_writer_left_can_be_cleared(tmp_path: Path) -> None:
+    path = tmp_path / "a[1].pt"
+    killed = (
+        "import os, sys; from pathlib import Path; from toolchain.files import write_whole\n"
+        "write_whole(Path(sys.argv[1]), lambda _stream: os.kill(os.getpid(), 9))"
+    )
+    done = subprocess.run([sys.executable, "-c", killed, path], cwd=ROOT, check=False)
+    assert done.returncode == -9
+    (left,) = tmp_path.iterdir()
+    assert left != path
+    other = tmp_path / ".a1.pt-abcd"
+    other.touch()
+    clear_leavings(path)
+    assert list(tmp_path.iterdir()) == [other]
+
+
+def test_a_folder_is_made_with_those_above_it(tmp_path: Path) -> None:
+    make_folder(tmp_path / "a/b")
+    make_folder(tmp_path / "a/b")
+    assert (tmp_path / "a/b").is_dir()
+    (tmp_path / "file").touch()
+    with pytest.raises(ModelError, match=r"file/b: cannot be written: Not a directory"):
+        make_folder(tmp_path / "file/b", ModelError)

@@ -1,0 +1,129 @@
+"""Files that appear whole: written under another name beside their place, then renamed.
+
+Whoever reads meanwhile, and whoever comes after a fault, an interrupt or a loss of power, finds
+the file as it was before or as it is afterwards.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from toolchain.errors import DeployError, OutputError
+
+
+def write_whole(
+    path: Path,
+    content: bytes | Callable[[BinaryIO], object],
+    fault: type[DeployError] = OutputError,
+) -> None:
+    """Write a file, replacing the one that may be there.
+
+    Args:
+        path: in a folder that exists.
+        content: what the file gets, or a function that writes it to a stream.
+        fault: the class of the error.
+
+    Raises:
+        DeployError: of class ``fault``: the file cannot be written. Nothing is left behind.
+    """
+    with written_whole(path, fault) as scratch:
+        try:
+            with scratch.open("wb") as stream:
+                if isinstance(content, bytes):
+                    stream.write(content)
+                else:
+                    content(stream)
+        except OSError as error:
+            raise _cannot_be_written(path, error, fault) from error
+
+
+@contextmanager
+def written_whole(path: Path, fault: type[DeployError] = OutputError) -> Iterator[Path]:
+    """An empty file beside ``path``, which takes its place when the block ends well.
+
+    Else it is removed. A place that cannot be written to is told before the block begins.
+
+    Args:
+        path: in a folder that exists.
+        fault: the class of the error.
+
+    Raises:
+        DeployError: of class ``fault``: the file cannot be made or cannot be renamed.
+    """
+    scratch = _beside(path, fault)
+    try:
+        yield scratch
+        try:
+            _sync(scratch)
+            scratch.replace(path)
+        except OSError as error:
+            raise _cannot_be_written(path, error, fault) from error
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def make_folder(folder: Path, fault: type[DeployError] = OutputError) -> None:
+    """Make a folder, and those above it, unless it is there.
+
+    Raises:
+        DeployError: of class ``fault``: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise fault(f"{folder}: cannot be written: {error.strerror or error}") from error
+
+
+def check_writable(path: Path, fault: type[DeployError] = OutputError) -> None:
+    """Make sure that a file can be written, before the work whose result it gets.
+
+    Raises:
+        DeployError: of class ``fault``: it cannot.
+    """
+    _beside(path, fault).unlink()
+
+
+def clear_leavings(path: Path) -> None:
+    """Remove what a writer of ``path`` that was killed left; none may be at work.
+
+    Raises:
+        OSError: something of it cannot be removed.
+    """
+    for scratch in path.parent.glob(f".{glob.escape(path.name)}-*"):
+        scratch.unlink()
+
+
+def _beside(path: Path, fault: type[DeployError]) -> Path:
+    """An empty file ``.<name>-<hex>`` in the folder of ``path``, with the user's permissions."""
+    if path.is_dir():
+        raise fault(f"{path}: is a folder", hint="give the name of a file")
+    scratch = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
+    try:
+        scratch.touch(exist_ok=False)
+    except OSError as error:
+        raise _cannot_be_written(path, error, fault) from error
+    return scratch
+
+
+def _cannot_be_written(path: Path, error: OSError, fault: type[DeployError]) -> DeployError:
+    hint = None
+    if not path.parent.is_dir():
+        hint = f"make the folder, or choose another: {path.parent}"
+    elif isinstance(error, PermissionError):
+        hint = "choose a folder that you may write to"
+    return fault(f"{path}: cannot be written: {error.strerror or error}", hint=hint)
+
+
+def _sync(path: Path) -> None:
+    # A rename may reach the disk before what was written does.
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
