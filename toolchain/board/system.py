@@ -47,7 +47,7 @@ part cpuinfo; cat /proc/cpuinfo
 part auxv; cat /proc/self/auxv
 part glibc
 {_GLIBC}if [ "$(uname -m)" = aarch64 ]; then
-  part arm32; setarch linux32 cat /proc/cpuinfo 2>&1; echo "exit $?"
+  part arm32; linux32 cat /proc/cpuinfo 2>&1; echo "exit $?"
 fi
 """
 
@@ -166,7 +166,7 @@ def _arm32(data: bytes | None) -> frozenset[str] | None:
     if features:
         return frozenset(features)
     code = re.search(r"^exit (\d+)$", text, re.M)
-    # 126, 127: there is no setarch, so nothing is known.
+    # 126, 127: there is no linux32, so nothing is known.
     return frozenset() if code and int(code[1]) not in (0, 126, 127) else None
 
 

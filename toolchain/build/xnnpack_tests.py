@@ -1,7 +1,7 @@
 """XNNPACK's own convolution tests, from its tarball, on the patched library.
 
-Run as ``python -m toolchain.build.xnnpack_tests --isa x86-64|aarch64 [--filter GTEST_FILTER]``.
-Tests of another ISA run under ``qemu-aarch64``, in shards over the machine's cores.
+Run as ``python -m toolchain.build.xnnpack_tests --isa x86-64|aarch64|armv7 [--filter FILTER]``.
+Tests of another ISA run under QEMU's user mode, in shards over the machine's cores.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from toolchain.build import stages
 from toolchain.build.bundle import recipe_for
 from toolchain.build.compiler import Compiler, Isa
 from toolchain.build.ninja import compile_targets, configure
-from toolchain.build.qemu_user import CORES, Core, emulator_command
+from toolchain.build.qemu_user import CORES, CORES_ARMV7, Core, emulator_command
 from toolchain.build.stages import Recipe, Workshop
 from toolchain.cache import digest, entry
 from toolchain.errors import BuildError, DeployError
@@ -45,7 +45,8 @@ OWN_TESTS = ("masked-convolution-2d",)
 TESTS = (*OWN_TESTS, *UPSTREAM_TESTS)
 # The library is the bundle's; only the tests' own code is compiled, and quickly.
 TEST_FLAGS = "-O1"
-_BOARD: dict[Isa, str] = {"x86-64": "host", "aarch64": "qemu"}
+_BOARD: dict[Isa, str] = {"x86-64": "host", "aarch64": "qemu", "armv7": "rpi3-armv7"}
+_CORE: dict[Isa, Core] = {"x86-64": "cortex-a76", "aarch64": "cortex-a76", "armv7": "cortex-a53"}
 _SUMMARY = re.compile(r"^\[==========\] (\d+) tests? from .* ran\.", re.M)
 _FAILED = re.compile(r"^\[  FAILED  \] ([^\s,]+/?\S*?)(?:,.*)?(?: \(\d+ ms\))?$", re.M)
 _SKIPPED = re.compile(r"^\[  SKIPPED \] (\d+) tests?", re.M)
@@ -143,7 +144,7 @@ def run_tests(
     progress = progress or Silent()
     results = []
     with tempfile.TemporaryDirectory(prefix="tileskip-") as root:
-        emulator = emulator_command(core, Path(root)) if compiler.cross else []
+        emulator = emulator_command(core, Path(root), compiler.isa) if compiler.cross else []
         for name in tests:
             command = [*emulator, str(folder / f"{name}-test"), f"--gtest_filter={gtest_filter}"]
             begun = time.monotonic()
@@ -196,12 +197,12 @@ def _result(name: str, outputs: Sequence[str], seconds: float) -> ProgramResult:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Build and run; prints one line a program. 0 if every test passed, 1 if one failed."""
     parser = argparse.ArgumentParser(prog="toolchain.build.xnnpack_tests", description=__doc__)
-    parser.add_argument("--isa", choices=("x86-64", "aarch64"), default="x86-64")
+    parser.add_argument("--isa", choices=tuple(_BOARD), default="x86-64")
     parser.add_argument(
         "--core",
-        choices=tuple(CORES),
-        default="cortex-a76",
-        help="the core that QEMU plays (default: cortex-a76, which has dot products and fp16)",
+        choices=tuple({**CORES_ARMV7, **CORES}),
+        help="the core that QEMU plays (default: cortex-a76, which has dot products and fp16; "
+        "for armv7 cortex-a53)",
     )
     parser.add_argument("--filter", default="*", help="GoogleTest filter (default: every test)")
     parser.add_argument("--only", action="append", choices=TESTS, help="this program alone")
@@ -209,6 +210,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--sources", type=Path, help="folder of archives at hand")
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)))
     options = parser.parse_args(arguments)
+    if options.core and options.core not in (CORES_ARMV7 if options.isa == "armv7" else CORES):
+        parser.error(f"argument --core: {options.core} does not run {options.isa}")
     progress = Lines()
     try:
         recipe = recipe_for(load_board(_BOARD[options.isa]), stock=options.stock)
@@ -220,7 +223,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             recipe.compiler,
             tests=options.only or tests,
             gtest_filter=options.filter,
-            core=options.core,
+            core=options.core or _CORE[options.isa],
             jobs=options.jobs,
             progress=progress,
         )

@@ -105,7 +105,7 @@ def test_a_64_bit_board_whose_cores_run_no_32_bit_programs(tmp_path: Path) -> No
         ("aarch64", System("aarch64", frozenset(), None, "2.31", 64), "what its cores can do"),
         ("armv7", PI4, "what its cores can do"),
     ],
-    ids=["32-bit system", "64-bit system", "musl", "no features", "no setarch"],
+    ids=["32-bit system", "64-bit system", "musl", "no features", "no linux32"],
 )
 def test_what_cannot_be_compared_is_noted_and_no_fault(
     tmp_path: Path, isa: Isa, system: System, note: str
