@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
+import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -62,6 +64,7 @@ def resolve(
         raise fault(f"'{text}' is a {type(found).__name__}, not a function")
     function: Callable[..., Any] = found
 
+    @functools.wraps(function)
     def call(*arguments: object, **named: object) -> Any:
         given = [*map(repr, arguments), *(f"{name}={value!r}" for name, value in named.items())]
         shown = "with " + ", ".join(given) if given else "without arguments"
@@ -74,6 +77,20 @@ def resolve(
                 raise failure(fault, f"calling '{text}' {shown}", error) from error
 
     return call
+
+
+def needs_an_argument(function: Callable[..., Any]) -> bool:
+    """Whether a function has one argument that has to be given; no where that is not known."""
+    try:
+        signature = inspect.signature(function)
+        signature.bind(None)
+    except (TypeError, ValueError):
+        return False
+    return any(
+        parameter.default is parameter.empty
+        for parameter in signature.parameters.values()
+        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+    )
 
 
 def make_module(

@@ -114,7 +114,7 @@ def load_folder(
         )
     with (progress or Silent()).stage("check images", total=len(train) + len(test)) as stage:
         for path, _ in (*train, *test):
-            _check_header(path)
+            check_header(path)
             stage.advance()
     return ImageFiles(train, image_size), ImageFiles(test, image_size), classes
 
@@ -137,8 +137,9 @@ def _given(folder: Path) -> tuple[list[Labelled], list[Labelled], tuple[str, ...
                 f"{testing / name}: there is no class '{name}' in {training}",
                 hint="a network cannot be tested on a class that it was not trained on",
             )
-    train = [(file, label) for label, name in enumerate(classes) for file in _some(training / name)]
-    test = [(file, label) for label, name in enumerate(classes) for file in _images(testing / name)]
+    labels = list(enumerate(classes))
+    train = [(file, label) for label, name in labels for file in _some(training / name)]
+    test = [(file, label) for label, name in labels for file in image_files(testing / name)]
     return train, test, classes
 
 
@@ -170,7 +171,8 @@ def _folders(folder: Path) -> list[str]:
     return sorted(path.name for path in paths if path.is_dir() and not path.name.startswith("."))
 
 
-def _images(folder: Path) -> list[Path]:
+def image_files(folder: Path) -> list[Path]:
+    """The images of a folder at any depth, by their names' endings, sorted."""
     found = []
     for root, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
@@ -183,7 +185,7 @@ def _images(folder: Path) -> list[Path]:
 
 
 def _some(folder: Path) -> list[Path]:
-    files = _images(folder)
+    files = image_files(folder)
     if not files:
         raise DataError(f"{folder}: holds no images", hint="images end in " + ", ".join(SUFFIXES))
     return files
@@ -192,7 +194,12 @@ def _some(folder: Path) -> list[Path]:
 # --- one file --------------------------------------------------------------------------------
 
 
-def _check_header(path: Path) -> None:
+def check_header(path: Path) -> None:
+    """Make sure that a file is an image, and of a depth that :class:`ImageFiles` reads.
+
+    Raises:
+        DataError: it is not.
+    """
     try:
         with Image.open(path, formats=_FORMATS) as image:
             mode = image.mode
