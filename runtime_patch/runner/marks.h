@@ -23,6 +23,8 @@ enum class MarkKind : long {
   // Another part of the operator that ended last.
   kPartBegin = 4,
   kOperatorEnd = 5,
+  // The model is loaded and could run.
+  kReady = 6,
 };
 
 // Switches marks on, for the whole program; they are off when it starts.

@@ -253,6 +253,7 @@ Result<Figures> Measure(const Options& options) {
   };
   Lap init;
   TILESKIP_RETURN_IF_ERROR(Time(&counter, load, &init));
+  Mark(MarkKind::kReady);
   figures.init_us = init.us;
   if (init.instructions) {
     figures.instructions.emplace().init = *init.instructions;

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdio>
 #include <optional>
+#include <type_traits>
 #include <vector>
 
 #include "json_writer.h"
@@ -16,12 +17,16 @@ namespace {
 
 constexpr int kSchema = 1;
 
-void Number(const std::optional<double>& value, JsonWriter* json) {
-  value ? json->Double(*value) : json->Null();
-}
-
-void Number(const std::optional<size_t>& value, JsonWriter* json) {
-  value ? json->Uint(*value) : json->Null();
+// Counts are integers of several sizes, and of others on a 32-bit board.
+template <typename T>
+void Number(const std::optional<T>& value, JsonWriter* json) {
+  if (!value) {
+    json->Null();
+  } else if constexpr (std::is_integral_v<T>) {
+    json->Uint(*value);
+  } else {
+    json->Double(*value);
+  }
 }
 
 std::optional<double> MedianCount(const std::vector<uint64_t>& counts) {

@@ -18,6 +18,7 @@ from toolchain.progress import Lines, Progress, Silent
 
 if TYPE_CHECKING:
     from toolchain.bench.run import Runtimes
+    from toolchain.build.bundle import Bundle
 
 _WORSE = 1
 
@@ -87,6 +88,9 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--no-build", action="store_true", help="take the bundles as they are, old or not"
     )
+    run.add_argument(
+        "--models", type=Path, help="folder of converted files, taken as they are: NAME.tflite"
+    )
     run.add_argument("--json", action="store_true", help="the results on standard output, too")
     run.set_defaults(run=_run)
 
@@ -100,6 +104,32 @@ def _parser() -> argparse.ArgumentParser:
     )
     compare.add_argument("--json", action="store_true", help="JSON on standard output")
     compare.set_defaults(run=_compare)
+
+    peers = commands.add_parser(
+        "peers", help="times of other runtimes beside ours, on this machine; writes a page"
+    )
+    peers.add_argument("--only", nargs="+", choices=tuple(NETWORKS), help="[all but lattices]")
+    peers.add_argument("--dtype", nargs="+", choices=DTYPES, help="[both]")
+    peers.add_argument("--threads", nargs="+", type=int, default=[1], help="[1]")
+    peers.add_argument("--sparsity", nargs="+", type=float, default=[0.2, 0.3], help="[0.2 0.3]")
+    peers.add_argument("--quick", action="store_true", help="few rounds")
+    peers.add_argument("--out", type=Path, default=Path("docs"), help="folder of the page [docs]")
+    peers.add_argument("--bundles", type=Path, default=Path("build"), help="[build]")
+    peers.add_argument("--models", type=Path, help="folder of converted files, taken as they are")
+    peers.add_argument("--no-build", action="store_true", help="take the bundle as it is")
+    peers.add_argument(
+        "--tflite-python",
+        type=Path,
+        default=Path(".venv-tflite/bin/python"),
+        help="of the environment with tflite-runtime [.venv-tflite/bin/python]",
+    )
+    peers.add_argument(
+        "--peers-python",
+        type=Path,
+        default=Path(".venv-peers/bin/python"),
+        help="of the environment with ncnn and pnnx [.venv-peers/bin/python]",
+    )
+    peers.set_defaults(run=_peers)
 
     page = commands.add_parser("page", help="write the page again from its results")
     page.add_argument("results", type=Path, metavar="RESULTS.json")
@@ -145,6 +175,7 @@ def _run(options: argparse.Namespace) -> int:
         core=options.core,
         runs=7 if options.quick else 41,
         rounds=3 if options.quick else 7,
+        models=options.models,
         jobs=options.jobs,
     )
     results = measure(plan, _bundles(options, progress), progress)
@@ -158,24 +189,54 @@ def _run(options: argparse.Namespace) -> int:
     return 0
 
 
+def _peers(options: argparse.Namespace) -> int:
+    from toolchain.bench.peers import Pythons, compare_peers
+    from toolchain.bench.peers_page import peers_page, write_peers
+
+    progress = Lines()
+    results = compare_peers(
+        options.only or [name for name, network in NETWORKS.items() if not network.two_sided],
+        options.dtype or DTYPES,
+        options.threads,
+        delegate=_bundle(options, "host", progress).delegate,
+        pythons=Pythons(options.tflite_python, options.peers_python),
+        sparsities=options.sparsity,
+        models=options.models,
+        rounds=7 if options.quick else 41,
+        progress=progress,
+    )
+    written = write_peers(results, options.out)
+    print(peers_page(results))
+    for path in written:
+        print(path)
+    return 0
+
+
 def _bundles(options: argparse.Namespace, progress: Progress) -> Runtimes:
     from toolchain.bench.run import Runtimes
+
+    def bundle(board: str, wanted: bool, *, stock: bool = False) -> Bundle | None:
+        return _bundle(options, board, progress, stock=stock) if wanted else None
+
+    count, time, stock = not options.no_count, not options.no_time, not options.no_stock
+    return Runtimes(
+        board=bundle("qemu", count),
+        board_stock=bundle("qemu", count and stock, stock=True),
+        host=bundle("host", time),
+        host_stock=bundle("host", time and stock, stock=True),
+    )
+
+
+def _bundle(
+    options: argparse.Namespace, board: str, progress: Progress, *, stock: bool = False
+) -> Bundle:
     from toolchain.board.config import load_board
     from toolchain.build.bundle import Bundle, build
 
-    def bundle(board: str, *, stock: bool) -> Bundle:
-        place = options.bundles / (f"{board}-stock" if stock else board)
-        if options.no_build:
-            return Bundle.load(place)
-        return build(load_board(board), stock=stock, out=place, progress=progress)
-
-    stock = not options.no_stock
-    return Runtimes(
-        board=None if options.no_count else bundle("qemu", stock=False),
-        board_stock=bundle("qemu", stock=True) if stock and not options.no_count else None,
-        host=None if options.no_time else bundle("host", stock=False),
-        host_stock=bundle("host", stock=True) if stock and not options.no_time else None,
-    )
+    place = options.bundles / (f"{board}-stock" if stock else board)
+    if options.no_build:
+        return Bundle.load(place)
+    return build(load_board(board), stock=stock, out=place, progress=progress)
 
 
 def _compare(options: argparse.Namespace) -> int:

@@ -23,7 +23,7 @@ from toolchain.errors import BoardError, VerificationError
 from toolchain.profile.runner_output import Op, parse_output
 
 # runtime_patch/runner/marks.h
-_RUN_BEGIN, _RUN_END, _OPERATOR_BEGIN, _PART_BEGIN, _OPERATOR_END = range(1, 6)
+_RUN_BEGIN, _RUN_END, _OPERATOR_BEGIN, _PART_BEGIN, _OPERATOR_END, _READY = range(1, 7)
 WAITING = "(waiting)"
 """Where pthreadpool spins; in no total."""
 _MICRO_KERNEL = re.compile(r"^xnn_.*_ukernel_")
@@ -87,8 +87,8 @@ class ModelCount(_Part):
     other: int
     """Instructions of the inference outside of operators, the marks' own among them."""
     prepare: int
-    """Instructions from the program's start until it can run, and what the first run adds: load,
-    check, delegate, pack weights, allocate."""
+    """Instructions from the program's start until the model can run, and what the first run adds:
+    load, check, delegate, pack weights, allocate."""
     spread: float
     """The largest difference of the whole between two inferences, as a part of it."""
 
@@ -118,7 +118,7 @@ def count_model(
     """
     plugin = counting_plugin()
     key = digest(
-        "count 2", sha256_file(runner), sha256_file(model), plugin.parent.name, core,
+        "count 3", sha256_file(runner), sha256_file(model), plugin.parent.name, core,
         str(threads), str(runs),
     )  # fmt: skip
 
@@ -161,7 +161,7 @@ def _count(
         facts = parse_output(output.read_bytes())
         assert facts.ops is not None  # noqa: S101 (--marks asks for them)
         operators = facts.ops[:-1]
-        inferences = read_marks(counts.read_text())
+        ready, inferences = read_marks(counts.read_text())
     if len(inferences) != runs + 1:
         raise BoardError(f"{model}: {len(inferences)} runs were marked, not {runs + 1}")
     for inference in inferences:
@@ -180,7 +180,7 @@ def _count(
         patched=facts.runner.patched,
         ops=[_operator(op, parts) for op, parts in zip(operators, last.ops, strict=True)],
         other=last.other,
-        prepare=first.before + first.other - last.other,
+        prepare=ready + first.other - last.other,
         spread=(max(sums) - min(sums)) / max(sums),
     )
     check_kernels(counted)
@@ -239,8 +239,6 @@ class Inference:
         self.ops: list[dict[str, int]] = []
         """Instructions by function, an entry an operator."""
         self.other = 0
-        self.before = 0
-        """Instructions since the run before, or since the program's start."""
 
     @property
     def total(self) -> int:
@@ -248,8 +246,11 @@ class Inference:
         return self.other + sum(_without_waiting(op) for op in self.ops)
 
 
-def read_marks(text: str) -> list[Inference]:
+def read_marks(text: str) -> tuple[int, list[Inference]]:
     """Read what the plugin wrote; see ``count_instructions.c`` for the form.
+
+    Returns:
+        The instructions until the model could run, and the marked runs.
 
     Raises:
         BoardError: it is cut off, or marks do not follow each other as they should.
@@ -262,17 +263,20 @@ def read_marks(text: str) -> list[Inference]:
         for words in (line.split(maxsplit=2) for line in lines if line.startswith("function "))
     }
     inferences: list[Inference] = []
+    ready = 0
     running = inside = False
     for line in lines:
         if not line.startswith("mark "):
             continue
         kind, functions = _mark(line.split(), names)
+        if kind == _READY and not running:
+            ready = _without_waiting(functions)
+            continue
         begins = kind in (_OPERATOR_BEGIN, _PART_BEGIN)
         if running == (kind == _RUN_BEGIN) or (kind == _OPERATOR_END) != inside:
             raise BoardError("the runner's marks do not follow each other as they should")
         if kind == _RUN_BEGIN:
             inferences.append(Inference())
-            inferences[-1].before = _without_waiting(functions)
         elif kind == _OPERATOR_END:
             op = inferences[-1].ops[-1]
             for name, count in functions.items():
@@ -282,7 +286,7 @@ def read_marks(text: str) -> list[Inference]:
             if kind == _OPERATOR_BEGIN:
                 inferences[-1].ops.append({})
         running, inside = kind != _RUN_END, begins
-    return inferences
+    return ready, inferences
 
 
 def _mark(words: Sequence[str], names: dict[int, str]) -> tuple[int, dict[str, int]]:

@@ -65,12 +65,20 @@ def int8_is_there() -> bool:
     return "quantize" in inspect.signature(convert).parameters
 
 
-def model_file(name: str, dtype: Dtype = "fp32", *, progress: Progress | None = None) -> Path:
+def model_file(
+    name: str,
+    dtype: Dtype = "fp32",
+    *,
+    folder: Path | None = None,
+    progress: Progress | None = None,
+) -> Path:
     """The ``.tflite`` file of a network of the zoo; converted unless the cache has it.
 
     Args:
         name: in the zoo.
         dtype: ``int8`` is calibrated on random inputs.
+        folder: where ``<name>.tflite`` or ``<name>_int8.tflite`` is taken from if it is there,
+            whatever it was made with.
         progress: where the conversion is announced.
 
     Raises:
@@ -78,10 +86,12 @@ def model_file(name: str, dtype: Dtype = "fp32", *, progress: Progress | None = 
         VerificationError: the file's outputs are not torch's.
     """
     progress = progress or Silent()
-    key = digest("bench model 1", name, dtype, toolchain.__version__, _source_hash())
     title = name if dtype == "fp32" else f"{name}_{dtype}"
+    if folder and (folder / f"{title}.tflite").is_file():
+        return folder / f"{title}.tflite"
+    key = digest("bench model 1", name, dtype, toolchain.__version__, source_hash())
 
-    def fill(folder: Path) -> None:
+    def fill(place: Path) -> None:
         from toolchain.convert.conversion import convert
 
         options: dict[str, Any] = {}
@@ -90,13 +100,14 @@ def model_file(name: str, dtype: Dtype = "fp32", *, progress: Progress | None = 
                 raise ModelError(f"{name}: deploy convert does not quantize to {dtype} yet")
             options["quantize"] = dtype
         with progress.stage(f"convert {title}", 1) as stage:
-            convert(None, folder / f"{title}.tflite", model=name, seed=_SEED, **options)
+            convert(None, place / f"{title}.tflite", model=name, seed=_SEED, **options)
             stage.advance()
 
     return entry("bench-models", key, fill) / f"{title}.tflite"
 
 
-def _source_hash() -> str:
+def source_hash() -> str:
+    """A hash of what a converted file depends on, besides the installed packages."""
     package = Path(toolchain.__file__).parent
     parts: list[str | bytes] = []
     for folder in _SOURCES:

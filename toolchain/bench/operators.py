@@ -309,8 +309,7 @@ def _parts(row: OperatorRow) -> Iterable[tuple[str, float]]:
             )
             wanted = whole
         if tile.ukernel != dense_tile.ukernel:
-            kernels = f"{_short(tile.ukernel)}, dense {_short(dense_tile.ukernel)}"
-            yield f"another micro-kernel than dense ({kernels})", in_masked - wanted
+            yield _other_kernel(tile.ukernel, dense_tile.ukernel), in_masked - wanted
         elif row.kind.startswith("dw "):
             # A pixel takes as many instructions of one kernel in each call; the rest is calls.
             yield "more calls of the micro-kernel, for short runs of pixels", in_masked - wanted
@@ -322,10 +321,16 @@ def _parts(row: OperatorRow) -> Iterable[tuple[str, float]]:
     )
 
 
-def _short(ukernel: str | None) -> str:
-    """``igemm 4x8__asm_aarch64_neonfma_cortex_a75`` of the whole name."""
-    family, _, tile = (ukernel or "unknown").partition("_ukernel_")
-    return f"{family.split('_minmax')[0].rpartition('_')[2]} {tile}".strip()
+def _other_kernel(own: str | None, dense: str | None) -> str:
+    """What differs between two micro-kernels: ``igemm, dense gemm``, or their tiles as well."""
+    parts = []
+    for name in (own, dense):
+        family, _, tile = (name or "unknown").partition("_ukernel_")
+        parts.append((family.split("_minmax")[0].rpartition("_")[2], tile))
+    (kind, tile), (dense_kind, dense_tile) = parts
+    if tile == dense_tile:
+        return f"another micro-kernel: {kind}, dense {dense_kind}"
+    return f"another micro-kernel: {kind} {tile}, dense {dense_kind} {dense_tile}"
 
 
 def _form(layer: Layer) -> tuple[object, ...]:

@@ -266,7 +266,7 @@ def _operator_table(rows: dict[float, list[OperatorRow]]) -> list[str]:
     keyed: dict[tuple[object, ...], list[str]] = {}
     for name, row in first.items():
         figures = tuple(
-            (other.masked, other.kept) if (other := named[s].get(name)) else None
+            (other.masked, other.kept, other.live) if (other := named[s].get(name)) else None
             for s in sparsities
         )
         keyed.setdefault((row.kind, row.shape, row.dense, figures), []).append(name)

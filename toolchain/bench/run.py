@@ -38,6 +38,8 @@ class Plan:
     """Timed runs of each model, in turn with the others."""
     rounds: int = 7
     """Processes of each model that is prepared, in turn with dense."""
+    models: Path | None = None
+    """A folder of converted files, which are taken as they are."""
     jobs: int = 2
     """Models that are counted at once; times are taken one by one."""
 
@@ -137,7 +139,7 @@ def _convert(plan: Plan, progress: Progress) -> _Files:
     with progress.stage("models", len(wanted)) as stage:
         for network, dtype, sparsity in wanted:
             files.paths[network.name, dtype, sparsity] = model_file(
-                network.zoo_name(sparsity), dtype, progress=progress
+                network.zoo_name(sparsity), dtype, folder=plan.models, progress=progress
             )
             stage.advance()
     return files
