@@ -6,6 +6,8 @@ SHELL := /bin/bash
 VENV ?= .venv
 # tflite-runtime 2.14.0 needs numpy 1, so it lives in an environment of its own.
 VENV_TFLITE ?= .venv-tflite
+# What `make bench-peers` compares with; nothing else needs it.
+VENV_PEERS ?= .venv-peers
 PYTHON ?= $(shell command -v python3.11 || echo python3)
 DEPLOY := $(VENV)/bin/deploy
 PYTEST := $(VENV)/bin/python -m pytest
@@ -42,6 +44,11 @@ $(VENV_TFLITE)/.done: tests/tflite-runtime.lock | packages
 	$(VENV_TFLITE)/bin/pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
 
+$(VENV_PEERS)/.done: requirements-peers.lock | packages
+	$(PYTHON) -m venv $(VENV_PEERS)
+	$(VENV_PEERS)/bin/pip install --quiet --disable-pip-version-check --no-deps --requirement $<
+	@touch $@
+
 .PHONY: setup
 setup: packages $(VENV)/.runtime  ## the environment that `deploy` runs in
 
@@ -52,11 +59,12 @@ demo: setup  ## convert, build, boot, push, classify, profile: one command, no b
 .PHONY: test lint test-unit test-native test-emulated xnnpack-tests
 test: lint test-unit test-native test-emulated xnnpack-tests  ## everything that CI runs
 
+FORMATTED := 'runtime_patch/*.c' 'runtime_patch/*.cc' 'runtime_patch/*.h' 'tests/*.cc'
 lint: $(VENV)/.dev  ## ruff, mypy, clang-format
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	clang-format-14 --dry-run --Werror $$(git ls-files 'runtime_patch/*.cc' 'runtime_patch/*.h' 'tests/*.cc')
+	clang-format-14 --dry-run --Werror $$(git ls-files $(FORMATTED))
 
 test-unit: $(VENV)/.dev  ## seconds; no compiler, no emulator
 	$(PYTEST) --numprocesses 2 tests/unit
@@ -71,23 +79,18 @@ xnnpack-tests: $(VENV)/.dev  ## XNNPACK's own convolution tests on the patched l
 	$(VENV)/bin/python -m toolchain.build.xnnpack_tests --isa x86-64
 	$(VENV)/bin/python -m toolchain.build.xnnpack_tests --isa aarch64
 
-.PHONY: bench
-BENCH := build/bench
-NETWORKS := resnet18 mobilenet_v2 efficientnet_lite0
-bench: setup  ## instructions of ResNet18, MobileNetV2, EfficientNet-Lite0 on the emulated board
-	mkdir -p $(BENCH)
-	for n in $(NETWORKS); do for s in "" _s10 _s20 _s30; do \
-	  test -f $(BENCH)/$$n$$s.tflite || $(DEPLOY) convert --model $$n$$s --output $(BENCH)/$$n$$s.tflite; \
-	done; done
-	$(DEPLOY) build
-	$(DEPLOY) build --stock
-	$(DEPLOY) emulator start
-	for n in $(NETWORKS); do \
-	  $(DEPLOY) verify --inputs 1 $(BENCH)/$${n}{,_s10,_s20,_s30}.tflite; \
-	  $(DEPLOY) profile $(BENCH)/$${n}{,_s10,_s20,_s30}.tflite --stock-bundle build/qemu-stock \
-	    --runs 1 --warmup 0 --threads 1 --output $(BENCH)/$$n.json --plot $(BENCH)/$$n.png; \
-	done
-	$(DEPLOY) emulator stop
+.PHONY: bench bench-compare bench-peers
+BENCH := $(VENV)/bin/python -m toolchain.bench
+bench: setup  ## what masks gain, five networks: docs/bench.md (BENCH_OPTIONS=--quick: less)
+	$(BENCH) run $(BENCH_OPTIONS)
+
+OLD ?= docs/bench.json
+NEW ?= build/bench/bench.json
+bench-compare: setup  ## what got worse between the results OLD and NEW
+	$(BENCH) compare $(OLD) $(NEW)
+
+bench-peers: setup $(VENV_TFLITE)/.done $(VENV_PEERS)/.done  ## other runtimes beside ours: docs/bench-peers.md
+	$(BENCH) peers --tflite-python $(VENV_TFLITE)/bin/python --peers-python $(VENV_PEERS)/bin/python $(BENCH_OPTIONS)
 
 .PHONY: checkpoints
 checkpoints: setup  ## train the committed Fashion-MNIST checkpoints again
@@ -107,8 +110,8 @@ lock:  ## write the lock files anew from pyproject.toml
 format: $(VENV)/.dev  ## lay the code out
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
-	clang-format-14 -i $$(git ls-files 'runtime_patch/*.cc' 'runtime_patch/*.h' 'tests/*.cc')
+	clang-format-14 -i $$(git ls-files $(FORMATTED))
 
 .PHONY: clean
 clean:  ## remove what was built here; the cache outside the tree stays
-	rm -rf build dist *.egg-info $(VENV) $(VENV_TFLITE)
+	rm -rf build dist *.egg-info $(VENV) $(VENV_TFLITE) $(VENV_PEERS)
