@@ -255,7 +255,12 @@ def inspect(
         bool, typer.Option("--json", help="one JSON document instead of text")
     ] = False,
 ) -> None:
-    """Show the layers of a .tflite file: shapes, MACs, masks, and what the runtime will skip."""
+    """Show the layers of a .tflite file: shapes, MACs, masks, and what the runtime will skip.
+
+    With `--board`: how many tiles of that board's core the kept pixels fill, and what of them is
+    computed for nothing.
+    """
+    from toolchain.board.config import known_tiles, load_board
     from toolchain.model import inspection
     from toolchain.report.layers import inspection_table, mask_picture
 
@@ -267,13 +272,16 @@ def inspect(
         width = out.width if out.is_terminal else 1000
         print(mask_picture(plane, width=width, unicode=out.encoding.startswith("utf")))
         return
-    report = inspection.inspect_model(file)
+    report = inspection.inspect_model(file, core)
     if json_:
         print(report.model_dump_json(indent=2))
     else:
         # A pipe has no width of its own: do not squeeze the table into 80 columns.
         wide = out if out.is_terminal else rich.console.Console(width=200)
-        wide.print(inspection_table(report, wide.width))
+        if report.tiling is not None:
+            wide.print(tiling_table(report, report.tiling, wide.width))
+        else:
+            wide.print(inspection_table(report, wide.width))
 
 
 def _shape(text: str) -> tuple[int, ...]:
@@ -295,6 +303,10 @@ def _shape(text: str) -> tuple[int, ...]:
 def build(
     board: Annotated[str, typer.Option("--board", "-b", help="Board name or file.")] = "qemu",
     stock: Annotated[bool, typer.Option("--stock", help="Leave the patches out.")] = False,
+    board: Annotated[
+        str | None,
+        typer.Option("--board", "-b", help="count in the tiles of this board: its name or file"),
+    ] = None,
     out_dir: Annotated[
         Path | None, typer.Option("--out", help="Bundle folder; build/BOARD by default.")
     ] = None,
@@ -302,7 +314,9 @@ def build(
     sources: Annotated[
         Path | None,
         typer.Option("--sources", exists=True, file_okay=False, help="Archives at hand."),
+    from toolchain.report.tiling_table import tiling_table
     ] = None,
+    core = known_tiles(load_board(board)) if board is not None else None
     force: Annotated[
         bool, typer.Option("--force", help="Compile and link the programs again.")
     ] = False,

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 import deploy
 from support.masked_case import Case
 from support.published import write_header
-from toolchain.errors import ModelError
+from toolchain.errors import BoardConfigError, ModelError
 from toolchain.models.fashion_resnet import fashion_resnet
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,6 +64,18 @@ def test_inspect_draws_a_mask(tmp_path: Path) -> None:
     assert _invoke("inspect", path, "--mask", "0").splitlines() == ["██  ██"] * 4
     drawn = json.loads(_invoke("inspect", path, "--mask", "0", "--json"))
     assert drawn == [[1, 0, 1, 0]] * 4
+
+
+def test_inspect_counts_in_the_tiles_of_a_board(tmp_path: Path) -> None:
+    path = CASE.write(tmp_path / "model.tflite")
+    kept = int(CASE.mask.sum())
+    (tiles,) = json.loads(_invoke("inspect", path, "--board", "rpi4", "--json"))["tiling"]["layers"]
+    rows = tiles["masked"]
+    assert rows["tiles"] * rows["mr"] - rows["wasted"] == kept
+    assert "wasted" in _invoke("inspect", path, "--board", "rpi4")
+    assert json.loads(_invoke("inspect", path, "--json"))["tiling"] is None
+    with pytest.raises(BoardConfigError, match="no board called 'rpi9'"):
+        _invoke("inspect", path, "--board", "rpi9")
 
 
 @pytest.mark.parametrize("shape", ["", "1,3,x", "1,0,8,8", "-1", "three"])

@@ -11,6 +11,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from toolchain.errors import BoardConfigError
+from toolchain.model.tile import CoreTiles, Tiles
 from toolchain.resources import boards_dir
 from toolchain.toml_file import read_toml, validate
 
@@ -49,15 +50,6 @@ class Emulator(_Table):
         return self
 
 
-class Tile(_Table):
-    """What the fp32 micro-kernels of the board's core compute at once; masks may be cut to it."""
-
-    rows: Annotated[int, Field(ge=1, le=64)]
-    """Output pixels (MR)."""
-    columns: Annotated[int, Field(ge=1, le=64)]
-    """Output channels (NR)."""
-
-
 class Board(_Table):
     """One board of ``boards/<name>.toml``."""
 
@@ -74,7 +66,8 @@ class Board(_Table):
     connection: Literal["ssh", "emulator", "local"] = "ssh"
     threads: Annotated[int, Field(ge=1, le=64)] = 1
     """Threads that ``deploy run`` and ``deploy profile`` use unless told otherwise."""
-    tile: Tile | None = None
+    tile: Tiles | None = None
+    """What the micro-kernels of the core compute at once; masks may be cut to it."""
     ssh: Ssh = Ssh()
     emulator: Emulator | None = None
 
@@ -118,3 +111,18 @@ def load_board(name_or_path: str) -> Board:
         BoardConfigError,
         hint="docs/boards.md lists every key of a board file",
     )
+
+
+def known_tiles(board: Board) -> CoreTiles:
+    """The tiles of a board's core.
+
+    A board without a ``[tile]`` has that of a shipped one with the same core and instruction set:
+    XNNPACK chooses its micro-kernels by these.
+    """
+    if board.tile is not None:
+        return CoreTiles(board.name, board.tile, board.name)
+    for other in map(load_board, board_names()):
+        same = (other.cpu.casefold(), other.isa) == (board.cpu.casefold(), board.isa)
+        if same and other.tile is not None:
+            return CoreTiles(board.name, other.tile, other.name)
+    return CoreTiles(board.name, None, None)

@@ -14,6 +14,8 @@ from pydantic import BaseModel, ConfigDict
 from toolchain.errors import ModelError
 from toolchain.model.graph import Graph, read_model
 from toolchain.model.layers import Layer, Plane, find_layers, totals
+from toolchain.model.tile import CoreTiles
+from toolchain.model.tiling import Tiling, tile_layers
 
 
 class _Report(BaseModel):
@@ -91,10 +93,16 @@ class Inspection(_Report):
     macs_saved: int
     ideal_speedup: float | None
     """Dense over remaining multiply-accumulates; ``None`` if none remain."""
+    tiling: Tiling | None = None
+    """What it comes to in the tiles of a board, where one is given."""
 
 
-def inspect_model(path: str | os.PathLike[str]) -> Inspection:
+def inspect_model(path: str | os.PathLike[str], core: CoreTiles | None = None) -> Inspection:
     """Describe a ``.tflite`` file.
+
+    Args:
+        path: the file.
+        core: of a board, to count in its tiles.
 
     Raises:
         ModelError: the file cannot be read, is not a TFLite model, is truncated or damaged.
@@ -116,6 +124,7 @@ def inspect_model(path: str | os.PathLike[str]) -> Inspection:
         macs=total.macs,
         macs_saved=total.macs_saved,
         ideal_speedup=total.ideal_speedup if total.macs > total.macs_saved else None,
+        tiling=tile_layers(layers, core) if core else None,
     )
 
 

@@ -62,9 +62,9 @@ def inspection_table(report: Inspection, width: int = 200) -> RenderableType:
         cells = _cells(layer, reasons)
         dim = masked and layer.mask is None
         table.add_row(*(Text(cells[name]) for name in wanted), style="dim" if dim else None)
-    lines: list[RenderableType] = [_heading(report), Text(), table, Text()]
+    lines: list[RenderableType] = [heading(report), Text(), table, Text()]
     lines += [Text(f"[{number}] not skipped: {reason}") for reason, number in reasons.items()]
-    lines.append(_summary(report))
+    lines.append(summary(report))
     return Group(*lines)
 
 
@@ -161,7 +161,8 @@ def count(number: float) -> str:
     return f"{number:.0f}"
 
 
-def _heading(report: Inspection) -> Text:
+def heading(report: Inspection) -> Text:
+    """The file, its operators, inputs and outputs."""
     kinds = ", ".join(f"{number} {op}" for op, number in report.operators.items())
     more = f"; {report.subgraphs} subgraphs, the first is shown" if report.subgraphs > 1 else ""
     lines = [f"{report.path}  {_bytes(report.bytes)}{more}", f"  operators: {kinds or 'none'}"]
@@ -170,7 +171,8 @@ def _heading(report: Inspection) -> Text:
     return Text("\n".join(lines))
 
 
-def _summary(report: Inspection) -> Text:
+def summary(report: Inspection) -> Text:
+    """How many layers and multiply-accumulates there are, and what masks save."""
     if not report.masked_layers:
         return Text(f"{len(report.layers)} layers, {count(report.macs)} MACs, no mask")
     share = report.macs_saved / report.macs if report.macs else 0.0
@@ -182,7 +184,8 @@ def _summary(report: Inspection) -> Text:
     )
 
 
-def _operator(layer: LayerReport) -> str:
+def operator_text(layer: LayerReport) -> str:
+    """``CONV 3x3/2 RELU``."""
     parts = [_SHORT.get(layer.op, layer.op)]
     if layer.kernel and layer.stride:
         parts.append(
@@ -199,8 +202,8 @@ def _operator(layer: LayerReport) -> str:
 
 def _cells(layer: LayerReport, reasons: dict[str, int]) -> dict[str, str]:
     cells = dict.fromkeys(_COLUMNS, "")
-    cells["layer"], cells["op"], cells["MACs"] = layer.name, _operator(layer), count(layer.macs)
-    cells["input"], cells["output"] = _size(layer.input_shape), _size(layer.output_shape)
+    cells["layer"], cells["op"], cells["MACs"] = layer.name, operator_text(layer), count(layer.macs)
+    cells["input"], cells["output"] = size_text(layer.input_shape), size_text(layer.output_shape)
     if layer.mask is not None:
         cells["sparsity"] = f"{layer.sparsity:.1%}"
         cells["kept"] = f"{layer.kept}/{layer.pixels}"
@@ -220,7 +223,7 @@ def _fill(layer: LayerReport) -> str:
     return f"{fill.minimum:.3g}..{fill.maximum:.3g}"
 
 
-def _size(shape: Sequence[int]) -> str:
+def size_text(shape: Sequence[int]) -> str:
     """``[1, H, W, C]`` as ``HxWxC``; a batch that is not 1 stays."""
     sizes = shape[1:] if len(shape) > 1 and shape[0] == 1 else shape
     return "x".join(str(size) for size in sizes)

@@ -19,6 +19,7 @@ from torch.nn import functional
 from toolchain.errors import ModelError
 from toolchain.sparsity.lattice import Lattice, class_order, lattice_for
 from toolchain.sparsity.masked_conv import watch_outputs
+from toolchain.sparsity.tiles import TILE_SHARE, masked_to_tiles
 
 Size = tuple[int, int]
 
@@ -49,7 +50,7 @@ class Policy(ABC):
     varies: ClassVar[bool] = True
     """Whether another seed gives other masks, so that there is something to search for."""
 
-    def __init__(self, *, tile_rows: int = 1, tile_share: float = 0.02) -> None:
+    def __init__(self, *, tile_rows: int = 1, tile_share: float = TILE_SHARE) -> None:
         if tile_rows < 1 or not 0 <= tile_share <= 1:
             raise ModelError(
                 f"tile_rows {tile_rows} is not at least 1, or tile_share {tile_share:g} not 0 to 1"
@@ -77,7 +78,8 @@ class Policy(ABC):
             share: of the way from no masked pixel to the layer's target, 0 to 1.
         """
         scores = self.scores(site, seed)
-        masked = self._rounded(self.count(site, scores, share), scores.numel())
+        wanted = self.count(site, scores, share)
+        masked = masked_to_tiles(wanted, scores.numel(), self.tile_rows, self.tile_share)
         mask = torch.ones(scores.numel(), dtype=torch.bool)
         mask[scores.flatten().argsort(stable=True)[:masked]] = False
         return mask.view(site.size)
@@ -93,11 +95,6 @@ class Policy(ABC):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take back what :meth:`state_dict` gave."""
         del state
-
-    def _rounded(self, masked: int, pixels: int) -> int:
-        over = (pixels - masked) % self.tile_rows
-        fits = masked and pixels - masked > over and over <= self.tile_share * pixels
-        return masked + over if fits else masked
 
 
 class Random(Policy):
@@ -140,7 +137,7 @@ class LatticePolicy(Policy):
     name = "lattice"
 
     def __init__(
-        self, modulus: int | None = None, *, tile_rows: int = 1, tile_share: float = 0.02
+        self, modulus: int | None = None, *, tile_rows: int = 1, tile_share: float = TILE_SHARE
     ) -> None:
         super().__init__(tile_rows=tile_rows, tile_share=tile_share)
         if modulus is not None and modulus < 2:
@@ -180,7 +177,9 @@ class TilePolicy(Policy):
 
     name = "tile"
 
-    def __init__(self, side: int = 2, *, tile_rows: int = 1, tile_share: float = 0.02) -> None:
+    def __init__(
+        self, side: int = 2, *, tile_rows: int = 1, tile_share: float = TILE_SHARE
+    ) -> None:
         super().__init__(tile_rows=tile_rows, tile_share=tile_share)
         if side < 1:
             raise ModelError(f"a block's side is at least 1, not {side}")
@@ -218,7 +217,7 @@ class Magnitude(Policy):
         batches: Callable[[], Iterable[Tensor]],
         *,
         tile_rows: int = 1,
-        tile_share: float = 0.02,
+        tile_share: float = TILE_SHARE,
     ) -> None:
         super().__init__(tile_rows=tile_rows, tile_share=tile_share)
         self._batches = batches

@@ -19,6 +19,7 @@ from pydantic import (
 
 from toolchain.errors import RecipeError
 from toolchain.sparsity.policies import POLICIES
+from toolchain.sparsity.tiles import TILE_SHARE
 from toolchain.toml_file import read_toml, validate
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -119,7 +120,7 @@ class Masks(_Table):
     """Kept pixels are rounded down to a multiple of this (MR)..."""
     board: str | None = None
     """... or of what the file of this board says."""
-    tile_share: Share = 0.02
+    tile_share: Share = TILE_SHARE
     """Round only where it masks at most this share of a layer's pixels more."""
     block: Count = 2
     """Side of the ``tile`` policy's blocks."""

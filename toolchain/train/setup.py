@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from toolchain.board.config import load_board
+from toolchain.board.config import known_tiles, load_board
 from toolchain.errors import ModelError, RecipeError, failure
 from toolchain.factory import make_module
 from toolchain.models import zoo
@@ -231,12 +231,13 @@ def _tile_rows(masks: Masks, base: Path | None) -> int:
         # A name, or a file.
         is_file = masks.board.endswith(".toml")
         board = load_board(str(_place(Path(masks.board), base)) if is_file else masks.board)
-        if board.tile is None:
+        if (tiles := known_tiles(board).tiles) is None:
             raise RecipeError(
-                f"the file of board '{masks.board}' does not say what a tile is",
+                f"the file of board '{masks.board}' does not say what a tile is, and no board that "
+                f"ships has its core ({board.cpu})",
                 hint="give it a [tile] table (docs/boards.md), or the recipe tile_rows",
             )
-        return board.tile.rows
+        return tiles.rows
     return masks.tile_rows or 1
 
 

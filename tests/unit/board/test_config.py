@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from toolchain.board.config import DEFAULT_BOARD, board_names, load_board
+from toolchain.board.config import DEFAULT_BOARD, board_names, known_tiles, load_board
 from toolchain.errors import BoardConfigError
 
 INVALID = sorted((Path(__file__).parent / "invalid").glob("*.toml"))
@@ -56,3 +56,44 @@ def test_a_board_file_may_lie_anywhere(tmp_path: Path) -> None:
     path = tmp_path / "attic.toml"
     path.write_text('title = "x"\ncpu = "y"\nisa = "aarch64"\nmarch = "armv8-a"\n')
     assert load_board(str(path)).name == "attic"
+
+
+# --- tiles -----------------------------------------------------------------------------------
+
+
+def written(path: Path, cpu: str, isa: str = "aarch64", more: str = "") -> Path:
+    path.write_text(f'title = "x"\ncpu = "{cpu}"\nisa = "{isa}"\nmarch = "armv8-a"\n{more}')
+    return path
+
+
+@pytest.mark.parametrize(
+    ("cpu", "isa", "other"),
+    [
+        ("Cortex-A53", "aarch64", "rpi3"),
+        ("cortex-a72", "aarch64", "rpi4"),
+        ("Cortex-A76", "aarch64", "rpi5"),
+        ("Cortex-A53", "armv7", "rpi3-armv7"),
+    ],
+)
+def test_a_board_without_a_tile_has_that_of_a_shipped_one_with_its_core(
+    tmp_path: Path, cpu: str, isa: str, other: str
+) -> None:
+    found = known_tiles(load_board(str(written(tmp_path / "mine.toml", cpu, isa))))
+    assert found.board == "mine"
+    assert found.source is not None
+    assert found.tiles == load_board(other).tile == load_board(found.source).tile
+
+
+def test_a_boards_own_tile_goes_before_that_of_its_core(tmp_path: Path) -> None:
+    own = "[tile]\nrows = 8\ncolumns = 8\n"
+    found = known_tiles(load_board(str(written(tmp_path / "mine.toml", "Cortex-A53", more=own))))
+    assert found.tiles is not None
+    assert (found.tiles.rows, found.source) == (8, "mine")
+
+
+@pytest.mark.parametrize(("cpu", "isa"), [("Cortex-A55", "aarch64"), ("Cortex-A76", "armv7")])
+def test_the_tile_of_a_core_that_no_shipped_board_has_is_not_known(
+    tmp_path: Path, cpu: str, isa: str
+) -> None:
+    found = known_tiles(load_board(str(written(tmp_path / "mine.toml", cpu, isa))))
+    assert (found.tiles, found.source) == (None, None)

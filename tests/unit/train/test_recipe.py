@@ -305,6 +305,12 @@ def test_a_folder_that_was_there_stays(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.rglob("*")] == ["run"]
 
 
+def test_a_board_without_a_tile_rounds_to_that_of_its_core(tmp_path: Path) -> None:
+    text("mine.toml", BOARD_WITHOUT_TILE.replace('"y"', '"Cortex-A53"'))(tmp_path)
+    plan = plan_recipe(recipe(masks={"board": "mine.toml"}), base=tmp_path)
+    assert plan.network.tile_rows == 6
+
+
 def test_paths_of_a_recipe_are_relative_to_its_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,141 @@
+"""The table of ``deploy inspect --board``: tiles and wasted rows of each layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from toolchain.model.inspection import Inspection, LayerReport
+from toolchain.model.tiling import LayerTiles, Retraining, Tiling
+from toolchain.report.layers import heading, operator_text, size_text, summary
+
+_COLUMNS = {
+    "layer": 0,
+    "op": 0,
+    "output": 105,
+    "path": 75,
+    "tile": 0,
+    "kept": 0,
+    "tiles": 0,
+    "wasted\nrows": 0,
+    "dense\ntiles": 85,
+    "by\npixels": 0,
+    "by\ntiles": 0,
+    "": 0,
+}
+"""The columns, and how wide the terminal has to be for each."""
+_TEXT = ("layer", "op", "output", "path", "tile")
+
+
+def tiling_table(report: Inspection, tiling: Tiling, width: int = 200) -> RenderableType:
+    """A line a layer, the sums, and what training could save.
+
+    Args:
+        report: of the file.
+        tiling: of the same file, on a board.
+        width: columns that there are; what does not fit into few of them is left out.
+    """
+    table = Table(box=None, pad_edge=False, header_style="bold", show_footer=True)
+    wanted = [name for name, least in _COLUMNS.items() if width >= least]
+    known = tiling.tiles is not None
+    footers = {
+        "layer": "total",
+        "tiles": f"{tiling.tiles_masked:,}" if known else "",
+        "wasted\nrows": f"{tiling.rows_wasted:,}" if known else "",
+        "dense\ntiles": f"{tiling.tiles_dense:,}" if known else "",
+        "by\npixels": _ratio(tiling.speedup_by_pixels),
+        "by\ntiles": _ratio(tiling.speedup_by_tiles) if _all_known(tiling) else "",
+    }
+    for name in wanted:
+        table.add_column(
+            name,
+            footers.get(name, ""),
+            justify="left" if name in _TEXT else "right",
+            no_wrap=name not in ("layer", "op"),
+            overflow="fold",
+            min_width=12 if name == "layer" else None,
+        )
+    reasons: dict[str, int] = {}
+    for layer, tiles in zip(report.layers, tiling.layers, strict=True):
+        dim = report.masked_layers > 0 and layer.mask is None
+        cells = _cells(layer, tiles)
+        if layer.mask and layer.mask.reason is not None:
+            cells[""] = f"[{reasons.setdefault(layer.mask.reason, len(reasons) + 1)}]"
+        table.add_row(*(Text(cells[name]) for name in wanted), style="dim" if dim else None)
+    notes = [f"[{number}] not skipped: {reason}" for reason, number in reasons.items()]
+    notes += tiling_notes(report, tiling)
+    return Group(heading(report), Text(), table, Text(), *map(Text, notes))
+
+
+def tiling_notes(report: Inspection, tiling: Tiling) -> Iterator[str]:
+    """What to know about the table, a line each."""
+    if tiling.tiles is None:
+        yield (
+            f"the tiles of board '{tiling.board}' are not known: give its file a [tile] table "
+            "(docs/boards.md); deploy profile --per-op shows what the runtime takes there"
+        )
+    else:
+        other = "" if tiling.source == tiling.board else f", as in board '{tiling.source}'"
+        unknown = {
+            layer.dtype
+            for layer, tiles in zip(report.layers, tiling.layers, strict=True)
+            if _unknown(tiles)
+        }
+        yield (
+            f"tile: output pixels x channels that a micro-kernel computes at once on board "
+            f"'{tiling.board}'{other}; DWCONV goes pixel by pixel"
+        )
+        if unknown:
+            yield f"no tile is known there for {' and '.join(sorted(unknown))}"
+        if tiling.rows_computed:
+            share = tiling.rows_wasted / tiling.rows_computed
+            computed = f"{tiling.rows_computed:,} rows"
+            yield f"{tiling.rows_wasted:,} of {computed} that are computed ({share:.2%}) are wasted"
+    yield summary(report).plain
+    if tiling.retraining:
+        yield _retraining(tiling.retraining, tiling)
+
+
+def _retraining(found: Retraining, tiling: Tiling) -> str:
+    setting = f"`[masks] tile_rows = {found.tile_rows}` in the recipe (docs/train.md)"
+    if not found.rows_saved:
+        return f"retraining with {setting} would save no row"
+    layers = "1 layer" if found.layers == 1 else f"{found.layers} layers"
+    return (
+        f"retraining with {setting} would save {found.rows_saved:,} of these rows, for "
+        f"{found.pixels_lost:,} kept pixels of {layers}: speed-up by tiles "
+        f"{_ratio(tiling.speedup_by_tiles)} -> {_ratio(found.speedup_by_tiles)}"
+    )
+
+
+def _cells(layer: LayerReport, tiles: LayerTiles) -> dict[str, str]:
+    cells = dict.fromkeys(_COLUMNS, "")
+    cells["layer"], cells["op"] = layer.name, operator_text(layer)
+    cells["output"], cells["path"] = size_text(layer.output_shape), tiles.path or ""
+    if tiles.path:
+        cells["kept"] = f"{layer.kept}/{layer.pixels}" if layer.mask else f"{layer.pixels}"
+    if tiles.masked and tiles.dense:
+        cells["tile"] = f"{tiles.masked.mr}x{tiles.columns}"
+        cells["tiles"] = f"{tiles.masked.tiles:,}"
+        cells["wasted\nrows"] = f"{tiles.masked.wasted:,}"
+        cells["dense\ntiles"] = f"{tiles.dense.tiles:,}"
+    if layer.mask and layer.mask.skipped:
+        cells["by\npixels"] = _ratio(tiles.speedup_by_pixels)
+        if not _unknown(tiles):
+            cells["by\ntiles"] = _ratio(tiles.speedup_by_tiles)
+    return cells
+
+
+def _unknown(tiles: LayerTiles) -> bool:
+    return tiles.path in ("GEMM", "IGEMM") and tiles.masked is None
+
+
+def _all_known(tiling: Tiling) -> bool:
+    return not any(map(_unknown, tiling.layers))
+
+
+def _ratio(value: float | None) -> str:
+    return "without bound" if value is None else f"{value:.3f}"
