@@ -251,6 +251,10 @@ def inspect(
         str | None,
         typer.Option(metavar="LAYER", help="draw a layer's mask: its name, or index in --json"),
     ] = None,
+    board: Annotated[
+        str | None,
+        typer.Option("--board", "-b", help="count in the tiles of this board: its name or file"),
+    ] = None,
     json_: Annotated[
         bool, typer.Option("--json", help="one JSON document instead of text")
     ] = False,
@@ -263,7 +267,9 @@ def inspect(
     from toolchain.board.config import known_tiles, load_board
     from toolchain.model import inspection
     from toolchain.report.layers import inspection_table, mask_picture
+    from toolchain.report.tiling_table import tiling_table
 
+    core = known_tiles(load_board(board)) if board is not None else None
     if mask is not None:
         plane = inspection.layer_mask(file, mask)
         if json_:
@@ -303,10 +309,6 @@ def _shape(text: str) -> tuple[int, ...]:
 def build(
     board: Annotated[str, typer.Option("--board", "-b", help="Board name or file.")] = "qemu",
     stock: Annotated[bool, typer.Option("--stock", help="Leave the patches out.")] = False,
-    board: Annotated[
-        str | None,
-        typer.Option("--board", "-b", help="count in the tiles of this board: its name or file"),
-    ] = None,
     out_dir: Annotated[
         Path | None, typer.Option("--out", help="Bundle folder; build/BOARD by default.")
     ] = None,
@@ -314,9 +316,7 @@ def build(
     sources: Annotated[
         Path | None,
         typer.Option("--sources", exists=True, file_okay=False, help="Archives at hand."),
-    from toolchain.report.tiling_table import tiling_table
     ] = None,
-    core = known_tiles(load_board(board)) if board is not None else None
     force: Annotated[
         bool, typer.Option("--force", help="Compile and link the programs again.")
     ] = False,
