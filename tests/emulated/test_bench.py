@@ -1,0 +1,120 @@
+"""QEMU's plugin and the bench on small models: counts are exact, repeat, and add up."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from support.bundles import write_masked_model
+from support.runner_models import write_network, write_with_a_sine
+from toolchain.bench.counts import check_kernels, count_model, read_marks
+from toolchain.bench.operators import compare_operators
+from toolchain.bench.plugin import counting_plugin
+from toolchain.build.bundle import Bundle
+from toolchain.build.qemu_user import emulator_command
+from toolchain.errors import BoardError, VerificationError
+
+# Two instructions a turn, between marks as tileskip-run makes them.
+_LOOP = r"""
+#include <sys/syscall.h>
+#include <unistd.h>
+static void mark(long kind) { syscall(SYS_clock_getres, 0x74696c65, kind); }
+static void turn(long n) {
+  __asm__ volatile("1: subs %0, %0, #1\n b.ne 1b" : "+r"(n) : : "cc");
+}
+int main(void) {
+  mark(1);
+  mark(3); turn(1000); mark(5);
+  mark(3); turn(3500); mark(5);
+  mark(2);
+}
+"""
+
+
+def count(program: Path, folder: Path) -> str:
+    command = [
+        *emulator_command("cortex-a72", folder), "-d", "plugin", "-D", str(folder / "log"),
+        "-plugin", f"{counting_plugin()},out={folder / 'counts'}", str(program),
+    ]  # fmt: skip
+    subprocess.run(command, check=True)
+    return (folder / "counts").read_text()
+
+
+def test_a_loop_is_counted_to_the_instruction(tmp_path: Path) -> None:
+    source, program = tmp_path / "loop.c", tmp_path / "loop"
+    source.write_text(_LOOP)
+    compiler = ["aarch64-linux-gnu-gcc", "-O2", "-static", str(source), "-o", str(program)]
+    subprocess.run(compiler, check=True)
+    _, (inference,) = read_marks(count(program, tmp_path))
+    short, long = (sum(op.values()) for op in inference.ops)
+    assert long - short == 2 * 2500
+    assert 2000 <= short < 2050
+    assert sum(op.get("main", 0) for op in inference.ops) >= 2 * 4500
+
+
+def test_counts_repeat_and_add_up(qemu_bundle: Bundle, tmp_path: Path) -> None:
+    # Two files that differ in nothing but their names and hashes would be one entry of the cache.
+    first = write_network(tmp_path / "a.tflite", masked=True)
+    second = tmp_path / "b.tflite"
+    second.write_bytes(first.read_bytes() + bytes(16))
+    one, other = (count_model(qemu_bundle.runner, path, runs=2) for path in (first, second))
+    assert one.ops == other.ops
+    assert (one.instructions, one.spread) == (other.instructions, 0.0)
+    assert [op.kept for op in one.ops] == [70, 70, 70]
+    for op in one.ops:
+        assert op.ukernel in op.functions
+        assert 0 < op.in_kernels < op.instructions == sum(op.functions.values())
+    assert sum(op.instructions for op in one.ops) > 0.3 * one.instructions
+
+
+def test_more_threads_do_about_the_same_work(qemu_bundle: Bundle, tmp_path: Path) -> None:
+    model = write_masked_model(tmp_path / "m.tflite", size=48, channels=16)
+    alone, together = (count_model(qemu_bundle.runner, model, threads=n) for n in (1, 2))
+    for one, other in zip(alone.ops, together.ops, strict=True):
+        assert other.in_kernels == pytest.approx(one.in_kernels, rel=0.02)
+        assert other.instructions == pytest.approx(one.instructions, rel=0.05)
+
+
+def test_operators_of_tensorflow_lite_are_counted_too(qemu_bundle: Bundle, tmp_path: Path) -> None:
+    counted = count_model(qemu_bundle.runner, write_with_a_sine(tmp_path / "m.tflite"))
+    kinds = [(op.type.partition(" ")[0], op.delegated) for op in counted.ops]
+    assert kinds == [("Convolution", True), ("SIN", False), ("Convolution", True)]
+    assert counted.ops[1].instructions > 32  # elements
+
+
+def test_masks_save_instructions_and_what_is_missing_has_a_reason(
+    qemu_bundle: Bundle, tmp_path: Path
+) -> None:
+    paths = [
+        write_masked_model(tmp_path / f"{s}.tflite", sparsity=s, size=32, channels=16)
+        for s in (0, 0.5)
+    ]
+    dense, masked = ((path, count_model(qemu_bundle.runner, path)) for path in paths)
+    table = compare_operators(dense, masked)
+    assert 1.3 < table.speedup < 1 / 0.5 * 1.1
+    assert table.dense == dense[1].instructions
+    assert [row.reason is None for row in table.rows] == [
+        row.of_ideal is not None and row.of_ideal >= 0.95 for row in table.rows
+    ]
+
+
+@pytest.mark.parametrize("core", ["cortex-a53", "cortex-a72", "cortex-a76"])
+def test_xnnpack_takes_the_kernels_of_the_core_that_is_played(
+    qemu_bundle: Bundle, tmp_path: Path, core: str
+) -> None:
+    model = write_masked_model(tmp_path / "m.tflite", size=32, channels=16)
+    counted = count_model(qemu_bundle.runner, model, core=core)  # type: ignore[arg-type]
+    for other in {"cortex-a53", "cortex-a72", "cortex-a76"} - {core}:
+        with pytest.raises(VerificationError, match=f"does not take on a {other}"):
+            check_kernels(counted.model_copy(update={"core": other}))
+
+
+def test_a_model_that_does_not_run_is_told_with_the_runners_words(
+    qemu_bundle: Bundle, tmp_path: Path
+) -> None:
+    path = tmp_path / "no.tflite"
+    path.write_bytes(b"no model")
+    with pytest.raises(BoardError, match="is damaged or no TensorFlow Lite model"):
+        count_model(qemu_bundle.runner, path)
