@@ -20,6 +20,7 @@ import rich.table
 import typer
 
 from toolchain import progress
+from toolchain.convert.kinds import Boundary, Kind
 from toolchain.errors import DeployError
 from toolchain.signals import sigterm_exits
 
@@ -210,6 +211,36 @@ def convert(
         float | None,
         typer.Option(min=0.0, help="of the check, as a part of the largest output [default: 1e-5]"),
     ] = None,
+    quantize: Annotated[
+        Kind | None,
+        typer.Option(
+            help="int8: weights and activations; fp16: weights; dynamic: int8 weights, float "
+            "activations"
+        ),
+    ] = None,
+    calibration: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATA",
+            help="for int8: a folder of images, an .npz file, package.module:function, "
+            "fashion-mnist; or random, which is for measuring time only",
+        ),
+    ] = None,
+    samples: Annotated[
+        int | None,
+        typer.Option(min=1, help="inferences to calibrate with, at most [default: 100]"),
+    ] = None,
+    io: Annotated[
+        Boundary, typer.Option(help="what inputs and outputs of an int8 file are")
+    ] = "float32",
+    min_sqnr: Annotated[
+        float | None,
+        typer.Option(
+            metavar="DB",
+            help="least signal-to-quantization-noise ratio of a quantized file "
+            "[default: 10; fp16: 30]",
+        ),
+    ] = None,
     seed: Annotated[
         int | None, typer.Option(min=0, help="of the check's random inputs [default: a fresh one]")
     ] = None,
@@ -220,7 +251,8 @@ def convert(
     """Convert a masked PyTorch model to a standard .tflite file, and check it against torch.
 
     The file's images are **NHWC** (channels last), whatever they are in torch. The file is written
-    only if its outputs on a stock TFLite interpreter equal torch's.
+    only if its outputs on stock TFLite interpreters equal torch's, or are near enough to them where
+    it is quantized.
 
     A .pt2 file can run code when it is loaded, as can the module of `--model`: use what you trust.
     """
@@ -228,6 +260,13 @@ def convert(
     from toolchain.report.layers import conversion_summary
 
     shapes = [_shape(text) for text in input_shape or []]
+    for option, given in (("--calibration", calibration), ("--samples", samples)):
+        if given is not None and quantize != "int8":
+            raise typer.BadParameter("is for --quantize int8", param_hint=option)
+    if io != "float32" and quantize != "int8":
+        raise typer.BadParameter("is for --quantize int8", param_hint="--io")
+    if min_sqnr is not None and quantize is None:
+        raise typer.BadParameter("is for --quantize", param_hint="--min-sqnr")
     done = conversion.convert(
         source,
         output or conversion.default_output(source, model),
@@ -235,6 +274,11 @@ def convert(
         input_shapes=shapes or None,
         masks=masks,
         tolerance=conversion.DEFAULT_TOLERANCE if tolerance is None else tolerance,
+        quantize=quantize,
+        calibration=calibration,
+        calibration_samples=samples,
+        boundary=io,
+        min_sqnr_db=min_sqnr,
         seed=seed,
         progress=progress.Silent() if json_ else TerminalProgress(),
     )

@@ -6,20 +6,29 @@ import os
 import secrets
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
+from torch import Tensor
 
-from toolchain.convert.check import (
-    SAMPLES,
-    Form,
-    check_layers,
+from toolchain.convert.calibration import RANDOM, Samples, load_samples
+from toolchain.convert.check import Form, check_layers
+from toolchain.convert.compare import (
+    Comparison,
     compare_outputs,
+    random_inputs,
     require_agreement,
+    require_quality,
 )
+from toolchain.convert.kinds import Boundary, Kind
 from toolchain.convert.lower import channel_last, lower
+from toolchain.convert.ports import Port, channel_last_array, read_ports
+from toolchain.convert.quantize import float_operators, quantize_int8, quantize_weights
 from toolchain.convert.rewrite import rewrite
-from toolchain.convert.source import Flat, load_source
+from toolchain.convert.runtimes import Litert, Runtimes, find_runtimes
+from toolchain.convert.source import Flat, Source, load_source
+from toolchain.errors import DataError
 from toolchain.files import written_whole
 from toolchain.model.graph import read_model
 from toolchain.model.layers import find_layers, totals
@@ -28,6 +37,9 @@ from toolchain.sparsity.published import HeaderReport
 
 DEFAULT_TOLERANCE = 1e-5
 """Of the largest output. fp32 sums in another order differ by about 1e-6 of it."""
+DEFAULT_SQNR_DB: dict[Kind, float] = {"int8": 10.0, "dynamic": 10.0, "fp16": 30.0}
+"""Of quantised files. Untrained networks of 50 layers come to 16 (int8) and 45 dB (fp16), trained
+ones to more; what is wrong is at 0."""
 
 
 class _Result(BaseModel):
@@ -43,6 +55,9 @@ class TensorInfo(_Result):
     shape: tuple[int, ...]
     """As it is in the file: ``[N, H, W, C]`` for images."""
     torch_shape: tuple[int, ...]
+    scale: float | None = None
+    """Of an int8 one: ``real = scale * (stored - zero_point)``; ``None`` for float32."""
+    zero_point: int | None = None
 
 
 class ConvertedLayer(_Result):
@@ -57,6 +72,40 @@ class ConvertedLayer(_Result):
     skipped: bool
     """Whether the patched runtime skips the masked pixels."""
     detail: str | None
+
+
+class RuntimeResult(_Result):
+    """How the file does on one runtime."""
+
+    runtime: str
+    """With its version."""
+    kernels: str
+    """``xnnpack`` or ``builtin``."""
+    inferences: int
+    max_abs_diff: float
+    """To torch."""
+    sqnr_db: float
+    """Power of torch's outputs over the difference's; ``null`` in JSON where they are equal."""
+    max_steps: float | None
+    """The largest difference in quantisation steps of its output; ``None`` for float outputs."""
+
+
+class Disagreement(_Result):
+    """The two runtimes that are furthest from each other."""
+
+    first: str
+    second: str
+    sqnr_db: float
+    max_steps: float | None
+
+
+class CalibrationInfo(_Result):
+    """What an int8 file's ranges were measured on."""
+
+    source: str
+    inferences: int
+    checked: int
+    """Inferences of the data that the file was tried with."""
 
 
 class Conversion(_Result):
@@ -75,14 +124,29 @@ class Conversion(_Result):
     macs_saved: int
     ideal_speedup: float
     """Dense over remaining multiply-accumulates, of the whole model."""
+    quantize: Kind | None = None
+    calibration: CalibrationInfo | None = None
+    float_operators: dict[str, int] = {}
+    """Operators of an int8 file that compute in float32, and how many of each."""
     max_abs_diff: float
+    """To torch, of the worst runtime."""
     max_output: float
     relative_diff: float
     """``max_abs_diff / max_output``; what the tolerance is compared with."""
     tolerance: float
+    float_relative_diff: float | None = None
+    """The same of the file before it was quantised, which the tolerance is for."""
+    sqnr_db: float
+    """To torch, of the worst runtime; see :class:`RuntimeResult`."""
+    min_sqnr_db: float | None = None
+    """The least that is let through."""
+    max_steps: float | None = None
+    runtimes: list[RuntimeResult]
+    between: Disagreement | None
+    not_run: list[str]
+    """Runtimes that were not tried, and why."""
     samples: int
     seed: int
-    kernels: list[str]
     seconds: float
 
 
@@ -94,6 +158,11 @@ def convert(
     input_shapes: Sequence[tuple[int, ...]] | None = None,
     masks: str | os.PathLike[str] | None = None,
     tolerance: float = DEFAULT_TOLERANCE,
+    quantize: Kind | None = None,
+    calibration: str | None = None,
+    calibration_samples: int | None = None,
+    boundary: Boundary = "float32",
+    min_sqnr_db: float | None = None,
     seed: int | None = None,
     progress: Progress | None = None,
 ) -> Conversion:
@@ -108,23 +177,46 @@ def convert(
         input_shapes: as torch has them, one an input; needed where nothing else tells.
         masks: ``bin_mask.h``, for weights that come without masks.
         tolerance: the largest difference to torch that is let through, as a part of the largest
-            output.
-        seed: of the random inputs of the check; a fresh one by default.
+            output; of the float32 file, also where that is then quantised.
+        quantize: ``int8`` weights and activations, ``fp16`` weights, or int8 weights for
+            ``dynamic`` range; ``None`` leaves float32.
+        calibration: for ``int8``, and needed there: the data that ranges are measured on, see
+            :func:`toolchain.convert.calibration.load_samples`.
+        calibration_samples: inferences of it to take at most.
+        boundary: what inputs and outputs of an int8 file are.
+        min_sqnr_db: the least signal-to-quantisation-noise ratio of a quantised file that is let
+            through, to torch and between any two runtimes.
+        seed: of random inputs; a fresh one by default.
         progress: where stages are announced.
 
     Raises:
-        ModelError: the model cannot be loaded or converted, or a mask has a fault.
+        ModelError: the model cannot be loaded, converted or quantised, or a mask has a fault.
+        DataError: calibration data is missing, does not fit or has a fault.
         VerificationError: the file's outputs are not torch's.
         OutputError: the file cannot be written.
+        MissingToolError: ``VENV_TFLITE`` names an environment that has no tflite-runtime.
     """
     started = time.monotonic()
     progress = progress or Silent()
     output = Path(output)
     seed = secrets.randbelow(2**31) if seed is None else seed
+    if quantize == "int8" and calibration is None:
+        raise DataError(
+            "int8 needs data to measure the range of each activation on",
+            hint="give --calibration: a folder of images, an .npz file, package.module:function or "
+            f"fashion-mnist; {RANDOM} is good for measuring time and nothing else",
+        )
+    least_db = DEFAULT_SQNR_DB[quantize] if quantize and min_sqnr_db is None else min_sqnr_db
+    runtimes = find_runtimes()
     with written_whole(output) as scratch:
         with progress.stage("load and export", 1) as stage:
             source = load_source(path, model, input_shapes, masks)
             stage.advance()
+        samples = None
+        if calibration is not None:
+            samples = load_samples(
+                calibration, source.inputs, limit=calibration_samples, seed=seed, progress=progress
+            )
         with progress.stage("rewrite masks", 1) as stage:
             module, masked = rewrite(source.program)
             stage.advance()
@@ -133,30 +225,66 @@ def convert(
             lower(Flat(module, spec), source.inputs, source.outputs, scratch)
             stage.total(1)
             stage.advance()
+        check = _Check(source, scratch, progress, seed)
+        comparison = before = check.against_torch(
+            Runtimes((Litert("xnnpack"),), ()) if quantize else runtimes, tolerance
+        )
+        info = None
+        if quantize:
+            tried = None
+            if samples is not None and quantize == "int8":
+                measured, tried = samples.split()
+                info = CalibrationInfo(
+                    source=samples.name, inferences=len(measured), checked=len(tried)
+                )
+                _quantize_int8(scratch, measured, boundary, progress)
+            elif quantize != "int8":
+                with progress.stage(f"quantize to {quantize}", 1) as stage:
+                    quantize_weights(scratch, quantize)
+                    stage.advance()
+            comparison = check.of_quantised(runtimes, tried, least_db or 0.0)
         file = read_model(scratch)
         found = find_layers(file)
-        with progress.stage("compare with torch", SAMPLES + 2) as stage:
-            agreement = compare_outputs(source, scratch, seed=seed, step=stage.advance)
-        require_agreement(agreement, tolerance)
+        ports = read_ports(scratch)
     total = totals(found)
+    worst = comparison.worst
     return Conversion(
         path=output,
         bytes=file.size,
         source=source.description,
-        inputs=_tensors("args", source.inputs),
-        outputs=_tensors("output", source.outputs),
+        inputs=_tensors("args", source.inputs, ports.inputs),
+        outputs=_tensors("output", source.outputs, ports.outputs),
         layers=[ConvertedLayer(**vars(check)) for check in check_layers(masked, found)],
         mask_header=source.header,
         macs=total.macs,
         macs_saved=total.macs_saved,
         ideal_speedup=total.ideal_speedup,
-        max_abs_diff=agreement.max_abs_diff,
-        max_output=agreement.max_output,
-        relative_diff=agreement.relative_diff,
+        quantize=quantize,
+        calibration=info,
+        float_operators=float_operators(file) if quantize == "int8" else {},
+        max_abs_diff=worst.max_abs_diff,
+        max_output=worst.max_output,
+        relative_diff=worst.relative_diff,
         tolerance=tolerance,
-        samples=agreement.samples,
-        seed=agreement.seed,
-        kernels=list(agreement.kernels),
+        float_relative_diff=before.worst.relative_diff if quantize else None,
+        sqnr_db=comparison.sqnr_db,
+        min_sqnr_db=least_db if quantize else None,
+        max_steps=comparison.max_steps,
+        runtimes=[
+            RuntimeResult(
+                runtime=item.runtime,
+                kernels=item.kernels,
+                inferences=item.inferences,
+                max_abs_diff=item.max_abs_diff,
+                sqnr_db=item.sqnr_db,
+                max_steps=item.max_steps,
+            )
+            for item in comparison.agreements
+        ],
+        between=Disagreement(**vars(comparison.furthest)) if comparison.furthest else None,
+        not_run=list(comparison.missing),
+        samples=max(item.inferences for item in comparison.agreements),
+        seed=seed,
         seconds=time.monotonic() - started,
     )
 
@@ -167,10 +295,66 @@ def default_output(path: str | os.PathLike[str] | None, model: str | None) -> Pa
     return Path(f"{name}.tflite")
 
 
-def _tensors(kind: str, shapes: Sequence[tuple[int, ...]]) -> list[TensorInfo]:
+@dataclass(frozen=True)
+class _Check:
+    """The checks of one file."""
+
+    source: Source
+    path: Path
+    progress: Progress
+    seed: int
+
+    def against_torch(self, runtimes: Runtimes, tolerance: float) -> Comparison:
+        """Of a float32 file, on random inputs."""
+        found = self._compare("compare with torch", runtimes, random_inputs(self.source, self.seed))
+        hint = f"no file was written; --seed {self.seed} tries the same inputs again"
+        require_agreement(found, tolerance, hint=hint)
+        return found
+
+    def of_quantised(
+        self, runtimes: Runtimes, tried: Samples | None, least_db: float
+    ) -> Comparison:
+        """Of a quantised file, on calibration data where there is some."""
+        inputs: Sequence[Sequence[Tensor]] = random_inputs(self.source, self.seed)
+        if tried is not None:
+            inputs = [tried[index] for index in range(len(tried))]
+        found = self._compare("compare quantised file with torch", runtimes, inputs)
+        hint = (
+            "no file was written; data that is more like what the network was trained on may do "
+            "better; --min-sqnr lets a worse file through"
+            if tried is not None
+            else "no file was written; --min-sqnr lets a worse file through"
+        )
+        require_quality(found, least_db, hint=hint)
+        return found
+
+    def _compare(
+        self, title: str, runtimes: Runtimes, inputs: Sequence[Sequence[Tensor]]
+    ) -> Comparison:
+        with self.progress.stage(title, 1 + len(runtimes.found)) as stage:
+            return compare_outputs(self.source, self.path, inputs, runtimes, step=stage.advance)
+
+
+def _quantize_int8(path: Path, samples: Samples, boundary: Boundary, progress: Progress) -> None:
+    with progress.stage("calibrate", len(samples)) as stage:
+        inputs = (
+            [channel_last_array(tensor) for tensor in samples[index]]
+            for index in range(len(samples))
+        )
+        quantize_int8(path, inputs, boundary=boundary, step=stage.advance)
+
+
+def _tensors(
+    kind: str, shapes: Sequence[tuple[int, ...]], ports: Sequence[Port]
+) -> list[TensorInfo]:
     return [
         TensorInfo(
-            name=f"{kind}_{i}", dtype="float32", shape=channel_last(shape), torch_shape=shape
+            name=f"{kind}_{i}",
+            dtype=port.dtype.name,
+            shape=channel_last(shape),
+            torch_shape=shape,
+            scale=port.scale if port.quantised else None,
+            zero_point=port.zero_point if port.quantised else None,
         )
-        for i, shape in enumerate(shapes)
+        for i, (shape, port) in enumerate(zip(shapes, ports, strict=True))
     ]

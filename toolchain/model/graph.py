@@ -169,8 +169,10 @@ def read_model(path: str | os.PathLike[str]) -> Model:
     return parse_model(raw, str(path))
 
 
-def parse_model(raw: bytes, name: str = "model") -> Model:
+def parse_model(raw: bytes | bytearray, name: str = "model") -> Model:
     """Read a TFLite model from memory; ``name`` stands for the file in messages.
+
+    The arrays of the result are views: those of a ``bytearray`` can be written to.
 
     Raises:
         ModelError: as :func:`read_model`.
@@ -191,7 +193,7 @@ def parse_model(raw: bytes, name: str = "model") -> Model:
 
 
 class _Reader:
-    def __init__(self, raw: bytes, name: str) -> None:
+    def __init__(self, raw: bytes | bytearray, name: str) -> None:
         self._raw, self._name = raw, name
         # Offsets may lead many vectors to one place, so that a small file asks for endless work.
         # An honest file's vectors do not overlap: all of them together are no longer than it is.

@@ -16,7 +16,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from toolchain.model.graph import ACTIVATIONS, PADDINGS, Graph, Model, Operator, Tensor
+from toolchain.model.graph import (
+    ACTIVATIONS,
+    PADDINGS,
+    Graph,
+    Model,
+    Operator,
+    Quantization,
+    Tensor,
+)
 
 Plane = npt.NDArray[np.bool_]
 
@@ -24,6 +32,8 @@ _MARK = re.compile(r"tileskip\[([^\]]*)\]")
 _CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
 _COUNTED = (*_CONVOLUTIONS, "TRANSPOSE_CONV", "FULLY_CONNECTED", "BATCH_MATMUL")
 _MAX_PIXELS = 1 << 26
+_SKIPPED_TYPES = ("float32", "int8")
+"""Types of convolutions that the patched runtime skips masked pixels of."""
 _FUSED = ("NONE", "RELU", "RELU6", "RELU_N1_TO_1")
 """Fused activations that XNNPACK's convolution applies."""
 _ELEMENTWISE = (
@@ -47,6 +57,8 @@ class Mask:
     """Whether the runtime computes the kept pixels only."""
     reason: str | None
     """Why it does not; ``None`` where it does."""
+    fill_step: float = 0.0
+    """The scale of a quantised fill; 0 where the fill is stored as the number that it is."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -228,6 +240,7 @@ class _Match:
     kept: Plane
     fill: npt.NDArray[Any]
     fault: str | None
+    fill_step: float = 0.0
 
 
 class _MaskFinder:
@@ -246,7 +259,7 @@ class _MaskFinder:
                 if found := self._match(op, tensor):
                     form = " -> ".join([*path, op.op])
                     fault = self._blocked(path, shared) or found.fault or self._unsupported()
-                    return Mask(found.kept, found.fill, form, fault is None, fault)
+                    return Mask(found.kept, found.fill, form, fault is None, fault, found.fill_step)
             step = self._graph.sole_consumer(tensor.index)
             if step is None or step.op not in _ELEMENTWISE or len(step.outputs) != 1:
                 return None
@@ -294,7 +307,10 @@ class _MaskFinder:
             fault = f"the fill's shape is {list(other.shape)}, not one value a channel"
         elif packed:
             fault = f"the fill is stored as {other.dtype}"
-        return _Match(~plane if swapped else plane, _real(other), fault)
+        elif not _one_scale(tensor, other, self._graph.tensors[op.outputs[0]]):
+            fault = "the convolution, the fill and the masked output differ in scale or zero point"
+        step = float(other.quantization.scale[0]) if other.quantization is not None else 0.0
+        return _Match(~plane if swapped else plane, _real(other), fault, step)
 
     def _match_multiply(self, op: Operator, tensor: Tensor) -> _Match | None:
         others = [index for index in op.inputs if index != tensor.index]
@@ -349,10 +365,13 @@ class _MaskFinder:
 
     def _unsupported(self) -> str | None:
         """Why XNNPACK's delegate does not take the convolution, masked or not."""
-        if self._result.dtype != "float32":
-            return f"only float32 is skipped, this is {self._result.dtype}"
+        if self._result.dtype not in _SKIPPED_TYPES:
+            return f"only {' and '.join(_SKIPPED_TYPES)} are skipped, this is {self._result.dtype}"
         if not self._static(self._conv.inputs[1]):
             return "the weights are no constant"
+        weights = self._graph.tensors[self._conv.inputs[1]].dtype
+        if weights != self._result.dtype:
+            return f"weights are {weights} and outputs {self._result.dtype} (dynamic range)"
         bias = self._conv.inputs[2] if len(self._conv.inputs) > 2 else -1
         if bias < 0:
             return "the convolution has no bias tensor, which XNNPACK's delegate needs"
@@ -362,6 +381,28 @@ class _MaskFinder:
         """A constant, or one that is only unpacked (fp16 weights behind a DEQUANTIZE)."""
         tensor, _ = self._stored(self._graph.tensors[index])
         return tensor.constant
+
+
+def quantization_of(graph: Graph, index: int) -> Quantization | None:
+    """Scale and zero point of a tensor's values.
+
+    Its own, or those of the tensor that a DEQUANTIZE unpacks to it: a model of int8 whose outputs
+    are float32 has steps all the same.
+    """
+    tensor, maker = graph.tensors[index], graph.producers.get(index)
+    if tensor.quantization is None and maker is not None and maker.op == "DEQUANTIZE":
+        for source in maker.inputs[:1]:
+            return graph.tensors[source].quantization if source >= 0 else None
+    return tensor.quantization
+
+
+def _one_scale(*tensors: Tensor) -> bool:
+    """Whether tensors are quantised alike, or are none of them."""
+    found = {
+        None if one is None else (one.scale.tobytes(), one.zero_point.tobytes())
+        for one in (tensor.quantization for tensor in tensors)
+    }
+    return len(found) == 1
 
 
 def _real(tensor: Tensor) -> npt.NDArray[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -88,12 +89,15 @@ def conversion_summary(done: Conversion) -> RenderableType:
         lines.append(Text(f"  masks: {first}", style=style))
         lines += [Text(f"    {line}", style=style) for line in others]
     if done.layers:
-        pairs = "CONV -> SELECT_V2, mask and fill unchanged"
+        kept = "unchanged" if done.quantize != "int8" else "at one scale"
+        pairs = f"CONV -> SELECT_V2, mask and fill {kept}"
         lines.append(Text(f"  masked layers: {skipped} of {len(done.layers)} are {pairs}"))
+        alike: dict[str, list[str]] = {}
+        for layer in done.layers:
+            if layer.form != "select":
+                alike.setdefault(f"{_FORMS[layer.form]}: {layer.detail}", []).append(layer.name)
         lines += [
-            Text(f"    {layer.name}: {_FORMS[layer.form]}: {layer.detail}", style="yellow")
-            for layer in done.layers
-            if layer.form != "select"
+            Text(f"    {', '.join(names)}: {what}", style="yellow") for what, names in alike.items()
         ]
     else:
         lines.append(Text("  masked layers: none"))
@@ -103,16 +107,59 @@ def conversion_summary(done: Conversion) -> RenderableType:
             f"ideal speed-up {done.ideal_speedup:.3f}"
         )
     )
+    lines += _quantised(done) if done.quantize else [_float(done)]
+    lines += [Text(f"  not run on {reason}", style="yellow") for reason in done.not_run]
+    return Group(*lines)
+
+
+def _float(done: Conversion) -> Text:
+    return Text(
+        f"  largest difference to torch: {done.max_abs_diff:.3g}, "
+        f"{done.relative_diff:.2g} of the largest output {done.max_output:.4g} "
+        f"(tolerance {done.tolerance:g}; {done.samples} random inputs, seed {done.seed}; "
+        f"{_runtimes(done)})",
+        style="green",
+    )
+
+
+def _quantised(done: Conversion) -> list[Text]:
+    lines: list[Text] = []
+    inputs = f"{done.samples} random inputs, seed {done.seed}"
+    if done.calibration is not None:
+        source = done.calibration.source
+        inputs = f"{done.calibration.checked} inferences of '{source}'"
+        lines.append(
+            Text(f"  calibrated on {done.calibration.inferences} inferences of '{source}'")
+        )
+    if done.float_operators:
+        left = ", ".join(f"{number} {op}" for op, number in done.float_operators.items())
+        lines.append(Text(f"  left in float32, without an int8 form: {left}", style="yellow"))
+    steps = "" if done.max_steps is None else f", up to {done.max_steps:.3g} steps of the output"
     lines.append(
         Text(
-            f"  largest difference to torch: {done.max_abs_diff:.3g}, "
-            f"{done.relative_diff:.2g} of the largest output {done.max_output:.4g} "
-            f"(tolerance {done.tolerance:g}; {done.samples} random inputs, seed {done.seed}; "
-            f"stock interpreter, {' and '.join(done.kernels)} kernels)",
+            f"  {done.quantize} to torch: SQNR {_decibels(done.sqnr_db)}{steps} "
+            f"(least {done.min_sqnr_db:g} dB; {inputs}; {_runtimes(done)})",
             style="green",
         )
     )
-    return Group(*lines)
+    if done.between is not None:
+        lines.append(
+            Text(f"  runtimes to each other: {_decibels(done.between.sqnr_db)} or more",
+                 style="green")
+        )  # fmt: skip
+    return lines
+
+
+def _runtimes(done: Conversion) -> str:
+    kernels: dict[str, list[str]] = {}
+    for item in done.runtimes:
+        kernels.setdefault(item.runtime, []).append(item.kernels)
+    names = [f"{name} ({' and '.join(used)} kernels)" for name, used in kernels.items()]
+    return ", ".join(names)
+
+
+def _decibels(value: float) -> str:
+    return "equal" if value == math.inf else f"{value:.1f} dB"
 
 
 _FORMS = {"dense": "no mask needed", "constant": "a constant", "changed": "not skipped"}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,14 @@ from rich.console import Console
 
 from support.masked_case import SMALL, Case
 from support.tflite_writer import GraphWriter
-from toolchain.convert.conversion import Conversion, ConvertedLayer, TensorInfo
+from toolchain.convert.conversion import (
+    CalibrationInfo,
+    Conversion,
+    ConvertedLayer,
+    Disagreement,
+    RuntimeResult,
+    TensorInfo,
+)
 from toolchain.errors import ModelError
 from toolchain.model.inspection import Inspection, inspect_model, layer_mask
 from toolchain.model.layers import Plane
@@ -150,7 +158,15 @@ def _conversion(*layers: ConvertedLayer) -> Conversion:
         path=Path("net.tflite"), bytes=1234, source="net.pt2", inputs=[image("args_0")],
         outputs=[image("output_0")], layers=list(layers), macs=100, macs_saved=20,
         ideal_speedup=1.25, max_abs_diff=1e-6, max_output=2.0, relative_diff=5e-7,
-        tolerance=1e-5, samples=5, seed=3, kernels=["xnnpack", "builtin"], seconds=1.0,
+        tolerance=1e-5, sqnr_db=120.0, runtimes=[_run("xnnpack", 5), _run("builtin", 2)],
+        between=None, not_run=[], samples=5, seed=3, seconds=1.0,
+    )  # fmt: skip
+
+
+def _run(kernels: str, inferences: int) -> RuntimeResult:
+    return RuntimeResult(
+        runtime="stock 1.0", kernels=kernels, inferences=inferences, max_abs_diff=1e-6,
+        sqnr_db=120.0, max_steps=None,
     )  # fmt: skip
 
 
@@ -159,6 +175,45 @@ def test_a_conversion_says_that_images_are_channels_last() -> None:
     assert "input args_0: float32 [1, 4, 4, 3] (N,H,W,C: channels last)" in text
     assert "masked layers: none" in text
     assert "largest difference to torch: 1e-06, 5e-07 of the largest output 2" in text
+    assert "stock 1.0 (xnnpack and builtin kernels)" in text
+    assert "not run on" not in text
+
+
+def test_a_runtime_that_was_not_tried_is_told() -> None:
+    done = _conversion().model_copy(update={"not_run": ["stock 2.0: it is not installed"]})
+    assert "not run on stock 2.0: it is not installed" in _text(conversion_summary(done))
+
+
+def test_a_quantised_conversion_says_how_far_it_is_from_torch_and_on_what() -> None:
+    done = _conversion().model_copy(
+        update={
+            "quantize": "int8",
+            "calibration": CalibrationInfo(source="photos", inferences=95, checked=5),
+            "float_operators": {"LEAKY_RELU": 2},
+            "sqnr_db": 31.2,
+            "min_sqnr_db": 10.0,
+            "max_steps": 2.25,
+            "between": Disagreement(first="a", second="b", sqnr_db=math.inf, max_steps=0.0),
+        }
+    )
+    text = _text(conversion_summary(done))
+    assert "calibrated on 95 inferences of 'photos'" in text
+    assert "left in float32, without an int8 form: 2 LEAKY_RELU" in text
+    assert "int8 to torch: SQNR 31.2 dB, up to 2.25 steps of the output (least 10 dB; 5" in text
+    assert "runtimes to each other: equal" in text
+
+
+def test_layers_that_fare_alike_are_told_in_one_line() -> None:
+    layers = [
+        ConvertedLayer(
+            name=f"layer{number}", op="CONV_2D", pixels=9, kept=4, form="changed", skipped=False,
+            detail="dynamic range",
+        )
+        for number in range(4)
+    ]  # fmt: skip
+    text = _text(conversion_summary(_conversion(*layers)))
+    assert text.count("dynamic range") == 1
+    assert "layer0, layer1, layer2, layer3: not skipped: dynamic range" in text
 
 
 def test_a_conversion_says_where_a_header_of_masks_differs() -> None:

@@ -1,0 +1,9 @@
+"""What a file can be quantised to."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Kind = Literal["int8", "fp16", "dynamic"]
+Boundary = Literal["float32", "int8"]
+"""What the inputs and outputs of an int8 file are."""

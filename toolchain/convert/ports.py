@@ -1,0 +1,94 @@
+"""The inputs and outputs of a converted file, and what its numbers stand for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from toolchain.convert.runtimes import litert_interpreter
+from toolchain.convert.silence import quiet
+from toolchain.errors import VerificationError
+from toolchain.model.graph import Graph, read_model
+from toolchain.model.layers import quantization_of
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or output of a file."""
+
+    dtype: np.dtype[Any]
+    scale: float
+    zero_point: int
+    step: float | None
+    """Of its values: the scale, or that of the tensor that is only unpacked to it."""
+
+    @property
+    def quantised(self) -> bool:
+        """Whether it is stored as whole numbers."""
+        return self.dtype.kind != "f"
+
+    def to_file(self, array: Array) -> Array:
+        """Real numbers as the file takes them."""
+        if not self.quantised:
+            return array
+        span = np.iinfo(self.dtype)
+        stored = np.round(array / self.scale) + self.zero_point
+        return np.clip(stored, span.min, span.max).astype(self.dtype)
+
+    def from_file(self, array: Array) -> Array:
+        """What the file gives as real numbers."""
+        if not self.quantised:
+            return array
+        return (array.astype(np.float32) - self.zero_point) * np.float32(self.scale)
+
+
+@dataclass(frozen=True)
+class Ports:
+    """The inputs and outputs of a file, in its signature's order."""
+
+    inputs: list[Port]
+    outputs: list[Port]
+
+
+def read_ports(path: Path) -> Ports:
+    """The inputs and outputs of a converted file.
+
+    Raises:
+        VerificationError: the stock interpreter cannot load it.
+    """
+    graph = read_model(path).graph
+    try:
+        with quiet():
+            signature = litert_interpreter(path, "builtin").get_signature_runner()
+            details = signature.get_input_details(), signature.get_output_details()
+    except (ValueError, RuntimeError) as error:
+        raise VerificationError(
+            f"ai-edge-litert cannot load the converted file: {error}"
+        ) from error
+    inputs, outputs = details
+    return Ports(
+        [_port(graph, inputs[f"args_{i}"]) for i in range(len(inputs))],
+        [_port(graph, outputs[f"output_{i}"]) for i in range(len(outputs))],
+    )
+
+
+def _port(graph: Graph, detail: dict[str, Any]) -> Port:
+    scale, zero_point = detail["quantization"]
+    found = quantization_of(graph, detail["index"])
+    step = float(found.scale[0]) if found is not None else None
+    return Port(np.dtype(detail["dtype"]), float(scale), int(zero_point), step)
+
+
+def channel_last_array(tensor: Tensor) -> Array:
+    """A tensor as the file has it: ``[N, C, H, W]`` -> ``[N, H, W, C]``; others stay."""
+    if tensor.dim() == 4:
+        tensor = tensor.permute(0, 2, 3, 1)
+    array: Array = tensor.contiguous().numpy()
+    return array
