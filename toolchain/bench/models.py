@@ -92,13 +92,14 @@ def model_file(
     key = digest("bench model 1", name, dtype, toolchain.__version__, source_hash())
 
     def fill(place: Path) -> None:
+        from toolchain.convert.calibration import RANDOM
         from toolchain.convert.conversion import convert
 
         options: dict[str, Any] = {}
         if dtype != "fp32":
             if not int8_is_there():
                 raise ModelError(f"{name}: deploy convert does not quantize to {dtype} yet")
-            options["quantize"] = dtype
+            options |= {"quantize": dtype, "calibration": RANDOM}
         with progress.stage(f"convert {title}", 1) as stage:
             convert(None, place / f"{title}.tflite", model=name, seed=_SEED, **options)
             stage.advance()
