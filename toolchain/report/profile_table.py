@@ -13,7 +13,7 @@ from rich.text import Text
 from toolchain.profile.compare import Change, Comparison
 from toolchain.profile.document import Measurement, Profile
 from toolchain.profile.facts import BoardFacts
-from toolchain.profile.runner_output import REMAINDER
+from toolchain.profile.runner_output import REMAINDER, Op
 
 EMULATED = (
     "Emulated: seconds mean nothing here. Instruction counts do: they repeat exactly, and the "
@@ -70,7 +70,10 @@ def profile_notes(profile: Profile) -> Iterator[str]:
 
 
 def ops_table(measurement: Measurement, *, emulated: bool) -> RenderableType:
-    """One row for each operator that was timed, with what it skipped and its micro-kernel."""
+    """One row for each operator that was timed, with what it skipped and its micro-kernel.
+
+    Wasted rows are those of the last tile that belong to no kept pixel.
+    """
     table = Table(title=escape(f"{measurement.label}: operators"))
     table.add_column("#", justify="right")
     table.add_column("operator", overflow="fold")
@@ -78,6 +81,7 @@ def ops_table(measurement: Measurement, *, emulated: bool) -> RenderableType:
     table.add_column("share", justify="right", style="dim" if emulated else "")
     table.add_column("kept pixels", justify="right")
     table.add_column("skipped", justify="right")
+    table.add_column("wasted rows", justify="right")
     table.add_column("micro-kernel", overflow="fold")
     for op in measurement.output.ops or []:
         kept = "" if op.kept is None else f"{op.kept:,}/{op.pixels:,}"
@@ -88,6 +92,7 @@ def ops_table(measurement: Measurement, *, emulated: bool) -> RenderableType:
             "" if op.share is None else f"{op.share:.1%}",
             kept,
             f"{op.skipped_share:.1%}" if op.skipped_share else "",
+            _wasted(op),
             escape((op.ukernel or "").partition("_ukernel_")[2] or op.ukernel or ""),
         )
     return Group(table, Text("* not run by XNNPACK", style="dim"))
@@ -152,6 +157,13 @@ def _features(names: list[str]) -> str | None:
 def _short(kind: str) -> str:
     """An operator's type without its layout and data type: ``Convolution IGEMM``."""
     return re.sub(r" \([^)]*\)", "", kind)
+
+
+def _wasted(op: Op) -> str:
+    # Only matrix kernels work in tiles; others report one row.
+    if not op.mr or not op.kept or "gemm_" not in (op.ukernel or ""):
+        return ""
+    return f"{-op.kept % op.mr}"
 
 
 def _verdict(change: Change) -> str:

@@ -103,10 +103,10 @@ def _retraining(found: Retraining, tiling: Tiling) -> str:
     setting = f"`[masks] tile_rows = {found.tile_rows}` in the recipe (docs/train.md)"
     if not found.rows_saved:
         return f"retraining with {setting} would save no row"
-    layers = "1 layer" if found.layers == 1 else f"{found.layers} layers"
     return (
         f"retraining with {setting} would save {found.rows_saved:,} of these rows, for "
-        f"{found.pixels_lost:,} kept pixels of {layers}: speed-up by tiles "
+        f"{_count(found.pixels_lost, 'kept pixel')} of {_count(found.layers, 'layer')}: "
+        "speed-up by tiles "
         f"{_ratio(tiling.speedup_by_tiles)} -> {_ratio(found.speedup_by_tiles)}"
     )
 
@@ -135,6 +135,10 @@ def _unknown(tiles: LayerTiles) -> bool:
 
 def _all_known(tiling: Tiling) -> bool:
     return not any(map(_unknown, tiling.layers))
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _ratio(value: float | None) -> str:

@@ -60,6 +60,12 @@ def test_operators_show_skipped_share_and_micro_kernel() -> None:
         assert part in text
 
 
+def test_operators_show_the_rows_that_their_last_tile_wastes() -> None:
+    lines = shown(ops_table(measurement("m", runner_output(ops=True)), emulated=False)).splitlines()
+    conv = next(line for line in lines if "IGEMM" in line)
+    assert [cell.strip() for cell in conv.split("│")][5:8] == ["3/4", "25.0%", "3"]  # a tile of 6
+
+
 @pytest.mark.parametrize("name", ["[red]m[/red]", "[/]", "a[0]"])
 def test_names_are_never_taken_as_markup(name: str) -> None:
     profile = profile_of(measurement(name, runner_output(ops=True)))

@@ -49,7 +49,7 @@ def test_a_line_says_path_tile_and_waste_of_a_layer(tmp_path: Path) -> None:
     assert "3 of 160 rows that are computed (1.88%) are wasted" in text
     assert (
         "retraining with `[masks] tile_rows = 4` in the recipe (docs/train.md) would save 4 of "
-        "these rows, for 1 kept pixels of 1 layer" in text
+        "these rows, for 1 kept pixel of 1 layer:" in text
     )
 
 
