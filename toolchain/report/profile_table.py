@@ -81,7 +81,7 @@ def ops_table(measurement: Measurement, *, emulated: bool) -> RenderableType:
     table.add_column("share", justify="right", style="dim" if emulated else "")
     table.add_column("kept pixels", justify="right")
     table.add_column("skipped", justify="right")
-    table.add_column("wasted rows", justify="right")
+    table.add_column("wasted\nrows", justify="right")
     table.add_column("micro-kernel", overflow="fold")
     for op in measurement.output.ops or []:
         kept = "" if op.kept is None else f"{op.kept:,}/{op.pixels:,}"
