@@ -41,7 +41,7 @@ OTHER_TESTS = ("subgraph", "subgraph-nchw", "subgraph-fp16", "fusion", "runtime"
                "memory-planner", "workspace")  # fmt: skip
 UPSTREAM_TESTS = (*OPERATOR_TESTS, *SUBGRAPH_TESTS, *OTHER_TESTS)
 # Added by runtime_patch/xnnpack, so not there in a stock tree.
-OWN_TESTS = ("masked-convolution-2d",)
+OWN_TESTS = ("masked-convolution-2d", "compact-layout")
 TESTS = (*OWN_TESTS, *UPSTREAM_TESTS)
 # The library is the bundle's; only the tests' own code is compiled, and quickly.
 TEST_FLAGS = "-O1"
