@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import toolchain
 from toolchain.cache import digest, entry
-from toolchain.errors import ModelError
 from toolchain.progress import Progress, Silent
 
 Dtype = Literal["fp32", "int8"]
@@ -58,13 +56,6 @@ _ALL = (
 NETWORKS = {network.name: network for network in _ALL}
 
 
-def int8_is_there() -> bool:
-    """Whether ``deploy convert`` can quantize."""
-    from toolchain.convert.conversion import convert
-
-    return "quantize" in inspect.signature(convert).parameters
-
-
 def model_file(
     name: str,
     dtype: Dtype = "fp32",
@@ -97,8 +88,6 @@ def model_file(
 
         options: dict[str, Any] = {}
         if dtype != "fp32":
-            if not int8_is_there():
-                raise ModelError(f"{name}: deploy convert does not quantize to {dtype} yet")
             options |= {"quantize": dtype, "calibration": RANDOM}
         with progress.stage(f"convert {title}", 1) as stage:
             convert(None, place / f"{title}.tflite", model=name, seed=_SEED, **options)

@@ -23,7 +23,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
 from toolchain.bench import peer_worker
-from toolchain.bench.models import NETWORKS, Dtype, Network, int8_is_there, model_file
+from toolchain.bench.models import NETWORKS, Dtype, Network, model_file
 from toolchain.bench.native import Machine, Spread, ratios, spread, this_machine
 from toolchain.bench.ncnn_model import ncnn_model
 from toolchain.errors import BoardError, MissingToolError
@@ -122,10 +122,9 @@ def compare_peers(
         BoardError: a runtime failed.
     """
     progress = progress or Silent()
-    missing = ["ncnn int8: its packages have no tool that quantizes a model"]
-    if "int8" in dtypes and not int8_is_there():
-        missing = ["int8: deploy convert does not quantize yet"]
-        dtypes = [dtype for dtype in dtypes if dtype != "int8"]
+    missing = []
+    if "int8" in dtypes:
+        missing = ["ncnn int8: its packages have no tool that quantizes a model"]
     for python, what in ((pythons.tflite, "tflite-runtime"), (pythons.peers, "ncnn")):
         if not python.is_file():
             raise MissingToolError(f"{python} is not there, for {what}", hint="make bench-peers")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import toolchain
 from toolchain.bench.counts import ModelCount, count_model
-from toolchain.bench.models import NETWORKS, SPARSITIES, Dtype, Network, int8_is_there, model_file
+from toolchain.bench.models import NETWORKS, SPARSITIES, Dtype, Network, model_file
 from toolchain.bench.native import Spread, alternating, interleaved, ratios, spread, this_machine
 from toolchain.bench.operators import compare_operators
 from toolchain.bench.results import BenchResults, CaseResult, Counted, Timed
@@ -133,9 +133,6 @@ def _convert(plan: Plan, progress: Progress) -> _Files:
         for sparsity in sorted({0.0, *plan.sparsities})
         if sparsity in NETWORKS[name].sparsities
     ]
-    if "int8" in plan.dtypes and not int8_is_there():
-        files.missing.append("int8: deploy convert does not quantize yet")
-        wanted = [one for one in wanted if one[1] != "int8"]
     with progress.stage("models", len(wanted)) as stage:
         for network, dtype, sparsity in wanted:
             files.paths[network.name, dtype, sparsity] = model_file(
