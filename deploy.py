@@ -611,6 +611,9 @@ def verify(
     tolerance: Annotated[
         float, typer.Option("--tolerance", min=0.0, help="Of the largest output.")
     ] = 1e-5,
+    steps: Annotated[
+        float, typer.Option("--steps", min=0.0, help="Of quantized outputs: quantization steps.")
+    ] = 2.0,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the random inputs.")] = 0,
     threads: ThreadsOption = None,
     json_output: JsonOption = False,
@@ -628,6 +631,7 @@ def verify(
                 inputs=inputs,
                 seed=seed,
                 tolerance=tolerance,
+                steps=steps,
                 threads=threads or chosen.threads,
             )
             for model in models
@@ -641,13 +645,14 @@ def verify(
         title = f"{connection.name} against this machine"
         table = rich.table.Table(title=title, title_justify="left")
         table.add_column("model", overflow="fold")
-        for heading in ("inputs", "largest\ndifference", "largest\noutput", "relative", ""):
+        headings = ("inputs", "largest\ndifference", "largest\noutput", "relative", "steps", "")
+        for heading in headings:
             table.add_column(heading, justify="right")
         for item in results:
             verdict = "[green]ok[/green]" if item.passed else "[red]differs[/red]"
-            figures = (item.max_difference, item.max_output, item.relative)
-            name = Path(item.model).name
-            table.add_row(name, str(item.inputs), *(f"{x:.3g}" for x in figures), verdict)
+            figures = (item.max_difference, item.max_output, item.relative, item.max_steps)
+            cells = ["" if x is None else f"{x:.3g}" for x in figures]
+            table.add_row(Path(item.model).name, str(item.inputs), *cells, verdict)
         out.print(table)
     for item in results:
         item.require()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 
@@ -22,6 +23,24 @@ def test_the_difference_counts_relative_to_the_largest_output() -> None:
     with pytest.raises(VerificationError, match=r"0\.0002, 2e-05 of the largest output") as caught:
         verification(2e-4).require()
     assert "--seed 7" in (caught.value.hint or "")
+
+
+def quantised(steps: float, *, only_steps: bool = False) -> Verification:
+    return dataclasses.replace(verification(0.5), max_steps=steps, only_steps=only_steps)
+
+
+def test_quantised_outputs_are_compared_in_their_steps() -> None:
+    quantised(2.0, only_steps=True).require()
+    with pytest.raises(VerificationError, match=r"by up to 3 steps; 2 are let through") as caught:
+        quantised(3.0, only_steps=True).require()
+    assert "--steps" in (caught.value.hint or "")
+    assert not quantised(math.inf, only_steps=True).passed
+
+
+def test_of_mixed_outputs_the_floats_count_as_floats() -> None:
+    assert not quantised(0.0).passed
+    assert dataclasses.replace(verification(0.0), max_steps=0.0).passed
+    assert not dataclasses.replace(verification(0.0), max_steps=3.0).passed
 
 
 def test_outputs_of_zero_are_compared_absolutely() -> None:
