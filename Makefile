@@ -75,6 +75,11 @@ test-native: $(VENV)/.dev $(VENV_TFLITE)/.done  ## the runtime built for this ma
 test-emulated: $(VENV)/.dev  ## cross-built, on the emulated board and under qemu-user
 	$(PYTEST) tests/emulated
 
+.PHONY: test-armv7
+test-armv7: $(VENV)/.dev  ## the runtime of 32-bit boards; not in test, it compiles for ten minutes once
+	$(PYTEST) --armv7 -k armv7 tests/emulated
+	$(VENV)/bin/python -m toolchain.build.xnnpack_tests --isa armv7
+
 xnnpack-tests: $(VENV)/.dev  ## XNNPACK's own convolution tests on the patched library
 	$(VENV)/bin/python -m toolchain.build.xnnpack_tests --isa x86-64
 	$(VENV)/bin/python -m toolchain.build.xnnpack_tests --isa aarch64

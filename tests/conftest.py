@@ -18,3 +18,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="run tests/hardware on this real board, reached over SSH",
     )
     group.addoption("--board", default="rpi4", help="what that board is (default: rpi4)")
+    group.addoption(
+        "--armv7",
+        action="store_true",
+        help="tests/emulated: build for 32-bit boards, too (ten minutes of compiling once)",
+    )

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from support.bundles import CrossBuilt
 from support.places import BoardMaker
 from toolchain.board import emulator
 from toolchain.board.config import Board, load_board
 from toolchain.board.connect import connect
 from toolchain.board.connection import Connection
 from toolchain.build.bundle import Bundle, build
+from toolchain.build.qemu_user import emulator_command
 from toolchain.cache import locked
 from toolchain.progress import Silent
 from toolchain.resources import boards_dir
@@ -37,6 +39,29 @@ def qemu_bundle(qemu_board: Board) -> Bundle:
     """The patched runtime for the emulated board."""
     with locked("tests-qemu-bundle"):  # pytest-xdist starts several sessions at once
         return build(qemu_board)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Each test of a cross-built runtime for 64-bit boards and, with --armv7, for 32-bit ones."""
+    if "cross_built" in metafunc.fixturenames:
+        played = [("qemu", "cortex-a72")]
+        if metafunc.config.getoption("--armv7"):
+            played += [("rpi3-armv7", "cortex-a7"), ("rpi3-armv7", "cortex-a53")]
+        names = [f"{name}-{core}" for name, core in played]
+        metafunc.parametrize("cross_built", played, ids=names, indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
+def cross_built(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> CrossBuilt:
+    """The patched runtime for a board, and a core to run it as."""
+    name, core = request.param
+    board = load_board(name)
+    with locked(f"tests-{name}-bundle"):
+        bundle = build(board)
+    root = tmp_path_factory.mktemp("root")
+    return CrossBuilt(bundle, tuple(emulator_command(core, root, board.isa)))
 
 
 @pytest.fixture(scope="session")

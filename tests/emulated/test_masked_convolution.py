@@ -9,8 +9,8 @@ import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from support.bundles import CrossBuilt
 from support.masked_case import Case, cases
-from toolchain.build.bundle import Bundle
 from toolchain.profile.runner_output import parse_output
 
 
@@ -19,12 +19,12 @@ from toolchain.profile.runner_output import parse_output
 )
 @given(case=cases(max_size=8), threads=st.integers(1, 4))
 def test_cross_built_runtime_equals_torch_and_skips_what_the_mask_says(
-    tmp_path: Path, qemu_bundle: Bundle, case: Case, threads: int
+    tmp_path: Path, cross_built: CrossBuilt, case: Case, threads: int
 ) -> None:
     model = case.write(tmp_path / "case.tflite")
     x = case.input()
     x.tofile(tmp_path / "input.bin")
-    command = ["qemu-aarch64", "-cpu", "cortex-a72", str(qemu_bundle.runner)]
+    command = [*cross_built.emulator, str(cross_built.bundle.runner)]
     command += ["--model", str(model), "--input", str(tmp_path / "input.bin")]
     command += ["--output-dir", str(tmp_path), "--threads", str(threads)]
     command += ["--runs", "1", "--per-op", "--json", "-"]

@@ -9,19 +9,19 @@ import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
+from support.bundles import CrossBuilt
 from support.runner_models import SIDE, mask, write_network
-from toolchain.build.bundle import Bundle
 from toolchain.profile.runner_output import REMAINDER, parse_output, parse_versions
 
 
-def run(bundle: Bundle, *arguments: object) -> subprocess.CompletedProcess[str]:
-    command = ["qemu-aarch64", "-cpu", "cortex-a72", str(bundle.runner), *map(str, arguments)]
+def run(cross_built: CrossBuilt, *arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [*cross_built.emulator, str(cross_built.bundle.runner), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def test_it_starts_without_any_library_of_the_board(qemu_bundle: Bundle) -> None:
-    assert qemu_bundle.manifest.files["tileskip-run"].elf is not None
-    done = run(qemu_bundle, "--version")
+def test_it_starts_without_any_library_of_the_board(cross_built: CrossBuilt) -> None:
+    assert cross_built.bundle.manifest.files["tileskip-run"].elf is not None
+    done = run(cross_built, "--version")
     assert done.returncode == 0, done.stderr
     assert parse_versions(done.stdout).patched
 
@@ -29,13 +29,13 @@ def test_it_starts_without_any_library_of_the_board(qemu_bundle: Bundle) -> None
 @pytest.mark.parametrize("masked", [False, True], ids=["dense", "masked"])
 @pytest.mark.parametrize("threads", [1, 3])
 def test_outputs_and_report_are_right(
-    qemu_bundle: Bundle, tmp_path: Path, masked: bool, threads: int
+    cross_built: CrossBuilt, tmp_path: Path, masked: bool, threads: int
 ) -> None:
     model = write_network(tmp_path / "m.tflite", masked=masked)
     x = np.random.default_rng(0).uniform(-1, 1, (2, SIDE, SIDE, 3)).astype(np.float32)
     x.tofile(tmp_path / "x.bin")
     done = run(
-        qemu_bundle, "--model", model, "--input", tmp_path / "x.bin", "--output-dir", tmp_path,
+        cross_built, "--model", model, "--input", tmp_path / "x.bin", "--output-dir", tmp_path,
         "--threads", threads, "--per-op", "--runs", 3, "--json", "-",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -65,11 +65,11 @@ def test_outputs_and_report_are_right(
     assert sum(op.share or 0 for op in report.ops) == pytest.approx(1)
 
 
-def test_a_model_that_is_cut_short_is_refused(qemu_bundle: Bundle, tmp_path: Path) -> None:
+def test_a_model_that_is_cut_short_is_refused(cross_built: CrossBuilt, tmp_path: Path) -> None:
     whole = write_network(tmp_path / "m.tflite", masked=True).read_bytes()
     path = tmp_path / "cut.tflite"
     for length in np.random.default_rng(0).integers(0, len(whole), 10):
         path.write_bytes(whole[:length])
-        done = run(qemu_bundle, "--model", path)
+        done = run(cross_built, "--model", path)
         assert done.returncode == 3
         assert done.stderr.startswith(f"tileskip-run: error: {path}: is ")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,15 @@ from toolchain.build.bundle import Bundle, FileRecord, Manifest
 from toolchain.build.compiler import Isa
 from toolchain.build.elf import ElfFacts
 from toolchain.cache import sha256_file
+
+
+@dataclass(frozen=True)
+class CrossBuilt:
+    """A bundle of another instruction set, and how its programs run on this machine."""
+
+    bundle: Bundle
+    emulator: tuple[str, ...]
+    """QEMU's user mode and its arguments; a program follows."""
 
 
 def write_bundle(

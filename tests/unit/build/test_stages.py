@@ -78,3 +78,21 @@ def test_another_compiler_builds_everything_again(recipe: Recipe) -> None:
 def test_versions_are_read_from_the_archives_names(recipe: Recipe) -> None:
     assert recipe.tflite_version == "2.14.1"
     assert recipe.xnnpack_commit == "4ea82e5"
+
+
+def test_an_older_glibc_only_links_the_programs_again(recipe: Recipe) -> None:
+    older = dataclasses.replace(recipe, glibc="2.31")
+    assert changed(recipe, older) == (False, False, True)
+    assert changed(older, dataclasses.replace(recipe, glibc="2.28")) == (False, False, True)
+
+
+def test_the_header_that_goes_before_ruys_counts_for_armv7_alone(recipe: Recipe) -> None:
+    compiler = dataclasses.replace(recipe.compiler, isa="armv7")
+    armv7 = dataclasses.replace(recipe, compiler=compiler)
+    before = keys(recipe), keys(armv7)
+    with (recipe.patch_dir / "ruy_armv7/ruy/platform.h").open("a") as stream:
+        stream.write("// changed\n")
+    after = keys(recipe), keys(armv7)
+    assert after[0] == before[0]
+    assert after[1][0] != before[1][0]
+    assert after[1][1] == before[1][1]

@@ -35,6 +35,7 @@ def test_the_shipped_list_is_valid_and_every_file_is_pinned_once() -> None:
     for deb in sources.deb:
         assert deb.amd64.file.endswith("_amd64.deb")
         assert deb.arm64.file.endswith("_arm64.deb")
+        assert deb.armhf.file.endswith("_armhf.deb")
 
 
 @pytest.mark.parametrize(
