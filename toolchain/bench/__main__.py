@@ -112,6 +112,8 @@ def _parser() -> argparse.ArgumentParser:
     peers.add_argument("--dtype", nargs="+", choices=DTYPES, help="[both]")
     peers.add_argument("--threads", nargs="+", type=int, default=[1], help="[1]")
     peers.add_argument("--sparsity", nargs="+", type=float, default=[0.2, 0.3], help="[0.2 0.3]")
+    peers.add_argument("--core", choices=tuple(CORES), default="cortex-a72", help="[cortex-a72]")
+    peers.add_argument("--no-count", action="store_true", help="times alone; QEMU is not needed")
     peers.add_argument("--quick", action="store_true", help="few rounds")
     peers.add_argument("--out", type=Path, default=Path("docs"), help="folder of the page [docs]")
     peers.add_argument("--bundles", type=Path, default=Path("build"), help="[build]")
@@ -199,6 +201,8 @@ def _peers(options: argparse.Namespace) -> int:
         options.dtype or DTYPES,
         options.threads,
         delegate=_bundle(options, "host", progress).delegate,
+        runner=None if options.no_count else _bundle(options, "qemu", progress).runner,
+        core=options.core,
         pythons=Pythons(options.tflite_python, options.peers_python),
         sparsities=options.sparsity,
         models=options.models,

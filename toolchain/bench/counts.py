@@ -314,3 +314,13 @@ def _mark(words: Sequence[str], names: dict[int, str]) -> tuple[int, dict[str, i
 
 def _without_waiting(functions: dict[str, int]) -> int:
     return sum(count for name, count in functions.items() if name != WAITING)
+
+
+def qemu_version() -> str:
+    """The line that QEMU's user mode tells of itself."""
+    command = ["qemu-aarch64", "--version"]
+    try:
+        said = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    except OSError:
+        return "not installed"
+    return said.splitlines()[0] if said else "unknown"

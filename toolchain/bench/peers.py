@@ -23,9 +23,12 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
 from toolchain.bench import peer_worker
+from toolchain.bench.arm_python import count_peer
+from toolchain.bench.counts import count_model, qemu_version
 from toolchain.bench.models import NETWORKS, Dtype, Network, model_file
 from toolchain.bench.native import Machine, Spread, ratios, spread, this_machine
 from toolchain.bench.ncnn_model import ncnn_model
+from toolchain.build.qemu_user import Core
 from toolchain.errors import BoardError, MissingToolError
 from toolchain.progress import Progress, Silent
 
@@ -69,6 +72,8 @@ class PeerResult(_Part):
     us: Spread
     over_ours: Spread | None
     """This one's time over that of our dense model, of the same rounds: below 1 is faster."""
+    instructions: int | None
+    """Of one inference on the emulated core, one thread."""
     difference: float | None
     """Largest difference to our dense model's outputs, as a part of the largest; dense only."""
 
@@ -87,6 +92,8 @@ class PeerResults(_Part):
 
     created: datetime
     machine: Machine
+    core: Core
+    qemu: str
     rounds: int
     groups: list[PeerGroup]
     missing: list[str]
@@ -98,7 +105,9 @@ def compare_peers(
     threads: Sequence[int],
     *,
     delegate: Path,
+    runner: Path | None,
     pythons: Pythons,
+    core: Core = "cortex-a72",
     sparsities: Sequence[float] = (0.2, 0.3),
     models: Path | None = None,
     rounds: int = 41,
@@ -111,7 +120,9 @@ def compare_peers(
         dtypes: ncnn takes part in fp32 alone: its packages have no tool to quantize.
         threads: numbers of threads; each is a group of its own.
         delegate: ours, for this machine.
+        runner: ours, for aarch64; with it instructions are counted, too.
         pythons: environments with the other runtimes.
+        core: what QEMU plays.
         sparsities: of our masked models.
         models: a folder of converted files, which are taken as they are.
         rounds: inferences of each runtime.
@@ -146,13 +157,16 @@ def compare_peers(
     with progress.stage("peers", len(prepared) * len(threads)) as stage:
         for name, dtype, contestants in prepared:
             for count in threads:
-                shape = _input_shape(contestants)
-                results = _race(contestants, shape, count, rounds)
+                results = _race(contestants, count, rounds)
+                if runner is not None and count == 1:
+                    results = _counted(results, contestants, runner, core, progress)
                 groups.append(PeerGroup(network=name, dtype=dtype, threads=count, results=results))
                 stage.advance(1, f"{name} {dtype}, {count} threads")
     return PeerResults(
         created=datetime.now(UTC).replace(microsecond=0),
         machine=machine,
+        core=core,
+        qemu=qemu_version(),
         rounds=rounds,
         groups=groups,
         missing=missing,
@@ -193,13 +207,38 @@ def _input_shape(contestants: Sequence[Contestant]) -> tuple[int, ...]:
     return graph.tensors[graph.inputs[0]].shape
 
 
-def _race(
-    contestants: Sequence[Contestant], shape: tuple[int, ...], threads: int, rounds: int
+def _write_input(contestants: Sequence[Contestant], folder: Path) -> None:
+    image = np.random.default_rng(0).standard_normal(_input_shape(contestants))
+    np.save(folder / "input.npy", image.astype(np.float32))
+
+
+def _counted(
+    results: Sequence[PeerResult],
+    contestants: Sequence[Contestant],
+    runner: Path,
+    core: Core,
+    progress: Progress,
 ) -> list[PeerResult]:
+    """The results with instructions, ours by our runner and the others by their Python packages."""
+    found = []
+    with tempfile.TemporaryDirectory(prefix="tileskip-") as name:
+        folder = Path(name)
+        _write_input(contestants, folder)
+        for result, one in zip(results, contestants, strict=True):
+            if one.runtime == OURS:
+                count = count_model(runner, one.model, core=core).instructions
+            else:
+                settings = worker_settings(one, folder, folder / "output.npz", 1)
+                requirement = f"{one.runtime}=={result.version}"
+                count = count_peer(requirement, settings, core=core, progress=progress)
+            found.append(result.model_copy(update={"instructions": count}))
+    return found
+
+
+def _race(contestants: Sequence[Contestant], threads: int, rounds: int) -> list[PeerResult]:
     with tempfile.TemporaryDirectory(prefix="tileskip-") as name, ExitStack() as stack:
         folder = Path(name)
-        image = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
-        np.save(folder / "input.npy", image)
+        _write_input(contestants, folder)
         workers = [
             stack.enter_context(_worker(one, index, folder, threads))
             for index, one in enumerate(contestants)
@@ -219,6 +258,7 @@ def _race(
             sparsity=one.sparsity,
             us=spread(sample),
             over_ours=ratios(sample, samples[0]) if index else None,
+            instructions=None,
             difference=_difference(outputs[0], output) if index and not one.sparsity else None,
         )
         for index, (one, worker, sample, output) in enumerate(
@@ -272,9 +312,7 @@ def _worker(one: Contestant, index: int, folder: Path, threads: int) -> Iterator
         process.communicate()
 
 
-def worker_settings(
-    one: Contestant, folder: Path, output: Path, threads: int, marked: int = 0
-) -> dict[str, Any]:
+def worker_settings(one: Contestant, folder: Path, output: Path, threads: int) -> dict[str, Any]:
     """What ``peer_worker.py`` reads."""
     return {
         "kind": LITERT if one.runtime == OURS else one.runtime,
@@ -284,7 +322,7 @@ def worker_settings(
         "input": str(folder / "input.npy"),
         "output": str(output),
         "outputs": list(one.outputs),
-        "marked": marked,
+        "marked": 0,
     }
 
 

@@ -36,6 +36,7 @@ def write_peers(results: PeerResults, out: Path) -> list[Path]:
 def peers_page(results: PeerResults) -> str:
     """The page, in Markdown."""
     machine = results.machine
+    core = "Cortex-" + results.core.removeprefix("cortex-").upper()
     state = "quiet" if machine.quiet else f"busy (load {machine.load:.1f})"
     lines = [
         "# Beside other runtimes",
@@ -48,6 +49,10 @@ def peers_page(results: PeerResults) -> str:
         "number of threads; XNNPACK is on in both TensorFlow Lite runtimes, Winograd in ncnn. Ours "
         "is the delegate in ai-edge-litert. Difference: the largest of the outputs on one random "
         "input, over the largest output.",
+        "",
+        f"Instructions: of one inference on an emulated {core}, one thread "
+        f"({results.qemu}). The others run in Debian's Python for aarch64, whose call is in the "
+        "count; ours is `tileskip-run`.",
         "",
         "Masked models compute another function than dense ones: what that costs in accuracy is "
         "in [experiment.md](experiment.md). No other runtime here skips anything, so dense is what "
@@ -67,9 +72,10 @@ def _group(group: PeerGroup) -> list[str]:
     return [
         f"## {_title(group.network)}, {group.dtype}, {threads}",
         "",
-        "| runtime | model | ms | over ours, dense | difference |",
-        "|---|---|---|---|---|",
-        *(_row(one, one is fastest) for one in group.results),
+        "| runtime | model | ms | over ours, dense | instructions, millions | over ours, dense | "
+        "difference |",
+        "|---|---|---|---|---|---|---|",
+        *(_row(one, group.results[0], one is fastest) for one in group.results),
         "",
         *_verdict(group.results),
     ]
@@ -79,15 +85,20 @@ def _title(network: str) -> str:
     return NETWORKS[network].title
 
 
-def _row(one: PeerResult, fastest: bool) -> str:
+def _row(one: PeerResult, ours: PeerResult, fastest: bool) -> str:
+    counted = "- | -"
+    if one.instructions and ours.instructions:
+        ratio = one.instructions / ours.instructions
+        counted = f"{one.instructions / 1e6:.1f} | {ratio:.3f}"
     time = f"{one.us.median / 1000:.2f}"
     return (
-        f"| {one.runtime} {one.version if one.runtime != OURS else ''} | "
+        f"| {one.runtime if one.runtime == OURS else f'{one.runtime} {one.version}'} | "
         f"{f's = {one.sparsity:g}' if one.sparsity else 'dense'} | "
         f"{f'**{time}**' if fastest else time} "
         f"({one.us.low / 1000:.2f} to {one.us.high / 1000:.2f}) | {_ratio(one.over_ours)} | "
+        f"{counted} | "
         f"{f'{one.difference:.1e}' if one.difference is not None else '-'} |"
-    ).replace(" |  |", " | - |")
+    )
 
 
 def _ratio(value: Spread | None) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -10,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import toolchain
-from toolchain.bench.counts import ModelCount, count_model
+from toolchain.bench.counts import ModelCount, count_model, qemu_version
 from toolchain.bench.models import NETWORKS, SPARSITIES, Dtype, Network, model_file
 from toolchain.bench.native import Spread, alternating, interleaved, ratios, spread, this_machine
 from toolchain.bench.operators import compare_operators
@@ -117,7 +116,7 @@ def measure(plan: Plan, runtimes: Runtimes, progress: Progress | None = None) ->
         created=datetime.now(UTC).replace(microsecond=0),
         core=plan.core,
         runtime=_runtime(bundle) if (bundle := runtimes.board or runtimes.host) else "none",
-        qemu=_qemu_version(),
+        qemu=qemu_version(),
         machine=machine,
         cases=cases,
         missing=files.missing,
@@ -258,12 +257,3 @@ def _runtime(bundle: Bundle) -> str:
         f"TensorFlow Lite {versions['tensorflow']}, XNNPACK {versions['xnnpack']}, patches "
         f"{digest(*(part for pair in patches for part in pair))[:12]}"
     )
-
-
-def _qemu_version() -> str:
-    command = ["qemu-aarch64", "--version"]
-    try:
-        said = subprocess.run(command, capture_output=True, text=True, check=False).stdout
-    except OSError:
-        return "not installed"
-    return said.splitlines()[0] if said else "unknown"

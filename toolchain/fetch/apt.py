@@ -15,7 +15,7 @@ import subprocess
 import tarfile
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -246,8 +246,13 @@ def debian_mirror() -> str:
     )
 
 
-def unpack_deb(deb: Path, dest: Path) -> None:
+def unpack_deb(deb: Path, dest: Path, *, without: Collection[str] = ()) -> None:
     """Unpack the files of a ``.deb`` into a folder; paths that leave it are refused.
+
+    Args:
+        deb: the package.
+        dest: made if it is not there.
+        without: names of files to leave out, ``./usr/bin/x``.
 
     Raises:
         SourceError: not a ``.deb``, or one with a path that is not safe.
@@ -265,7 +270,7 @@ def unpack_deb(deb: Path, dest: Path) -> None:
         assert process.stdout is not None and process.stderr is not None  # noqa: S101, PT018
         try:
             with tarfile.open(fileobj=process.stdout, mode="r|") as archive:
-                unpack.extract(archive, dest)
+                unpack.extract(archive, dest, lambda one: None if one.name in without else one)
             while process.stdout.read(1 << 16):
                 pass  # the end of the archive is padding
         except (tarfile.TarError, OSError) as error:
