@@ -109,8 +109,8 @@ class Case:
                 mask[:, ::2] = True
         return mask
 
-    def write(self, path: Path) -> Path:
-        """The case as a .tflite file."""
+    def write(self, path: Path, *, signature: bool = False) -> Path:
+        """The case as a .tflite file; ``signature`` as in :meth:`GraphWriter.write`."""
         graph = GraphWriter()
         shape = self.output_shape
         x = graph.tensor((self.batch, self.height, self.width, self.channels_in))
@@ -141,7 +141,7 @@ class Case:
                 pass
         if self.form == "select_then_relu":
             output = graph.operator("RELU", [output], shape)
-        return graph.write(path, [x], [output])
+        return graph.write(path, [x], [output], signature=signature)
 
     def expected(self, x: Array) -> Array:
         """What torch computes for the case, ``[batch, height, width, channels_out]``."""

@@ -122,8 +122,17 @@ class GraphWriter:
         output: int = operator.outputs[0]
         return output
 
-    def write(self, path: Path, inputs: list[int], outputs: list[int]) -> Path:
-        """Write the file and give its path."""
+    def write(
+        self, path: Path, inputs: list[int], outputs: list[int], *, signature: bool = False
+    ) -> Path:
+        """Write the file and give its path.
+
+        Args:
+            path: of the file.
+            inputs: of the graph.
+            outputs: of the graph.
+            signature: name them ``args_0`` ... and ``output_0`` ..., as ``deploy convert`` does.
+        """
         graph = schema.SubGraphT()
         graph.tensors = self._tensors
         graph.operators = self._operators
@@ -139,6 +148,12 @@ class GraphWriter:
             entry.deprecatedBuiltinCode = min(code, 127)
             entry.version = 1
             model.operatorCodes.append(entry)
+        if signature:
+            definition = schema.SignatureDefT()
+            definition.signatureKey, definition.subgraphIndex = "serving_default", 0
+            definition.inputs = _named("args", inputs)
+            definition.outputs = _named("output", outputs)
+            model.signatureDefs = [definition]
         builder = flatbuffers.Builder(1024)
         builder.Finish(model.Pack(builder), b"TFL3")
         path.write_bytes(bytes(builder.Output()))
@@ -152,3 +167,12 @@ class GraphWriter:
         tensor.name = f"t{len(self._tensors)}"
         self._tensors.append(tensor)
         return len(self._tensors) - 1
+
+
+def _named(kind: str, tensors: list[int]) -> list[Any]:
+    entries = []
+    for number, tensor in enumerate(tensors):
+        entry = schema.TensorMapT()
+        entry.name, entry.tensorIndex = f"{kind}_{number}", tensor
+        entries.append(entry)
+    return entries

@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from toolchain.convert.kinds import Boundary, Kind
 from toolchain.convert.ranges import Range, measure_ranges
-from toolchain.convert.scales import fit_scales
+from toolchain.convert.scales import fit_scales, narrow_ranges
 from toolchain.convert.silence import quiet
 from toolchain.errors import DeployError, ModelError, failure
 from toolchain.model.graph import Model, parse_model
@@ -53,9 +53,20 @@ def quantize_int8(
         ModelError: the quantizer cannot quantise the model.
     """
     content = path.read_bytes()
+    model = parse_model(content)
     ranges = measure_ranges(content, inputs, step=step)
     quantised = bytearray(_quantize(content, "int8", boundary, ranges))
-    fit_scales(parse_model(content), quantised)
+    # A range that was widened may be the input of the next layer: once for each at most.
+    for _ in model.graph.operators:
+        factors = narrow_ranges(parse_model(quantised))
+        narrow = [name for name in factors if name in ranges]
+        if not narrow:
+            break
+        for name in narrow:
+            low, high = ranges[name]
+            ranges[name] = low * factors[name] * 1.01, high * factors[name] * 1.01
+        quantised = bytearray(_quantize(content, "int8", boundary, ranges))
+    fit_scales(model, quantised)
     path.write_bytes(quantised)
 
 

@@ -1,9 +1,13 @@
-"""Weight scales of a quantised file, made large enough for what int8 kernels can hold.
+"""Scales of a quantised file that int8 kernels can compute with.
 
 A bias is int32 of the scale *input scale x weight scale*, which weights that are nearly zero make
 so small that the bias overflows and changes its sign. Such layers are common: BatchNorm scales
 that training drove to 0, or began at 0 in the last layer of each residual block. Where it happens
 the weights' scale is raised; they are small beside the bias, so that this costs nothing.
+
+Kernels also bound the ratio *input scale x weight scale / output scale*: XNNPACK refuses a file
+with 256 or more. A layer whose outputs are nearly always 0 comes there. Its range is widened until
+the sum of products, a whole number, is worth a few steps of the output: nothing is lost.
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from toolchain.model.graph import Model, Operator, Tensor, parse_model
+from toolchain.model.graph import Model, Operator, Quantization, Tensor, parse_model
 
 Array = npt.NDArray[Any]
 
@@ -22,6 +26,7 @@ _MOST_BIAS = 2.0**30
 """Of int32's 2^31: the rest is for the sum of products, below 2^28 in all but absurd layers."""
 _LEAST_RATIO = 2.0**-30
 """Least *input scale x weight scale / output scale*. XNNPACK takes no layer below 2^-32."""
+_MOST_RATIO = 16.0
 _OPERANDS = {
     "CONV_2D": (0, 1, 2),
     "DEPTHWISE_CONV_2D": (0, 1, 2),
@@ -60,6 +65,37 @@ def fit_scales(float_model: Model, content: bytearray) -> int:
             assert layer.weights.data is not None  # noqa: S101 (_layer looked)
             shared.setdefault(layer.weights.data.ctypes.data, []).append(layer)
     return sum(_raise(layers) for layers in shared.values())
+
+
+def narrow_ranges(model: Model) -> dict[str, float]:
+    """How much wider ranges of activations have to be, by the tensor's name.
+
+    Args:
+        model: a quantised file. Tensors that share a scale with a layer's output are widened with
+            it.
+    """
+    tensors = model.graph.tensors
+    factors: dict[str, float] = {}
+    for op in _operators(model):
+        source, weights = (tensors[op.inputs[_OPERANDS[op.op][which]]] for which in (0, 1))
+        result = tensors[op.outputs[0]].quantization
+        if source.quantization is None or weights.quantization is None or result is None:
+            continue
+        product = float(source.quantization.scale[0] * weights.quantization.scale.max())
+        factor = product / float(result.scale[0]) / _MOST_RATIO
+        if factor > 1:
+            for tensor in tensors:
+                if not tensor.constant and _alike(tensor.quantization, result):
+                    factors[tensor.name] = max(factor, factors.get(tensor.name, 0.0))
+    return factors
+
+
+def _alike(one: Quantization | None, other: Quantization) -> bool:
+    return (
+        one is not None
+        and one.scale.tobytes() == other.scale.tobytes()
+        and one.zero_point.tobytes() == other.zero_point.tobytes()
+    )
 
 
 def _operators(model: Model) -> list[Operator]:

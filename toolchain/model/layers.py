@@ -32,7 +32,7 @@ _MARK = re.compile(r"tileskip\[([^\]]*)\]")
 _CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
 _COUNTED = (*_CONVOLUTIONS, "TRANSPOSE_CONV", "FULLY_CONNECTED", "BATCH_MATMUL")
 _MAX_PIXELS = 1 << 26
-_SKIPPED_TYPES = ("float32", "int8")
+_SKIPPED_TYPES = ("float32", "int8", "uint8")
 """Types of convolutions that the patched runtime skips masked pixels of."""
 _FUSED = ("NONE", "RELU", "RELU6", "RELU_N1_TO_1")
 """Fused activations that XNNPACK's convolution applies."""
@@ -366,7 +366,7 @@ class _MaskFinder:
     def _unsupported(self) -> str | None:
         """Why XNNPACK's delegate does not take the convolution, masked or not."""
         if self._result.dtype not in _SKIPPED_TYPES:
-            return f"only {' and '.join(_SKIPPED_TYPES)} are skipped, this is {self._result.dtype}"
+            return f"only {', '.join(_SKIPPED_TYPES)} are skipped, this is {self._result.dtype}"
         if not self._static(self._conv.inputs[1]):
             return "the weights are no constant"
         weights = self._graph.tensors[self._conv.inputs[1]].dtype
