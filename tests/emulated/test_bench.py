@@ -5,12 +5,15 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from support.bundles import write_masked_model
 from support.runner_models import write_network, write_with_a_sine
+from toolchain.bench.arm_python import count_peer
 from toolchain.bench.counts import check_kernels, count_model, read_marks
 from toolchain.bench.operators import compare_operators
+from toolchain.bench.peers import LITERT, Contestant, worker_settings
 from toolchain.bench.plugin import counting_plugin
 from toolchain.build.bundle import Bundle
 from toolchain.build.qemu_user import emulator_command
@@ -118,3 +121,17 @@ def test_a_model_that_does_not_run_is_told_with_the_runners_words(
     path.write_bytes(b"no model")
     with pytest.raises(BoardError, match="is damaged or no TensorFlow Lite model"):
         count_model(qemu_bundle.runner, path)
+
+
+def test_a_runtime_of_pips_is_counted_in_debians_python(
+    qemu_bundle: Bundle, tmp_path: Path
+) -> None:
+    model = write_masked_model(tmp_path / "m.tflite", sparsity=0, size=64, channels=32)
+    np.save(tmp_path / "input.npy", np.zeros((1, 64, 64, 3), np.float32))
+    one = Contestant(LITERT, 0.0, Path("python"), model)
+    settings = worker_settings(one, tmp_path, tmp_path / "output.npz", 1)
+    theirs = count_peer("ai-edge-litert==2.3.0", settings)
+    ours = count_model(qemu_bundle.runner, model).instructions
+    # Kernels of the same library, years apart: neither an import nor a load is in the count.
+    assert 0.5 < theirs / ours < 2
+    assert abs(count_peer("ai-edge-litert==2.3.0", settings) - theirs) < 0.01 * theirs

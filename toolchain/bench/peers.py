@@ -157,7 +157,7 @@ def compare_peers(
     with progress.stage("peers", len(prepared) * len(threads)) as stage:
         for name, dtype, contestants in prepared:
             for count in threads:
-                results = _race(contestants, count, rounds)
+                results = race(contestants, count, rounds)
                 if runner is not None and count == 1:
                     results = _counted(results, contestants, runner, core, progress)
                 groups.append(PeerGroup(network=name, dtype=dtype, threads=count, results=results))
@@ -235,7 +235,12 @@ def _counted(
     return found
 
 
-def _race(contestants: Sequence[Contestant], threads: int, rounds: int) -> list[PeerResult]:
+def race(contestants: Sequence[Contestant], threads: int, rounds: int) -> list[PeerResult]:
+    """Run all contestants in turn; the first is what the others are compared with.
+
+    Raises:
+        BoardError: one failed.
+    """
     with tempfile.TemporaryDirectory(prefix="tileskip-") as name, ExitStack() as stack:
         folder = Path(name)
         _write_input(contestants, folder)
