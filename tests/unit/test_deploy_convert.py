@@ -4,7 +4,9 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from typer.testing import CliRunner
@@ -12,7 +14,7 @@ from typer.testing import CliRunner
 import deploy
 from support.masked_case import Case
 from support.published import write_header
-from toolchain.errors import BoardConfigError, ModelError
+from toolchain.errors import BoardConfigError, DataError, ModelError, VerificationError
 from toolchain.models.fashion_resnet import fashion_resnet
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -57,6 +59,118 @@ def test_convert_takes_the_masks_of_a_header_for_weights_without(tmp_path: Path)
     assert (layer["name"], layer["kept"], layer["form"]) == ("layer1.0.conv1", 156, "select")
     assert done["mask_header"]["used"]
     assert done["mask_header"]["layers"] == ["layer1.0.conv1"]
+
+
+@pytest.fixture(scope="module")
+def int8(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What ``--json`` says of a network that was quantised with data of its own."""
+    folder = tmp_path_factory.mktemp("int8")
+    images = np.random.default_rng(0).standard_normal((40, 1, 28, 28)).astype(np.float32)
+    np.savez(folder / "images.npz", images)
+    command: list[str | Path] = ["convert", "--model", "fashion_resnet_s20", "--json"]
+    command += ["-o", folder / "net.tflite"]
+    command += ["--quantize", "int8", "--calibration", folder / "images.npz", "--io", "int8"]
+    done: dict[str, Any] = json.loads(_invoke(*command))
+    return done
+
+
+def test_convert_to_int8_says_what_it_did_and_how_far_it_is_from_torch(
+    int8: dict[str, Any],
+) -> None:
+    assert int8["quantize"] == "int8"
+    assert int8["calibration"]["inferences"] == 35
+    assert int8["calibration"]["checked"] == 5
+    assert int8["sqnr_db"] > 25 > int8["min_sqnr_db"] == 10
+    assert 0 < int8["max_steps"] < 10
+    assert int8["float_relative_diff"] < 1e-5
+    assert {layer["form"] for layer in int8["layers"]} == {"select"}
+    assert all(layer["skipped"] for layer in int8["layers"])
+    assert int8["float_operators"] == {}
+    runs = [(item["runtime"].split()[0], item["kernels"]) for item in int8["runtimes"]]
+    assert runs[:2] == [("ai-edge-litert", "xnnpack"), ("ai-edge-litert", "builtin")]
+    assert len(int8["runtimes"]) + 2 * len(int8["not_run"]) == 4
+
+
+def test_int8_inputs_and_outputs_have_a_scale(int8: dict[str, Any]) -> None:
+    for tensor in (*int8["inputs"], *int8["outputs"]):
+        assert tensor["dtype"] == "int8"
+        assert tensor["scale"] > 0
+        assert -128 <= tensor["zero_point"] <= 127
+    report = json.loads(_invoke("inspect", int8["path"], "--json"))
+    assert report["inputs"][0]["scale"] == pytest.approx(int8["inputs"][0]["scale"])
+    assert report["inputs"][0]["zero_point"] == int8["inputs"][0]["zero_point"]
+    assert "zero point" in _invoke("inspect", int8["path"])
+
+
+def test_inspect_shows_the_masks_of_an_int8_file(int8: dict[str, Any]) -> None:
+    report = json.loads(_invoke("inspect", int8["path"], "--json"))
+    assert report["masked_layers"] == report["skipped_layers"] == len(int8["layers"])
+    assert report["macs_saved"] == int8["macs_saved"] > 0
+    layer = next(item for item in report["layers"] if item["name"] == "layer1.0.conv2")
+    assert layer["dtype"] == "int8"
+    assert layer["mask"]["fill"]["minimum"] < 0 < layer["mask"]["fill"]["maximum"]
+
+
+@pytest.mark.parametrize("kind", ["fp16", "dynamic"])
+def test_convert_quantises_weights_without_data(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "net.tflite"
+    command = ("convert", "--model", "fashion_resnet_s20", "-o", path, "--quantize", kind)
+    done = json.loads(_invoke(*command, "--json"))
+    assert done["calibration"] is None
+    assert done["sqnr_db"] > done["min_sqnr_db"]
+    assert done["max_steps"] is None
+    skipped = {layer["skipped"] for layer in done["layers"]}
+    assert skipped == {kind == "fp16"}
+    assert {tensor["dtype"] for tensor in done["inputs"]} == {"float32"}
+    assert done["bytes"] < 200_000  # 330 kB in float32
+
+
+def test_int8_without_data_says_what_is_missing(tmp_path: Path) -> None:
+    command = ["convert", "--model", "fashion_resnet_s20", "--quantize", "int8"]
+    with pytest.raises(DataError, match="int8 needs data") as caught:
+        _invoke(*command, "-o", tmp_path / "net.tflite")
+    assert "--calibration" in (caught.value.hint or "")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("source", ["nowhere", "images.npz", "no_such_module:data", "empty"])
+def test_data_that_does_not_fit_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    np.savez(tmp_path / "images.npz", np.zeros((3, 1, 27, 28), np.float32))
+    command = ["convert", "--model", "fashion_resnet_s20", "--quantize", "int8"]
+    with pytest.raises(DataError):
+        _invoke(*command, "--calibration", source, "-o", "net.tflite")
+    assert {path.name for path in tmp_path.iterdir()} == {"empty", "images.npz"}
+
+
+def test_a_quantised_file_that_is_too_far_from_torch_is_not_written(tmp_path: Path) -> None:
+    command = ("convert", "--model", "fashion_resnet_s20", "-o", tmp_path / "net.tflite")
+    with pytest.raises(VerificationError, match="too far from torch on ai-edge-litert") as caught:
+        _invoke(*command, "--quantize", "fp16", "--min-sqnr", "200")
+    assert "--min-sqnr" in (caught.value.hint or "")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--quantize", "int4"),
+        ("--calibration", "random"),
+        ("--quantize", "fp16", "--calibration", "random"),
+        ("--quantize", "dynamic", "--io", "int8"),
+        ("--quantize", "dynamic", "--samples", "10"),
+        ("--quantize", "int8", "--calibration", "random", "--samples", "0"),
+        ("--quantize", "int8", "--calibration", "random", "--io", "uint8"),
+        ("--min-sqnr", "20"),
+    ],
+)
+def test_options_that_do_not_go_together_are_usage_errors(options: tuple[str, ...]) -> None:
+    result = CliRunner().invoke(deploy.app, ["convert", "--model", "a:b", *options])
+    assert result.exit_code == 2, result.output
+    assert "Traceback" not in result.output
 
 
 def test_inspect_draws_a_mask(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
 from toolchain.errors import ModelError
-from toolchain.model.graph import Graph, read_model
+from toolchain.model.graph import Graph, Tensor, read_model
 from toolchain.model.layers import Layer, Plane, find_layers, totals
 from toolchain.model.tile import CoreTiles
 from toolchain.model.tiling import Tiling, tile_layers
@@ -28,6 +28,9 @@ class TensorReport(_Report):
     name: str
     dtype: str
     shape: tuple[int, ...]
+    scale: float | None = None
+    """Of a quantised one: ``real = scale * (stored - zero_point)``."""
+    zero_point: int | None = None
 
 
 class FillReport(_Report):
@@ -147,10 +150,16 @@ def layer_mask(path: str | os.PathLike[str], name: str) -> Plane:
 
 
 def _tensors(graph: Graph, indices: tuple[int, ...]) -> list[TensorReport]:
-    return [
-        TensorReport(name=tensor.name, dtype=tensor.dtype, shape=tensor.shape)
-        for tensor in (graph.tensors[index] for index in indices)
-    ]
+    return [_tensor(graph.tensors[index]) for index in indices]
+
+
+def _tensor(tensor: Tensor) -> TensorReport:
+    report = TensorReport(name=tensor.name, dtype=tensor.dtype, shape=tensor.shape)
+    found = tensor.quantization
+    if found is None or found.scale.size != 1 or found.zero_point.size != 1:
+        return report
+    numbers = {"scale": float(found.scale[0]), "zero_point": int(found.zero_point[0])}
+    return report.model_copy(update=numbers)
 
 
 def _layer(layer: Layer) -> LayerReport:

@@ -11,11 +11,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from toolchain.model.inspection import Inspection, LayerReport
+from toolchain.model.inspection import Inspection, LayerReport, TensorReport
 from toolchain.model.layers import Plane
 
 if TYPE_CHECKING:  # torch is slow to import, and deploy inspect needs none of it
-    from toolchain.convert.conversion import Conversion
+    from toolchain.convert.conversion import Conversion, TensorInfo
 
 _COLUMNS = {
     "layer": 0,
@@ -76,7 +76,7 @@ def conversion_summary(done: Conversion) -> RenderableType:
         Text(f"{done.path}  {_bytes(done.bytes)}, from {done.source}"),
         *(
             Text(
-                f"  {what} {tensor.name}: {tensor.dtype} {list(tensor.shape)}"
+                f"  {what} {tensor.name}: {_tensor(tensor)}"
                 + (" (N,H,W,C: channels last)" if len(tensor.shape) == 4 else "")
             )
             for what, tensors in (("input", done.inputs), ("output", done.outputs))
@@ -214,7 +214,7 @@ def heading(report: Inspection) -> Text:
     more = f"; {report.subgraphs} subgraphs, the first is shown" if report.subgraphs > 1 else ""
     lines = [f"{report.path}  {_bytes(report.bytes)}{more}", f"  operators: {kinds or 'none'}"]
     for what, tensors in (("input", report.inputs), ("output", report.outputs)):
-        lines += [f"  {what} {t.name}: {t.dtype} {list(t.shape)}" for t in tensors]
+        lines += [f"  {what} {tensor.name}: {_tensor(tensor)}" for tensor in tensors]
     return Text("\n".join(lines))
 
 
@@ -229,6 +229,13 @@ def summary(report: Inspection) -> Text:
         f"them skipped by the patched runtime: {count(report.macs)} MACs, "
         f"{count(report.macs_saved)} ({share:.1%}) saved, ideal speed-up {speedup}"
     )
+
+
+def _tensor(tensor: TensorInfo | TensorReport) -> str:
+    text = f"{tensor.dtype} {list(tensor.shape)}"
+    if tensor.scale is None:
+        return text
+    return f"{text}, scale {tensor.scale:.5g}, zero point {tensor.zero_point}"
 
 
 def operator_text(layer: LayerReport) -> str:
