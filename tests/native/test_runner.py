@@ -545,8 +545,11 @@ def test_an_interrupt_ends_it_cleanly(
     assert [file.name for file in tmp_path.iterdir()] == ["out"]
 
 
-def test_json_is_written_by_one_who_reads_it_back(run: Run, models: Path) -> None:
-    done = run("--model", models / "masked.tflite", "--per-op", "--json", "-")
+@pytest.mark.parametrize("others", [0, 1, 2])
+def test_json_is_written_by_one_who_reads_it_back(run: Run, models: Path, others: int) -> None:
+    versus = ["--versus", models / "dense.tflite"] * others
+    done = run("--model", models / "masked.tflite", "--per-op", *versus, "--json", "-")
     assert done.stdout.endswith("}\n")
-    again = parse_output(done.stdout).model_dump(mode="json", by_alias=True)
-    assert again == json.loads(done.stdout)
+    output = parse_output(done.stdout)
+    assert len(output.versus) == others
+    assert output.model_dump(mode="json", by_alias=True) == json.loads(done.stdout)

@@ -6,9 +6,17 @@ Times are microseconds. A figure that is not to be had is ``None`` and its reaso
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from toolchain.errors import BoardError
 
@@ -166,8 +174,19 @@ class RunnerOutput(_Object):
     ops: list[Op] | None
     """None without ``--per-op``."""
     versus: list[Versus] = []
-    """In the order of the options; run i of each came after run i of the one before it."""
+    """In the order of the options; run i of each came after run i of the one before it. Without
+    ``--versus`` the JSON does not have it."""
     notes: list[str]
+
+    @model_serializer(mode="wrap")
+    def _versus_only_where_asked_for(
+        self, to_dict: SerializerFunctionWrapHandler
+    ) -> dict[str, Any]:
+        # As the runner writes it; profiles keep this JSON, and none of them has other models.
+        values: dict[str, Any] = to_dict(self)
+        if not self.versus:
+            values.pop("versus", None)
+        return values
 
     @model_validator(mode="after")
     def _ops_are_numbered(self) -> Self:

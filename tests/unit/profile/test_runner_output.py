@@ -74,6 +74,14 @@ def test_a_whole_output_is_read() -> None:
     assert output.model_dump(mode="json", by_alias=True) == OUTPUT
 
 
+def test_without_other_models_versus_is_not_there_in_either_direction() -> None:
+    alone = {key: value for key, value in OUTPUT.items() if key != "versus"}
+    output = parse_output(json.dumps(alone))
+    assert output.versus == []
+    assert output.model_dump(mode="json", by_alias=True) == alone
+    assert json.loads(output.model_dump_json(by_alias=True)) == alone
+
+
 def test_figures_that_are_not_to_be_had_are_none() -> None:
     text = json.dumps(
         OUTPUT | dict.fromkeys(("timing", "peak_rss_kib", "instructions", "per_op", "ops"))
