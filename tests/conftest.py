@@ -3,11 +3,17 @@ from __future__ import annotations
 import signal
 
 import pytest
+from hypothesis import settings
 
 # A shell starts what it runs in the background with SIGINT ignored, and every child inherits that;
 # tests of Ctrl-C need it as it is in a terminal.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Hypothesis gives each example 200 ms of the clock; how long one takes on a busy machine is no
+# property of what is tested.
+settings.register_profile("tileskip", deadline=None)
+settings.load_profile("tileskip")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
