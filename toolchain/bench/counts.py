@@ -26,6 +26,7 @@ from toolchain.profile.runner_output import Op, parse_output
 _RUN_BEGIN, _RUN_END, _OPERATOR_BEGIN, _PART_BEGIN, _OPERATOR_END, _READY = range(1, 7)
 WAITING = "(waiting)"
 """Where pthreadpool spins; in no total."""
+_LIVE_TAPS = "_live_igemm_"
 _MICRO_KERNEL = re.compile(r"^xnn_.*_ukernel_")
 _GEMM = re.compile(r"^xnn_(f32|qs8_qc8w|qs8|qu8)_i?gemm_minmax_(?:\w+?_)?ukernel_(.+)$")
 # The tile and the tail of the micro-kernel's name by which a core's choice is known, from
@@ -118,7 +119,7 @@ def count_model(
     """
     plugin = counting_plugin()
     key = digest(
-        "count 3", sha256_file(runner), sha256_file(model), plugin.parent.name, core,
+        "count 4", sha256_file(runner), sha256_file(model), plugin.parent.name, core,
         str(threads), str(runs),
     )  # fmt: skip
 
@@ -183,7 +184,7 @@ def _count(
         patched=facts.runner.patched,
         ops=[_operator(op, parts) for op, parts in zip(operators, last.ops, strict=True)],
         other=last.other,
-        prepare=ready + first.other - last.other,
+        prepare=ready + first.total - last.total,
         spread=(max(sums) - min(sums)) / max(sums),
     )
     check_kernels(counted)
@@ -193,11 +194,13 @@ def _count(
 def _unsteady(operators: Sequence[Op], inferences: Sequence[Inference]) -> Op | None:
     """An operator that takes other instructions in another run.
 
-    TensorFlow Lite's own operators may prepare something when they run for the first time.
+    TensorFlow Lite's own operators may prepare something when they run for the first time, and so
+    do convolutions that skip taps: the biases for what the skipped ones would have added.
     """
     for index, op in enumerate(operators):
         counts = [one.ops[index] for one in inferences]
-        if any(count != counts[-1] for count in counts[0 if op.delegated else 1 :]):
+        prepares = not op.delegated or _LIVE_TAPS in (op.ukernel or "")
+        if any(count != counts[-1] for count in counts[1 if prepares else 0 :]):
             return op
     return None
 

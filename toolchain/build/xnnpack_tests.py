@@ -1,7 +1,8 @@
 """XNNPACK's own convolution tests, from its tarball, on the patched library.
 
 Run as ``python -m toolchain.build.xnnpack_tests --isa x86-64|aarch64|armv7 [--filter FILTER]``.
-Tests of another ISA run under QEMU's user mode, in shards over the machine's cores.
+Tests of another ISA run under QEMU's user mode, in shards over the machine's cores; those of this
+machine's ISA may run with a sanitizer.
 """
 
 from __future__ import annotations
@@ -14,18 +15,19 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import repeat
+from functools import partial
 from pathlib import Path
 
 from toolchain.board.config import load_board
 from toolchain.build import stages
 from toolchain.build.bundle import recipe_for
-from toolchain.build.compiler import Compiler, Isa
+from toolchain.build.compiler import Compiler, Isa, find_compiler
 from toolchain.build.ninja import compile_targets, configure
 from toolchain.build.qemu_user import CORES, CORES_ARMV7, Core, emulator_command
+from toolchain.build.sanitizers import SANITIZERS, sanitizer_environment, sanitizer_flags
 from toolchain.build.stages import Recipe, Workshop
 from toolchain.cache import digest, entry
 from toolchain.errors import BuildError, DeployError
@@ -41,14 +43,18 @@ OTHER_TESTS = ("subgraph", "subgraph-nchw", "subgraph-fp16", "fusion", "runtime"
                "memory-planner", "workspace")  # fmt: skip
 UPSTREAM_TESTS = (*OPERATOR_TESTS, *SUBGRAPH_TESTS, *OTHER_TESTS)
 # Added by runtime_patch/xnnpack, so not there in a stock tree.
-OWN_TESTS = ("masked-convolution-2d", "compact-layout")
+OWN_TESTS = ("masked-convolution-2d", "compact-layout", "live-taps")
 TESTS = (*OWN_TESTS, *UPSTREAM_TESTS)
+# Those that make a thread pool: what ThreadSanitizer is for.
+THREADED_TESTS = (*OWN_TESTS, "convolution-nhwc")
 # The library is the bundle's; only the tests' own code is compiled, and quickly.
 TEST_FLAGS = "-O1"
 _BOARD: dict[Isa, str] = {"x86-64": "host", "aarch64": "qemu", "armv7": "rpi3-armv7"}
 _CORE: dict[Isa, Core] = {"x86-64": "cortex-a76", "aarch64": "cortex-a76", "armv7": "cortex-a53"}
 _SUMMARY = re.compile(r"^\[==========\] (\d+) tests? from .* ran\.", re.M)
 _FAILED = re.compile(r"^\[  FAILED  \] ([^\s,]+/?\S*?)(?:,.*)?(?: \(\d+ ms\))?$", re.M)
+_REPORT = re.compile(r"^.*(?:ERROR: \w+Sanitizer|WARNING: ThreadSan|: runtime error: )", re.M)
+_LINES_SHOWN, _REPORT_LINES_SHOWN = 6, 40
 _SKIPPED = re.compile(r"^\[  SKIPPED \] (\d+) tests?", re.M)
 
 
@@ -74,7 +80,7 @@ def build_tests(recipe: Recipe, shop: Workshop, tests: Sequence[str] = TESTS) ->
     """
     key = digest(
         "tests 1",
-        TEST_FLAGS,
+        _test_flags(recipe),
         recipe.xnnpack_key(),
         recipe.sources.get("googletest").sha256,
         (recipe.patch_dir / "xnnpack_tests/CMakeLists.txt").read_bytes(),
@@ -88,7 +94,7 @@ def build_tests(recipe: Recipe, shop: Workshop, tests: Sequence[str] = TESTS) ->
         build = folder / "build"
         definitions = {
             **stages.xnnpack_definitions(recipe, shop),
-            **stages.build_flags(TEST_FLAGS, None),
+            **stages.build_flags(_test_flags(recipe), None),
             "XNNPACK_SOURCE_DIR": stages.patched_xnnpack(recipe, shop, folder / "src/xnnpack"),
             "TILESKIP_XNNPACK_DIR": xnnpack,
             "GOOGLETEST_SOURCE_DIR": tree(recipe.sources.get("googletest"), shop.apt),
@@ -121,6 +127,7 @@ def run_tests(
     gtest_filter: str = "*",
     core: Core = "cortex-a76",
     jobs: int = 1,
+    environment: Mapping[str, str] | None = None,
     progress: Progress | None = None,
 ) -> list[ProgramResult]:
     """Run test programs, each in ``jobs`` shards at once.
@@ -132,13 +139,14 @@ def run_tests(
         gtest_filter: GoogleTest's filter.
         core: the core that QEMU plays; programs of this machine's ISA run on it as it is.
         jobs: shards at a time.
+        environment: variables that the programs get besides.
         progress: where each program is announced.
 
     Returns:
         One result a program, in order; failures are in it, not raised.
 
     Raises:
-        BuildError: a program crashed, so that its tests were not counted.
+        BuildError: a program crashed or a sanitizer ended it, so that its tests were not counted.
         MissingToolError: QEMU's user mode is not installed.
     """
     progress = progress or Silent()
@@ -154,32 +162,48 @@ def run_tests(
             ):
                 outputs = []
                 shards = range(jobs)
-                for output in pool.map(_run_shard, repeat(command), shards, repeat(jobs)):
+                run = partial(_run_shard, command, shards=jobs, environment=environment or {})
+                for output in pool.map(run, shards):
                     outputs.append(output)
                     stage.advance()
             results.append(_result(name, outputs, time.monotonic() - begun))
     return results
 
 
-def _run_shard(command: list[str], shard: int, shards: int) -> str:
-    environment = {
+def _run_shard(
+    command: list[str], shard: int, *, shards: int, environment: Mapping[str, str]
+) -> str:
+    variables = {
         **os.environ,
+        **environment,
         "GTEST_TOTAL_SHARDS": str(shards),
         "GTEST_SHARD_INDEX": str(shard),
         "GTEST_BRIEF": "0",
         "GTEST_COLOR": "no",
     }
     result = subprocess.run(
-        command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        command, env=variables, stdin=subprocess.DEVNULL, capture_output=True, text=True,
         errors="replace", check=False,
     )  # fmt: skip
     output = result.stdout
-    if not _SUMMARY.search(output):
-        last = "\n".join((output + result.stderr).splitlines()[-6:])
+    # A sanitizer that finds a leak says so after the last test.
+    if not _SUMMARY.search(output) or result.returncode not in (0, 1):
+        name = Path(command[-2]).name
         raise BuildError(
-            f"{Path(command[-2]).name} ended with {result.returncode} before its tests did:\n{last}"
+            f"{name} ended with {result.returncode}:\n{_what_it_said_last(output, result.stderr)}"
         )
     return output
+
+
+def _what_it_said_last(output: str, errors: str) -> str:
+    report = _REPORT.search(errors)
+    if report:
+        return "\n".join(errors[report.start() :].splitlines()[:_REPORT_LINES_SHOWN])
+    return "\n".join((output + errors).splitlines()[-_LINES_SHOWN:])
+
+
+def _test_flags(recipe: Recipe) -> str:
+    return sanitizer_flags(recipe.sanitizer) if recipe.sanitizer else TEST_FLAGS
 
 
 def _result(name: str, outputs: Sequence[str], seconds: float) -> ProgramResult:
@@ -207,16 +231,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--filter", default="*", help="GoogleTest filter (default: every test)")
     parser.add_argument("--only", action="append", choices=TESTS, help="this program alone")
     parser.add_argument("--stock", action="store_true", help="test XNNPACK without the patches")
+    parser.add_argument(
+        "--sanitizer",
+        choices=SANITIZERS,
+        help="compile XNNPACK and the tests for it; with `thread` the tests that make threads run",
+    )
     parser.add_argument("--sources", type=Path, help="folder of archives at hand")
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)))
     options = parser.parse_args(arguments)
     if options.core and options.core not in (CORES_ARMV7 if options.isa == "armv7" else CORES):
         parser.error(f"argument --core: {options.core} does not run {options.isa}")
+    if options.sanitizer and find_compiler(options.isa).cross:
+        parser.error(f"argument --sanitizer: this machine does not run {options.isa}")
     progress = Lines()
     try:
-        recipe = recipe_for(load_board(_BOARD[options.isa]), stock=options.stock)
+        board = load_board(_BOARD[options.isa])
+        recipe = recipe_for(board, stock=options.stock, sanitizer=options.sanitizer)
         shop = Workshop(AptRoot(progress, sources=options.sources), options.jobs, progress)
-        tests = UPSTREAM_TESTS if options.stock else TESTS
+        tests: tuple[str, ...] = THREADED_TESTS if options.sanitizer == "thread" else TESTS
+        if options.stock:
+            tests = tuple(name for name in tests if name not in OWN_TESTS)
         folder = build_tests(recipe, shop, tests)
         results = run_tests(
             folder,
@@ -225,6 +259,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             gtest_filter=options.filter,
             core=options.core or _CORE[options.isa],
             jobs=options.jobs,
+            environment=sanitizer_environment(recipe.sanitizer) if recipe.sanitizer else None,
             progress=progress,
         )
     except DeployError as error:
