@@ -19,6 +19,7 @@ from toolchain.build.elf import ElfFacts, read_elf
 from toolchain.build.glibc import parse_version
 from toolchain.build.hwcap import required_features
 from toolchain.build.patches import empty_series, load_series
+from toolchain.build.sanitizers import Sanitizer
 from toolchain.build.stages import C_LIBRARY, DELEGATE, RUNNER, Recipe, Workshop
 from toolchain.cache import digest, locked, sha256_file
 from toolchain.errors import BuildError
@@ -119,15 +120,17 @@ class Bundle:
         return cls(path, manifest)
 
 
-def bundle_path(board: Board, *, stock: bool = False) -> Path:
-    """Where ``deploy build`` leaves a board's bundle: ``build/<board>`` or ``...-stock``."""
-    return Path("build") / (f"{board.name}-stock" if stock else board.name)
+def bundle_path(board: Board, *, stock: bool = False, sanitizer: Sanitizer | None = None) -> Path:
+    """Where a board's bundle is left: ``build/<board>``, ``...-stock``, ``...-address``."""
+    variants = ("stock" if stock else None, sanitizer)
+    return Path("build") / "-".join([board.name, *(name for name in variants if name)])
 
 
 def build(
     board: Board,
     *,
     stock: bool = False,
+    sanitizer: Sanitizer | None = None,
     out: Path | None = None,
     sources: Path | None = None,
     jobs: int | None = None,
@@ -139,6 +142,7 @@ def build(
     Args:
         board: what to build for.
         stock: leave XNNPACK and the delegate as upstream wrote them.
+        sanitizer: compile XNNPACK, the delegate and the runner for it; a bundle for tests.
         out: the bundle's folder, ``build/<board>`` by default; replaced as a whole. A folder
             that is not a bundle is never replaced.
         sources: a folder with archives that the user has; asked before the network.
@@ -155,10 +159,10 @@ def build(
         MissingToolError: a program is not installed; the hint is the line that installs it.
     """
     progress = progress or Silent()
-    out = out or bundle_path(board, stock=stock)
+    out = out or bundle_path(board, stock=stock, sanitizer=sanitizer)
     _check_out(out)
     with locked(f"bundle-{digest(str(out.resolve()))[:16]}"):
-        recipe = recipe_for(board, stock=stock)
+        recipe = recipe_for(board, stock=stock, sanitizer=sanitizer)
         key = digest(recipe.programs_key(), board.name)
         present = None if force else _present(out, key)
         if present:
@@ -169,7 +173,7 @@ def build(
         return Bundle.load(out)
 
 
-def recipe_for(board: Board, *, stock: bool = False) -> Recipe:
+def recipe_for(board: Board, *, stock: bool = False, sanitizer: Sanitizer | None = None) -> Recipe:
     """What a board's bundle is made from, with the compiler that is installed.
 
     Raises:
@@ -187,6 +191,7 @@ def recipe_for(board: Board, *, stock: bool = False) -> Recipe:
         tensorflow_series=pick(patch_dir / "tensorflow"),
         patch_dir=patch_dir,
         glibc=board.glibc,
+        sanitizer=sanitizer,
     )
 
 
@@ -263,8 +268,8 @@ def _manifest(folder: Path, board: Board, recipe: Recipe, key: str) -> Manifest:
         compiler=recipe.compiler.version,
         flags={
             "tflite": f"{stages.TFLITE_FLAGS} -march={board.march}",
-            "xnnpack": stages.XNNPACK_FLAGS,
-            "programs": f"{stages.PROGRAM_FLAGS} -march={board.march}",
+            "xnnpack": recipe.xnnpack_flags,
+            "programs": f"{recipe.program_flags} -march={board.march}",
         },
         sources=records,
         patches={

@@ -20,6 +20,7 @@ from toolchain.build import glibc
 from toolchain.build.compiler import Compiler
 from toolchain.build.ninja import compile_targets, configure
 from toolchain.build.patches import Series
+from toolchain.build.sanitizers import Sanitizer, sanitizer_flags, xnnpack_sanitizer_flags
 from toolchain.cache import cache_dir, digest, entry
 from toolchain.errors import BuildError
 from toolchain.fetch.apt import AptRoot
@@ -68,6 +69,8 @@ class Recipe:
     patch_dir: Path = field(default_factory=runtime_patch_dir)
     glibc: str | None = None
     """The oldest glibc that the libraries have to load with; the compiler's own if absent."""
+    sanitizer: Sanitizer | None = None
+    """Compile XNNPACK and the programs for it; the slow stage is the same with and without."""
 
     def tflite_key(self) -> str:
         """Hash of what goes into the stage ``tflite``."""
@@ -83,16 +86,17 @@ class Recipe:
     def xnnpack_key(self) -> str:
         """Hash of what goes into the stage ``xnnpack``."""
         pins = [self.sources.get(name).sha256 for name in ("xnnpack", *_XNNPACK_SOURCES)]
+        exempt = [self.exempt_from_sanitizers.read_bytes()] if self.sanitizer else []
         return digest(
-            "xnnpack 1", self.compiler.version, self.compiler.isa, XNNPACK_FLAGS,
-            json.dumps(XNNPACK_OPTIONS), *pins, self.xnnpack_series.key,
+            "xnnpack 1", self.compiler.version, self.compiler.isa, self.xnnpack_flags,
+            json.dumps(self.xnnpack_options), *pins, self.xnnpack_series.key, *exempt,
         )  # fmt: skip
 
     def programs_key(self) -> str:
         """Hash of what goes into the whole bundle."""
         parts: list[str | bytes] = [
             "programs 1", self.tflite_key(), self.xnnpack_key(), self.tensorflow_series.key,
-            str(self.stock), PROGRAM_FLAGS, toolchain.__version__,
+            str(self.stock), self.program_flags, toolchain.__version__,
             self.sources.get("fft2d").sha256,
             self.sources.get("fp16").sha256,
             *([f"glibc {self.glibc}"] if self.glibc else []),
@@ -100,6 +104,29 @@ class Recipe:
         for path in _program_files(self.patch_dir):
             parts += [path.relative_to(self.patch_dir).as_posix(), path.read_bytes()]
         return digest(*parts)
+
+    @property
+    def xnnpack_flags(self) -> str:
+        """The compiler's, in the stage ``xnnpack``."""
+        return xnnpack_sanitizer_flags(self.sanitizer) if self.sanitizer else XNNPACK_FLAGS
+
+    @property
+    def program_flags(self) -> str:
+        """The compiler's, in the stage ``programs``."""
+        return sanitizer_flags(self.sanitizer) if self.sanitizer else PROGRAM_FLAGS
+
+    @property
+    def xnnpack_options(self) -> dict[str, object]:
+        """Options of XNNPACK's own CMake."""
+        if self.sanitizer:
+            # A sanitizer sees nothing of what assembly reads and writes.
+            return {**XNNPACK_OPTIONS, "XNNPACK_ENABLE_ASSEMBLY": False}
+        return XNNPACK_OPTIONS
+
+    @property
+    def exempt_from_sanitizers(self) -> Path:
+        """Upstream's known faults in XNNPACK, as CMake."""
+        return self.patch_dir / "sanitized/xnnpack.cmake"
 
     @property
     def header_overrides(self) -> Path | None:
@@ -164,13 +191,12 @@ def build_xnnpack(recipe: Recipe, shop: Workshop) -> Path:
         build = folder / "build"
         source = patched_xnnpack(recipe, shop, folder / "src/xnnpack")
         definitions = xnnpack_definitions(recipe, shop)
-        arguments = recipe.compiler.cmake_arguments()
-        configure(
-            source, build, {**definitions, "XNNPACK_BUILD_TESTS": False},
-            extra=arguments, log=log,
-        )  # fmt: skip
+        definitions["XNNPACK_BUILD_TESTS"] = False
+        if recipe.sanitizer:
+            definitions["CMAKE_PROJECT_XNNPACK_INCLUDE"] = recipe.exempt_from_sanitizers
+        configure(source, build, definitions, extra=recipe.compiler.cmake_arguments(), log=log)
         patched = "patched" if recipe.xnnpack_series.patches else "stock"
-        title = f"compile XNNPACK ({recipe.compiler.isa}, {patched})"
+        title = f"compile XNNPACK ({_variant(recipe)}, {patched})"
         compile_targets(
             build, ["all"], jobs=shop.jobs, log=log, progress=shop.progress, title=title
         )
@@ -216,7 +242,7 @@ def build_programs(recipe: Recipe, shop: Workshop, *, again: bool = False) -> Pa
         ruy = deb_tree(recipe.sources.get_deb("ruy"), recipe.compiler.deb_arch, shop.apt)
         definitions: dict[str, object] = {
             **trees,
-            **build_flags(PROGRAM_FLAGS, recipe.march),
+            **build_flags(recipe.program_flags, recipe.march),
             "TENSORFLOW_DELEGATE_SOURCE_DIR": delegate,
             "XNNPACK_SOURCE_DIR": xnnpack / "src/xnnpack",
             "FXDIV_SOURCE_DIR": tree(recipe.sources.get("fxdiv"), shop.apt),
@@ -225,6 +251,7 @@ def build_programs(recipe: Recipe, shop: Workshop, *, again: bool = False) -> Pa
             "FFT2D_SOURCE_DIR": tree(recipe.sources.get("fft2d"), shop.apt),
             "TILESKIP_ISA": recipe.compiler.isa,
             "TILESKIP_STOCK": recipe.stock,
+            "TILESKIP_SANITIZED": recipe.sanitizer is not None,
             "TILESKIP_TFLITE_DIR": tflite,
             "TILESKIP_XNNPACK_DIR": xnnpack,
             "TILESKIP_VERSION": toolchain.__version__,
@@ -238,14 +265,21 @@ def build_programs(recipe: Recipe, shop: Workshop, *, again: bool = False) -> Pa
         configure(
             recipe.patch_dir, build, definitions, extra=recipe.compiler.cmake_arguments(), log=log
         )
-        title = f"compile the runner and the libraries ({recipe.compiler.isa})"
+        title = f"compile the runner and the libraries ({_variant(recipe)})"
         compile_targets(
             build, [RUNNER, "tileskip_delegate", "tensorflowlite_c"],
             jobs=shop.jobs, log=log, progress=shop.progress, title=title,
         )  # fmt: skip
-        _strip(recipe.compiler, build / "runner" / RUNNER, folder / RUNNER, keep=KERNEL_SYMBOLS)
-        _strip(recipe.compiler, build / "delegate" / DELEGATE, folder / DELEGATE)
-        _strip(recipe.compiler, build / "c_library" / C_LIBRARY, folder / C_LIBRARY)
+        for name, kept in (
+            (f"runner/{RUNNER}", KERNEL_SYMBOLS),
+            (f"delegate/{DELEGATE}", None),
+            (f"c_library/{C_LIBRARY}", None),
+        ):
+            built = build / name
+            if recipe.sanitizer:  # whose reports name functions and lines
+                built.replace(folder / built.name)
+            else:
+                _strip(recipe.compiler, built, folder / built.name, keep=kept)
         for pattern in _HEADERS:
             for header in sorted(lite.glob(pattern)):
                 place = folder / "include/tensorflow/lite" / header.relative_to(lite)
@@ -276,8 +310,8 @@ def patched_xnnpack(recipe: Recipe, shop: Workshop, dest: Path) -> Path:
 def xnnpack_definitions(recipe: Recipe, shop: Workshop) -> dict[str, object]:
     """CMake's definitions for XNNPACK: options, flags and where its dependencies are."""
     return {
-        **XNNPACK_OPTIONS,
-        **build_flags(XNNPACK_FLAGS, None),
+        **recipe.xnnpack_options,
+        **build_flags(recipe.xnnpack_flags, None),
         **{
             f"{name.upper()}_SOURCE_DIR": tree(recipe.sources.get(name), shop.apt)
             for name in _XNNPACK_SOURCES
@@ -310,6 +344,12 @@ def build_flags(release: str, march: str | None) -> dict[str, object]:
         flags[f"CMAKE_{language}_FLAGS"] = common
         flags[f"CMAKE_{language}_FLAGS_RELEASE"] = release
     return flags
+
+
+def _variant(recipe: Recipe) -> str:
+    """What is compiled, for the title of a stage."""
+    isa = recipe.compiler.isa
+    return f"{isa}, {recipe.sanitizer} sanitizer" if recipe.sanitizer else isa
 
 
 def _program_files(patch_dir: Path) -> list[Path]:

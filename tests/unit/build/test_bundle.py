@@ -69,10 +69,11 @@ def test_a_manifest_of_another_kind_is_refused(
         Bundle.load(folder)
 
 
-def test_stock_and_patched_bundles_lie_side_by_side() -> None:
+def test_bundles_of_a_board_lie_side_by_side() -> None:
     board = load_board("rpi4")
     assert bundle_path(board) == Path("build/rpi4")
     assert bundle_path(board, stock=True) == Path("build/rpi4-stock")
+    assert bundle_path(board, sanitizer="thread") == Path("build/rpi4-thread")
 
 
 def test_a_folder_that_is_no_bundle_is_never_replaced(tmp_path: Path) -> None:

@@ -86,6 +86,12 @@ def test_an_older_glibc_only_links_the_programs_again(recipe: Recipe) -> None:
     assert changed(older, dataclasses.replace(recipe, glibc="2.28")) == (False, False, True)
 
 
+def test_a_sanitizer_leaves_the_slow_stage_alone(recipe: Recipe) -> None:
+    address = dataclasses.replace(recipe, sanitizer="address")
+    assert changed(recipe, address) == (False, True, True)
+    assert changed(address, dataclasses.replace(recipe, sanitizer="thread")) == (False, True, True)
+
+
 def test_the_header_that_goes_before_ruys_counts_for_armv7_alone(recipe: Recipe) -> None:
     compiler = dataclasses.replace(recipe.compiler, isa="armv7")
     armv7 = dataclasses.replace(recipe, compiler=compiler)
