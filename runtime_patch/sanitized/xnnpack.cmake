@@ -9,7 +9,7 @@ set_source_files_properties(src/subgraph.c PROPERTIES COMPILE_DEFINITIONS NDEBUG
 # same, beyond the end of what the user gave, and drop the others.
 file(GLOB PACKING RELATIVE ${CMAKE_CURRENT_SOURCE_DIR}
   src/qs8-packw/gen/*vnni*.c src/qs8-qu8-packw/gen/*vnni*.c)
-set_source_files_properties(${PACKING} PROPERTIES COMPILE_OPTIONS -fno-sanitize=address)
+set_source_files_properties(${PACKING} PROPERTIES COMPILE_OPTIONS -fno-sanitize=address,thread)
 
 # _mm_load_sd of two floats: a pointer to double that only floats' alignment is sure of; the
 # instruction does not mind.

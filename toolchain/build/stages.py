@@ -20,7 +20,7 @@ from toolchain.build import glibc
 from toolchain.build.compiler import Compiler
 from toolchain.build.ninja import compile_targets, configure
 from toolchain.build.patches import Series
-from toolchain.build.sanitizers import Sanitizer, sanitizer_flags, xnnpack_sanitizer_flags
+from toolchain.build.sanitizers import Sanitizer, sanitizer_flags
 from toolchain.cache import cache_dir, digest, entry
 from toolchain.errors import BuildError
 from toolchain.fetch.apt import AptRoot
@@ -108,7 +108,7 @@ class Recipe:
     @property
     def xnnpack_flags(self) -> str:
         """The compiler's, in the stage ``xnnpack``."""
-        return xnnpack_sanitizer_flags(self.sanitizer) if self.sanitizer else XNNPACK_FLAGS
+        return sanitizer_flags(self.sanitizer) if self.sanitizer else XNNPACK_FLAGS
 
     @property
     def program_flags(self) -> str:
