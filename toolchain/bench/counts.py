@@ -1,9 +1,9 @@
 """Instructions of each operator of a model, counted by QEMU's user mode with our plugin.
 
 The runner makes marks around operators (``runtime_patch/runner/marks.h``), the plugin counts
-between them (``runtime_patch/qemu_plugin``). With one thread the counts repeat exactly, which is
-checked in every measurement; with more they depend a little on which thread takes which part of the
-work.
+between them (``runtime_patch/qemu_plugin``). With one thread the counts of operators repeat
+exactly, which is checked in every measurement; with more they depend a little on which thread takes
+which part of the work.
 """
 
 from __future__ import annotations
@@ -91,7 +91,8 @@ class ModelCount(_Part):
     """Instructions from the program's start until the model can run, and what the first run adds:
     load, check, delegate, pack weights, allocate."""
     spread: float
-    """The largest difference of the whole between two inferences, as a part of it."""
+    """The largest difference of the whole between two inferences, as a part of it. With one thread
+    it is some hundred instructions outside of operators: of malloc, where their times are kept."""
 
     @property
     def instructions(self) -> int:
