@@ -5,6 +5,8 @@ import signal
 import pytest
 from hypothesis import settings
 
+from toolchain.build.sanitizers import SANITIZERS
+
 # A shell starts what it runs in the background with SIGINT ignored, and every child inherits that;
 # tests of Ctrl-C need it as it is in a terminal.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
@@ -24,6 +26,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="run tests/hardware on this real board, reached over SSH",
     )
     group.addoption("--board", default="rpi4", help="what that board is (default: rpi4)")
+    group.addoption(
+        "--sanitizer",
+        choices=SANITIZERS,
+        help="tests/native: the patched runtime is compiled for it, and what tests its memory runs",
+    )
     group.addoption(
         "--armv7",
         action="store_true",

@@ -10,29 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ai_edge_litert.interpreter import Interpreter, load_delegate
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from support.masked_case import Case, cases
-from support.tflite_writer import Array, GraphWriter
-from toolchain.build.bundle import Bundle
-
-
-def run_delegated(model: Path, delegate: Path, x: Array, threads: int = 1) -> tuple[Array, bool]:
-    """The model's output, and whether one delegate partition is the whole model."""
-    interpreter = Interpreter(
-        str(model),
-        experimental_delegates=[load_delegate(str(delegate), {"num_threads": threads})],
-    )
-    interpreter.allocate_tensors()
-    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], x)
-    for _ in range(2):  # the second run finds the arena as the first one left it
-        interpreter.invoke()
-    output = interpreter.get_output_details()[0]["index"]
-    partitions = [op for op in interpreter._get_ops_details() if op["op_name"] == "DELEGATE"]
-    whole = len(partitions) == 1 and output in partitions[0]["outputs"]
-    return interpreter.get_tensor(output), whole
+from support.runtimes import Runtime
+from support.tflite_writer import GraphWriter
 
 
 @settings(
@@ -40,19 +23,19 @@ def run_delegated(model: Path, delegate: Path, x: Array, threads: int = 1) -> tu
 )
 @given(case=cases(), threads=st.integers(1, 4))
 def test_equals_torch_and_the_unpatched_runtime(
-    tmp_path: Path, host_bundle: Bundle, host_stock_bundle: Bundle, case: Case, threads: int
+    tmp_path: Path, patched: Runtime, stock: Runtime, case: Case, threads: int
 ) -> None:
     model = case.write(tmp_path / "case.tflite")
     x = case.input()
-    masked, whole = run_delegated(model, host_bundle.delegate, x, threads)
-    stock, stock_whole = run_delegated(model, host_stock_bundle.delegate, x, threads)
-    tolerance = 1e-5 * max(1.0, float(np.abs(stock).max()))
-    np.testing.assert_allclose(masked, stock, rtol=0, atol=tolerance)
+    ran, reference = patched.run(model, x, threads), stock.run(model, x, threads)
+    masked, unmasked = ran.outputs[0], reference.outputs[0]
+    tolerance = 1e-5 * max(1.0, float(np.abs(unmasked).max()))
+    np.testing.assert_allclose(masked, unmasked, rtol=0, atol=tolerance)
     np.testing.assert_allclose(masked, case.expected(x), rtol=0, atol=10 * tolerance)
-    assert whole, "the pair was not handed to XNNPACK"
-    assert stock_whole == (case.form == "multiply"), "the reference has the SELECT_V2 left in"
+    assert ran.whole, "the pair was not handed to XNNPACK"
+    assert reference.whole == (case.form == "multiply"), "the reference has the SELECT_V2 left in"
     skipped = np.broadcast_to(~case.mask[None, :, :, None], masked.shape)
-    np.testing.assert_array_equal(masked[skipped], stock[skipped])
+    np.testing.assert_array_equal(masked[skipped], unmasked[skipped])
 
 
 def _graph_with_a_mask(
@@ -153,16 +136,13 @@ def _residual_add_reads_the_convolution(rng: np.random.Generator, path: Path) ->
     ids=lambda write: write.__name__.strip("_"),
 )
 def test_runs_what_it_does_not_recognise_as_before(
-    tmp_path: Path, host_bundle: Bundle, host_stock_bundle: Bundle, write: object
+    tmp_path: Path, patched: Runtime, stock: Runtime, write: object
 ) -> None:
     assert callable(write)
     rng = np.random.default_rng(7)
     model = write(rng, tmp_path / "model.tflite")
     x = rng.standard_normal((1, 6, 5, 3), np.float32)
-    np.testing.assert_array_equal(
-        run_delegated(model, host_bundle.delegate, x)[0],
-        run_delegated(model, host_stock_bundle.delegate, x)[0],
-    )
+    np.testing.assert_array_equal(patched.run(model, x).outputs[0], stock.run(model, x).outputs[0])
 
 
 @settings(
@@ -170,11 +150,10 @@ def test_runs_what_it_does_not_recognise_as_before(
 )
 @given(case=cases(masks=False), threads=st.integers(1, 4))
 def test_dense_model_gives_the_bits_of_the_unpatched_runtime(
-    tmp_path: Path, host_bundle: Bundle, host_stock_bundle: Bundle, case: Case, threads: int
+    tmp_path: Path, patched: Runtime, stock: Runtime, case: Case, threads: int
 ) -> None:
     model = case.write(tmp_path / "dense.tflite")
     x = case.input()
     np.testing.assert_array_equal(
-        run_delegated(model, host_bundle.delegate, x, threads)[0],
-        run_delegated(model, host_stock_bundle.delegate, x, threads)[0],
+        patched.run(model, x, threads).outputs[0], stock.run(model, x, threads).outputs[0]
     )

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from hypothesis import strategies as st
 
+from support.masks import MASK_KINDS, MaskKind, make_mask
 from support.tflite_writer import Array, GraphWriter
 
 Form = Literal["select", "select_swapped", "select_then_relu", "scalar_fill", "multiply"]
@@ -20,8 +21,6 @@ FORMS: tuple[Form, ...] = (
     "scalar_fill",
     "multiply",
 )
-MaskKind = Literal["random", "empty", "full", "single_pixel", "rows", "columns"]
-MASK_KINDS: tuple[MaskKind, ...] = ("random", "empty", "full", "single_pixel", "rows", "columns")
 
 
 def _same_padding(size: int, kernel: int, stride: int, dilation: int) -> tuple[int, int]:
@@ -94,20 +93,7 @@ class Case:
     def mask(self) -> Array:
         """``[height, width]`` of the output, True where it is kept."""
         _, height, width, _ = self.output_shape
-        rng = self._rng(4)
-        mask = np.zeros((height, width), bool)
-        match self.mask_kind:
-            case "random":
-                mask = rng.random((height, width)) >= self.sparsity
-            case "full":
-                mask[:] = True
-            case "single_pixel":
-                mask[rng.integers(height), rng.integers(width)] = True
-            case "rows":
-                mask[::2] = True
-            case "columns":
-                mask[:, ::2] = True
-        return mask
+        return make_mask(self.mask_kind, (height, width), self.sparsity, self._rng(4))
 
     def write(self, path: Path, *, signature: bool = False) -> Path:
         """The case as a .tflite file; ``signature`` as in :meth:`GraphWriter.write`."""

@@ -6,6 +6,7 @@ converter writes.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,26 @@ from ai_edge_litert import schema_py_generated as schema
 
 _TYPES = {
     "float32": schema.TensorType.FLOAT32,
+    "float16": schema.TensorType.FLOAT16,
     "int32": schema.TensorType.INT32,
+    "int64": schema.TensorType.INT64,
+    "int8": schema.TensorType.INT8,
+    "uint8": schema.TensorType.UINT8,
     "bool": schema.TensorType.BOOL,
 }
 
 Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """A tensor holds ``scale * (integer - zero_point)``."""
+
+    scales: tuple[float, ...]
+    """One, or one for each index of ``axis``."""
+    zero_point: int = 0
+    axis: int = 0
+
 
 ACTIVATIONS: dict[str | None, int] = {
     None: schema.ActivationFunctionType.NONE,
@@ -38,22 +54,27 @@ class GraphWriter:
         self._operators: list[Any] = []
         self._codes: list[int] = []
 
-    def tensor(self, shape: tuple[int, ...], dtype: str = "float32") -> int:
+    def tensor(
+        self,
+        shape: tuple[int, ...],
+        dtype: str = "float32",
+        quantization: Quantization | None = None,
+    ) -> int:
         """A tensor that the graph computes or is given."""
-        return self._add_tensor(shape, dtype, 0)
+        return self._add_tensor(shape, dtype, 0, quantization)
 
-    def constant(self, values: Array) -> int:
-        """A tensor with values; ``bool``, ``int32`` or ``float32``."""
-        buffer = schema.BufferT()
-        buffer.data = np.frombuffer(values.tobytes(), dtype=np.uint8)
-        self._buffers.append(buffer)
-        return self._add_tensor(values.shape, values.dtype.name, len(self._buffers) - 1)
+    def constant(self, values: Array, quantization: Quantization | None = None) -> int:
+        """A tensor with values, of any type in ``_TYPES``."""
+        self._buffers.append(_buffer(values.tobytes()))
+        return self._add_tensor(
+            values.shape, values.dtype.name, len(self._buffers) - 1, quantization
+        )
 
     def conv_2d(
         self,
         source: int,
-        filters: Array,
-        bias: Array,
+        filters: Array | int,
+        bias: Array | int,
         output_shape: tuple[int, ...],
         *,
         stride: int = 1,
@@ -62,7 +83,10 @@ class GraphWriter:
         activation: str | None = None,
         depthwise: bool = False,
     ) -> int:
-        """``CONV_2D`` with filters ``[O, kh, kw, I]``, or depthwise with ``[1, kh, kw, O]``."""
+        """``CONV_2D`` with filters ``[O, kh, kw, I]``, or depthwise with ``[1, kh, kw, O]``.
+
+        Filters and bias are values or tensors.
+        """
         options = schema.DepthwiseConv2DOptionsT() if depthwise else schema.Conv2DOptionsT()
         options.padding = getattr(schema.Padding, padding)
         options.strideH = options.strideW = stride
@@ -70,7 +94,8 @@ class GraphWriter:
         options.fusedActivationFunction = ACTIVATIONS[activation]
         if depthwise:
             options.depthMultiplier = output_shape[3] // self._tensors[source].shape[3]
-        inputs = [source, self.constant(filters), self.constant(bias)]
+        operands = [v if isinstance(v, int) else self.constant(v) for v in (filters, bias)]
+        inputs = [source, *operands]
         name = "DEPTHWISE_CONV_2D" if depthwise else "CONV_2D"
         kind = "DepthwiseConv2DOptions" if depthwise else "Conv2DOptions"
         return self.operator(name, inputs, output_shape, kind, options)
@@ -93,6 +118,47 @@ class GraphWriter:
         """``ADD``."""
         return self.operator("ADD", [left, right], shape, "AddOptions", schema.AddOptionsT())
 
+    def concatenate(self, sources: list[int], shape: tuple[int, ...]) -> int:
+        """``CONCATENATION`` of channels."""
+        options = schema.ConcatenationOptionsT()
+        options.axis = 3
+        return self.operator("CONCATENATION", sources, shape, "ConcatenationOptions", options)
+
+    def max_pool(
+        self,
+        source: int,
+        size: int | tuple[int, int],
+        shape: tuple[int, ...],
+        *,
+        stride: tuple[int, int] = (1, 1),
+        padding: str = "VALID",
+        activation: str | None = None,
+    ) -> int:
+        """``MAX_POOL_2D`` over squares, or windows of a height and a width."""
+        options = schema.Pool2DOptionsT()
+        options.padding = getattr(schema.Padding, padding)
+        options.strideH, options.strideW = stride
+        height, width = (size, size) if isinstance(size, int) else size
+        options.filterHeight, options.filterWidth = height, width
+        options.fusedActivationFunction = ACTIVATIONS[activation]
+        return self.operator("MAX_POOL_2D", [source], shape, "Pool2DOptions", options)
+
+    def pad_v2(self, source: int, paddings: int, value: int, shape: tuple[int, ...]) -> int:
+        """``PADV2`` with paddings ``[rank, 2]`` and a value."""
+        inputs = [source, paddings, value]
+        return self.operator("PADV2", inputs, shape, "PadV2Options", schema.PadV2OptionsT())
+
+    def dequantize(self, source: int) -> int:
+        """``DEQUANTIZE`` into float32."""
+        shape = tuple(self._tensors[source].shape)
+        options = schema.DequantizeOptionsT()
+        return self.operator("DEQUANTIZE", [source], shape, "DequantizeOptions", options)
+
+    def give_type(self, tensor: int, dtype: str, quantization: Quantization) -> None:
+        """Say what an operator's output holds where that is not float32."""
+        self._tensors[tensor].type = _TYPES[dtype]
+        self._tensors[tensor].quantization = _parameters(quantization)
+
     def comparison(self, name: str, inputs: list[int], shape: tuple[int, ...]) -> int:
         """An operator without options and with one bool output."""
         output = self.operator(name, inputs, shape)
@@ -107,7 +173,7 @@ class GraphWriter:
         options_type: str | None = None,
         options: object | None = None,
     ) -> int:
-        """Any other operator with one float32 output; gives the output."""
+        """Any operator with one output, of float32; gives the output."""
         code = getattr(schema.BuiltinOperator, name)
         if code not in self._codes:
             self._codes.append(code)
@@ -123,7 +189,13 @@ class GraphWriter:
         return output
 
     def write(
-        self, path: Path, inputs: list[int], outputs: list[int], *, signature: bool = False
+        self,
+        path: Path,
+        inputs: list[int],
+        outputs: list[int],
+        *,
+        signature: bool = False,
+        metadata: dict[str, bytes] | None = None,
     ) -> Path:
         """Write the file and give its path.
 
@@ -132,6 +204,7 @@ class GraphWriter:
             inputs: of the graph.
             outputs: of the graph.
             signature: name them ``args_0`` ... and ``output_0`` ..., as ``deploy convert`` does.
+            metadata: entries of the model.
         """
         graph = schema.SubGraphT()
         graph.tensors = self._tensors
@@ -154,19 +227,48 @@ class GraphWriter:
             definition.inputs = _named("args", inputs)
             definition.outputs = _named("output", outputs)
             model.signatureDefs = [definition]
+        if metadata:
+            model.metadata = []
+            for name, value in metadata.items():
+                item = schema.MetadataT()
+                item.name, item.buffer = name, len(self._buffers)
+                self._buffers.append(_buffer(value))
+                model.metadata.append(item)
         builder = flatbuffers.Builder(1024)
         builder.Finish(model.Pack(builder), b"TFL3")
         path.write_bytes(bytes(builder.Output()))
         return path
 
-    def _add_tensor(self, shape: tuple[int, ...], dtype: str, buffer: int) -> int:
+    def _add_tensor(
+        self,
+        shape: tuple[int, ...],
+        dtype: str,
+        buffer: int,
+        quantization: Quantization | None,
+    ) -> int:
         tensor = schema.TensorT()
         tensor.shape = list(shape)
         tensor.type = _TYPES[dtype]
         tensor.buffer = buffer
         tensor.name = f"t{len(self._tensors)}"
+        if quantization is not None:
+            tensor.quantization = _parameters(quantization)
         self._tensors.append(tensor)
         return len(self._tensors) - 1
+
+
+def _buffer(data: bytes) -> Any:
+    buffer = schema.BufferT()
+    buffer.data = np.frombuffer(data, dtype=np.uint8)
+    return buffer
+
+
+def _parameters(quantization: Quantization) -> Any:
+    parameters = schema.QuantizationParametersT()
+    parameters.scale = list(quantization.scales)
+    parameters.zeroPoint = [quantization.zero_point] * len(quantization.scales)
+    parameters.quantizedDimension = quantization.axis
+    return parameters
 
 
 def _named(kind: str, tensors: list[int]) -> list[Any]:

@@ -1,0 +1,132 @@
+"""Generated networks of masked convolutions, in every type, against torch and the stock delegate.
+
+Where neighbours share a mask they run on compact rows; how the unpatched delegate computes the
+same file has nothing in common with that. Quantised outputs have to be equal to the last bit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from support.masked_nets import DTYPES, DType, Form, Mask, Net, Step, nets
+from support.net_reference import expected
+from support.runtimes import Ran, Runtime, ThroughCLibrary
+from support.tflite_writer import Array
+from toolchain.build.bundle import Bundle
+from toolchain.build.sanitizers import Sanitizer
+
+SETTINGS = settings(
+    max_examples=80,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+# More threads than cores wait for each other, and slowly where others use the cores, too.
+THREADS = st.sampled_from((1, 1, 1, 2, 2, 3, 4))
+FP16_TOLERANCE = 0.02
+"""Of the largest value. fp16 has 11 bits, and there are up to seven layers and 800 products a sum;
+a pixel in the wrong place is off by about the largest value."""
+
+
+def check(net: Net, x: Array, ran: Ran, reference: Ran, tolerance: float = 1e-5) -> None:
+    """Compare with the unpatched runtime and, ten times as lenient if in floats, with torch."""
+    wanted = expected(net, x)
+    assert len(ran.outputs) == len(reference.outputs) == len(wanted)
+    for output, stock, value in zip(ran.outputs, reference.outputs, wanted, strict=True):
+        if net.is_quantized:
+            np.testing.assert_array_equal(output, stock)
+            difference = np.abs(output.astype(np.float64) - value.array)
+            assert difference.max() <= value.steps
+        else:
+            limit = tolerance * max(1.0, float(np.abs(value.array).max()))
+            np.testing.assert_allclose(output, stock, rtol=0, atol=limit)
+            np.testing.assert_allclose(output, value.array, rtol=0, atol=10 * limit)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_equals_torch_and_the_unpatched_runtime(
+    tmp_path: Path, patched: Runtime, stock: Runtime, dtype: DType
+) -> None:
+    @SETTINGS
+    @given(net=nets(dtype), threads=THREADS)
+    def every_network(net: Net, threads: int) -> None:
+        model, x = net.write(tmp_path / "net.tflite"), net.input()
+        ran = patched.run(model, x, threads)
+        assert ran.whole, "a pair was not handed to XNNPACK"
+        check(net, x, ran, stock.run(model, x, threads))
+
+    every_network()
+
+
+@SETTINGS
+@given(net=nets("float32"), threads=THREADS)
+def test_equals_torch_and_the_unpatched_runtime_in_fp16(
+    tmp_path: Path,
+    through_c_library: ThroughCLibrary,
+    stock_through_c_library: ThroughCLibrary,
+    net: Net,
+    threads: int,
+) -> None:
+    model, x = net.write(tmp_path / "net.tflite"), net.input()
+    ran = replace(through_c_library, fp16=True).run(model, x, threads)
+    reference = replace(stock_through_c_library, fp16=True).run(model, x, threads)
+    check(net, x, ran, reference, FP16_TOLERANCE)
+
+
+@st.composite
+def lattice_chains(draw: st.DrawFn) -> Net:
+    """What a masked ResNet is made of: 3x3 convolutions that read a lattice of pixels."""
+    size = (draw(st.integers(5, 24)), draw(st.integers(5, 24)))
+    first = Mask("lattice", draw(st.sampled_from((0.2, 0.4, 0.6, 0.8))), draw(st.integers(0, 9)))
+    second = Mask("lattice", draw(st.sampled_from((0.2, 0.4, 0.6))), draw(st.integers(0, 9)))
+    channels = draw(st.sampled_from((8, 12, 16, 24, 32, 40)))
+    shape = (*size, channels)
+    stride = draw(st.sampled_from((1, 1, 2)))
+    last = (-(-size[0] // stride), -(-size[1] // stride), draw(st.sampled_from((8, 16, 20))))
+    other = draw(st.sampled_from((None, first, first, second)))
+    form: Form = draw(st.sampled_from(("select", "select", "multiply")))
+    steps = [
+        Step("convolution", (0,), shape, 3, mask=first, activation="relu"),
+        Step("convolution", (1,), shape, 3, mask=first, activation="relu", form=form),
+        Step("convolution", (2,), shape, 3, mask=other),
+        Step("add", (1, 3), shape),
+        Step("convolution", (4,), last, 3, stride, mask=draw(st.sampled_from((None, second)))),
+    ]
+    return Net(
+        batch=draw(st.sampled_from((1, 1, 3))),
+        shape=(*size, draw(st.sampled_from((1, 3, 8, 16)))),
+        dtype="float32",
+        steps=tuple(steps),
+        outputs=(5,),
+        seed=draw(st.integers(0, 2**32 - 1)),
+    )
+
+
+@SETTINGS
+@given(net=lattice_chains(), threads=THREADS)
+def test_convolutions_that_read_a_lattice_equal_torch_and_the_unpatched_runtime(
+    tmp_path: Path, patched: Runtime, stock: Runtime, net: Net, threads: int
+) -> None:
+    model, x = net.write(tmp_path / "net.tflite"), net.input()
+    ran = patched.run(model, x, threads)
+    assert ran.whole, "a pair was not handed to XNNPACK"
+    check(net, x, ran, stock.run(model, x, threads))
+
+
+@pytest.fixture(scope="module")
+def through_c_library(
+    host_bundle: Bundle, sanitizer: Sanitizer | None, tmp_path_factory: pytest.TempPathFactory
+) -> ThroughCLibrary:
+    return ThroughCLibrary.build(host_bundle, tmp_path_factory.mktemp("patched"), sanitizer)
+
+
+@pytest.fixture(scope="module")
+def stock_through_c_library(
+    host_stock_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory
+) -> ThroughCLibrary:
+    return ThroughCLibrary.build(host_stock_bundle, tmp_path_factory.mktemp("stock"))
