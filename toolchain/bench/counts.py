@@ -20,13 +20,12 @@ from toolchain.bench.plugin import counting_plugin
 from toolchain.build.qemu_user import Core, emulator_command
 from toolchain.cache import digest, entry, sha256_file
 from toolchain.errors import BoardError, VerificationError
-from toolchain.profile.runner_output import Op, parse_output
+from toolchain.profile.runner_output import Op, computes_any_rows, parse_output
 
 # runtime_patch/runner/marks.h
 _RUN_BEGIN, _RUN_END, _OPERATOR_BEGIN, _PART_BEGIN, _OPERATOR_END, _READY = range(1, 7)
 WAITING = "(waiting)"
 """Where pthreadpool spins; in no total."""
-_LIVE_TAPS = "_live_igemm_"
 _MICRO_KERNEL = re.compile(r"^xnn_.*_ukernel_")
 _GEMM = re.compile(r"^xnn_(f32|qs8_qc8w|qs8|qu8)_i?gemm_minmax_(?:\w+?_)?ukernel_(.+)$")
 # The tile and the tail of the micro-kernel's name by which a core's choice is known, from
@@ -200,7 +199,7 @@ def _unsteady(operators: Sequence[Op], inferences: Sequence[Inference]) -> Op | 
     """
     for index, op in enumerate(operators):
         counts = [one.ops[index] for one in inferences]
-        prepares = not op.delegated or _LIVE_TAPS in (op.ukernel or "")
+        prepares = not op.delegated or computes_any_rows(op.ukernel)
         if any(count != counts[-1] for count in counts[1 if prepares else 0 :]):
             return op
     return None

@@ -20,6 +20,7 @@ from toolchain.bench.taps import live_taps
 from toolchain.errors import ModelError
 from toolchain.model.graph import read_model
 from toolchain.model.layers import Layer, find_layers
+from toolchain.profile.runner_output import computes_any_rows
 
 GOAL = 0.95
 """An operator below this part of its ideal needs a reason."""
@@ -46,6 +47,8 @@ class Tile(_Part):
     @property
     def computed(self) -> int:
         """Rows of whole tiles."""
+        if computes_any_rows(self.ukernel):
+            return self.rows
         return math.ceil(self.rows / self.mr) * self.mr
 
 

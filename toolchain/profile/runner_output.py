@@ -200,6 +200,15 @@ class RunnerOutput(_Object):
         return self
 
 
+def computes_any_rows(ukernel: str | None) -> bool:
+    """Whether a micro-kernel is one of those for live taps, which waste no row of a tile.
+
+    They exist for every number of rows (``live-igemm.h`` of the patch); the one that the runner
+    names is the largest.
+    """
+    return "_live_igemm_" in (ukernel or "")
+
+
 def parse_output(text: str | bytes) -> RunnerOutput:
     """Read the JSON of ``tileskip-run --json``.
 

@@ -13,7 +13,7 @@ from rich.text import Text
 from toolchain.profile.compare import Change, Comparison
 from toolchain.profile.document import Measurement, Profile
 from toolchain.profile.facts import BoardFacts
-from toolchain.profile.runner_output import REMAINDER, Op
+from toolchain.profile.runner_output import REMAINDER, Op, computes_any_rows
 
 EMULATED = (
     "Emulated: seconds mean nothing here. Instruction counts do: they repeat exactly, and the "
@@ -163,7 +163,7 @@ def _wasted(op: Op) -> str:
     # Only matrix kernels work in tiles; others report one row.
     if not op.mr or not op.kept or "gemm_" not in (op.ukernel or ""):
         return ""
-    return f"{-op.kept % op.mr}"
+    return "0" if computes_any_rows(op.ukernel) else f"{-op.kept % op.mr}"
 
 
 def _verdict(change: Change) -> str:
