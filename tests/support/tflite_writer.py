@@ -148,6 +148,13 @@ class GraphWriter:
         inputs = [source, paddings, value]
         return self.operator("PADV2", inputs, shape, "PadV2Options", schema.PadV2OptionsT())
 
+    def mean_of_pixels(self, source: int, shape: tuple[int, ...]) -> int:
+        """``MEAN`` over height and width, which stay as axes of size 1."""
+        options = schema.ReducerOptionsT()
+        options.keepDims = True
+        axes = self.constant(np.array([1, 2], np.int32))
+        return self.operator("MEAN", [source, axes], shape, "ReducerOptions", options)
+
     def dequantize(self, source: int) -> int:
         """``DEQUANTIZE`` into float32."""
         shape = tuple(self._tensors[source].shape)
