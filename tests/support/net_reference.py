@@ -51,6 +51,8 @@ def expected(net: Net, x: Array) -> list[Value]:
             case "scale_channels":
                 factors = torch.from_numpy(net.parameters(number).fill)[:, None, None]
                 value = Value(first.data * factors)
+            case "gate":
+                value = Value(first.data * first.data.mean((2, 3), keepdim=True).sigmoid())
         if step.mask is not None:
             mask = torch.from_numpy(step.mask.pixels(step.shape[:2]))
             value = Value(torch.where(mask, value.data, _fill(net, number)), value.steps)

@@ -37,9 +37,9 @@ class Runtime(Protocol):
     """A runtime under test, or one to compare with."""
 
     def run(self, model: Path, x: Array, threads: int = 1) -> Ran:
-        """Run a model of one input; its outputs are those of a second run.
+        """Run a model of one input; its outputs are those of a second run, after one on another.
 
-        The second run finds the arena as the first one left it.
+        The second run finds the arena, and whatever is kept from run to run, as the first left it.
         """
 
 
@@ -53,8 +53,8 @@ class InPython:
         delegate = load_delegate(str(self.bundle.delegate), {"num_threads": threads})
         interpreter = Interpreter(str(model), experimental_delegates=[delegate])
         interpreter.allocate_tensors()
-        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], x)
-        for _ in range(2):
+        for source in (_another(x), x):
+            interpreter.set_tensor(interpreter.get_input_details()[0]["index"], source)
             interpreter.invoke()
         outputs = [item["index"] for item in interpreter.get_output_details()]
         names = interpreter._get_ops_details()
@@ -73,7 +73,7 @@ class ByRunner:
     """A program that runs it, with its arguments: QEMU."""
 
     def run(self, model: Path, x: Array, threads: int = 1) -> Ran:
-        ran = self.run_each(model, np.stack([x, x]), threads)
+        ran = self.run_each(model, np.stack([_another(x), x]), threads)
         return Ran([both[1] for both in ran.outputs], ran.whole)
 
     def run_each(self, model: Path, xs: Array, threads: int = 1) -> Ran:
@@ -117,36 +117,41 @@ class ThroughCLibrary:
         return cls(program, sanitizer)
 
     def run(self, model: Path, x: Array, threads: int = 1) -> Ran:
-        outputs, _ = self.start(model, x, threads)
+        outputs, _ = self.start(model, np.stack([_another(x), x]), threads)
         return Ran(outputs, whole=None)
 
     def start(
         self,
         model: Path,
-        x: Array,
+        xs: Array,
         threads: int = 1,
         *,
         runs: int = 2,
         again: int = 0,
         under: Sequence[str] = (),
     ) -> tuple[list[Array], str]:
-        """Start the program; gives the outputs and what it printed.
+        """Start the program; gives the outputs of the last run and what it printed.
 
         Args:
             model: of one input.
-            x: the input.
+            xs: the input, or several that the runs take in turn.
             threads: of the delegate.
             runs: how often the model is run.
             again: how often all of that is done once more.
             under: a program that runs it, with its arguments.
         """
         source, folder = model.with_suffix(".input"), model.with_suffix(".outputs")
-        x.tofile(source)
+        xs.tofile(source)
         folder.mkdir(exist_ok=True)
         numbers = (threads, int(self.fp16), runs, again)
         command = [*under, str(self.program), str(model), *map(str, numbers)]
         said = run_checked([*command, str(source), str(folder)], self.sanitizer)
         return [both[0] for both in _read_outputs(model, folder, 1)], said
+
+
+def _another(x: Array) -> Array:
+    """Another input of the same shape and type."""
+    return np.ascontiguousarray(np.flip(x))
 
 
 def run_checked(

@@ -25,7 +25,7 @@ struct Job {
   int threads;
   int fp16;
   int runs;
-  const void* input;
+  const char* input;  // one input, or several for the runs to take in turn
   size_t input_size;
   const char* folder;  // NULL: outputs are not written
 };
@@ -64,9 +64,12 @@ static void RunOnce(const struct Job* job) {
           "tensors cannot be allocated");
   for (int run = 0; run < job->runs; ++run) {
     TfLiteTensor* input = TfLiteInterpreterGetInputTensor(interpreter, 0);
-    Require(TfLiteTensorCopyFromBuffer(input, job->input, job->input_size) ==
+    const size_t size = TfLiteTensorByteSize(input);
+    Require(job->input_size % size == 0, "the input is of another size");
+    const size_t start = run * size % job->input_size;
+    Require(TfLiteTensorCopyFromBuffer(input, job->input + start, size) ==
                 kTfLiteOk,
-            "the input is of another size");
+            "the input cannot be copied");
     Require(TfLiteInterpreterInvoke(interpreter) == kTfLiteOk, "it failed");
   }
   if (job->folder != NULL) WriteOutputs(interpreter, job->folder);
@@ -96,7 +99,7 @@ int main(int argc, char** argv) {
   fseek(file, 0, SEEK_END);
   const size_t size = (size_t)ftell(file);
   rewind(file);
-  void* input = malloc(size);
+  char* input = malloc(size);
   Require(input != NULL && fread(input, 1, size, file) == size, argv[6]);
   fclose(file);
 
