@@ -16,7 +16,7 @@ PIP := $(VENV)/bin/pip install --quiet --disable-pip-version-check
 # What the toolchain calls; the compilers are the ones that the figures in docs/ were measured with.
 DEBIAN_PACKAGES := ca-certificates ccache cmake debian-archive-keyring g++ g++-aarch64-linux-gnu \
   g++-arm-linux-gnueabihf ninja-build patch python3-venv qemu-system-arm qemu-user xz-utils
-DEBIAN_PACKAGES_DEV := clang-format-14 openssh-client openssh-server
+DEBIAN_PACKAGES_DEV := clang-format-14 openssh-client openssh-server valgrind
 
 .PHONY: help
 help:  ## this list
@@ -83,6 +83,14 @@ test-armv7: $(VENV)/.dev  ## the runtime of 32-bit boards; not in test, it compi
 xnnpack-tests: $(VENV)/.dev  ## XNNPACK's own convolution tests on the patched library
 	$(VENV)/bin/python -m toolchain.build.xnnpack_tests --isa x86-64
 	$(VENV)/bin/python -m toolchain.build.xnnpack_tests --isa aarch64
+
+.PHONY: sanitize
+SANITIZED := $(PYTEST) tests/native --sanitizer
+sanitize: $(VENV)/.dev  ## the patched runtime with ASan, UBSan and TSan; not in test, it compiles XNNPACK twice
+	$(VENV)/bin/python -m toolchain.build.xnnpack_tests --isa x86-64 --sanitizer address
+	$(SANITIZED) address
+	$(VENV)/bin/python -m toolchain.build.xnnpack_tests --isa x86-64 --sanitizer thread
+	$(SANITIZED) thread
 
 .PHONY: bench bench-compare bench-peers
 BENCH := $(VENV)/bin/python -m toolchain.bench
