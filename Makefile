@@ -59,7 +59,7 @@ demo: setup  ## convert, build, boot, push, classify, profile: one command, no b
 .PHONY: test lint test-unit test-native test-emulated xnnpack-tests
 test: lint test-unit test-native test-emulated xnnpack-tests  ## everything that CI runs
 
-FORMATTED := 'runtime_patch/*.c' 'runtime_patch/*.cc' 'runtime_patch/*.h' 'tests/*.cc'
+FORMATTED := 'runtime_patch/*.c' 'runtime_patch/*.cc' 'runtime_patch/*.h' 'tests/*.cc' 'tests/*.c'
 lint: $(VENV)/.dev  ## ruff, mypy, clang-format
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
