@@ -63,10 +63,6 @@ def test_equals_torch_and_the_unpatched_runtime(
     every_network()
 
 
-@pytest.mark.xfail(
-    reason="choose_layouts of compact-layout.c: what is computed from a value that became dense "
-    "stays compact, and the runtime cannot be set up"
-)
 def test_a_gate_whose_input_stays_dense_equals_torch_and_the_unpatched_runtime(
     tmp_path: Path, patched: Runtime, stock: Runtime
 ) -> None:
