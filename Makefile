@@ -20,7 +20,7 @@ DEBIAN_PACKAGES_DEV := clang-format-14 openssh-client openssh-server valgrind
 
 .PHONY: help
 help:  ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## ?(.*)/\1\t\2/' | expand -t 18
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## ?(.*)/\1\t\2/' | expand -t 18
 
 .PHONY: packages packages-dev
 packages:  ## Debian packages: installed when root, else the line to run
