@@ -1,8 +1,9 @@
 """What a user would pick instead: stock TensorFlow Lite runtimes and ncnn, on the same machine.
 
-Every runtime is a process of its own that has loaded its model and waits. They are told to run one
-inference each, in turn, so that whatever slows the machine for a while slows all of them; the order
-changes from round to round. What they put out is compared with our dense model's.
+Every runtime is a process of its own that has loaded its model and waits. They are told to run in
+turn, so that whatever slows the machine for a while slows all of them; the order changes from round
+to round. A turn is two inferences, the second of which is timed: caches are warm, as in use. What
+they put out is compared with our dense model's.
 """
 
 from __future__ import annotations
