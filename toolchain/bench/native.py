@@ -10,6 +10,7 @@ import os
 import statistics
 import subprocess
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -126,19 +127,33 @@ class Machine(_Part):
     cpu: str
     cores: int
     load: float
-    """Processes that wanted to run, in the minute before; a quiet machine has less than 0.5."""
+    """Cores that were busy with other things just before."""
 
     @property
     def quiet(self) -> bool:
         """Whether nothing else was running."""
-        return self.load < 0.5
+        return self.load < 0.25
 
 
-def this_machine() -> Machine:
-    """The CPU's name, usable cores, and how busy it is now."""
+def this_machine(seconds: float = 3.0) -> Machine:
+    """The CPU's name, usable cores, and how many of them others keep busy while this waits."""
     cpu = "unknown"
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
             cpu = line.partition(":")[2].strip()
             break
-    return Machine(cpu=cpu, cores=len(os.sched_getaffinity(0)), load=os.getloadavg()[0])
+    before = _busy_seconds()
+    time.sleep(seconds)
+    load = (_busy_seconds() - before) / seconds
+    return Machine(cpu=cpu, cores=len(os.sched_getaffinity(0)), load=load)
+
+
+def _busy_seconds() -> float:
+    """Time that all cores together were busy since the machine started.
+
+    See proc_stat(5). All counts but for idle and iowait: steal, too, which is what a virtual
+    machine's host gave to others. Guests' times are in user and nice already.
+    """
+    times = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
+    busy = sum(int(ticks) for index, ticks in enumerate(times) if index not in (3, 4))
+    return busy / os.sysconf("SC_CLK_TCK")

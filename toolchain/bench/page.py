@@ -86,7 +86,7 @@ def _machine(results: BenchResults) -> str:
         return "Times were not measured."
     return (
         f"Times: {results.machine.cpu}, {results.machine.cores} cores, "
-        + ("quiet" if results.machine.quiet else f"busy (load {results.machine.load:.1f})")
+        + ("quiet" if results.machine.quiet else f"busy ({results.machine.load:.1f} cores)")
         + "."
     )
 

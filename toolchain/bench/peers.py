@@ -153,7 +153,7 @@ def compare_peers(
     ]
     machine = this_machine()
     if not machine.quiet:
-        missing.append(f"quiet: {machine.load:.1f} other processes wanted to run when it began")
+        missing.append(f"quiet: {machine.load:.1f} cores were busy otherwise when it began")
     groups = []
     with progress.stage("peers", len(prepared) * len(threads)) as stage:
         for name, dtype, contestants in prepared:

@@ -37,7 +37,7 @@ def peers_page(results: PeerResults) -> str:
     """The page, in Markdown."""
     machine = results.machine
     core = "Cortex-" + results.core.removeprefix("cortex-").upper()
-    state = "quiet" if machine.quiet else f"busy (load {machine.load:.1f})"
+    state = "quiet" if machine.quiet else f"busy ({machine.load:.1f} cores)"
     lines = [
         "# Beside other runtimes",
         "",

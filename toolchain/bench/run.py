@@ -80,8 +80,8 @@ def measure(plan: Plan, runtimes: Runtimes, progress: Progress | None = None) ->
     machine = this_machine() if runtimes.host else None
     if machine is not None and not machine.quiet:
         files.missing.append(
-            f"quiet: {machine.load:.1f} other processes wanted to run when timing began, so times "
-            "are not to be trusted"
+            f"quiet: {machine.load:.1f} cores were busy with other things when timing began, so "
+            "times are not to be trusted"
         )
     timed = _time(plan, runtimes, files, progress)
     cases = []

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from toolchain.bench.native import Machine, ratios, spread, this_machine
@@ -34,6 +37,15 @@ def test_a_machine_with_other_work_is_not_quiet() -> None:
 
 
 def test_this_machine_is_told() -> None:
-    found = this_machine()
+    found = this_machine(seconds=0.1)
     assert found.cpu
     assert found.cores >= 1
+    assert found.load >= 0.0
+
+
+def test_a_process_that_runs_beside_is_noticed() -> None:
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as busy:
+        try:
+            assert this_machine(seconds=1.0).load > 0.3
+        finally:
+            busy.kill()
