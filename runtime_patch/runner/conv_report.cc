@@ -47,6 +47,8 @@ std::vector<PartitionReport> ReportPartitions(
       convolution.nr = report.nr;
       convolution.pixels = report.pixels;
       convolution.kept = report.kept;
+      convolution.taps = report.taps;
+      convolution.live_taps = report.live_taps;
       partition.convolutions.push_back(convolution);
     }
   }

@@ -22,6 +22,9 @@ struct ConvReport {
   // Output pixels of one image, and how many of them are computed.
   size_t pixels = 0;
   size_t kept = 0;
+  // Taps of the computed pixels, and how many of them are computed.
+  size_t taps = 0;
+  size_t live_taps = 0;
 };
 
 // One partition of the graph, as XNNPACK has it.

@@ -169,6 +169,11 @@ void AddConvolutions(const std::vector<PartitionReport>& partitions,
       convolution.nr = report.nr;
       convolution.pixels = report.pixels;
       convolution.kept = report.kept;
+      if (report.taps != 0) {
+        convolution.dead_tap_share =
+            static_cast<double>(report.taps - report.live_taps) /
+            static_cast<double>(report.taps);
+      }
     }
     op += static_cast<ptrdiff_t>(std::min(partition.operators, left));
   }

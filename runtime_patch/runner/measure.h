@@ -40,6 +40,8 @@ struct OpFigures {
   std::optional<size_t> nr;
   std::optional<size_t> pixels;
   std::optional<size_t> kept;
+  // The part of the kept pixels' taps that is not computed.
+  std::optional<double> dead_tap_share;
 };
 
 struct PerOpFigures {

@@ -137,6 +137,8 @@ void WriteOps(const std::optional<PerOpFigures>& per_op, JsonWriter* json) {
                 static_cast<double>(*op.pixels);
     }
     Number(skipped, json);
+    json->Key("dead_tap_share");
+    Number(op.dead_tap_share, json);
     json->EndObject();
   }
   json->EndArray();
@@ -246,6 +248,9 @@ std::string TextReport(const Options& options, const Figures& figures) {
       Print(&text, "%10.1f us %5.1f%%  %s", op.median_us.value_or(0),
             100 * op.share.value_or(0), op.type.c_str());
       if (op.kept) Print(&text, "  %zu of %zu pixels", *op.kept, *op.pixels);
+      if (op.dead_tap_share.value_or(0) > 0) {
+        Print(&text, ", %.1f%% of their taps dead", 100 * *op.dead_tap_share);
+      }
       if (op.ukernel) text += "  " + *op.ukernel;
       text += "\n";
     }

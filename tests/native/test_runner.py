@@ -281,6 +281,8 @@ def test_each_convolution_tells_its_micro_kernel_and_what_it_skips(
         assert op.delegated
         assert (op.pixels, op.kept) == (SIDE * SIDE, kept)
         assert op.skipped_share == pytest.approx(1 - kept / SIDE**2)
+        assert op.dead_tap_share is not None
+        assert op.dead_tap_share == 0 or "live_igemm" in (op.ukernel or "")
         assert op.ukernel is not None
         assert op.mr
         assert op.nr

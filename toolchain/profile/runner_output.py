@@ -131,6 +131,8 @@ class Op(_Object):
     kept: Count | None
     """How many of them are computed; ``pixels`` when the convolution is dense."""
     skipped_share: Share | None
+    dead_tap_share: Share | None = None
+    """Of the kept pixels' taps, those that are constants and are not computed (docs/runtime.md)."""
 
     @model_validator(mode="after")
     def _keeps_no_more_than_there_is(self) -> Self:

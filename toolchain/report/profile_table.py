@@ -72,8 +72,11 @@ def profile_notes(profile: Profile) -> Iterator[str]:
 def ops_table(measurement: Measurement, *, emulated: bool) -> RenderableType:
     """One row for each operator that was timed, with what it skipped and its micro-kernel.
 
-    Wasted rows are those of the last tile that belong to no kept pixel.
+    Wasted rows are those of the last tile that belong to no kept pixel. Dead taps, a column only
+    where there are some, are the part of the kept pixels' work that is skipped besides.
     """
+    ops = measurement.output.ops or []
+    has_dead_taps = any(op.dead_tap_share for op in ops)
     table = Table(title=escape(f"{measurement.label}: operators"))
     table.add_column("#", justify="right")
     table.add_column("operator", overflow="fold")
@@ -81,9 +84,11 @@ def ops_table(measurement: Measurement, *, emulated: bool) -> RenderableType:
     table.add_column("share", justify="right", style="dim" if emulated else "")
     table.add_column("kept pixels", justify="right")
     table.add_column("skipped", justify="right")
+    if has_dead_taps:
+        table.add_column("dead\ntaps", justify="right")
     table.add_column("wasted\nrows", justify="right")
     table.add_column("micro-kernel", overflow="fold")
-    for op in measurement.output.ops or []:
+    for op in ops:
         kept = "" if op.kept is None else f"{op.kept:,}/{op.pixels:,}"
         table.add_row(
             str(op.index),
@@ -92,6 +97,7 @@ def ops_table(measurement: Measurement, *, emulated: bool) -> RenderableType:
             "" if op.share is None else f"{op.share:.1%}",
             kept,
             f"{op.skipped_share:.1%}" if op.skipped_share else "",
+            *([f"{op.dead_tap_share:.1%}" if op.dead_tap_share else ""] if has_dead_taps else []),
             _wasted(op),
             escape((op.ukernel or "").partition("_ukernel_")[2] or op.ukernel or ""),
         )

@@ -60,6 +60,19 @@ def test_operators_show_skipped_share_and_micro_kernel() -> None:
         assert part in text
 
 
+def test_operators_show_the_share_of_dead_taps_where_there_are_some() -> None:
+    without = measurement("m", runner_output(ops=True))
+    assert "dead" not in shown(ops_table(without, emulated=False))
+    ops = without.output.ops
+    assert ops
+    dead = without.output.model_copy(
+        update={"ops": [ops[0].model_copy(update={"dead_tap_share": 0.125}), *ops[1:]]}
+    )
+    text = shown(ops_table(without.model_copy(update={"output": dead}), emulated=False))
+    assert "dead" in text
+    assert "12.5%" in text
+
+
 def test_operators_show_the_rows_that_their_last_tile_wastes() -> None:
     lines = shown(ops_table(measurement("m", runner_output(ops=True)), emulated=False)).splitlines()
     conv = next(line for line in lines if "IGEMM" in line)
