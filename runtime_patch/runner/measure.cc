@@ -85,6 +85,10 @@ Status RunExamples(const Options& options, const ExampleSource& source,
   return outputs ? outputs->Commit() : Status();
 }
 
+// After this many runs in a row a model takes as long as when it is alone; with
+// weights of 14 MB one or two were seen to be too few.
+constexpr int kRunsOfATurn = 5;
+
 // The models of --versus, ready to run on the same inputs, or on generated
 // ones.
 Result<std::vector<std::unique_ptr<Session>>> OpenVersus(const Options& options,
@@ -107,9 +111,9 @@ Result<std::vector<std::unique_ptr<Session>>> OpenVersus(const Options& options,
 }
 
 // Runs of the model and those of --versus take turns, so that whatever slows
-// the machine for a while slows all of them. Then a turn has a first run that
-// is not timed: others have had the caches since, which none of them meets when
-// it is run alone.
+// the machine for a while slows all of them. Then others have had the caches
+// since a model's last turn, which none of them meets when it is run alone: only
+// the last run of a turn is timed.
 Status RunTimed(const Options& options, InstructionCounter* counter,
                 Session* session, Figures* figures) {
   if (options.runs == 0) return Status();
@@ -126,7 +130,9 @@ Status RunTimed(const Options& options, InstructionCounter* counter,
   }
   figures->samples_us.reserve(static_cast<size_t>(options.runs));
   for (int i = 0; i < options.runs; ++i) {
-    if (has_turns) TILESKIP_RETURN_IF_ERROR(invoke());
+    for (int warm = 1; has_turns && warm < kRunsOfATurn; ++warm) {
+      TILESKIP_RETURN_IF_ERROR(invoke());
+    }
     Lap lap;
     TILESKIP_RETURN_IF_ERROR(Time(counter, invoke, &lap));
     figures->samples_us.push_back(lap.us);
@@ -134,7 +140,9 @@ Status RunTimed(const Options& options, InstructionCounter* counter,
       figures->instructions->per_run.push_back(*lap.instructions);
     }
     for (size_t k = 0; k < versus.value().size(); ++k) {
-      TILESKIP_RETURN_IF_ERROR(versus.value()[k]->Invoke());
+      for (int warm = 1; warm < kRunsOfATurn; ++warm) {
+        TILESKIP_RETURN_IF_ERROR(versus.value()[k]->Invoke());
+      }
       const int64_t began = NowNs();
       TILESKIP_RETURN_IF_ERROR(versus.value()[k]->Invoke());
       figures->versus[k].samples_us.push_back(Microseconds(NowNs() - began));

@@ -50,7 +50,7 @@ def ratios(first: Sequence[float], second: Sequence[float]) -> Spread:
 def interleaved(
     runner: Path, models: Sequence[Path], *, threads: int = 1, runs: int = 41, warmup: int = 3
 ) -> list[list[float]]:
-    """Time models in one process, in turn; a turn is an untimed run and a timed one.
+    """Time models in one process, in turn; of the runs of a turn the last is timed.
 
     Returns:
         For each model its times in microseconds; those of equal index are neighbours.

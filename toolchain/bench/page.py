@@ -155,8 +155,8 @@ def _times(results: BenchResults) -> list[str]:
     lines = [
         "## Times on this machine, x86-64",
         "",
-        "Dense and masked models take turns in one process, each turn an untimed run and a timed "
-        "one. Median of the ratios of neighbouring runs, in brackets their quartiles.",
+        "Dense and masked models take turns in one process, each turn five runs of which the last "
+        "is timed. Median of the ratios of neighbouring runs, in brackets their quartiles.",
         "",
         "| network | type | threads | dense, ms | "
         + " | ".join(f"s = {s:g}" for s in sparsities)

@@ -2,7 +2,7 @@
 
 Every runtime is a process of its own that has loaded its model and waits. They are told to run in
 turn, so that whatever slows the machine for a while slows all of them; the order changes from round
-to round. A turn is two inferences, the second of which is timed: caches are warm, as in use. What
+to round. A turn is five inferences, the last of which is timed: caches are warm, as in use. What
 they put out is compared with our dense model's.
 """
 
