@@ -112,8 +112,8 @@ Result<std::vector<std::unique_ptr<Session>>> OpenVersus(const Options& options,
 
 // Runs of the model and those of --versus take turns, so that whatever slows
 // the machine for a while slows all of them. Then others have had the caches
-// since a model's last turn, which none of them meets when it is run alone: only
-// the last run of a turn is timed.
+// since a model's last turn, which none of them meets when it is run alone:
+// only the last run of a turn is timed.
 Status RunTimed(const Options& options, InstructionCounter* counter,
                 Session* session, Figures* figures) {
   if (options.runs == 0) return Status();
