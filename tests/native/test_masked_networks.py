@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from support.masked_nets import DTYPES, DType, Mask, Net, Step, networks
@@ -31,6 +31,17 @@ THREADS = st.sampled_from((1, 1, 1, 2, 2, 3, 4))
 FP16_TOLERANCE = 0.02
 """Of the largest value. fp16 has 11 bits, and there are up to seven layers and 800 products a sum;
 a pixel in the wrong place is off by about the largest value."""
+
+_ONE_TAP = Step(
+    op="convolution", inputs=(0,), shape=(5, 9, 1), kernel=1, stride=1, padding="SAME",
+    activation=None, mask=Mask(kind="lattice", sparsity=0.4, seed=0), form="select", palette=0,
+)  # fmt: skip
+SMALL_KERNELS = Net(
+    batch=1, shape=(5, 9, 1), dtype="float32", steps=(_ONE_TAP, replace(_ONE_TAP, inputs=(1,))),
+    outputs=(2,), seed=0,
+)  # fmt: skip
+"""One channel and one tap are a depthwise convolution, whose micro-kernel has more taps than that;
+what it reads for them past the last pixel has to be a row of the compact input, too."""
 
 
 def check(net: Net, x: Array, ran: Ran, reference: Ran, tolerance: float = 1e-5) -> None:
@@ -54,6 +65,7 @@ def test_equals_torch_and_the_unpatched_runtime(
 ) -> None:
     @SETTINGS
     @given(net=networks(dtype), threads=THREADS)
+    @example(net=replace(SMALL_KERNELS, dtype=dtype), threads=1)
     def every_network(net: Net, threads: int) -> None:
         model, x = net.write(tmp_path / "net.tflite"), net.input()
         ran = patched.run(model, x, threads)
@@ -80,6 +92,7 @@ def test_a_gate_whose_input_stays_dense_equals_torch_and_the_unpatched_runtime(
 
 @SETTINGS
 @given(net=networks("float32"), threads=THREADS)
+@example(net=SMALL_KERNELS, threads=1)
 def test_equals_torch_and_the_unpatched_runtime_in_fp16(
     tmp_path: Path,
     through_c_library: ThroughCLibrary,
