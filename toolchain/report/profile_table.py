@@ -101,7 +101,10 @@ def ops_table(measurement: Measurement, *, emulated: bool) -> RenderableType:
             _wasted(op),
             escape((op.ukernel or "").partition("_ukernel_")[2] or op.ukernel or ""),
         )
-    return Group(table, Text("* not run by XNNPACK", style="dim"))
+    notes = ["* not run by XNNPACK"]
+    if has_dead_taps:
+        notes.append("dead taps: read masked pixels or padding alone, and are skipped besides")
+    return Group(table, *(Text(note, style="dim") for note in notes))
 
 
 def facts_table(facts: BoardFacts) -> RenderableType:
