@@ -89,6 +89,14 @@ Status RunExamples(const Options& options, const ExampleSource& source,
 // weights of 14 MB one or two were seen to be too few.
 constexpr int kRunsOfATurn = 5;
 
+// All runs of a turn but the last one, which is timed.
+Status BeginTurn(Session* session) {
+  for (int run = 1; run < kRunsOfATurn; ++run) {
+    TILESKIP_RETURN_IF_ERROR(session->Invoke());
+  }
+  return Status();
+}
+
 // The models of --versus, ready to run on the same inputs, or on generated
 // ones.
 Result<std::vector<std::unique_ptr<Session>>> OpenVersus(const Options& options,
@@ -130,9 +138,7 @@ Status RunTimed(const Options& options, InstructionCounter* counter,
   }
   figures->samples_us.reserve(static_cast<size_t>(options.runs));
   for (int i = 0; i < options.runs; ++i) {
-    for (int warm = 1; has_turns && warm < kRunsOfATurn; ++warm) {
-      TILESKIP_RETURN_IF_ERROR(invoke());
-    }
+    if (has_turns) TILESKIP_RETURN_IF_ERROR(BeginTurn(session));
     Lap lap;
     TILESKIP_RETURN_IF_ERROR(Time(counter, invoke, &lap));
     figures->samples_us.push_back(lap.us);
@@ -140,9 +146,7 @@ Status RunTimed(const Options& options, InstructionCounter* counter,
       figures->instructions->per_run.push_back(*lap.instructions);
     }
     for (size_t k = 0; k < versus.value().size(); ++k) {
-      for (int warm = 1; warm < kRunsOfATurn; ++warm) {
-        TILESKIP_RETURN_IF_ERROR(versus.value()[k]->Invoke());
-      }
+      TILESKIP_RETURN_IF_ERROR(BeginTurn(versus.value()[k].get()));
       const int64_t began = NowNs();
       TILESKIP_RETURN_IF_ERROR(versus.value()[k]->Invoke());
       figures->versus[k].samples_us.push_back(Microseconds(NowNs() - began));

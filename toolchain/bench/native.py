@@ -134,6 +134,11 @@ class Machine(_Part):
         """Whether nothing else was running."""
         return self.load < 0.25
 
+    @property
+    def state(self) -> str:
+        """That nothing else was running, or how much was, for a page."""
+        return "quiet" if self.quiet else f"busy ({self.load:.1f} cores)"
+
 
 def this_machine(seconds: float = 3.0) -> Machine:
     """The CPU's name, usable cores, and how many of them others keep busy while this waits."""

@@ -84,11 +84,7 @@ def _core(results: BenchResults) -> str:
 def _machine(results: BenchResults) -> str:
     if results.machine is None:
         return "Times were not measured."
-    return (
-        f"Times: {results.machine.cpu}, {results.machine.cores} cores, "
-        + ("quiet" if results.machine.quiet else f"busy ({results.machine.load:.1f} cores)")
-        + "."
-    )
+    return f"Times: {results.machine.cpu}, {results.machine.cores} cores, {results.machine.state}."
 
 
 def _masked_sparsities(results: BenchResults) -> list[float]:

@@ -37,14 +37,13 @@ def peers_page(results: PeerResults) -> str:
     """The page, in Markdown."""
     machine = results.machine
     core = "Cortex-" + results.core.removeprefix("cortex-").upper()
-    state = "quiet" if machine.quiet else f"busy ({machine.load:.1f} cores)"
     lines = [
         "# Beside other runtimes",
         "",
         f"Written by `make bench-peers` on {results.created:%Y-%m-%d}, on x86-64: {machine.cpu}, "
-        f"{machine.cores} cores, {state}. Every runtime is a process of its own that has loaded "
-        f"its model; they take turns, {results.rounds} rounds in changing order, five inferences a "
-        "turn of which the last is timed. Median of an inference, and of the ratio to our dense "
+        f"{machine.cores} cores, {machine.state}. Every runtime is a process of its own that has "
+        f"loaded its model; they take turns, {results.rounds} rounds in changing order, five "
+        "inferences a turn of which the last is timed. Median of an inference, and of the ratio to our dense "
         "model in the same round, with quartiles: below 1 is faster than ours. All have their own "
         "defaults but for the number of threads; XNNPACK is on in both TensorFlow Lite runtimes, "
         "Winograd in ncnn. Ours is the delegate in ai-edge-litert. Difference: the largest of the "
