@@ -43,11 +43,11 @@ def peers_page(results: PeerResults) -> str:
         f"Written by `make bench-peers` on {results.created:%Y-%m-%d}, on x86-64: {machine.cpu}, "
         f"{machine.cores} cores, {machine.state}. Every runtime is a process of its own that has "
         f"loaded its model; they take turns, {results.rounds} rounds in changing order, five "
-        "inferences a turn of which the last is timed. Median of an inference, and of the ratio to our dense "
-        "model in the same round, with quartiles: below 1 is faster than ours. All have their own "
-        "defaults but for the number of threads; XNNPACK is on in both TensorFlow Lite runtimes, "
-        "Winograd in ncnn. Ours is the delegate in ai-edge-litert. Difference: the largest of the "
-        "outputs on one random input, over the largest output.",
+        "inferences a turn of which the last is timed. Median of an inference, and of the ratio to "
+        "our dense model in the same round, with quartiles: below 1 is faster than ours. All have "
+        "their own defaults but for the number of threads; XNNPACK is on in both TensorFlow Lite "
+        "runtimes, Winograd in ncnn. Ours is the delegate in ai-edge-litert. Difference: the "
+        "largest of the outputs on one random input, over the largest output.",
         "",
         f"Instructions: of one inference on an emulated {core}, one thread "
         f"({results.qemu}). The others run in Debian's Python for aarch64, whose call is in the "
