@@ -7,21 +7,20 @@ Progress, notes and errors go to standard error.
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import rich.console
-import rich.progress
 import rich.table
 import typer
 
-from toolchain import progress
+from toolchain import console, progress
+from toolchain.command_help import App, complete
+from toolchain.console import TerminalProgress, err, out, print_json
 from toolchain.convert.kinds import Boundary, Kind
-from toolchain.errors import DeployError
+from toolchain.errors import ModelError, RecipeError
+from toolchain.files import check_folder, check_readable
 from toolchain.signals import sigterm_exits
 
 if TYPE_CHECKING:
@@ -30,66 +29,25 @@ if TYPE_CHECKING:
     from toolchain.board.emulator import State as EmulatorState
     from toolchain.board.invoke import BoardRunner
 
-app = typer.Typer(
+app = App(
     name="deploy",
     help="Take a network with spatial masks from PyTorch to a small ARM board; measure it there.",
+    epilog="Example, all of it once:\n\n    deploy demo",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-out = rich.console.Console()
-err = rich.console.Console(stderr=True)
-
-
-class TerminalProgress:
-    """Progress bars on a terminal; elsewhere a line at each stage's end."""
-
-    @contextmanager
-    def stage(self, title: str, total: float | None = None) -> Iterator[progress.Stage]:
-        """Show one bar until the stage ends."""
-        with rich.progress.Progress(
-            rich.progress.TextColumn("{task.description}", markup=False),
-            rich.progress.BarColumn(),
-            rich.progress.TaskProgressColumn(),
-            rich.progress.TimeElapsedColumn(),
-            rich.progress.TextColumn("{task.fields[detail]}", style="dim", markup=False),
-            console=err,
-        ) as bars:
-            yield _Bar(bars, bars.add_task(title, total=total, detail=""))
-
-    def note(self, message: str) -> None:
-        """Print one line on standard error."""
-        err.print(message, highlight=False, markup=False)
-
-
-class _Bar:
-    def __init__(self, bars: rich.progress.Progress, task: rich.progress.TaskID) -> None:
-        self._bars, self._task = bars, task
-
-    def advance(self, steps: float = 1, detail: str | None = None) -> None:
-        self._bars.advance(self._task, steps)
-        if detail is not None:
-            self._bars.update(self._task, detail=detail)
-
-    def total(self, steps: float) -> None:
-        self._bars.update(self._task, total=steps)
 
 
 def main() -> None:
-    """Run the command line; a :class:`DeployError` becomes its message and its exit code."""
-    try:
+    """Run the command line; :mod:`toolchain.console` says how it ends."""
+
+    def command() -> None:
         with sigterm_exits():
             app()
-    except DeployError as error:
-        err.print("[red]error:[/red] ", end="")
-        err.print(error.what, markup=False, highlight=False, soft_wrap=True)
-        if error.hint:
-            err.print(f"  hint: {error.hint}", markup=False, highlight=False, soft_wrap=True)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        err.print("interrupted", markup=False)
-        sys.exit(130)
+
+    console.run(command)
 
 
 def _version(asked: bool) -> None:
@@ -98,6 +56,21 @@ def _version(asked: bool) -> None:
 
         print(toolchain.__version__)
         raise typer.Exit
+
+
+def _boards() -> Iterable[tuple[str, str]]:
+    from toolchain.resources import boards_dir
+
+    for path in sorted(boards_dir().glob("*.toml")):
+        yield path.stem, "a board that ships"
+    for path in sorted(Path().glob("*.toml")):
+        yield str(path), "a file"
+
+
+def _networks() -> Iterable[tuple[str, str]]:
+    from toolchain.models.zoo import ZOO
+
+    return ((entry.name, entry.description) for entry in ZOO.values())
 
 
 @app.callback()
@@ -112,7 +85,10 @@ def _common(
 # --- train -----------------------------------------------------------------------------------
 
 
-@app.command()
+@app.example(
+    "deploy train toolchain/train/recipes/quick.toml",
+    "deploy train recipe.toml --output net.safetensors --run-dir runs/net",
+)
 def train(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE.toml", help="see docs/train.md")],
     output: Annotated[
@@ -140,6 +116,7 @@ def train(
 
     A recipe may name Python code of yours (`package.module:function`), which is run.
     """
+    check_readable(recipe, RecipeError)
     from toolchain.report.training_table import plan_table, training_table
     from toolchain.train.interrupt import Stopped
     from toolchain.train.recipe import load_recipe
@@ -152,7 +129,7 @@ def train(
     if check:
         plan = plan_recipe(loaded, base=base, progress=shown)
         if json_:
-            print(plan.model_dump_json(indent=2))
+            print_json(plan)
         else:
             out.print(plan_table(plan), soft_wrap=True)
         return
@@ -171,7 +148,7 @@ def train(
         err.print(f"{stopped}; saved: {again} goes on from there", markup=False)
         raise typer.Exit(128 + stopped.signal_number) from None
     if json_:
-        print(done.model_dump_json(indent=2))
+        print_json(done)
     else:
         out.print(training_table(done), soft_wrap=True)
 
@@ -179,7 +156,11 @@ def train(
 # --- convert, inspect ------------------------------------------------------------------------
 
 
-@app.command()
+@app.example(
+    "deploy convert toolchain/models/checkpoints/fashion_resnet_s20.safetensors -o s20.tflite",
+    "deploy convert weights.pt --model my_nets:flowers --input-shape 1,3,224,224",
+    "deploy convert --model resnet18_s20 --quantize int8 --calibration images",
+)
 def convert(
     source: Annotated[
         str | None,
@@ -190,7 +171,10 @@ def convert(
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option(help="package.module:factory, or a network of the zoo, such as resnet18_s20"),
+        typer.Option(
+            help="package.module:factory, or a network of the zoo, such as resnet18_s20",
+            autocompletion=complete(_networks),
+        ),
     ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="file to write; default: NAME.tflite")
@@ -256,8 +240,7 @@ def convert(
 
     A .pt2 file can run code when it is loaded, as can the module of `--model`: use what you trust.
     """
-    from toolchain.convert import conversion
-    from toolchain.report.layers import conversion_summary
+    from toolchain.models import zoo
 
     shapes = [_shape(text) for text in input_shape or []]
     for option, given in (("--calibration", calibration), ("--samples", samples)):
@@ -267,6 +250,18 @@ def convert(
         raise typer.BadParameter("is for --quantize int8", param_hint="--io")
     if min_sqnr is not None and quantize is None:
         raise typer.BadParameter("is for --quantize", param_hint="--min-sqnr")
+    if source is None and model is None:
+        raise typer.BadParameter(
+            "give a checkpoint, an exported program (.pt2), or --model", param_hint="CHECKPOINT"
+        )
+    if model is not None and ":" not in model:
+        zoo.get(model)
+    for file in (source, masks):
+        if file is not None:
+            check_readable(Path(file), ModelError)
+    from toolchain.convert import conversion
+    from toolchain.report.layers import conversion_summary
+
     done = conversion.convert(
         source,
         output or conversion.default_output(source, model),
@@ -283,12 +278,16 @@ def convert(
         progress=progress.Silent() if json_ else TerminalProgress(),
     )
     if json_:
-        print(done.model_dump_json(indent=2))
+        print_json(done)
     else:
         out.print(conversion_summary(done), soft_wrap=True)
 
 
-@app.command()
+@app.example(
+    "deploy inspect s20.tflite",
+    "deploy inspect s20.tflite --board rpi4",
+    "deploy inspect s20.tflite --mask layer1.0.conv1",
+)
 def inspect(
     file: Annotated[Path, typer.Argument(help="a .tflite file, of this project or any other")],
     mask: Annotated[
@@ -297,7 +296,12 @@ def inspect(
     ] = None,
     board: Annotated[
         str | None,
-        typer.Option("--board", "-b", help="count in the tiles of this board: its name or file"),
+        typer.Option(
+            "--board",
+            "-b",
+            help="count in the tiles of this board: its name or file",
+            autocompletion=complete(_boards),
+        ),
     ] = None,
     json_: Annotated[
         bool, typer.Option("--json", help="one JSON document instead of text")
@@ -317,21 +321,17 @@ def inspect(
     if mask is not None:
         plane = inspection.layer_mask(file, mask)
         if json_:
-            print(json.dumps(plane.astype(int).tolist()))
+            print_json(plane.astype(int).tolist())
             return
-        width = out.width if out.is_terminal else 1000
-        print(mask_picture(plane, width=width, unicode=out.encoding.startswith("utf")))
+        print(mask_picture(plane, width=out.width, unicode=out.encoding.startswith("utf")))
         return
     report = inspection.inspect_model(file, core)
     if json_:
-        print(report.model_dump_json(indent=2))
+        print_json(report)
+    elif report.tiling is not None:
+        out.print(tiling_table(report, report.tiling, out.width))
     else:
-        # A pipe has no width of its own: do not squeeze the table into 80 columns.
-        wide = out if out.is_terminal else rich.console.Console(width=200)
-        if report.tiling is not None:
-            wide.print(tiling_table(report, report.tiling, wide.width))
-        else:
-            wide.print(inspection_table(report, wide.width))
+        out.print(inspection_table(report, out.width))
 
 
 def _shape(text: str) -> tuple[int, ...]:
@@ -346,12 +346,21 @@ def _shape(text: str) -> tuple[int, ...]:
     return shape
 
 
+BoardOption = Annotated[
+    str,
+    typer.Option("--board", "-b", help="Board name or file.", autocompletion=complete(_boards)),
+]
+
+
 # --- build -----------------------------------------------------------------------------------
 
 
-@app.command()
+@app.example(
+    "deploy build --board rpi4",
+    "deploy build --board my_board.toml --stock",
+)
 def build(
-    board: Annotated[str, typer.Option("--board", "-b", help="Board name or file.")] = "qemu",
+    board: BoardOption = "qemu",
     stock: Annotated[bool, typer.Option("--stock", help="Leave the patches out.")] = False,
     out_dir: Annotated[
         Path | None, typer.Option("--out", help="Bundle folder; build/BOARD by default.")
@@ -381,7 +390,7 @@ def build(
     )
     if json_output:
         document = {"path": str(made.path), **made.manifest.model_dump(mode="json", by_alias=True)}
-        print(json.dumps(document, indent=2))
+        print_json(document)
         return
     table = rich.table.Table(title=f"{made.path}", title_justify="left")
     for heading in ("file", "KiB", "linked", "glibc"):
@@ -396,7 +405,9 @@ def build(
     out.print(f"{made.manifest.isa}, {made.manifest.march}, {patched}; {made.manifest.compiler}")
 
 
-@app.command()
+@app.example(
+    "deploy boards",
+)
 def boards(
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
@@ -405,7 +416,7 @@ def boards(
 
     known = [load_board(name) for name in board_names()]
     if json_output:
-        print(json.dumps([board.model_dump() for board in known], indent=2))
+        print_json([board.model_dump() for board in known])
         return
     table = rich.table.Table()
     for heading in ("name", "board", "core", "ISA", "reached by"):
@@ -415,18 +426,48 @@ def boards(
     out.print(table)
 
 
+@app.example("deploy models", "deploy convert --model resnet18_s20")
+def models(
+    json_output: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """List the networks that `convert --model`, and recipes, know by name."""
+    from toolchain.models.zoo import ZOO
+
+    if json_output:
+        print_json([entry.facts() for entry in ZOO.values()])
+        return
+    table = rich.table.Table(box=None, pad_edge=False)
+    table.add_column("name", no_wrap=True)
+    for heading in ("input (N,C,H,W)", "classes", "masked", "weights"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    wide = out.width >= 160
+    if wide:
+        table.add_column("network", no_wrap=True)
+    for entry in ZOO.values():
+        shape = ",".join(map(str, entry.input_shape))
+        masked = f"{entry.sparsity:.0%}" if entry.sparsity else ""
+        cells = [entry.name, shape, str(entry.classes), masked, entry.weights]
+        table.add_row(*cells, *([entry.description] if wide else []))
+    out.print(table)
+
+
 # --- emulator --------------------------------------------------------------------------------
 
-emulator_app = typer.Typer(
-    help="The emulated board: an ARM machine in QEMU, reached over real SSH.", no_args_is_help=True
+emulator_app = App(
+    help="The emulated board: an ARM machine in QEMU, reached over real SSH.",
+    no_args_is_help=True,
+    epilog="Example:\n\n    deploy emulator start",
 )
 app.add_typer(emulator_app, name="emulator")
 
-BoardOption = Annotated[str, typer.Option("--board", "-b", help="Board name or file.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
-@emulator_app.command("start")
+@emulator_app.example(
+    "deploy emulator start",
+    "deploy emulator start --board my_board.toml --no-icount --cores 4",
+    name="start",
+)
 def emulator_start(
     board: BoardOption = "qemu",
     cores: Annotated[
@@ -446,35 +487,47 @@ def emulator_start(
     _print_emulator(chosen.name, state, json_output=json_output)
 
 
-@emulator_app.command("stop")
+@emulator_app.example(
+    "deploy emulator stop",
+    name="stop",
+)
 def emulator_stop(board: BoardOption = "qemu", json_output: JsonOption = False) -> None:
     """Shut the board down; no error if it does not run."""
     from toolchain.board import emulator
     from toolchain.board.config import load_board
 
     chosen = load_board(board)
+    emulator.require_emulated(chosen)
     stopped = emulator.stop(chosen, TerminalProgress())
     if json_output:
-        print(json.dumps({"board": chosen.name, "stopped": stopped}))
+        print_json({"board": chosen.name, "stopped": stopped})
     else:
         state = "is shut down" if stopped else "was not running"
         out.print(f"emulated board '{chosen.name}' {state}", highlight=False, markup=False)
 
 
-@emulator_app.command("status")
+@emulator_app.example(
+    "deploy emulator status",
+    name="status",
+)
 def emulator_status(board: BoardOption = "qemu", json_output: JsonOption = False) -> None:
-    """Say whether the board runs, and how to log in to it."""
+    """Say whether the board runs, and how to log in to it; exit code 12 if it does not run."""
     from toolchain.board import emulator
     from toolchain.board.config import load_board
+    from toolchain.errors import EmulatorError
 
     chosen = load_board(board)
-    _print_emulator(chosen.name, emulator.status(chosen), json_output=json_output)
+    emulator.require_emulated(chosen)
+    state = emulator.status(chosen)
+    _print_emulator(chosen.name, state, json_output=json_output)
+    if state is None:
+        raise typer.Exit(EmulatorError.exit_code)
 
 
 def _print_emulator(name: str, state: EmulatorState | None, *, json_output: bool) -> None:
     if json_output:
         facts = {"ssh": state.ssh_command, **state.model_dump(mode="json")} if state else {}
-        print(json.dumps({"board": name, "running": state is not None, **facts}, indent=2))
+        print_json({"board": name, "running": state is not None, **facts})
     elif state is None:
         out.print(f"emulated board '{name}' does not run", highlight=False, markup=False)
     else:
@@ -514,13 +567,18 @@ def _board_runner(
 ) -> Iterator[tuple[Connection, BoardRunner]]:
     from toolchain.board.connect import connect
     from toolchain.board.invoke import BoardRunner, load_bundle
+    from toolchain.board.target import parse_host
 
+    if host is not None:
+        parse_host(host)
     bundle = load_bundle(board, bundle_dir)
     with connect(board, host, identity=identity) as connection:
         yield connection, BoardRunner(connection, board, bundle, TerminalProgress())
 
 
-@app.command()
+@app.example(
+    "deploy push --board rpi4 --host pi@raspberrypi dense.tflite s20.tflite",
+)
 def push(
     models: Annotated[
         list[Path] | None, typer.Argument(help=".tflite files.", metavar="[MODEL...]")
@@ -534,7 +592,10 @@ def push(
     """Bring the runner, the delegate and models to a board; what is there already stays."""
     from toolchain.board.config import load_board
 
-    with _board_runner(load_board(board), host, identity, bundle) as (connection, runner):
+    chosen = load_board(board)
+    for model in models or []:
+        check_readable(model, ModelError)
+    with _board_runner(chosen, host, identity, bundle) as (connection, runner):
         files = [*runner.pushed, *runner.push_models(models or [])]
     if json_output:
         rows = [
@@ -547,7 +608,7 @@ def push(
             }
             for item in files
         ]
-        print(json.dumps({"board": connection.name, "files": rows}, indent=2))
+        print_json({"board": connection.name, "files": rows})
         return
     table = rich.table.Table(title=f"On {connection.name}", title_justify="left")
     table.add_column("file", overflow="fold")
@@ -558,7 +619,9 @@ def push(
     out.print(table)
 
 
-@app.command()
+@app.example(
+    "deploy run s20.tflite --input images.npy --output-dir outputs",
+)
 def run(
     model: ModelArgument,
     inputs: Annotated[
@@ -581,6 +644,7 @@ def run(
 
     chosen, parsed = load_board(board), read_model(model)
     batch = arrays.load_inputs(parsed, inputs)
+    check_folder(output_dir)
     with _board_runner(chosen, host, identity, bundle) as (_, runner):
         settings = Settings(threads=threads or chosen.threads)
         outputs = batch.shaped(runner.run(parsed, settings, batch).outputs)
@@ -591,14 +655,17 @@ def run(
         for path, tensor, array in zip(paths, arrays.model_outputs(parsed), outputs, strict=True)
     ]  # fmt: skip
     if json_output:
-        print(json.dumps({"inferences": batch.count, "outputs": rows}, indent=2))
+        print_json({"inferences": batch.count, "outputs": rows})
         return
     for row in rows:
         line = f"{row['file']}: {row['name']} {row['dtype']}{row['shape']}"
         out.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-@app.command()
+@app.example(
+    "deploy verify dense.tflite s20.tflite",
+    "deploy verify --board rpi4 --host pi@raspberrypi s20.tflite",
+)
 def verify(
     models: ModelsArgument,
     board: BoardOption = "qemu",
@@ -621,8 +688,11 @@ def verify(
     """Compare a board's outputs with the stock TFLite interpreter's on this machine."""
     from toolchain.board.config import load_board
     from toolchain.board.verify import verify as verify_model
+    from toolchain.model.graph import read_model
 
     chosen = load_board(board)
+    for model in models:
+        read_model(model)
     with _board_runner(chosen, host, identity, bundle) as (connection, runner):
         results = [
             verify_model(
@@ -640,7 +710,7 @@ def verify(
         rows = [
             {**vars(item), "relative": item.relative, "passed": item.passed} for item in results
         ]
-        print(json.dumps({"board": connection.name, "models": rows}, indent=2))
+        print_json({"board": connection.name, "models": rows})
     else:
         title = f"{connection.name} against this machine"
         table = rich.table.Table(title=title, title_justify="left")
@@ -658,7 +728,10 @@ def verify(
         item.require()
 
 
-@app.command()
+@app.example(
+    "deploy profile dense.tflite s20.tflite --output profile.json --plot profile.png",
+    "deploy profile --board rpi4 --host pi@raspberrypi --per-op dense.tflite s20.tflite",
+)
 def profile(
     models: ModelsArgument,
     board: BoardOption = "qemu",
@@ -689,15 +762,16 @@ def profile(
 ) -> None:
     """Measure models on a board; the first is the one that the others are compared with."""
     from toolchain.board.config import load_board
-    from toolchain.board.invoke import Settings
-    from toolchain.build.bundle import Bundle
+    from toolchain.board.invoke import Settings, load_bundle
     from toolchain.profile.measure import profile as profile_models
     from toolchain.report import profile_plot, profile_table
 
     chosen = load_board(board)
     if plot:
         profile_plot.check_plot_path(plot)
-    stock = Bundle.load(stock_bundle) if stock_bundle else None
+    for model in models:
+        check_readable(model, ModelError)
+    stock = load_bundle(chosen, stock_bundle, stock=True) if stock_bundle else None
     settings = Settings.measuring(chosen, threads=threads, runs=runs, warmup=warmup, per_op=per_op)
     with _board_runner(chosen, host, identity, bundle) as (connection, runner):
         measured = profile_models(
@@ -708,7 +782,7 @@ def profile(
     if plot:
         profile_plot.plot_profile(measured, plot)
     if json_output:
-        print(measured.to_json())
+        print_json(measured)
         return
     out.print(profile_table.facts_table(measured.board.facts))
     out.print(profile_table.profile_table(measured))
@@ -717,7 +791,9 @@ def profile(
             out.print(profile_table.ops_table(item, emulated=measured.by_instructions))
 
 
-@app.command()
+@app.example(
+    "deploy compare before.json after.json",
+)
 def compare(
     before: Annotated[Path, typer.Argument(help="A profile of deploy profile --output.")],
     after: Annotated[Path, typer.Argument(help="Another one.")],
@@ -728,10 +804,12 @@ def compare(
     from toolchain.profile.document import load_profile
     from toolchain.report import profile_table
 
+    for file in (before, after):
+        check_readable(file, ModelError)
     found = compare_profiles(load_profile(before), load_profile(after))
     if json_output:
         rows = [{**vars(item), "ratio": item.ratio} for item in found.changes]
-        print(json.dumps({"changes": rows, "notes": found.notes}, indent=2))
+        print_json({"changes": rows, "notes": found.notes})
         return
     out.print(profile_table.comparison_table(found))
 
@@ -739,7 +817,9 @@ def compare(
 # --- demo ------------------------------------------------------------------------------------
 
 
-@app.command()
+@app.example(
+    "deploy demo",
+)
 def demo(
     board: BoardOption = "qemu",
     host: HostOption = None,
@@ -756,13 +836,14 @@ def demo(
     from toolchain.demo import demo as run_demo
     from toolchain.report import demo_table, profile_plot
 
+    check_folder(folder)
     report = progress.Silent() if json_output else TerminalProgress()
     result, measured = run_demo(
         load_board(board), folder, images=images, host=host, progress=report
     )
     profile_plot.plot_profile(measured, folder / "profile.png")
     if json_output:
-        print(result.model_dump_json(indent=2))
+        print_json(result)
         return
     out.print(demo_table.demo_table(result))
     out.print(f"Models, profile.json, profile.png: {folder}", highlight=False, markup=False)

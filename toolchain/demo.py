@@ -23,7 +23,8 @@ from toolchain.board.invoke import BoardRunner, Settings
 from toolchain.board.verify import compare_outputs, run_here
 from toolchain.build import bundle
 from toolchain.convert.conversion import convert
-from toolchain.files import write_whole
+from toolchain.files import make_folder, write_whole
+from toolchain.json_text import to_json
 from toolchain.model.graph import read_model
 from toolchain.models import fashion_mnist
 from toolchain.profile.document import Profile
@@ -95,7 +96,7 @@ def demo(
     """
     progress = progress or Silent()
     stages: dict[str, float] = {}
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with _timed(stages, "test images"):
         pixels, labels = fashion_mnist.load("test", progress=progress)
     batch = _batch(pixels[:images])
@@ -135,7 +136,7 @@ def demo(
         stages=stages,
         folder=folder,
     )
-    write_whole(folder / "demo.json", result.model_dump_json(indent=1).encode() + b"\n")
+    write_whole(folder / "demo.json", to_json(result, indent=1).encode() + b"\n")
     return result, measured
 
 

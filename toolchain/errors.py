@@ -73,6 +73,12 @@ class BuildError(DeployError):
     exit_code = 10
 
 
+class BundleError(BuildError):
+    """A runtime bundle is missing, not whole or changed; the hint is the line that builds it."""
+
+    exit_code = 16
+
+
 class MissingToolError(DeployError):
     """A program that a step needs is not installed; the hint is the line that installs it."""
 

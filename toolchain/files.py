@@ -6,15 +6,18 @@ the file as it was before or as it is afterwards.
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
 import secrets
+import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from toolchain.errors import DeployError, OutputError
+from toolchain.hints import nearest
 
 
 def write_whole(
@@ -87,6 +90,49 @@ def check_writable(path: Path, fault: type[DeployError] = OutputError) -> None:
         DeployError: of class ``fault``: it cannot.
     """
     _beside(path, fault).unlink()
+
+
+def check_folder(folder: Path, fault: type[DeployError] = OutputError) -> None:
+    """Make sure that a folder can be made, or written to, before the work whose results it gets.
+
+    Raises:
+        DeployError: of class ``fault``: it cannot.
+    """
+    try:
+        there = next(path for path in (folder, *folder.parents) if path.exists())
+    except OSError as error:
+        raise fault(f"{folder}: cannot be written: {error.strerror or error}") from error
+    if not there.is_dir():
+        raise fault(f"{folder}: cannot be written: {there} is no folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise fault(
+            f"{folder}: cannot be written: Permission denied",
+            hint="choose a folder that you may write to",
+        )
+
+
+def check_readable(path: Path, fault: type[DeployError]) -> None:
+    """Make sure that a file is there and can be read, before what is slow. Nothing is opened.
+
+    Raises:
+        DeployError: of class ``fault``: it is not, or is a folder.
+    """
+    try:
+        if not stat.S_ISDIR(path.stat().st_mode) and os.access(path, os.R_OK):
+            return
+        number = errno.EISDIR if path.is_dir() else errno.EACCES
+    except OSError as error:
+        raise fault(f"{path}: cannot be read: {error.strerror}", hint=_nearest(path)) from error
+    raise fault(f"{path}: cannot be read: {os.strerror(number)}")
+
+
+def _nearest(path: Path) -> str | None:
+    """A file beside one that is not there, with a name much like it."""
+    with suppress(OSError):
+        names = (item.name for item in path.parent.iterdir() if item.suffix == path.suffix)
+        if meant := nearest(path.name, names):
+            return f"did you mean {path.with_name(meant)}?"
+    return None
 
 
 def clear_leavings(path: Path) -> None:

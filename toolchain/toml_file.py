@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from toolchain.errors import DeployError
+from toolchain.hints import did_you_mean
+from toolchain.text_file import read_text
 
 _Model = TypeVar("_Model", bound=BaseModel)
 _SAID = {"extra_forbidden": "is not a known key", "missing": "is missing"}
@@ -20,11 +25,10 @@ def read_toml(path: Path, fault: type[DeployError]) -> dict[str, Any]:
     Raises:
         DeployError: ``fault``: the file cannot be read, or is not TOML.
     """
+    text = read_text(path, fault, kind="TOML")
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise fault(f"{path}: cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
         raise fault(f"{path}: is not TOML: {error}") from error
 
 
@@ -43,5 +47,28 @@ def validate(
         for item in error.errors():
             key = ".".join(str(part) for part in item["loc"]) or "(whole file)"
             said = _SAID.get(item["type"], item["msg"].removeprefix("Value error, "))
-            lines.append(f"{path}: {key}: {said}")
+            meant = _meant(model, item)
+            lines.append(f"{path}: {key}: {said}" + (f"; {meant}" if meant else ""))
         raise fault("\n".join(lines), hint=hint) from error
+
+
+def _meant(model: type[BaseModel], item: ErrorDetails) -> str:
+    """``did you mean ...?`` for a wrong key, or for a word that is none of a few."""
+    loc = item["loc"]
+    if item["type"] == "extra_forbidden":
+        return did_you_mean(str(loc[-1]), _keys(model, loc[:-1]))
+    if item["type"] == "literal_error" and isinstance(item["input"], str):
+        return did_you_mean(item["input"], re.findall(r"'([^']*)'", item["ctx"]["expected"]))
+    return ""
+
+
+def _keys(model: type[BaseModel], loc: Sequence[int | str]) -> list[str]:
+    """The keys of the table at ``loc``; none where it is not a table of its own."""
+    for part in loc:
+        field = model.model_fields.get(str(part))
+        kinds = [] if field is None else [field.annotation, *get_args(field.annotation)]
+        tables = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+        if not tables:
+            return []
+        model = tables[0]
+    return list(model.model_fields)

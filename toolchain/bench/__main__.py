@@ -235,11 +235,12 @@ def _bundle(
     options: argparse.Namespace, board: str, progress: Progress, *, stock: bool = False
 ) -> Bundle:
     from toolchain.board.config import load_board
-    from toolchain.build.bundle import Bundle, build
+    from toolchain.board.invoke import load_bundle
+    from toolchain.build.bundle import build
 
     place = options.bundles / (f"{board}-stock" if stock else board)
     if options.no_build:
-        return Bundle.load(place)
+        return load_bundle(load_board(board), place, stock=stock)
     return build(load_board(board), stock=stock, out=place, progress=progress)
 
 

@@ -20,6 +20,7 @@ from toolchain.bench.plugin import counting_plugin
 from toolchain.build.qemu_user import Core, emulator_command
 from toolchain.cache import digest, entry, sha256_file
 from toolchain.errors import BoardError, VerificationError
+from toolchain.hints import command as deploy_command
 from toolchain.profile.runner_output import Op, computes_any_rows, parse_output
 
 # runtime_patch/runner/marks.h
@@ -155,7 +156,8 @@ def _count(
             said = (done.stderr or done.stdout).strip().splitlines() or ["no reason given"]
             raise BoardError(
                 f"counting instructions of {model} failed: {said[-1]}",
-                hint="a bundle from before the bench has a runner without --marks: deploy build"
+                hint="its bundle is from before the bench, run: "
+                + deploy_command("build", "--board", "qemu", "--out", runner.parent)
                 if "--marks" in said[-1]
                 else None,
             )

@@ -37,7 +37,7 @@ def ncnn_model(
     """
     found = subprocess.run([str(python), "-c", _WHERE], capture_output=True, text=True, check=False)
     if found.returncode:
-        raise MissingToolError(f"{python} has no pnnx", hint="make bench-peers installs it")
+        raise MissingToolError(f"{python} has no pnnx", hint="run: make bench-peers")
     package, version = found.stdout.split()
     key = digest("ncnn 1", name, version, toolchain.__version__, source_hash())
 

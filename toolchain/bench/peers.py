@@ -139,7 +139,9 @@ def compare_peers(
         missing = ["ncnn int8: its packages have no tool that quantizes a model"]
     for python, what in ((pythons.tflite, "tflite-runtime"), (pythons.peers, "ncnn")):
         if not python.is_file():
-            raise MissingToolError(f"{python} is not there, for {what}", hint="make bench-peers")
+            raise MissingToolError(
+                f"{python} is not there, for {what}", hint="run: make bench-peers"
+            )
     prepared = [
         (
             name,

@@ -13,6 +13,7 @@ from toolchain.bench.native import Machine, Spread
 from toolchain.bench.operators import OperatorRow
 from toolchain.build.qemu_user import Core
 from toolchain.errors import ModelError
+from toolchain.text_file import read_text
 
 
 class _Part(BaseModel):
@@ -119,10 +120,9 @@ def load_results(path: Path) -> BenchResults:
     Raises:
         ModelError: no such file, or it is none; names the first fault.
     """
+    text = read_text(path, ModelError)
     try:
-        return BenchResults.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
+        return BenchResults.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

@@ -8,9 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 from toolchain.errors import BoardConfigError
+from toolchain.hints import did_you_mean
 from toolchain.model.tile import CoreTiles, Tiles
 from toolchain.resources import boards_dir
 from toolchain.toml_file import read_toml, validate
@@ -70,6 +71,12 @@ class Board(_Table):
     """What the micro-kernels of the core compute at once; masks may be cut to it."""
     ssh: Ssh = Ssh()
     emulator: Emulator | None = None
+    _given: str | None = PrivateAttr(None)
+
+    @property
+    def given(self) -> str:
+        """What ``--board`` was given: a name or a path. Hints repeat it."""
+        return self._given or self.name
 
     @model_validator(mode="after")
     def _emulator_is_described(self) -> Self:
@@ -97,19 +104,31 @@ def load_board(name_or_path: str) -> Board:
         if not path.is_file():
             raise BoardConfigError(
                 f"there is no board called '{name_or_path}'",
-                hint=f"use one of {', '.join(board_names())}, or the path of a board file (.toml)",
+                hint=_which_board(name_or_path),
             )
     data = read_toml(path, BoardConfigError)
     if "name" in data:
         raise BoardConfigError(
             f"{path}: name: is not a key of a board file", hint="the file's own name is the name"
         )
-    return validate(
+    board = validate(
         Board,
         {"name": path.stem, **data},
         path,
         BoardConfigError,
         hint="docs/boards.md lists every key of a board file",
+    )
+    board._given = name_or_path
+    return board
+
+
+def _which_board(name: str) -> str:
+    use = f"use one of {', '.join(board_names())}, or the path of a board file (.toml)"
+    path = Path(f"{name}.toml")
+    return (
+        f"did you mean the file {path}? {use}"
+        if path.is_file()
+        else did_you_mean(name, board_names(), use)
     )
 
 

@@ -12,6 +12,7 @@ from toolchain.board.ssh import SshConnection
 from toolchain.board.target import resolve
 from toolchain.cache import cache_dir
 from toolchain.errors import EmulatorError
+from toolchain.hints import command
 
 
 def connect(board: Board, host: str | None = None, *, identity: Path | None = None) -> Connection:
@@ -35,7 +36,7 @@ def connect(board: Board, host: str | None = None, *, identity: Path | None = No
         if state is None or not state.ready:
             raise EmulatorError(
                 f"the emulated board '{board.name}' does not run",
-                hint=f"deploy emulator start --board {board.name}",
+                hint=command("emulator", "start", "--board", board.given),
             )
         return SshConnection(board.name, state.target)
     return SshConnection(board.name, resolve(board, host, identity))

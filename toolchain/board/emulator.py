@@ -25,6 +25,7 @@ from toolchain.board.ssh import SshConnection
 from toolchain.board.target import SshTarget
 from toolchain.errors import BoardConfigError, ConnectionFailed, EmulatorError, MissingToolError
 from toolchain.files import write_whole
+from toolchain.hints import command
 
 BOOT_TIMEOUT_S = 180.0
 _QEMU = "qemu-system-aarch64"
@@ -124,7 +125,7 @@ def start(
             if running.settings != settings:
                 raise EmulatorError(
                     f"the emulated board '{board.name}' already runs with other settings",
-                    hint=f"deploy emulator stop --board {board.name}",
+                    hint=command("emulator", "stop", "--board", board.given),
                 )
             if running.ready:
                 return running
@@ -161,13 +162,23 @@ def stop(board: Board, report: progress.Progress) -> bool:
     return state is not None
 
 
-def _settings(board: Board, cores: int | None, icount: bool) -> Emulator:
+def require_emulated(board: Board) -> Emulator:
+    """The settings of an emulated board.
+
+    Raises:
+        BoardConfigError: it is not an emulated one.
+    """
     if board.emulator is None:
         raise BoardConfigError(
             f"board '{board.name}' is not an emulated one: it has no [emulator] table",
-            hint="deploy emulator start --board qemu",
+            hint=command("emulator", "start", "--board", "qemu"),
         )
-    chosen = board.emulator.model_dump()
+    return board.emulator
+
+
+def _settings(board: Board, cores: int | None, icount: bool) -> Emulator:
+    settings = require_emulated(board)
+    chosen = settings.model_dump()
     if not icount:
         chosen["icount_shift"] = None
     if cores is not None:

@@ -20,8 +20,9 @@ from toolchain.board import push, requirements
 from toolchain.board.arrays import Array, Batch, model_outputs, raw
 from toolchain.board.config import Board
 from toolchain.board.connection import Connection, Result
-from toolchain.build.bundle import Bundle, bundle_path
-from toolchain.errors import BoardError, BuildError, DeployError, ModelError
+from toolchain.build.bundle import MANIFEST, Bundle, bundle_path
+from toolchain.errors import BoardError, BundleError, DeployError, ModelError
+from toolchain.hints import command
 from toolchain.model.graph import Model
 from toolchain.progress import Progress
 
@@ -73,16 +74,38 @@ class Outcome:
     """The runner's JSON."""
 
 
-def load_bundle(board: Board, path: Path | None = None) -> Bundle:
+def load_bundle(board: Board, path: Path | None = None, *, stock: bool = False) -> Bundle:
     """A board's bundle: ``build/<board>`` unless ``path`` is given.
 
+    Args:
+        board: whose.
+        path: another folder.
+        stock: whether it is to be the unpatched one.
+
     Raises:
-        BuildError: it is not there or not whole; the hint is the line that builds it.
+        BundleError: it is not there or not whole; the hint is the line that builds it.
     """
+    place = path or bundle_path(board, stock=stock)
     try:
-        return Bundle.load(path or bundle_path(board))
-    except BuildError as error:
-        raise BuildError(error.what, hint=f"run: deploy build --board {board.name}") from error
+        return Bundle.load(place)
+    except BundleError as error:
+        raise BundleError(error.what, hint=_mended(board, place, stock=stock)) from error
+
+
+def build_command(board: Board, place: Path, *, stock: bool = False) -> str:
+    """The line that builds a board's bundle in a folder."""
+    words = ["build", "--board", board.given, *(["--stock"] if stock else [])]
+    return command(*words, *([] if place == bundle_path(board, stock=stock) else ["--out", place]))
+
+
+def _mended(board: Board, place: Path, *, stock: bool) -> str:
+    own = bundle_path(board, stock=stock)
+    other = place.exists() and not (place / MANIFEST).is_file()
+    if other and not (place.is_dir() and not any(place.iterdir())):
+        # What is no bundle is never replaced, so building into it would fail as well.
+        where = "move it away" if place == own else f"give {own} instead"
+        return f"{where}, and run: {build_command(board, own, stock=stock)}"
+    return f"run: {build_command(board, place, stock=stock)}"
 
 
 class BoardRunner:
@@ -98,7 +121,9 @@ class BoardRunner:
         self._connection, self._board, self._report = connection, board, report
         self.bundle = bundle
         uploads = push.bundle_uploads(board, bundle)
-        requirements.require(connection, bundle, [item.local.name for item in uploads], report)
+        build = build_command(board, bundle.path, stock=bundle.manifest.stock)
+        names = [item.local.name for item in uploads]
+        requirements.require(connection, bundle, names, report, build=build)
         self.pushed = push.push(connection, uploads, report)
         self._runner = self.pushed[0].remote
         self._models: dict[Path, push.Pushed] = {}

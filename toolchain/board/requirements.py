@@ -11,6 +11,7 @@ from toolchain.build.bundle import Bundle
 from toolchain.build.compiler import Isa
 from toolchain.build.glibc import parse_version
 from toolchain.errors import BoardError
+from toolchain.hints import command
 from toolchain.progress import Progress
 
 _MACHINES: dict[Isa, tuple[str, ...]] = {
@@ -33,7 +34,14 @@ class Findings:
     """What is no fault, but good to know."""
 
 
-def require(connection: Connection, bundle: Bundle, files: Sequence[str], report: Progress) -> None:
+def require(
+    connection: Connection,
+    bundle: Bundle,
+    files: Sequence[str],
+    report: Progress,
+    *,
+    build: str | None = None,
+) -> None:
     """Refuse a bundle that the board cannot run; ask it once, tell every fault.
 
     Args:
@@ -41,25 +49,36 @@ def require(connection: Connection, bundle: Bundle, files: Sequence[str], report
         bundle: what is to be pushed there.
         files: the names of its files that are.
         report: is told what could not be compared.
+        build: the line that builds the bundle.
 
     Raises:
         BoardError: another instruction set, a missing feature of the cores, or an older glibc.
         ConnectionFailed: the board went away.
     """
-    found = compare(bundle, files, read_system(connection))
+    build = build or command("build", "--board", bundle.manifest.board)
+    found = compare(bundle, files, read_system(connection), build=build)
     for note in found.notes:
         report.note(f"{connection.name}: {note}")
     if found.faults:
         raise BoardError(
             f"{connection.name}: {bundle.path} cannot run there: {'; '.join(found.faults)}",
-            hint="; ".join(found.hints),
+            hint=_joined_hints(found.hints, build),
         )
 
 
-def compare(bundle: Bundle, files: Sequence[str], system: System) -> Findings:
-    """Compare what a bundle's files need, as its manifest says, with what a board has."""
+def compare(
+    bundle: Bundle, files: Sequence[str], system: System, *, build: str | None = None
+) -> Findings:
+    """Compare what a bundle's files need, as its manifest says, with what a board has.
+
+    Args:
+        bundle: the bundle.
+        files: the names of its files that are to be pushed.
+        system: the board's.
+        build: the line that builds the bundle, for hints.
+    """
     manifest = bundle.manifest
-    build = f"run: deploy build --board {manifest.board}"
+    build = build or command("build", "--board", manifest.board)
     if system.machine not in _MACHINES[manifest.isa]:
         fault = f"it was built for {manifest.isa}, the board is a machine of type {system.machine}"
         return Findings((fault,), (_other_machine(system.machine),), ())
@@ -75,7 +94,7 @@ def compare(bundle: Bundle, files: Sequence[str], system: System) -> Findings:
             f"{_joined(files)} {'needs' if len(files) == 1 else 'need'} cores with "
             f"{' '.join(missing)}, the board's have {' '.join(sorted(features))}"
         )
-        hints.append(f"lower march in the board's file (now {manifest.march}), then {build}")
+        hints.append(f"lower march in the board's file (now {manifest.march}), then run: {build}")
     floors = {
         name: record.elf.glibc_floor
         for name in files
@@ -96,8 +115,15 @@ def compare(bundle: Bundle, files: Sequence[str], system: System) -> Findings:
             f"{name} needs glibc {floor}, the board has {system.glibc}"
             for name, floor in old.items()
         ]
-        hints.append(f'put glibc = "{system.glibc}" into the board\'s file, then {build}')
+        hints.append(f'put glibc = "{system.glibc}" into the board\'s file, then run: {build}')
     return Findings(tuple(faults), tuple(hints), tuple(notes))
+
+
+def _joined_hints(hints: Sequence[str], build: str) -> str:
+    """One sentence with the line to run at its end, once."""
+    last = f", then run: {build}"
+    parts = [hint.removesuffix(last) for hint in hints]
+    return "; ".join(parts) + (last if any(hint.endswith(last) for hint in hints) else "")
 
 
 def _features(isa: Isa, system: System) -> frozenset[str] | None:

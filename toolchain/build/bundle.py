@@ -22,9 +22,10 @@ from toolchain.build.patches import empty_series, load_series
 from toolchain.build.sanitizers import Sanitizer
 from toolchain.build.stages import C_LIBRARY, DELEGATE, RUNNER, Recipe, Workshop
 from toolchain.cache import digest, locked, sha256_file
-from toolchain.errors import BuildError
+from toolchain.errors import BundleError, OutputError
 from toolchain.fetch.apt import AptRoot
 from toolchain.fetch.sources import load_sources
+from toolchain.files import check_writable, make_folder
 from toolchain.progress import Progress, Silent
 from toolchain.resources import runtime_patch_dir
 
@@ -99,24 +100,23 @@ class Bundle:
         """Read a bundle and compare every file with the manifest.
 
         Raises:
-            BuildError: no bundle, a manifest that does not fit, or a file that was changed.
+            BundleError: no bundle, a manifest that does not fit, or a file that was changed.
         """
         manifest_path = path / MANIFEST
         if not manifest_path.is_file():
-            raise BuildError(f"{path} is no bundle: it has no {MANIFEST}", hint="run: deploy build")
+            what = f"it has no {MANIFEST}" if path.exists() else "there is no such folder"
+            raise BundleError(f"{path} is no bundle: {what}")
         try:
             manifest = Manifest.model_validate_json(manifest_path.read_bytes())
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"]) or "(whole file)"
-            raise BuildError(
-                f"{manifest_path}: {where}: {first['msg']}", hint="run: deploy build"
-            ) from error
+            raise BundleError(f"{manifest_path}: {where}: {first['msg']}") from error
         for name, record in manifest.files.items():
             file = path / name
             if not file.is_file() or sha256_file(file) != record.sha256:
                 fault = "was changed" if file.is_file() else "is not there"
-                raise BuildError(f"{file} {fault} since it was built", hint="run: deploy build")
+                raise BundleError(f"{file} {fault} since it was built")
         return cls(path, manifest)
 
 
@@ -154,6 +154,7 @@ def build(
         The bundle, checked.
 
     Raises:
+        OutputError: ``out`` cannot be written, or is there and no bundle; told before any work.
         SourceError: an archive cannot be had or is not the pinned one.
         BuildError: a patch, CMake or a compiler failed.
         MissingToolError: a program is not installed; the hint is the line that installs it.
@@ -199,17 +200,19 @@ def _check_out(out: Path) -> None:
     if out.exists() and not (out / MANIFEST).is_file():
         empty = out.is_dir() and not any(out.iterdir())
         if not empty:
-            raise BuildError(
+            raise OutputError(
                 f"{out} is there and is not a bundle, so it is not replaced",
                 hint="name another folder with --out, or move it away",
             )
+    make_folder(out.parent)
+    check_writable(out.with_name(f"{out.name}-new"))
 
 
 def _present(out: Path, key: str) -> Bundle | None:
     """The bundle that is there, if it is whole and was made from the same things."""
     try:
         found = Bundle.load(out)
-    except BuildError:
+    except BundleError:
         return None
     return found if found.manifest.key == key else None
 

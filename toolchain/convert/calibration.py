@@ -15,6 +15,7 @@ from torch import Tensor
 
 from toolchain.errors import DataError, DeployError, failure
 from toolchain.factory import needs_an_argument, resolve
+from toolchain.hints import did_you_mean
 from toolchain.progress import Progress, Silent
 from toolchain.train.batches import seeded
 from toolchain.train.data import FASHION_MNIST, load_data
@@ -174,7 +175,8 @@ def _folder(
 ) -> tuple[Callable[[int], Example], int]:
     if not folder.is_dir():
         what = "is no folder and no .npz file" if folder.exists() else "is not there"
-        raise DataError(f"{folder}: {what}", hint=_HINT)
+        known = (FASHION_MNIST, RANDOM)
+        raise DataError(f"{folder}: {what}", hint=did_you_mean(folder.name, known, _HINT))
     _one_input(str(folder), shapes)
     shape = shapes[0]
     if len(shape) != 4 or shape[1] != 3 or shape[2] != shape[3]:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from toolchain.convert.silence import quiet
 from toolchain.errors import DeployError, ModelError, failure, first_line
 from toolchain.factory import make_module
+from toolchain.hints import quoted
 from toolchain.models import zoo
 from toolchain.sparsity.checkpoint import (
     has_pruned_channels,
@@ -179,7 +180,7 @@ def _factory_in(path: str | os.PathLike[str], metadata: Mapping[str, str]) -> st
     if zoo.by_factory(factory) is None:
         raise ModelError(
             f"{path}: names the model '{factory}', which is not one of this project",
-            hint=f"if you trust it, say so: --model {factory}",
+            hint=f"if you trust it, say so: --model {quoted(factory)}",
         )
     return factory
 

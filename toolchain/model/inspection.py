@@ -12,6 +12,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
 from toolchain.errors import ModelError
+from toolchain.hints import did_you_mean
 from toolchain.model.graph import Graph, Tensor, read_model
 from toolchain.model.layers import Layer, Plane, find_layers, totals
 from toolchain.model.tile import CoreTiles
@@ -144,7 +145,9 @@ def layer_mask(path: str | os.PathLike[str], name: str) -> Plane:
         fault = "has no mask" if chosen else "is not in the file"
         raise ModelError(
             f"{model.path}: layer '{name}' {fault}",
-            hint=f"masked layers are: {', '.join(masked)}" if masked else "no layer has a mask",
+            hint=did_you_mean(name, masked, f"masked layers are: {', '.join(masked)}")
+            if masked
+            else "no layer has a mask",
         )
     return chosen.mask.kept
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from toolchain.models.resnet import ResNet, Stem
 
-INPUT_SHAPE = (1, 1, 28, 28)
-
 
 def fashion_resnet(classes: int = 10) -> ResNet:
     """Seven 3x3 convolutions of 16, 32 and 64 channels, 4.4 million MACs; weights not trained.

@@ -1,4 +1,7 @@
-"""The networks that ship with the project, by name."""
+"""The networks that ship with the project, by name.
+
+The table itself needs no torch, which is slow to import: the command line lists and completes it.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +9,20 @@ import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
-
-import torch
-from torch import nn
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from toolchain.errors import ModelError
-from toolchain.models.fashion_resnet import INPUT_SHAPE as FASHION_SHAPE
-from toolchain.sparsity.checkpoint import load_checkpoint, load_model
+from toolchain.hints import did_you_mean
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 CHECKPOINTS = Path(__file__).resolve().parent / "checkpoints"
+_FASHION_SHAPE = (1, 1, 28, 28)
 _IMAGENET_SHAPE = (1, 3, 224, 224)
 _DETECTION_SHAPE = (1, 3, 640, 640)
+_IMAGENET_CLASSES = 1000
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,8 @@ class ZooModel:
     input_shape: tuple[int, int, int, int]
     """Of one example, ``[N, C, H, W]``."""
     description: str
+    classes: int
+    """That it tells apart."""
     sparsity: float = 0.0
     checkpoint: Path | None = None
     """Trained weights and masks, loaded into what the factory makes."""
@@ -38,8 +45,29 @@ class ZooModel:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     """Of the factory's call, by name: which masks it lays on."""
 
+    @property
+    def weights(self) -> Literal["fashion-mnist", "imagenet", "random"]:
+        """What its weights were trained on, or ``random``."""
+        if self.random_weights:
+            return "random"
+        return "fashion-mnist" if self.checkpoint else "imagenet"
+
+    def facts(self) -> dict[str, Any]:
+        """What it is, for programs."""
+        return {
+            "name": self.name,
+            "factory": self.factory,
+            "input_shape": list(self.input_shape),
+            "classes": self.classes,
+            "sparsity": self.sparsity,
+            "weights": self.weights,
+            "description": self.description,
+        }
+
     def example_input(self, seed: int = 0) -> torch.Tensor:
         """A random input of the right shape, float32, mean 0 and variance 1."""
+        import torch
+
         return torch.randn(self.input_shape, generator=torch.Generator().manual_seed(seed))
 
     def build(self) -> nn.Module:
@@ -49,6 +77,8 @@ class ZooModel:
             ModelError: the checkpoint is damaged or missing.
             MissingToolError: the package with its weights is not installed.
         """
+        from toolchain.sparsity.checkpoint import load_checkpoint, load_model
+
         model = make(self.factory, self.arguments)
         if self.checkpoint:
             load_model(model, load_checkpoint(self.checkpoint), example_input=self.example_input())
@@ -75,7 +105,10 @@ def get(name: str) -> ZooModel:
     """
     if name not in ZOO:
         raise ModelError(
-            f"there is no network called '{name}'", hint=f"use one of {', '.join(ZOO)}"
+            f"there is no network called '{name}'",
+            hint=did_you_mean(
+                name, ZOO, f"use one of {', '.join(ZOO)}, or package.module:function of your own"
+            ),
         )
     return ZOO[name]
 
@@ -94,6 +127,7 @@ def _masked(
     text: str,
     shape: tuple[int, int, int, int] = _IMAGENET_SHAPE,
     *,
+    classes: int = _IMAGENET_CLASSES,
     sparsities: Sequence[float] = _SPARSITIES,
     random_weights: bool = True,
     arguments: Mapping[str, Any] | None = None,
@@ -105,6 +139,7 @@ def _masked(
             f"toolchain.models.{factory}",
             shape,
             text,
+            classes,
             sparsity,
             random_weights=random_weights,
             arguments={"sparsity": sparsity, **(arguments or {})},
@@ -119,14 +154,18 @@ def _variants(
     text: str,
     shape: tuple[int, int, int, int] = _IMAGENET_SHAPE,
     *,
+    classes: int = _IMAGENET_CLASSES,
     random_weights: bool = True,
 ) -> list[ZooModel]:
     """The dense network, called ``name``, and its masked ones."""
     factory = f"{module}:{name}"
     dense = ZooModel(
-        name, f"toolchain.models.{factory}", shape, text, random_weights=random_weights
+        name, f"toolchain.models.{factory}", shape, text, classes, random_weights=random_weights
     )
-    return [dense, *_masked(name, factory, text, shape, random_weights=random_weights)]
+    return [
+        dense,
+        *_masked(name, factory, text, shape, classes=classes, random_weights=random_weights),
+    ]
 
 
 _ALL = [
@@ -134,8 +173,9 @@ _ALL = [
         ZooModel(
             f"fashion_resnet_{variant}",
             "toolchain.models.fashion_resnet:fashion_resnet",
-            FASHION_SHAPE,
+            _FASHION_SHAPE,
             "small residual network, trained on Fashion-MNIST; every 3x3 masked",
+            10,
             sparsity,
             CHECKPOINTS / f"fashion_resnet_{variant}.safetensors",
         )
@@ -168,6 +208,7 @@ _ALL = [
         "yolov5",
         "YOLOv5n detector, 80 classes, random weights; every layer masked but the head's three",
         _DETECTION_SHAPE,
+        classes=80,
     ),
 ]
 ZOO = {model.name: model for model in _ALL}

@@ -10,8 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from toolchain.errors import ModelError
 from toolchain.files import write_whole
+from toolchain.json_text import to_json
 from toolchain.profile.facts import BoardFacts, Vitals
 from toolchain.profile.runner_output import RunnerOutput
+from toolchain.text_file import read_text
 
 
 class _Part(BaseModel):
@@ -97,7 +99,7 @@ class Profile(_Part):
 
     def to_json(self) -> str:
         """The document, indented."""
-        return self.model_dump_json(by_alias=True, indent=1)
+        return to_json(self, indent=1)
 
     def save(self, path: Path) -> None:
         """Write the document; the file is whole or as it was.
@@ -114,16 +116,15 @@ def load_profile(path: Path) -> Profile:
     Raises:
         ModelError: no such file, or it is no profile; names the first fault.
     """
+    text = read_text(path, ModelError)
     try:
-        return Profile.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
+        return Profile.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise ModelError(
             f"{path}: is no profile: {where + ': ' if where else ''}{first['msg']}",
-            hint="deploy profile --output FILE.json writes one",
+            hint="it is what deploy profile writes with --output",
         ) from error
 
 

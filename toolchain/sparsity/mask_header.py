@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from toolchain.errors import ModelError
+from toolchain.text_file import read_text
 
 _Value = TypeVar("_Value")
 _WHAT_TO_GIVE = "give the bin_mask.h that the training code wrote with --save_masks"
@@ -52,12 +53,7 @@ def read_mask_header(path: str | os.PathLike[str]) -> dict[str, Tensor]:
             twice, rows or values are too many or too few, or a value is not 0 or 1; names the line.
     """
     path = Path(path)
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ModelError(f"{path}: is not a text file in UTF-8", hint=_WHAT_TO_GIVE) from error
+    text = read_text(path, ModelError, hint=_WHAT_TO_GIVE)
     return _Reader(path, text.replace("\r\n", "\n")).masks()
 
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from toolchain.errors import ModelError, first_line
+from toolchain.hints import did_you_mean
 from toolchain.sparsity.cost import ModelCost, model_cost
 from toolchain.sparsity.modes import evaluating
 from toolchain.sparsity.resize import resize_to
@@ -105,7 +106,9 @@ def prune_channels(
     if importance not in get_args(Importance):
         raise ModelError(
             f"there is no importance called '{importance}'",
-            hint=f"use one of {', '.join(get_args(Importance))}",
+            hint=did_you_mean(
+                importance, get_args(Importance), f"use one of {', '.join(get_args(Importance))}"
+            ),
         )
     fixed = _matching(model, ignored)
     before, widths = model_cost(model, example_input), _widths(model)

@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from torch import nn
 
 from toolchain.errors import ModelError
+from toolchain.hints import did_you_mean
 
 Select = Callable[[str, nn.Conv2d], bool]
 """``select(name, convolution)``: whether the convolution gets a mask."""
@@ -61,7 +62,9 @@ def select_layers(
         if not any(fnmatchcase(name, pattern) for name in convs):
             raise ModelError(
                 f"layer pattern '{pattern}' matches none of the model's {len(convs)} convolutions",
-                hint=f"they are {_listed(list(convs))}" if convs else "the model has none",
+                hint=did_you_mean(pattern, convs, f"they are {_listed(list(convs))}")
+                if convs
+                else "the model has none",
             )
     chosen = {
         name: conv
@@ -100,7 +103,7 @@ def layer_targets(
         if not any(fnmatchcase(name, pattern) for name in names):
             raise ModelError(
                 f"layer pattern '{pattern}' of a target matches none of the layers to mask",
-                hint=f"they are {_listed(names)}",
+                hint=did_you_mean(pattern, names, f"they are {_listed(names)}"),
             )
     return {
         name: next((s for p, s in targets.items() if fnmatchcase(name, p)), sparsity)

@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 
 from toolchain.cache import digest
 from toolchain.errors import DataError, first_line
+from toolchain.hints import did_you_mean
 from toolchain.progress import Progress, Silent
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -90,7 +91,11 @@ def load_folder(
         what = "is a file, not a folder of images" if folder.exists() else "there is no such folder"
         raise DataError(
             f"{folder}: {what}",
-            hint="data is fashion-mnist, a folder of images, or package.module:dataset",
+            hint=did_you_mean(
+                folder.name,
+                ["fashion-mnist"],
+                "data is fashion-mnist, a folder of images, or package.module:dataset",
+            ),
         )
     if image_size is None or image_size < 1:
         raise DataError(

@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from toolchain.errors import RecipeError
+from toolchain.hints import did_you_mean
 from toolchain.sparsity.policies import POLICIES
 from toolchain.sparsity.tiles import TILE_SHARE
 from toolchain.toml_file import read_toml, validate
@@ -133,7 +134,8 @@ class Masks(_Table):
     @classmethod
     def _policy_is_known(cls, name: str) -> str:
         if name not in POLICIES:
-            raise ValueError(f"there is no policy '{name}'; use {', '.join(POLICIES)}")
+            use = did_you_mean(name, POLICIES, f"use {', '.join(POLICIES)}")
+            raise ValueError(f"there is no policy '{name}'; {use}")
         return name
 
     @model_validator(mode="after")

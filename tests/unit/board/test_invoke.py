@@ -91,4 +91,4 @@ def test_a_failed_run_leaves_nothing_behind_either(tmp_path: Path, model: Model)
 def test_a_board_without_a_bundle_names_the_line_that_builds_it(tmp_path: Path) -> None:
     with pytest.raises(BuildError, match="no bundle") as caught:
         load_bundle(load_board("rpi4"), tmp_path / "absent")
-    assert caught.value.hint == "run: deploy build --board rpi4"
+    assert caught.value.hint == f"run: deploy build --board rpi4 --out {tmp_path / 'absent'}"

@@ -1,0 +1,121 @@
+"""How commands explain themselves: help texts to the letter, an example each, what was meant.
+
+Typer shows help as Markdown, which takes ``<i>`` for HTML and drops it, and ``*`` or ``_`` for
+emphasis. A command's own text is Markdown here, without HTML; options' are plain text.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+import typer
+import typer.core
+
+from toolchain import console
+from toolchain.hints import did_you_mean
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+_NOT_ONE_OF = re.compile(r"(?:Value error, )?'(?P<given>.*)' is not one of (?P<known>'.*')\.")
+
+
+class App(typer.Typer):
+    """Commands that explain themselves as this module says."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(cls=Group, **settings)
+
+    def example(self, *lines: str, **settings: Any) -> Callable[[_Function], _Function]:
+        """Register a command, as ``command`` does.
+
+        Args:
+            lines: commands that run, shown below its options.
+            settings: of :meth:`typer.Typer.command`.
+        """
+        shown = "\n".join(f"    {line}" for line in lines)
+        epilog = f"{'Example' if len(lines) == 1 else 'Examples'}:\n\n{shown}"
+        return self.command(cls=Command, epilog=epilog, **settings)
+
+
+class Command(typer.core.TyperCommand):
+    """One command."""
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        _to_the_letter(self)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Print the help text."""
+        _set_width()
+        super().format_help(ctx, formatter)
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the command line; a word that is none of a few is told with the nearest."""
+        try:
+            return super().parse_args(ctx, args)
+        except typer.BadParameter as error:
+            if found := _NOT_ONE_OF.fullmatch(error.message):
+                known = re.findall(r"'([^']*)'", found["known"])
+                meant = did_you_mean(found["given"], known)
+                error.message = f"'{found['given']}' is not one of {found['known']}. {meant}"
+            raise
+
+
+class Group(typer.core.TyperGroup):
+    """Several commands under one name."""
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        _to_the_letter(self)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Print the help text."""
+        _set_width()
+        super().format_help(ctx, formatter)
+
+    def main(self, *arguments: Any, **settings: Any) -> Any:
+        """Read the command line and run it."""
+        # Typer reads this when it imports rich to show an error; importing rich here would be slow.
+        if not sys.stderr.isatty():
+            os.environ["TERMINAL_WIDTH"] = str(console.width(sys.stderr))
+        return super().main(*arguments, **settings)
+
+
+def complete(names: Callable[[], Iterable[tuple[str, str]]]) -> Callable[[str], list[Any]]:
+    """A completion callback of an option.
+
+    Args:
+        names: gives each name with what it is.
+    """
+
+    def completed(incomplete: str) -> list[Any]:
+        return [(name, text) for name, text in names() if name.startswith(incomplete)]
+
+    return completed
+
+
+def _to_the_letter(command: Any) -> None:
+    command.help = _without_html(command.help)
+    command.epilog = _without_html(command.epilog)
+    for parameter in command.params:
+        if getattr(parameter, "help", None):
+            parameter.help = re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", parameter.help)
+
+
+def _without_html(text: str | None) -> str | None:
+    # In code, between backticks, nothing needs to be escaped.
+    if text is None:
+        return None
+    parts = re.split(r"(`[^`]*`)", text)
+    return "".join(
+        part if part.startswith("`") else re.sub(r"([<&])", r"\\\1", part) for part in parts
+    )
+
+
+def _set_width() -> None:
+    from typer import rich_utils
+
+    rich_utils.MAX_WIDTH = console.width(sys.stdout)

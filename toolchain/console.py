@@ -1,0 +1,279 @@
+r"""What the command line prints on: a terminal, a pipe or a file, in whatever encoding it has.
+
+Everything that is printed goes through :data:`out` and :data:`err`, or through ``print``; all of
+them end in the two streams that :func:`run` lays under them:
+
+- A character that the stream's encoding cannot show is written as plain ones that can be read;
+  a byte of a file's name that is no text as ``\xff``. Frames are drawn in ASCII then.
+- Standard output that cannot be written ends the command with an error; where its reader has gone,
+  as after ``| head``, with the exit code of a program that died of SIGPIPE and without a word.
+- Standard error that cannot be written is done without.
+- Where standard output is no terminal, lines have :data:`FIXED_WIDTH` columns; ``COLUMNS`` goes
+  before that, and before a terminal's own width.
+"""
+
+# ruff: noqa: RUF001 (characters that look like others are what this is about)
+
+from __future__ import annotations
+
+import codecs
+import errno
+import io
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import IO, TYPE_CHECKING, Any, NoReturn
+
+import rich.console
+import rich.progress
+from rich.console import ConsoleDimensions
+
+from toolchain import progress
+from toolchain.errors import DeployError, OutputError
+
+if TYPE_CHECKING:  # pydantic is slow to import, and help needs none of it
+    from pydantic import BaseModel
+
+FIXED_WIDTH = 100
+READER_GONE = 128 + 13
+INTERRUPTED = 128 + 2
+_NARROWEST = 20
+_IN, _OUT, _ERR = 0, 1, 2
+_ERRORS = "tileskip-plain"
+
+_PLAIN = {
+    "±": "+/-", "×": "x", "·": ".", "•": "*", "…": "...", "→": "->", "≤": "<=", "≥": ">=", "≈": "~",
+    "−": "-", "–": "-", "—": "-", "µ": "u", "μ": "u", "²": "^2", "°": " deg ", "“": '"', "”": '"',
+    "‘": "'", "’": "'", "\N{NO-BREAK SPACE}": " ", "─": "-", "━": "-", "═": "=", "│": "|",
+    "┃": "|", "║": "|", "╸": "-", "╺": "-", "█": "#",
+}  # fmt: skip
+
+
+def _plain(error: UnicodeError) -> tuple[str | bytes, int]:
+    """A codec's error handler: characters that the encoding lacks, in ASCII."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lost = error.object[error.start : error.end]
+    return "".join(map(_in_ascii, lost)), error.end
+
+
+def _in_ascii(letter: str) -> str:
+    if letter in _PLAIN:
+        return _PLAIN[letter]
+    code = ord(letter)
+    if 0x2500 <= code < 0x2580:  # frames
+        return "+"
+    if 0xDC80 <= code <= 0xDCFF:  # a byte of a file's name that is no text
+        return f"\\x{code - 0xDC00:02x}"
+    return letter.encode("ascii", "backslashreplace").decode("ascii")
+
+
+codecs.register_error(_ERRORS, _plain)
+
+
+class Screen(rich.console.Console):
+    """A rich console as wide as :func:`width` says."""
+
+    @property
+    def size(self) -> ConsoleDimensions:
+        """Columns and lines."""
+        found = super().size
+        return ConsoleDimensions(self._width or width(self.file), found.height)
+
+
+def width(stream: IO[str]) -> int:
+    """The columns that there are on a stream."""
+    chosen = os.environ.get("COLUMNS", "")
+    if chosen.isdecimal() and chosen.isascii() and int(chosen) >= _NARROWEST:
+        return int(chosen)
+    with suppress(OSError, ValueError, AttributeError):
+        if stream.isatty():
+            return os.get_terminal_size(stream.fileno()).columns or FIXED_WIDTH
+    return FIXED_WIDTH
+
+
+out = Screen()
+err = Screen(stderr=True)
+
+
+def print_json(document: BaseModel | Mapping[str, Any] | list[Any]) -> None:
+    """Print a document on standard output as JSON, in ASCII where that is no UTF-8."""
+    from toolchain.json_text import to_json
+
+    text = to_json(document)
+    if not (sys.stdout.encoding or "utf-8").lower().startswith("utf"):
+        text = json.dumps(json.loads(text), indent=2)
+    print(text)
+
+
+def tell(error: DeployError) -> None:
+    """Print an error and what to do about it on standard error."""
+    err.print("[red]error:[/red] ", end="")
+    err.print(error.what, markup=False, highlight=False, soft_wrap=True)
+    if error.hint:
+        err.print(f"  hint: {error.hint}", markup=False, highlight=False, soft_wrap=True)
+
+
+class TerminalProgress:
+    """Progress bars on a terminal; elsewhere a line at each stage's end."""
+
+    @contextmanager
+    def stage(self, title: str, total: float | None = None) -> Iterator[progress.Stage]:
+        """Show one bar until the stage ends."""
+        with rich.progress.Progress(
+            rich.progress.TextColumn("{task.description}", markup=False),
+            rich.progress.BarColumn(),
+            rich.progress.TaskProgressColumn(),
+            rich.progress.TimeElapsedColumn(),
+            rich.progress.TextColumn("{task.fields[detail]}", style="dim", markup=False),
+            console=err,
+        ) as bars:
+            yield _Bar(bars, bars.add_task(title, total=total, detail=""))
+
+    def note(self, message: str) -> None:
+        """Print one line on standard error."""
+        err.print(message, highlight=False, markup=False)
+
+
+class _Bar:
+    def __init__(self, bars: rich.progress.Progress, task: rich.progress.TaskID) -> None:
+        self._bars, self._task = bars, task
+
+    def advance(self, steps: float = 1, detail: str | None = None) -> None:
+        self._bars.advance(self._task, steps)
+        if detail is not None:
+            self._bars.update(self._task, detail=detail)
+
+    def total(self, steps: float) -> None:
+        self._bars.update(self._task, total=steps)
+
+
+# --- the streams, and how a command ends -----------------------------------------------------
+
+
+def run(command: Callable[[], object]) -> NoReturn:
+    """Run a command on streams that cannot fail with a traceback, and exit with its code.
+
+    Args:
+        command: what to run. A :class:`DeployError` becomes its message and its exit code.
+    """
+    with _streams() as is_open:
+        code = _code(command if is_open else _refuse)
+        flushed = _code(sys.stdout.flush)  # what is still in the buffer may not fit on the disk
+        code = code or flushed
+    sys.exit(code)
+
+
+def _code(command: Callable[[], object]) -> int:
+    try:
+        command()
+    except SystemExit as ended:
+        if isinstance(ended.code, str):
+            err.print(ended.code, markup=False, highlight=False)
+            return 1
+        return ended.code or 0
+    except DeployError as error:
+        tell(error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        err.print("interrupted", markup=False)
+        return INTERRUPTED
+    return 0
+
+
+def _refuse() -> None:
+    raise OutputError(
+        "standard output is closed, so there is nowhere to print to",
+        hint="send it to a file, or to /dev/null where it is not wanted",
+    )
+
+
+@contextmanager
+def _streams() -> Iterator[bool]:
+    """Our streams in place of Python's; whether standard output was open.
+
+    Where a program has put others in place, a test for example, those stay.
+    """
+    before = sys.stdout, sys.stderr
+    is_open = True
+    if sys.stdout is sys.__stdout__ and sys.stderr is sys.__stderr__:
+        closed = [number for number in (_IN, _OUT, _ERR) if _open_nowhere(number)]
+        is_open = _OUT not in closed
+        sys.stdout = _Output(_OUT, before[0])
+        sys.stderr = _Messages(_ERR, before[1])
+    try:
+        yield is_open
+    finally:
+        sys.stdout, sys.stderr = before
+
+
+def _open_nowhere(number: int) -> bool:
+    """Whether a file descriptor was closed; now it is not.
+
+    Else the next file that is opened would get its number, and what a library prints.
+    """
+    try:
+        os.fstat(number)
+    except OSError:
+        _redirect_to_nowhere(number)
+        return True
+    return False
+
+
+def _redirect_to_nowhere(number: int) -> None:
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    if nowhere != number:
+        os.dup2(nowhere, number)
+        os.close(nowhere)
+
+
+class _Stream(io.TextIOWrapper):
+    """A standard stream of ours, on the same file descriptor as the one that it stands for."""
+
+    def __init__(self, number: int, like: IO[str] | None) -> None:
+        raw = io.FileIO(number, "wb", closefd=False)
+        super().__init__(
+            io.BufferedWriter(raw),
+            encoding=getattr(like, "encoding", None) or "utf-8",
+            errors=_ERRORS,
+            line_buffering=number == _ERR or raw.isatty(),
+        )
+        self._number = number
+
+    def write(self, text: str) -> int:
+        try:
+            return super().write(text)
+        except OSError as error:
+            self._fail(error)
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            super().flush()
+        except OSError as error:
+            self._fail(error)
+
+    def _fail(self, error: OSError) -> None:
+        _redirect_to_nowhere(self._number)  # whatever is left to write must not fail once more
+        self.failed(error)
+
+    def failed(self, error: OSError) -> None:
+        """What becomes of an error."""
+        raise NotImplementedError
+
+
+class _Output(_Stream):
+    def failed(self, error: OSError) -> None:
+        if error.errno in (errno.EPIPE, errno.ECONNRESET):
+            raise SystemExit(READER_GONE) from error
+        raise OutputError(
+            f"standard output: cannot be written: {error.strerror or error}",
+            hint="free some space, or send it to another file",
+        ) from error
+
+
+class _Messages(_Stream):
+    def failed(self, error: OSError) -> None:
+        """Nothing: a command's result is worth more than what it says meanwhile."""

@@ -1,0 +1,45 @@
+"""Results as JSON that every reader takes: no NaN, no half of a surrogate pair."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic_core import PydanticSerializationError
+
+
+def to_json(document: BaseModel | Mapping[str, Any] | list[Any], *, indent: int = 2) -> str:
+    r"""A document's text. What is infinite or no number is ``null``.
+
+    A byte of a file's name that is not UTF-8 is written as ``\xff``, since JSON has no way to
+    hold it.
+    """
+    if isinstance(document, BaseModel):
+        try:
+            return document.model_dump_json(by_alias=True, indent=indent)
+        except PydanticSerializationError:
+            document = document.model_dump(mode="json", by_alias=True)
+    return json.dumps(_plain(document), indent=indent, ensure_ascii=False)
+
+
+def without_lone_bytes(text: str) -> str:
+    r"""A text in which bytes of a file's name that are not UTF-8 are written as ``\xff``."""
+    return "".join(
+        f"\\x{ord(letter) - 0xDC00:02x}" if 0xDC80 <= ord(letter) <= 0xDCFF else letter
+        for letter in text
+    )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, str):
+        return without_lone_bytes(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {_plain(key): _plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    return value
