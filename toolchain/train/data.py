@@ -51,7 +51,8 @@ def load_data(
         image_size: height and width of the images of a folder, pixels; other data has its own.
         test_share: of a folder without a test set, above 0 and below 1.
         seed: of the split, and of what a user's function draws.
-        base: what a relative folder is relative to; the current folder by default.
+        base: what a relative folder is relative to, and whose modules are looked at first; the
+            current folder by default.
         progress: where long work is announced.
 
     Raises:
@@ -64,7 +65,7 @@ def load_data(
     if source == FASHION_MNIST:
         train, test, classes = _fashion(progress)
     elif ":" in source and not folder.exists():
-        train, test, classes = load_user(source, seed=seed, progress=progress)
+        train, test, classes = load_user(source, seed=seed, base=base, progress=progress)
     else:
         train, test, classes = load_folder(
             folder, image_size, test_share=test_share, seed=seed, progress=progress

@@ -134,8 +134,8 @@ class Masks(_Table):
     @classmethod
     def _policy_is_known(cls, name: str) -> str:
         if name not in POLICIES:
-            use = did_you_mean(name, POLICIES, f"use {', '.join(POLICIES)}")
-            raise ValueError(f"there is no policy '{name}'; {use}")
+            said = [f"there is no policy '{name}'", f"use {', '.join(POLICIES)}"]
+            raise ValueError("; ".join(filter(None, [*said, did_you_mean(name, POLICIES)])))
         return name
 
     @model_validator(mode="after")

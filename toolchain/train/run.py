@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +11,9 @@ from typing import Any
 import torch
 from pydantic import BaseModel, ConfigDict
 
+from toolchain.factory import from_here, without_folder
 from toolchain.files import check_writable
+from toolchain.hints import command
 from toolchain.models import zoo
 from toolchain.progress import Progress, Silent
 from toolchain.sparsity.checkpoint import PRUNED, save_checkpoint
@@ -189,7 +190,7 @@ def train_recipe(
                 progress=progress, title=f"train {name}", on_step=log.step, on_epoch=log.epoch,
                 save=save, stop=stop,
             )  # fmt: skip
-    report = _report(trainer, output, folder, resumed_at, started)
+    report = _report(trainer, output, folder, resumed_at, started, base)
     save_checkpoint(output, trainer.model.cpu(), metadata(recipe, data, student, report, name))
     return report.model_copy(update={"seconds": time.monotonic() - started})
 
@@ -200,7 +201,7 @@ def metadata(
     """What a trained checkpoint says about itself; enough for ``deploy convert``."""
     known = recipe.model_dump(mode="json", exclude_defaults=True)
     said = {
-        "factory": student.factory,
+        "factory": without_folder(student.factory),
         "input_shape": ",".join(map(str, data.input_shape)),
         "dataset": _without_folders(data.name),
         "sparsity": f"{recipe.masks.sparsity if recipe.masks else 0:g}",
@@ -228,15 +229,20 @@ def _without_folders(value: Any) -> Any:
 
 
 def _report(
-    trainer: Trainer, output: Path, folder: Path, resumed_at: int | None, started: float
+    trainer: Trainer,
+    output: Path,
+    folder: Path,
+    resumed_at: int | None,
+    started: float,
+    base: Path | None,
 ) -> TrainingReport:
     factory = trainer.student.factory
     foreign = zoo.by_factory(factory) is None
-    command = ["deploy", "convert", str(output), *(["--model", factory] if foreign else [])]
+    model = ["--model", from_here(factory, base or Path())] if foreign else []
     return TrainingReport(
         path=output,
         run_folder=folder,
-        convert_command=shlex.join(command),
+        convert_command=command("convert", output, *model),
         accuracy=trainer.history[-1].accuracy,
         loss=trainer.history[-1].loss,
         epochs=trainer.history,

@@ -94,7 +94,8 @@ def build_student(
     Args:
         recipe: what to make.
         data: what it will be trained on.
-        base: the folder that relative paths, of weights and of a board's file, start from.
+        base: the folder that relative paths, of weights and of a board's file, start from, and
+            whose modules a factory may name.
         resume_from: the model's state_dict in a saved state, whose channel counts the model gets;
             its values are for :meth:`toolchain.train.trainer.Trainer.load_state_dict`.
 
@@ -108,7 +109,7 @@ def build_student(
     seed = recipe.training.seed
     with torch.random.fork_rng(), seeded(seed):
         torch.manual_seed(seed)
-        model = make_module(factory, _OPTION, recipe.model.arguments)
+        model = make_module(factory, _OPTION, recipe.model.arguments, base=base)
         ours = zoo.by_factory(factory)
         if ours and ours.random_weights:
             initialise(model)
@@ -263,7 +264,7 @@ def _loss(recipe: Recipe, data: Data, factory: str, base: Path | None) -> nn.Mod
         return CrossEntropy()
     name = network_factory(chosen.factory) if chosen.factory else factory
     arguments = recipe.model.arguments if chosen.factory is None else {}
-    teacher = make_module(name, _OPTION, arguments)
+    teacher = make_module(name, _OPTION, arguments, base=base)
     _load(teacher, _place(chosen.weights, base), masks=True)
     check_classifier(teacher, data, f"the teacher ({name})")
     return Distillation(teacher, weight=chosen.weight, temperature=chosen.temperature)

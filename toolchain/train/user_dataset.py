@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 import reprlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -109,7 +110,7 @@ class CheckedDataset(Dataset[tuple[Tensor, int]]):
 
 
 def load_user(
-    factory: str, *, seed: int = 0, progress: Progress | None = None
+    factory: str, *, seed: int = 0, base: Path | None = None, progress: Progress | None = None
 ) -> tuple[Examples, Examples, tuple[str, ...]]:
     """The training set, test set and class names that a factory gives.
 
@@ -122,6 +123,7 @@ def load_user(
             generators of ``random``, numpy and torch are seeded alike before each call, so that a
             random split made in both is one split.
         seed: of that.
+        base: the folder whose modules are looked at first; the current one by default.
         progress: where reading is shown.
 
     Raises:
@@ -129,7 +131,11 @@ def load_user(
             function and the example.
     """
     function = resolve(
-        factory, "data", fault=DataError, otherwise=", the path of a folder, or fashion-mnist"
+        factory,
+        "data",
+        fault=DataError,
+        otherwise=", the path of a folder, or fashion-mnist",
+        base=base,
     )
     same = derived_seed("dataset", seed)
     with seeded(same):
