@@ -82,6 +82,10 @@ class Screen(rich.console.Console):
         found = super().size
         return ConsoleDimensions(self._width or width(self.file), found.height)
 
+    @size.setter
+    def size(self, new: tuple[int, int]) -> None:
+        self._width, self._height = new
+
 
 def width(stream: IO[str]) -> int:
     """The columns that there are on a stream."""

@@ -126,6 +126,21 @@ def check_readable(path: Path, fault: type[DeployError]) -> None:
     raise fault(f"{path}: cannot be read: {os.strerror(number)}")
 
 
+def check_name(path: Path, fault: type[DeployError]) -> None:
+    """Make sure that libraries which take UTF-8 alone can open a file, wherever it lies.
+
+    Raises:
+        DeployError: of class ``fault``: its path holds other bytes.
+    """
+    try:
+        str(path.absolute()).encode()
+    except UnicodeEncodeError as error:
+        raise fault(
+            f"{path}: its path holds bytes that are not UTF-8, and TensorFlow Lite takes no others",
+            hint="rename it, or its folder",
+        ) from error
+
+
 def _nearest(path: Path) -> str | None:
     """A file beside one that is not there, with a name much like it."""
     with suppress(OSError):

@@ -9,8 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
+from toolchain import console
 from toolchain.bench.models import DTYPES, NETWORKS, SPARSITIES
 from toolchain.build.qemu_user import CORES
 from toolchain.errors import DeployError
@@ -29,9 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code: int = options.run(options)
     except DeployError as error:
-        print(f"error: {error.what}", file=sys.stderr)
-        if error.hint:
-            print(f"  hint: {error.hint}", file=sys.stderr)
+        console.tell(error)
         return error.exit_code
     except KeyboardInterrupt:
         print("interrupted; what was counted is kept", file=sys.stderr)
@@ -272,9 +269,9 @@ def _page(options: argparse.Namespace) -> int:
     return 0
 
 
-def _console() -> Console:
-    return Console(width=None if sys.stdout.isatty() else 180)
+def _console() -> console.Screen:
+    return console.Screen(width=None if sys.stdout.isatty() else 180)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    console.run(lambda: sys.exit(main()))

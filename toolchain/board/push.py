@@ -17,6 +17,7 @@ from toolchain.board.connection import Connection
 from toolchain.build.bundle import Bundle
 from toolchain.cache import digest, sha256_file
 from toolchain.errors import BoardError, ModelError
+from toolchain.json_text import without_lone_bytes
 from toolchain.progress import Progress
 
 _ROOM = 1 << 20
@@ -69,7 +70,8 @@ def model_upload(board: Board, model: Path) -> Upload:
     except OSError as error:
         raise ModelError(f"{model}: cannot be read: {error.strerror}") from error
     folder = posixpath.join(board.ssh.directory, "models", known[:16])
-    return Upload(model, posixpath.join(folder, model.name), known)
+    # Remote names are UTF-8; a file here may have another.
+    return Upload(model, posixpath.join(folder, without_lone_bytes(model.name)), known)
 
 
 def push(connection: Connection, uploads: Sequence[Upload], report: Progress) -> list[Pushed]:

@@ -13,6 +13,7 @@ from toolchain.board.arrays import Array, Batch, random_inputs
 from toolchain.board.invoke import BoardRunner, Settings
 from toolchain.convert.silence import quiet
 from toolchain.errors import ModelError, VerificationError
+from toolchain.files import check_name
 from toolchain.model.graph import Model, read_model
 from toolchain.model.layers import quantization_of
 
@@ -102,6 +103,7 @@ def verify(
         ModelError: one of the two cannot run the model.
         BoardError: something failed on the board.
     """
+    check_name(model_path, ModelError)
     model = read_model(model_path)
     batch = random_inputs(model, inputs, seed)
     expected = run_here(model, batch)

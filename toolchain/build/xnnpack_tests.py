@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from toolchain import console
 from toolchain.board.config import load_board
 from toolchain.build import stages
 from toolchain.build.bundle import recipe_for
@@ -263,9 +264,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             progress=progress,
         )
     except DeployError as error:
-        print(f"error: {error.what}", file=sys.stderr)
-        if error.hint:
-            print(f"  hint: {error.hint}", file=sys.stderr)
+        console.tell(error)
         return error.exit_code
     for item in results:
         state = "FAILED" if item.failed else "ok"
@@ -286,4 +285,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    console.run(lambda: sys.exit(main()))

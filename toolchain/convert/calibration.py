@@ -15,6 +15,7 @@ from torch import Tensor
 
 from toolchain.errors import DataError, DeployError, failure
 from toolchain.factory import needs_an_argument, resolve
+from toolchain.files import check_readable
 from toolchain.hints import did_you_mean
 from toolchain.progress import Progress, Silent
 from toolchain.train.batches import seeded
@@ -151,6 +152,21 @@ def load_samples(
     return samples
 
 
+def check_source(source: str) -> None:
+    """Make sure that there is a file or folder where ``source`` names one, before any work.
+
+    Raises:
+        DataError: there is none.
+    """
+    path = Path(os.path.expanduser(source))  # noqa: PTH111 (never fails)
+    if source in (RANDOM, FASHION_MNIST) or path.is_dir():
+        return
+    if path.suffix == ".npz":
+        check_readable(path, DataError)
+    elif ":" not in source or path.exists():
+        raise _no_folder(path)
+
+
 # --- the kinds of data -----------------------------------------------------------------------
 
 
@@ -174,9 +190,7 @@ def _folder(
     folder: Path, shapes: Sequence[Shape], most: int, progress: Progress | None
 ) -> tuple[Callable[[int], Example], int]:
     if not folder.is_dir():
-        what = "is no folder and no .npz file" if folder.exists() else "is not there"
-        known = (FASHION_MNIST, RANDOM)
-        raise DataError(f"{folder}: {what}", hint=did_you_mean(folder.name, known, _HINT))
+        raise _no_folder(folder)
     _one_input(str(folder), shapes)
     shape = shapes[0]
     if len(shape) != 4 or shape[1] != 3 or shape[2] != shape[3]:
@@ -199,6 +213,12 @@ def _folder(
             stage.advance()
     images = ImageFiles([(file, 0) for file in files], shape[2])
     return lambda number: (images[number][0],), len(files)
+
+
+def _no_folder(path: Path) -> DataError:
+    what = "is no folder and no .npz file" if path.exists() else "is not there"
+    known = (FASHION_MNIST, RANDOM)
+    return DataError(f"{path}: {what}", hint=did_you_mean(path.name, known, _HINT))
 
 
 def _npz(path: Path, shapes: Sequence[Shape]) -> tuple[Callable[[int], Example], int]:

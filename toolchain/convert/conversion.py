@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
-from toolchain.convert.calibration import RANDOM, Samples, load_samples
+from toolchain.convert.calibration import RANDOM, Samples, check_source, load_samples
 from toolchain.convert.check import Form, check_layers
 from toolchain.convert.compare import (
     Comparison,
@@ -28,8 +28,8 @@ from toolchain.convert.quantize import float_operators, quantize_int8, quantize_
 from toolchain.convert.rewrite import rewrite
 from toolchain.convert.runtimes import Litert, Runtimes, find_runtimes
 from toolchain.convert.source import Flat, Source, load_source
-from toolchain.errors import DataError
-from toolchain.files import written_whole
+from toolchain.errors import DataError, ModelError, OutputError
+from toolchain.files import check_name, written_whole
 from toolchain.model.graph import read_model
 from toolchain.model.layers import find_layers, totals
 from toolchain.progress import Progress, Silent
@@ -199,6 +199,9 @@ def convert(
     started = time.monotonic()
     progress = progress or Silent()
     output = Path(output)
+    check_name(output, OutputError)
+    if path is not None:
+        check_name(Path(path), ModelError)
     seed = secrets.randbelow(2**31) if seed is None else seed
     if quantize == "int8" and calibration is None:
         raise DataError(
@@ -206,6 +209,8 @@ def convert(
             hint="give --calibration: a folder of images, an .npz file, package.module:function or "
             f"fashion-mnist; {RANDOM} is good for measuring time and nothing else",
         )
+    if calibration is not None:
+        check_source(calibration)
     least_db = DEFAULT_SQNR_DB[quantize] if quantize and min_sqnr_db is None else min_sqnr_db
     runtimes = find_runtimes()
     with written_whole(output) as scratch:

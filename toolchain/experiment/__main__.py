@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from toolchain import console
 from toolchain.errors import DeployError
 from toolchain.experiment.page import write_page
 from toolchain.experiment.runs import EPOCHS, SEEDS, cases, run_all
@@ -30,7 +31,7 @@ def main() -> int:
         for path in write_page(results, options.out):
             print(path)
     except DeployError as error:
-        print(f"error: {error.what}\n  hint: {error.hint or 'none'}", file=sys.stderr)
+        console.tell(error)
         return error.exit_code
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
@@ -39,4 +40,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    console.run(lambda: sys.exit(main()))
