@@ -19,8 +19,8 @@ from toolchain import console, progress
 from toolchain.command_help import App, complete
 from toolchain.console import TerminalProgress, err, out, print_json
 from toolchain.convert.kinds import Boundary, Kind
-from toolchain.errors import ModelError, RecipeError
-from toolchain.files import check_folder, check_readable
+from toolchain.errors import ModelError, OutputError, RecipeError
+from toolchain.files import check_folder, check_name, check_readable
 from toolchain.signals import sigterm_exits
 
 if TYPE_CHECKING:
@@ -117,6 +117,9 @@ def train(
     A recipe may name Python code of yours (`package.module:function`), which is run.
     """
     check_readable(recipe, RecipeError)
+    check_name(recipe, RecipeError)
+    for path in (output, run_dir):
+        check_name(path or recipe, OutputError)
     from toolchain.report.training_table import plan_table, training_table
     from toolchain.train.interrupt import Stopped
     from toolchain.train.recipe import load_recipe

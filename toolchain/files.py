@@ -127,7 +127,7 @@ def check_readable(path: Path, fault: type[DeployError]) -> None:
 
 
 def check_name(path: Path, fault: type[DeployError]) -> None:
-    """Make sure that libraries which take UTF-8 alone can open a file, wherever it lies.
+    """Make sure that a file can be given to programs and libraries which take UTF-8 alone.
 
     Raises:
         DeployError: of class ``fault``: its path holds other bytes.
@@ -136,8 +136,8 @@ def check_name(path: Path, fault: type[DeployError]) -> None:
         str(path.absolute()).encode()
     except UnicodeEncodeError as error:
         raise fault(
-            f"{path}: its path holds bytes that are not UTF-8, and TensorFlow Lite takes no others",
-            hint="rename it, or its folder",
+            f"{path}: its path holds bytes that are not UTF-8",
+            hint="rename it, or its folder: TensorFlow Lite, QEMU and others take no such names",
         ) from error
 
 

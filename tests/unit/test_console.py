@@ -193,6 +193,6 @@ def test_json_holds_no_value_that_is_no_json() -> None:
 
 
 def test_characters_of_our_tables_have_plain_ones() -> None:
-    text = "±×…→≤µ│─┏█ äß€\udcff"
+    text = "±×…→≤µ│─┏█ äß€\udcff"  # noqa: RUF001
     shown = text.encode("ascii", console._ERRORS).decode("ascii")
     assert shown == "+/-x...-><=u|-+# \\xe4\\xdf\\u20ac\\xff"

@@ -11,6 +11,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 from toolchain.errors import BoardConfigError
+from toolchain.files import check_name
 from toolchain.hints import did_you_mean
 from toolchain.model.tile import CoreTiles, Tiles
 from toolchain.resources import boards_dir
@@ -106,6 +107,7 @@ def load_board(name_or_path: str) -> Board:
                 f"there is no board called '{name_or_path}'",
                 hint=_which_board(name_or_path),
             )
+    check_name(path, BoardConfigError)
     data = read_toml(path, BoardConfigError)
     if "name" in data:
         raise BoardConfigError(

@@ -1,0 +1,302 @@
+"""Hints repeat what was typed, and the lines in them run as they stand."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+from typer.testing import CliRunner
+
+import deploy
+from support.bundles import write_bundle, write_masked_model
+from support.places import REPOSITORY
+from support.tiny_training import NET, write_recipe
+from toolchain.bench import counts
+from toolchain.board.config import load_board
+from toolchain.board.emulator import State
+from toolchain.errors import BoardError
+from toolchain.hints import command, did_you_mean, nearest, quoted
+
+# --- the pieces ------------------------------------------------------------------------------
+
+
+def test_a_line_is_quoted_for_the_shell() -> None:
+    assert command("build", "--board", "rpi4") == "deploy build --board rpi4"
+    assert command("build", "--out", Path("my 'b'")) == "deploy build --out 'my '\"'\"'b'\"'\"''"
+
+
+@pytest.mark.parametrize("name", [b"plain", b"a b", b"a'b", b"a\xffb", b"\xc3\xa9\xff'\\ $x"])
+def test_any_name_comes_back_from_the_shell(name: bytes) -> None:
+    line = f"printf %s {quoted(os.fsdecode(name))}"
+    assert line.isprintable()
+    assert subprocess.run(["/bin/bash", "-c", line], capture_output=True, check=True).stdout == name
+
+
+def test_the_nearest_name_is_meant() -> None:
+    known = ["rpi4", "rpi5", "qemu", "host"]
+    assert nearest("qmeu", known) == "qemu"
+    assert nearest("QEMU", known) == "qemu"
+    assert nearest("toaster", known) is None
+    assert did_you_mean("rpi44", known, "use another") == "did you mean 'rpi4'? use another"
+    assert did_you_mean("toaster", known, "use another") == "use another"
+    assert did_you_mean("toaster", known) == ""
+
+
+# --- lines that run --------------------------------------------------------------------------
+
+BOARDS = ["../my.toml", "../my board.toml", "./it's.toml", "/TMP/absolute.toml", "rpi4"]
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Path:
+    """A folder to work in, boards in and above it, and models."""
+    work = tmp_path / "work"
+    work.mkdir()
+    for text in BOARDS[:-1]:
+        path = work / text.replace("/TMP", str(tmp_path))
+        path.write_text((REPOSITORY / "boards/qemu.toml").read_text())
+    (tmp_path / "pc.toml").write_text((REPOSITORY / "boards/host.toml").read_text())
+    write_masked_model(work / "model.tflite", size=4, channels=2)
+    return work
+
+
+def run(here: Path, line: str) -> tuple[int, str]:
+    """A command line in a shell where ``deploy`` is the only program there is."""
+    script = f'deploy() {{ {shlex.join([sys.executable, str(REPOSITORY / "deploy.py")])} "$@"; }}\n'
+    done = subprocess.run(
+        ["/bin/bash", "-c", script + line], cwd=here, capture_output=True, text=True,
+        check=False, timeout=300,
+        env={"PATH": "/nowhere", "TILESKIP_CACHE": str(here / "cache"), "HOME": str(here)},
+    )  # fmt: skip
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stderr
+
+
+def line_in(told: str) -> str:
+    """The command in a hint."""
+    found = re.search(r"hint: (?:.*run: )?(deploy .*)$", told, re.MULTILINE)
+    assert found, told
+    return found[1]
+
+
+NOT_INSTALLED = 11
+"""The line was understood and its files were found: what misses is a compiler, or QEMU."""
+
+
+@pytest.mark.parametrize("board", BOARDS)
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "verify model.tflite --board {}",
+        "profile model.tflite --board {} --bundle 'other place/b'",
+        "push --board {} --host me@127.0.0.1 --bundle build/../b",
+        "run model.tflite --board {} --input model.tflite -o out",
+    ],
+)
+def test_the_line_that_builds_a_missing_bundle_runs(here: Path, board: str, typed: str) -> None:
+    board = board.replace("/TMP", str(here.parent))
+    if typed.startswith("run"):
+        (here / "model.tflite").rename(here / "x.tflite")
+        (here / "x.bin").write_bytes(bytes(4 * 4 * 4 * 3))
+        typed = "run x.tflite --board {} --input x.bin -o out"
+    code, told = run(here, "deploy " + typed.format(shlex.quote(board)))
+    assert code == 16
+    line = line_in(told)
+    words = shlex.split(line)
+    assert words[words.index("--board") + 1] == board
+    if "--bundle" in typed:
+        place = shlex.split(typed)[shlex.split(typed).index("--bundle") + 1]
+        assert words[words.index("--out") + 1] == str(Path(place))
+    assert run(here, line)[0] == NOT_INSTALLED
+
+
+def test_the_line_for_a_stock_bundle_builds_a_stock_bundle(here: Path) -> None:
+    write_bundle(here / "build/pc", b"#!/bin/sh\n")
+    for place, out in (("stock here", ["--out", "stock here"]), ("build/pc-stock", [])):
+        typed = f"deploy profile model.tflite --board ../pc.toml --stock-bundle '{place}'"
+        code, told = run(here, typed)
+        assert code == 16
+        line = line_in(told)
+        assert shlex.split(line) == ["deploy", "build", "--board", "../pc.toml", "--stock", *out]
+        assert run(here, line)[0] == NOT_INSTALLED
+
+
+@pytest.mark.parametrize("option", ["", "--bundle full"])
+def test_a_folder_that_is_no_bundle_is_not_built_into(here: Path, option: str) -> None:
+    folder = here / ("full" if option else "build/my")
+    folder.mkdir(parents=True)
+    (folder / "thesis.txt").write_text("years of work")
+    code, told = run(here, f"deploy verify model.tflite --board ../my.toml {option}")
+    assert code == 16
+    line = line_in(told)
+    assert line == "deploy build --board ../my.toml"
+    if not option:
+        assert "move it away, and run: " in told
+        folder.rename(here / "away")
+    assert run(here, line)[0] == NOT_INSTALLED
+
+
+@pytest.mark.parametrize("board", BOARDS[:-1])
+def test_the_line_that_starts_the_board_runs(here: Path, board: str) -> None:
+    board = board.replace("/TMP", str(here.parent))
+    write_bundle(here / "build" / Path(board).stem, b"#!/bin/sh\n")
+    code, told = run(here, f"deploy verify model.tflite --board {shlex.quote(board)}")
+    assert code == 12
+    line = line_in(told)
+    assert line == f"deploy emulator start --board {shlex.quote(board)}"
+    assert run(here, line)[0] == NOT_INSTALLED
+
+
+def test_the_line_for_a_board_that_is_not_emulated_runs(here: Path) -> None:
+    for sub in ("start", "stop", "status"):
+        code, told = run(here, f"deploy emulator {sub} --board rpi4")
+        assert code == 5
+    assert run(here, line_in(told))[0] == NOT_INSTALLED
+
+
+def test_the_line_that_stops_a_board_with_other_settings_runs(here: Path) -> None:
+    """QEMU is played by a sleep that has its command line."""
+    cache, fake = here / "cache", here / "bin/qemu-system-aarch64"
+    fake.parent.mkdir()
+    fake.write_text("#!/bin/sh\n")
+    fake.chmod(0o755)
+    log = cache / "emulator/my board/serial.log"
+    log.parent.mkdir(parents=True)
+    board = load_board(str(here.parent / "my board.toml"))
+    assert board.emulator is not None
+    with subprocess.Popen(["/bin/sh", "-c", "sleep 60 & wait", "qemu", f"file:{log}"]) as process:
+        state = State(
+            board=board.name, settings=board.emulator, pid=process.pid, port=1,
+            user_key=log, known_hosts=log, log=log, ready=True,
+        )  # fmt: skip
+        (log.parent / "state.json").write_text(state.model_dump_json())
+        try:
+            line = f"PATH={fake.parent} deploy emulator start --board '../my board.toml'"
+            code, told = run(here, f"{line} --no-icount")
+            assert code == 12
+            assert line_in(told) == "deploy emulator stop --board '../my board.toml'"
+            assert run(here, line_in(told))[0] == 0
+            assert process.wait(10) != 0
+        finally:
+            process.kill()
+
+
+def test_what_a_board_lacks_ends_in_one_line_that_runs(here: Path) -> None:
+    write_bundle(here / "b", b"#!/bin/sh\n", hwcap=("no-such-feature",), glibc_floor="2.99")
+    line = "deploy push --board ../pc.toml --bundle b model.tflite"
+    code, told = run(here, f"PATH={shlex.quote(os.environ['PATH'])} {line}")
+    assert code == 8
+    (hint,) = [line for line in told.splitlines() if "hint:" in line]
+    assert hint.count("deploy build") == 1
+    assert line_in(told) == "deploy build --board ../pc.toml --out b"
+    assert run(here, line_in(told))[0] == NOT_INSTALLED
+
+
+def test_the_line_after_a_training_runs_from_here(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = here / "my nets"
+    folder.mkdir()
+    code = (
+        f"from {NET.partition(':')[0]} import images, net as made\n"
+        "def net(**named): return made(**named)\n"
+    )
+    (folder / "nets_of_hints.py").write_text(code)
+    write_recipe(
+        folder / "r.toml",
+        model={"factory": "nets_of_hints:net"},
+        data={"source": "nets_of_hints:images"},
+        training={"epochs": 1},
+    )
+    monkeypatch.chdir(here)
+    done = CliRunner().invoke(deploy.app, ["train", "my nets/r.toml"], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    found = re.search(r"next: (deploy .*)$", done.stdout, re.MULTILINE)
+    assert found
+    assert found[1] == "deploy convert r.safetensors --model 'my nets/nets_of_hints:net'"
+    words = shlex.split(found[1])[1:]
+    sys.modules.pop("nets_of_hints")
+    assert CliRunner().invoke(deploy.app, words, catch_exceptions=False).exit_code == 0
+    assert (here / "r.tflite").is_file()
+
+
+# --- none is forgotten -----------------------------------------------------------------------
+
+COMMANDS = "|".join(get_command(deploy.app).commands)  # type: ignore[attr-defined]
+PROSE = {
+    "a .tflite file has 'TFL3' at byte 4; deploy convert makes one",
+    "it is what deploy profile writes with --output",
+}
+"""Hints that tell of a command without being one."""
+TRIED = {
+    "toolchain/bench/counts.py",
+    "toolchain/board/connect.py",
+    "toolchain/board/emulator.py",
+    "toolchain/board/invoke.py",
+    "toolchain/board/requirements.py",
+    "toolchain/train/run.py",
+}
+
+
+def sources() -> Iterator[tuple[str, ast.Module]]:
+    for path in [REPOSITORY / "deploy.py", *(REPOSITORY / "toolchain").rglob("*.py")]:
+        yield str(path.relative_to(REPOSITORY)), ast.parse(path.read_text())
+
+
+def test_every_line_of_ours_is_made_by_command_and_tried_here() -> None:
+    makers, literal = set(), []
+    for name, tree in sources():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and node.module == "toolchain.hints":
+                makers |= {name for alias in node.names if alias.name == "command"}
+            if isinstance(node, ast.keyword) and node.arg == "hint":
+                literal += [
+                    part.value
+                    for part in ast.walk(node.value)
+                    if isinstance(part, ast.Constant) and isinstance(part.value, str)
+                ]
+    assert makers == TRIED
+    assert {text for text in literal if re.search(rf"\bdeploy ({COMMANDS})\b", text)} == PROSE
+
+
+def test_every_make_target_in_a_hint_is_there() -> None:
+    makefile = (REPOSITORY / "Makefile").read_text()
+    found = set()
+    for _, tree in sources():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.keyword) and node.arg == "hint":
+                found |= set(re.findall(r"\bmake ([a-z-]+)", ast.unparse(node.value)))
+    targets = {name for name in found if name not in ("the", "one", "it")}
+    assert targets == {"bench-peers"}
+    assert all(re.search(rf"^{name}:", makefile, re.MULTILINE) for name in targets)
+
+
+def test_every_package_in_a_hint_is_the_one_that_is_pinned() -> None:
+    pinned = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["dependencies"]
+    for _, tree in sources():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.keyword) and node.arg == "hint":
+                for package in re.findall(r"pip install ([\w.=-]+)", ast.unparse(node.value)):
+                    assert package in pinned
+
+
+def test_the_line_for_an_old_bundle_of_the_bench_runs(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = ["sh", "-c", "echo 'tileskip-run: error: --marks is no option' >&2; exit 2", "sh"]
+    monkeypatch.setattr(counts, "emulator_command", lambda *_: old)
+    runner = write_bundle(here / "old bundle/qemu", b"#!/bin/sh\n").runner.relative_to(here)
+    with pytest.raises(BoardError) as caught:
+        counts._count(runner, here / "model.tflite", Path("plugin"), "cortex-a72", 1, 1)
+    line = line_in(f"hint: {caught.value.hint}")
+    assert line == "deploy build --board qemu --out 'old bundle/qemu'"
+    assert run(here, line)[0] == NOT_INSTALLED
