@@ -150,7 +150,7 @@ def tables(**changes: dict[str, Any]) -> dict[str, Any]:
         "model": {"factory": NET},
         "data": {"source": IMAGES},
         "training": {"epochs": EPOCHS, "batch_size": 16, "threads": 1, "device": "cpu"},
-        "schedule": {"frequency": 4},
+        "schedule": {"frequency": 4, "settle": 0},
         "masks": {"sparsity": 0.25},
     }
     for table, keys in changes.items():

@@ -11,6 +11,8 @@ import math
 import torch
 from torch import nn
 
+from toolchain.sparsity.statistics import measure_statistics
+
 _CALIBRATION = (8, 64, 2)  # images, their height and width, batches
 
 
@@ -29,7 +31,6 @@ def randomise(model: nn.Module, seed: int, *, in_channels: int = 3, shift: float
             bend less, they stay at 1e-6, as in a trained network.
     """
     generator = torch.Generator().manual_seed(seed)
-    norms = []
     with torch.no_grad():
         for layer in model.modules():
             if isinstance(layer, nn.Conv2d):
@@ -41,19 +42,13 @@ def randomise(model: nn.Module, seed: int, *, in_channels: int = 3, shift: float
                 layer.weight.normal_(0, 1 / math.sqrt(layer.in_features), generator=generator)
                 layer.bias.normal_(0, 0.1, generator=generator)
             elif isinstance(layer, nn.BatchNorm2d):
-                layer.reset_running_stats()
                 layer.weight.uniform_(0.5, 1.5, generator=generator)
                 layer.bias.normal_(shift, 0.3, generator=generator)
-                norms.append(layer)
-        images, size, batches = _CALIBRATION
-        momenta = [norm.momentum for norm in norms]
-        for norm in norms:
-            norm.momentum = None  # a plain average over the batches
-        model.train()
-        for _ in range(batches):
-            model(torch.randn(images, in_channels, size, size, generator=generator))
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
+    images, size, batches = _CALIBRATION
+    noise = (
+        torch.randn(images, in_channels, size, size, generator=generator) for _ in range(batches)
+    )
+    measure_statistics(model, noise)
     model.eval()
 
 

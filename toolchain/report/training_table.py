@@ -12,7 +12,12 @@ from rich.text import Text
 from toolchain.report.layers import count
 
 if TYPE_CHECKING:  # torch is slow to import
-    from toolchain.train.run import NetworkReport, PlanReport, TrainingReport
+    from toolchain.train.run import (
+        NetworkReport,
+        PlanReport,
+        ScheduleReport,
+        TrainingReport,
+    )
 
 
 def plan_table(plan: PlanReport) -> RenderableType:
@@ -23,6 +28,8 @@ def plan_table(plan: PlanReport) -> RenderableType:
             f"{plan.dataset}: {plan.training_images} training and {plan.test_images} test images, "
             f"{plan.classes} classes; {plan.epochs} epochs, {plan.steps} steps"
         ),
+        *_schedule(plan.schedule),
+        *_notes(plan.notes),
         Text("the recipe is good; nothing was trained"),
     )
 
@@ -31,10 +38,47 @@ def training_table(report: TrainingReport) -> RenderableType:
     """What was trained, and what to do with it."""
     return Group(
         network_table(report.network),
-        Text(f"test accuracy {report.accuracy:.2%}, training loss {report.loss:.3f}"),
+        *_schedule(report.schedule),
+        Text(),
+        _epochs_kept(report),
+        Text(),
+        *_notes(report.notes),
         Text(f"{report.path} is written; next: {report.convert_command}"),
         Text(f"curves: {shlex.join(['tensorboard', '--logdir', str(report.run_folder)])}"),
     )
+
+
+def _epochs_kept(report: TrainingReport) -> Table:
+    """The two networks that were written."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("kept", no_wrap=True)
+    for name in ("epoch", "test accuracy", "training loss"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("in", overflow="fold")
+    for name, one in (("best", report), ("last", report.last)):
+        table.add_row(
+            name,
+            f"{one.epoch} of {len(report.epochs)}",
+            f"{one.accuracy:.2%}",
+            f"{one.loss:.3f}",
+            Text(str(one.path)),
+        )
+    return table
+
+
+def _schedule(schedule: ScheduleReport | None) -> list[Text]:
+    if schedule is None:
+        return []
+    return [
+        Text(
+            f"masks grow from step {schedule.first_step} on and are final from step "
+            f"{schedule.final_step} on: {schedule.steps_left} of {schedule.steps} steps are left"
+        )
+    ]
+
+
+def _notes(notes: list[str]) -> list[Text]:
+    return [Text(f"note: {note}") for note in notes]
 
 
 def network_table(network: NetworkReport) -> RenderableType:

@@ -11,8 +11,8 @@ from toolchain.errors import DeployError
 class PolynomialSchedule:
     """From no masks to the targets by polynomial decay of what is left, between two points.
 
-    At the point ``p`` of the way from ``begin`` to ``end``, 0 to 1, each layer's sparsity is the
-    share ``1 - (1 - p) ** power`` of its target: it grows fast at first and settles at the end.
+    At the point ``p`` of the way from the first step to the last, 0 to 1, each layer's sparsity is
+    the share ``1 - (1 - p) ** power`` of its target: it grows fast at first, slowly at the end.
 
     Raises:
         DeployError: a value is out of range.
@@ -27,6 +27,9 @@ class PolynomialSchedule:
     frequency: int = 100
     """Masks change every so many steps."""
     power: float = 2.0
+    settle: int = 200
+    """Steps that are left to get used to the final masks, whatever ``end`` says; half of the
+    training where that is less."""
 
     def __post_init__(self) -> None:
         faults = {
@@ -36,6 +39,7 @@ class PolynomialSchedule:
             ),
             f"frequency {self.frequency} is not at least 1": self.frequency < 1,
             f"power {self.power:g} is not above 0": not self.power > 0,
+            f"settle {self.settle} is not at least 0": self.settle < 0,
         }
         wrong = [text for text, is_wrong in faults.items() if is_wrong]
         if wrong:
@@ -48,8 +52,17 @@ class PolynomialSchedule:
 
     @property
     def last_step(self) -> int:
-        """The step from which on the masks are final; ``total_steps`` where ``end`` is 1."""
-        return int(self.end * self.total_steps)
+        """The step from which on the masks are final.
+
+        It is ``end`` of all steps, or earlier for the sake of ``settle``, but not before ``begin``.
+        """
+        left = min(self.settle, self.total_steps // 2)
+        return max(self.first_step, min(int(self.end * self.total_steps), self.total_steps - left))
+
+    @property
+    def steps_left(self) -> int:
+        """Steps after the one from which on the masks are final."""
+        return self.total_steps - self.last_step
 
     def share_at(self, step: int) -> float:
         """The share of the targets that a step, counted from 0, asks for."""

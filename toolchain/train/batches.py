@@ -104,6 +104,29 @@ class Batches:
         """
         return _in_order(self.batch, range(first, last), self._workers)
 
+    def unchanged(self, most: int) -> Iterator[Batch]:
+        """Training images without augmentation, the same whenever they are asked for.
+
+        They are drawn from the seed; batches are of ``batch_size`` images or a few more, so that
+        none is left out for a last one that is not full.
+
+        Args:
+            most: how many images, at most.
+
+        Raises:
+            DataError: an image cannot be read, or a worker was killed.
+        """
+        drawn = torch.randperm(len(self._images), generator=_generator("unchanged", self._seed))
+        chosen = self._images[drawn[:most]]
+        parts = torch.tensor_split(chosen, max(1, len(chosen) // self._batch_size))
+
+        def batch(number: int) -> Batch:
+            return _read(
+                self._dataset, parts[number], derived_seed("unchanged", self._seed, number)
+            )
+
+        return _in_order(batch, range(len(parts)), self._workers)
+
 
 def evaluation_batches(dataset: Examples, batch_size: int, *, workers: int = 0) -> Iterator[Batch]:
     """Every image once, in the order of the dataset; the last batch may be smaller.

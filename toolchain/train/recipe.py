@@ -152,6 +152,7 @@ class Schedule(_Table):
     end: Share = 0.9
     frequency: Count = 100
     power: Positive = 2.0
+    settle: Annotated[int, Field(ge=0)] = 200
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:

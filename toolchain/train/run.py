@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,7 +34,10 @@ from toolchain.train.saved_state import (
 )
 from toolchain.train.setup import Student, build_student
 from toolchain.train.tensorboard import ScalarLog
-from toolchain.train.trainer import Epoch, Trainer
+from toolchain.train.trainer import Epoch, SameImages, Trainer
+
+LAST = "last.safetensors"
+"""The checkpoint of the last epoch, in the folder of the run."""
 
 
 class _Result(BaseModel):
@@ -68,6 +72,22 @@ class NetworkReport(_Result):
     """The masked ones."""
 
 
+class ScheduleReport(_Result):
+    """When masks change, in optimizer steps."""
+
+    first_step: int
+    """From which on they grow."""
+    final_step: int
+    """From which on they are final."""
+    steps: int
+    """Of the whole run."""
+
+    @property
+    def steps_left(self) -> int:
+        """With final masks."""
+        return self.steps - self.final_step
+
+
 class PlanReport(_Result):
     """What :func:`plan_recipe` found."""
 
@@ -78,22 +98,50 @@ class PlanReport(_Result):
     epochs: int
     steps: int
     """Optimizer steps of the whole run."""
+    schedule: ScheduleReport | None
+    """``None`` where the recipe has no masks."""
+    notes: list[str]
+    """What may be wrong with the recipe, and what to set."""
     network: NetworkReport
     """With the masks of one draw at the targets."""
+
+
+class LastEpoch(_Result):
+    """The network as it was when training ended; :func:`train_recipe` keeps it, too."""
+
+    path: Path
+    """Its checkpoint, in the run's folder."""
+    epoch: int
+    accuracy: float
+    """On the test images, 0 to 1."""
+    loss: float
+    """Mean training loss of its epoch."""
+    convert_command: str
+    """What makes a model for the board out of it."""
 
 
 class TrainingReport(_Result):
     """What :func:`train_recipe` did."""
 
     path: Path
-    """The checkpoint."""
+    """The checkpoint of the best epoch: of those with final masks, the most accurate one."""
     run_folder: Path
     convert_command: str
     """What makes a model for the board out of it."""
+    epoch: int
+    """The number of the best epoch."""
     accuracy: float
-    """On the test images, 0 to 1."""
+    """Its accuracy on the test images, 0 to 1; they also chose it, so that it flatters a little."""
     loss: float
-    """Mean training loss of the last epoch."""
+    """Its mean training loss."""
+    last: LastEpoch
+    """What is beside it."""
+    same_images: SameImages
+    """How the best epoch's network does on training images in both modes."""
+    schedule: ScheduleReport | None
+    """``None`` where the recipe has no masks."""
+    notes: list[str]
+    """What may be wrong, and what to do about it."""
     epochs: list[Epoch]
     network: NetworkReport
     resumed_at: int | None
@@ -126,6 +174,8 @@ def plan_recipe(
         classes=len(data.classes),
         epochs=recipe.training.epochs,
         steps=trainer.total_steps,
+        schedule=_schedule(trainer),
+        notes=_notes_before(trainer),
         network=_network(trainer),
     )
 
@@ -142,10 +192,12 @@ def train_recipe(
 ) -> TrainingReport:
     """Train what a recipe says, or go on where an earlier call was stopped.
 
+    Two checkpoints are written: of the best epoch with final masks, and of the last one.
+
     Args:
         recipe: how to train.
-        output: the safetensors file to write; its folder has to exist.
-        folder: where the run keeps its state and its TensorBoard log.
+        output: the safetensors file to write, of the best epoch; its folder has to exist.
+        folder: where the run keeps its state, its TensorBoard log and ``last.safetensors``.
         base: the folder that relative paths in it start from.
         name: of the recipe, for messages.
         restart: forget the state of an earlier call.
@@ -176,6 +228,8 @@ def train_recipe(
             resume(trainer, state, folder)
             resumed_at = trainer.steps_done
             progress.note(f"resumed after step {trainer.steps_done} of {trainer.total_steps}")
+        for note in _notes_before(trainer):
+            progress.note(f"note: {note}")
 
         if restart:
             forget_state(folder)
@@ -190,15 +244,26 @@ def train_recipe(
                 progress=progress, title=f"train {name}", on_step=log.step, on_epoch=log.epoch,
                 save=save, stop=stop,
             )  # fmt: skip
-    report = _report(trainer, output, folder, resumed_at, started, base)
-    save_checkpoint(output, trainer.model.cpu(), metadata(recipe, data, student, report, name))
+        last = trainer.history[-1]
+        save_checkpoint(folder / LAST, trainer.model, metadata(recipe, data, student, last, name))
+        best = trainer.take_best()
+        save_checkpoint(output, trainer.model, metadata(recipe, data, student, best, name))
+        report = _report(trainer, best, output, folder, resumed_at, base)
     return report.model_copy(update={"seconds": time.monotonic() - started})
 
 
 def metadata(
-    recipe: Recipe, data: Data, student: Student, report: TrainingReport, name: str
+    recipe: Recipe, data: Data, student: Student, epoch: Epoch, name: str
 ) -> dict[str, str]:
-    """What a trained checkpoint says about itself; enough for ``deploy convert``."""
+    """What a trained checkpoint says about itself; enough for ``deploy convert``.
+
+    Args:
+        recipe: that it was trained by.
+        data: that it was trained on.
+        student: what was trained.
+        epoch: whose weights it holds.
+        name: of the recipe.
+    """
     known = recipe.model_dump(mode="json", exclude_defaults=True)
     said = {
         "factory": without_folder(student.factory),
@@ -206,8 +271,9 @@ def metadata(
         "dataset": _without_folders(data.name),
         "sparsity": f"{recipe.masks.sparsity if recipe.masks else 0:g}",
         "epochs": str(recipe.training.epochs),
+        "epoch": str(epoch.number),
         "seed": str(recipe.training.seed),
-        "test_accuracy": f"{report.accuracy:.4f}",
+        "test_accuracy": f"{epoch.accuracy:.4f}",
         "recipe": json.dumps(_without_folders(known)),
         "command": f"deploy train {name}",
         "torch": torch.__version__,
@@ -230,25 +296,81 @@ def _without_folders(value: Any) -> Any:
 
 def _report(
     trainer: Trainer,
+    best: Epoch,
     output: Path,
     folder: Path,
     resumed_at: int | None,
-    started: float,
     base: Path | None,
 ) -> TrainingReport:
-    factory = trainer.student.factory
-    foreign = zoo.by_factory(factory) is None
-    model = ["--model", from_here(factory, base or Path())] if foreign else []
+    last, same = trainer.history[-1], trainer.same_images()
     return TrainingReport(
         path=output,
         run_folder=folder,
-        convert_command=command("convert", output, *model),
-        accuracy=trainer.history[-1].accuracy,
-        loss=trainer.history[-1].loss,
+        convert_command=_convert_command(trainer, output, base),
+        epoch=best.number,
+        accuracy=best.accuracy,
+        loss=best.loss,
+        last=LastEpoch(
+            path=folder / LAST,
+            epoch=last.number,
+            accuracy=last.accuracy,
+            loss=last.loss,
+            convert_command=_convert_command(trainer, folder / LAST, base),
+        ),
+        same_images=same,
+        schedule=_schedule(trainer),
+        notes=[*_notes_before(trainer), *([_told_apart(same)] if same.far_apart else [])],
         epochs=trainer.history,
         network=_network(trainer),
         resumed_at=resumed_at,
-        seconds=time.monotonic() - started,
+        seconds=0.0,
+    )
+
+
+def _convert_command(trainer: Trainer, path: Path, base: Path | None) -> str:
+    factory = trainer.student.factory
+    foreign = zoo.by_factory(factory) is None
+    model = ["--model", from_here(factory, base or Path())] if foreign else []
+    return command("convert", path, *model)
+
+
+def _schedule(trainer: Trainer) -> ScheduleReport | None:
+    if trainer.student.search is None:
+        return None
+    schedule = trainer.student.search.schedule
+    return ScheduleReport(
+        first_step=schedule.first_step, final_step=schedule.last_step, steps=trainer.total_steps
+    )
+
+
+def _notes_before(trainer: Trainer) -> list[str]:
+    """What can be said about a run before it is one."""
+    schedule, wanted = _schedule(trainer), trainer.recipe.schedule.settle
+    if schedule is None or schedule.steps_left >= wanted:
+        return []
+    # Half of a run of twice as many steps is enough, if masks begin to grow before that.
+    share = max(0.5, trainer.recipe.schedule.begin)
+    each = trainer.steps_per_epoch
+    epochs = math.ceil(wanted / (1 - share) / each) if share < 1 else None
+    longer = f"train longer (under [training] epochs = {epochs})" if epochs else "train longer"
+    return [
+        f"masks are final from step {schedule.final_step} of {schedule.steps} on, which leaves "
+        f"{schedule.steps_left} steps to get used to them, fewer than {wanted}: {longer}, or lower "
+        f"what is wanted (under [schedule] settle = {schedule.steps_left})"
+    ]
+
+
+def _told_apart(same: SameImages) -> str:
+    told = (
+        f"on {same.images} training images the loss is {same.training_loss:.3f} in training mode "
+        f"({same.training_accuracy:.1%} right) and {same.evaluation_loss:.3f} in evaluation mode "
+        f"({same.evaluation_accuracy:.1%} right), as on a board: "
+    )
+    if same.training_loss > same.evaluation_loss:
+        return told + "dropout or the like makes training the harder of the two"
+    return told + (
+        "the network does worse than it was trained to. Look for layers with statistics that do "
+        "not fit (kept in eval mode, or batches too small), and for code that asks self.training"
     )
 
 

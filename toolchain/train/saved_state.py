@@ -20,7 +20,7 @@ from toolchain.train.recipe import Recipe
 from toolchain.train.trainer import Trainer
 
 _STATE = "state.pt"
-_VERSION = 1
+_VERSION = 2
 _FREE = {"training": {"workers", "checkpoint_every"}}
 """What may differ between a saved state and the recipe that resumes it."""
 

@@ -2,13 +2,17 @@
 
 Whatever happens at a step is a function of the recipe and of the state before it, so that a run
 that is stopped anywhere and resumed ends with the same weights, bit for bit.
+
+BatchNorm's running statistics are measured anew when the masks become final and at the end of each
+epoch, before it is judged: what training leaves in them describes the weights of some steps ago.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
@@ -17,6 +21,7 @@ from torch import Tensor, nn
 
 from toolchain.errors import DeployError, ModelError, RecipeError, failure
 from toolchain.progress import Progress, Silent
+from toolchain.sparsity.statistics import measure_statistics
 from toolchain.train.batches import derived_seed, evaluation_batches, seeded
 from toolchain.train.data import Data
 from toolchain.train.interrupt import Stopped, StopRequest
@@ -24,6 +29,8 @@ from toolchain.train.recipe import Optimizer, Recipe
 from toolchain.train.setup import Student, training_batches
 
 _EVALUATION_BATCH = 500
+STATISTICS_IMAGES = 4096
+"""Training images, at most, that BatchNorm's statistics are measured on."""
 _CYCLE_START = 0.3  # the part of a one-cycle in which the learning rate rises
 
 
@@ -41,9 +48,43 @@ class Epoch:
     """On the test images, 0 to 1."""
     sparsity: float
     """Mean share of masked pixels, over the masked layers."""
+    final: bool
+    """Whether the masks were final at its end; always where there are none."""
     learning_rate: float
     """At its end."""
     seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class Best:
+    """The weights and masks of the best epoch until now, of those with final masks."""
+
+    epoch: int
+    """Its number; of epochs with the same accuracy the last one's."""
+    model: Mapping[str, Tensor]
+    """The model's state_dict at its end."""
+
+
+@dataclass(frozen=True)
+class SameImages:
+    """How a model does on the same training images in training and in evaluation mode.
+
+    Where the two are far apart, it is not the network that was trained which goes to the board:
+    statistics of BatchNorm that do not fit, dropout, or code that asks for the mode.
+    """
+
+    images: int
+    training_loss: float
+    evaluation_loss: float
+    training_accuracy: float
+    """0 to 1."""
+    evaluation_accuracy: float
+
+    @property
+    def far_apart(self) -> bool:
+        """Whether the losses differ by more than half of the smaller one, and by 0.1 at least."""
+        one, other = self.training_loss, self.evaluation_loss
+        return not abs(one - other) <= max(0.1, 0.5 * min(one, other))
 
 
 class Trainer:
@@ -76,6 +117,8 @@ class Trainer:
         self._optimizer = _optimizer(recipe.optimizer, self.model)
         self.steps_done = 0
         self.history: list[Epoch] = []
+        self.best: Best | None = None
+        """``None`` until an epoch ended with final masks; the last one does."""
         self._loss_sum, self._seconds = 0.0, 0.0
 
     def train(
@@ -89,6 +132,8 @@ class Trainer:
         stop: StopRequest | None = None,
     ) -> list[Epoch]:
         """Train to the end; the model ends in eval mode with its masks frozen.
+
+        It is the last epoch's then; :attr:`best` holds the best one's.
 
         Args:
             progress: where steps are shown.
@@ -110,7 +155,9 @@ class Trainer:
             for images, labels in steps:
                 started = time.monotonic()
                 rate = self._set_rate()
-                loss = self._step(images, labels)
+                loss, final = self._step(images, labels)
+                if final and self.steps_done % self.steps_per_epoch:
+                    self._measure_statistics()  # at the end of an epoch it is done anyway
                 self._seconds += time.monotonic() - started
                 if on_step:
                     on_step(self.steps_done, loss, rate)
@@ -134,6 +181,43 @@ class Trainer:
         workers = self.recipe.training.workers
         return evaluate(self.model, self.data, self.device, workers=workers)
 
+    def same_images(self) -> SameImages:
+        """Compare both modes on training images as they are; the model ends in eval mode.
+
+        Raises:
+            ModelError: the model fails on a batch.
+            DataError: an image cannot be read.
+        """
+        kept = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
+        sums = dict.fromkeys(("training_loss", "evaluation_loss", "right", "evaluation_right"), 0.0)
+        count = 0
+        for number, (images, labels) in enumerate(self._batches.unchanged(STATISTICS_IMAGES)):
+            images, labels = images.to(self.device), labels.to(self.device)
+            for mode, right in (("training", "right"), ("evaluation", "evaluation_right")):
+                self.model.train(mode == "training")
+                with torch.no_grad(), self._seeded(derived_seed("modes", number)):
+                    logits, loss = self._outcome(self.model, images, labels)
+                sums[f"{mode}_loss"] += float(loss) * len(labels)
+                sums[right] += int((logits.argmax(1) == labels).sum())
+                for name, buffer in self.model.named_buffers():
+                    buffer.copy_(kept[name])
+            count += len(labels)
+        self.model.eval()
+        return SameImages(
+            images=count,
+            training_loss=sums["training_loss"] / count,
+            evaluation_loss=sums["evaluation_loss"] / count,
+            training_accuracy=sums["right"] / count,
+            evaluation_accuracy=sums["evaluation_right"] / count,
+        )
+
+    def take_best(self) -> Epoch:
+        """Give the model the weights, masks and statistics of the best epoch, which is returned."""
+        if self.best is None:
+            raise RuntimeError("no epoch has ended with final masks yet")
+        self.model.load_state_dict(self.best.model)
+        return self.history[self.best.epoch - 1]
+
     def state_dict(self) -> dict[str, Any]:
         """Where the run stands: tensors, numbers and texts only."""
         search = self.student.search
@@ -143,6 +227,7 @@ class Trainer:
             "optimizer": self._optimizer.state_dict(),
             "search": search.state_dict() if search else None,
             "history": [asdict(epoch) for epoch in self.history],
+            "best": {"epoch": self.best.epoch, "model": self.best.model} if self.best else None,
             "loss_sum": self._loss_sum,
             "seconds": self._seconds,
         }
@@ -155,18 +240,18 @@ class Trainer:
             self.student.search.load_state_dict(state["search"])
         self.steps_done = state["steps_done"]
         self.history = [Epoch(**epoch) for epoch in state["history"]]
+        self.best = Best(**state["best"]) if state["best"] else None
         self._loss_sum, self._seconds = state["loss_sum"], state["seconds"]
 
-    def _step(self, images: Tensor, labels: Tensor) -> float:
+    def _step(self, images: Tensor, labels: Tensor) -> tuple[float, bool]:
+        """One optimizer step: its loss, and whether it made the masks final."""
         self.model.train()
         images, labels = images.to(self.device), labels.to(self.device)
         self._optimizer.zero_grad()
         # Dropout and the like: what a step draws depends on the seed and the step alone.
-        seed = derived_seed("step", self.recipe.training.seed, self.steps_done)
-        with seeded(seed):
-            if self.device.type == "cuda":
-                torch.cuda.manual_seed_all(seed)
-            value = self._loss(images, labels)
+        with self._seeded(derived_seed("step", self.recipe.training.seed, self.steps_done)):
+            half = self.recipe.training.precision == "bf16"
+            _, value = self._outcome(self._forward, images, labels, half=half)
             value.backward()  # type: ignore[no-untyped-call]
         self._optimizer.step()
         loss = float(value.item())
@@ -178,23 +263,47 @@ class Trainer:
         self.steps_done += 1
         self._loss_sum += loss
         search = self.student.search
-        if search:
-            search.step(loss)
-            if self.steps_done == self.total_steps:
-                search.freeze()
-        return loss
+        if search is None or search.frozen:
+            return loss, False
+        search.step(loss)
+        if self.steps_done == self.total_steps:
+            search.freeze()
+        return loss, search.frozen
 
-    def _loss(self, images: Tensor, labels: Tensor) -> Tensor:
-        half = self.recipe.training.precision == "bf16"
+    def _outcome(
+        self, forward: nn.Module, images: Tensor, labels: Tensor, *, half: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Logits and loss."""
         try:
             with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
-                logits = self._forward(images)
-            return cast(Tensor, self.student.loss(logits.float(), labels, images))
+                logits = forward(images)
+            logits = logits.float()
+            return logits, cast(Tensor, self.student.loss(logits, labels, images))
         except DeployError:
             raise
         except Exception as error:  # the code of the model is the user's
             doing = f"training {self.student.factory} on {len(images)} images"
             raise failure(ModelError, doing, error) from error
+
+    def _measure_statistics(self) -> None:
+        """With the weights and masks of now, on training images as they are.
+
+        What training does next depends on it only where a layer's training does on its statistics.
+        """
+        try:
+            measure_statistics(self.model, self._batches.unchanged(STATISTICS_IMAGES))
+        except DeployError:
+            raise
+        except Exception as error:
+            doing = f"measuring BatchNorm's statistics of {self.student.factory}"
+            raise failure(ModelError, doing, error) from error
+
+    @contextmanager
+    def _seeded(self, seed: int) -> Iterator[None]:
+        with seeded(seed):
+            if self.device.type == "cuda":
+                torch.cuda.manual_seed_all(seed)
+            yield
 
     def _set_rate(self) -> float:
         optimizer = self.recipe.optimizer
@@ -205,7 +314,9 @@ class Trainer:
 
     def _end_epoch(self) -> None:
         started = time.monotonic()
+        self._measure_statistics()
         accuracy = self.evaluate()
+        final = self.student.search is None or self.student.search.frozen
         self._seconds += time.monotonic() - started
         self.history.append(
             Epoch(
@@ -214,11 +325,17 @@ class Trainer:
                 loss=self._loss_sum / self.steps_per_epoch,
                 accuracy=accuracy,
                 sparsity=self.student.sparsity(),
+                final=final,
                 learning_rate=float(self._optimizer.param_groups[0]["lr"]),
                 seconds=round(self._seconds, 2),
             )
         )
         self._loss_sum, self._seconds = 0.0, 0.0
+        before = self.history[self.best.epoch - 1].accuracy if self.best else -1.0
+        if final and accuracy >= before:
+            state = self.model.state_dict()
+            own = {name: _on_the_cpu(value) for name, value in state.items()}
+            self.best = Best(self.history[-1].number, own)
 
     def _shown(self) -> str:
         epoch = min(self.steps_done // self.steps_per_epoch + 1, self.recipe.training.epochs)
@@ -251,6 +368,11 @@ def evaluate(
             right += int((logits.argmax(1) == labels.to(device)).sum())
             count += len(labels)
     return right / count
+
+
+def _on_the_cpu(value: Any) -> Any:
+    """A copy; what is no tensor (a module's extra state) as it is."""
+    return value.detach().to("cpu", copy=True) if isinstance(value, Tensor) else value
 
 
 def _optimizer(chosen: Optimizer, model: nn.Module) -> torch.optim.Optimizer:

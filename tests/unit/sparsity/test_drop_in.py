@@ -17,7 +17,7 @@ from toolchain.sparsity.schedule import PolynomialSchedule
 from toolchain.sparsity.search import MaskSearch
 from toolchain.sparsity.sparsify import sparsify
 
-SCHEDULE = PolynomialSchedule(20, frequency=4)  # updates at 2, 6, 10, 14 and 18
+SCHEDULE = PolynomialSchedule(20, frequency=4, settle=0)  # updates at 2, 6, 10, 14 and 18
 
 
 def net() -> nn.Sequential:

@@ -26,7 +26,7 @@ from toolchain.sparsity.schedule import PolynomialSchedule
 def test_sparsity_grows_as_a_square_from_a_tenth_to_nine_tenths_of_training(
     step: int, share: float
 ) -> None:
-    assert PolynomialSchedule(1000).share_at(step) == pytest.approx(share)
+    assert PolynomialSchedule(1000, settle=0).share_at(step) == pytest.approx(share)
 
 
 @given(
@@ -35,11 +35,12 @@ def test_sparsity_grows_as_a_square_from_a_tenth_to_nine_tenths_of_training(
     st.floats(0, 1),
     st.integers(1, 300),
     st.floats(0.1, 4),
+    st.integers(0, 300),
 )
 def test_sparsity_never_shrinks_and_ends_at_its_target(
-    steps: int, one: float, other: float, frequency: int, power: float
+    steps: int, one: float, other: float, frequency: int, power: float, settle: int
 ) -> None:
-    schedule = PolynomialSchedule(steps, min(one, other), max(one, other), frequency, power)
+    schedule = PolynomialSchedule(steps, min(one, other), max(one, other), frequency, power, settle)
     values = [schedule.share_at(step) for step in range(0, steps + 1, max(1, steps // 50))]
     assert all(0 <= value <= 1 for value in values)
     assert values == sorted(values)
@@ -47,17 +48,42 @@ def test_sparsity_never_shrinks_and_ends_at_its_target(
 
 
 def test_masks_change_every_so_many_steps_and_at_the_end() -> None:
-    schedule = PolynomialSchedule(100, frequency=30)
+    schedule = PolynomialSchedule(100, frequency=30, settle=0)
     assert [step for step in range(101) if schedule.updates_at(step)] == [10, 40, 70, 90]
 
 
 def test_a_linear_schedule_is_power_one() -> None:
-    schedule = PolynomialSchedule(100, begin=0, end=1, power=1)
+    schedule = PolynomialSchedule(100, begin=0, end=1, power=1, settle=0)
     assert schedule.share_at(25) == pytest.approx(0.25)
 
 
 def test_every_value_out_of_range_is_named() -> None:
     with pytest.raises(DeployError) as caught:
-        PolynomialSchedule(0, begin=0.9, end=0.1, frequency=0, power=0)
-    for word in ("0 steps", "begin 0.9 and end 0.1", "frequency 0", "power"):
+        PolynomialSchedule(0, begin=0.9, end=0.1, frequency=0, power=0, settle=-1)
+    for word in ("0 steps", "begin 0.9 and end 0.1", "frequency 0", "power", "settle -1"):
         assert word in caught.value.what
+
+
+# --- what is left after it ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("schedule", "final"),
+    [
+        (PolynomialSchedule(66), 33),  # a short run: half of it
+        (PolynomialSchedule(300, end=1.0), 150),
+        (PolynomialSchedule(1000), 800),  # 200 steps
+        (PolynomialSchedule(1000, end=1.0), 800),
+        (PolynomialSchedule(10_000), 9000),  # more than enough as it is
+        (PolynomialSchedule(1000, end=0.2), 200),
+        (PolynomialSchedule(66, begin=0.7), 46),  # not before masks begin to grow
+        (PolynomialSchedule(66, settle=10), 56),
+        (PolynomialSchedule(66, settle=0), 59),
+        (PolynomialSchedule(1), 0),
+    ],
+)
+def test_steps_are_left_after_the_masks_are_final(schedule: PolynomialSchedule, final: int) -> None:
+    assert schedule.last_step == final
+    assert schedule.steps_left == schedule.total_steps - final
+    assert schedule.share_at(final) == 1
+    assert schedule.updates_at(final)
