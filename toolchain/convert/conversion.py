@@ -120,6 +120,8 @@ class Conversion(_Result):
     """The masked layers, in the order of the model."""
     mask_header: HeaderReport | None = None
     """Whose masks these are, where a header of masks was given too."""
+    weights: list[str] = []
+    """Which of the checkpoint's weights were taken, where it holds several, and what was not."""
     macs: int
     macs_saved: int
     ideal_speedup: float
@@ -157,6 +159,7 @@ def convert(
     model: str | None = None,
     input_shapes: Sequence[tuple[int, ...]] | None = None,
     masks: str | os.PathLike[str] | None = None,
+    weights: str | None = None,
     tolerance: float = DEFAULT_TOLERANCE,
     quantize: Kind | None = None,
     calibration: str | None = None,
@@ -176,6 +179,7 @@ def convert(
         model: ``package.module:factory`` or a name of the zoo.
         input_shapes: as torch has them, one an input; needed where nothing else tells.
         masks: ``bin_mask.h``, for weights that come without masks.
+        weights: which of a checkpoint's weights: their key, or ``ema`` for averaged ones.
         tolerance: the largest difference to torch that is let through, as a part of the largest
             output; of the float32 file, also where that is then quantised.
         quantize: ``int8`` weights and activations, ``fp16`` weights, or int8 weights for
@@ -215,7 +219,7 @@ def convert(
     runtimes = find_runtimes()
     with written_whole(output) as scratch:
         with progress.stage("load and export", 1) as stage:
-            source = load_source(path, model, input_shapes, masks)
+            source = load_source(path, model, input_shapes, masks, weights)
             stage.advance()
         samples = None
         if calibration is not None:
@@ -261,6 +265,7 @@ def convert(
         outputs=_tensors("output", source.outputs, ports.outputs),
         layers=[ConvertedLayer(**vars(check)) for check in check_layers(masked, found)],
         mask_header=source.header,
+        weights=list(source.weights),
         macs=total.macs,
         macs_saved=total.macs_saved,
         ideal_speedup=total.ideal_speedup,

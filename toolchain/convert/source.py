@@ -27,6 +27,7 @@ from toolchain.sparsity.checkpoint import (
     load_model,
 )
 from toolchain.sparsity.published import HeaderReport, with_header
+from toolchain.sparsity.state_dicts import match
 
 Shape = tuple[int, ...]
 _MOST = 1e6  # of a number that a file gives to a factory, so that it cannot ask for all memory
@@ -46,6 +47,8 @@ class Source:
     outputs: tuple[Shape, ...]
     header: HeaderReport | None = None
     """What came of a header of masks, where one was given."""
+    weights: tuple[str, ...] = ()
+    """Which of a checkpoint's weights were taken, where it holds several, and what was not."""
 
 
 class Flat(nn.Module):
@@ -71,6 +74,7 @@ def load_source(
     model: str | None = None,
     input_shapes: Sequence[Shape] | None = None,
     masks: str | os.PathLike[str] | None = None,
+    weights: str | None = None,
 ) -> Source:
     """Load a model with its weights and masks, and export it.
 
@@ -83,6 +87,8 @@ def load_source(
             exported programs know theirs.
         masks: a header of masks, ``bin_mask.h``, for weights that come without; where they have
             masks of their own, these are taken. Not for a ``.pt2``.
+        weights: which of a checkpoint's weights, see
+            :func:`toolchain.sparsity.checkpoint.load_checkpoint`. Not for a ``.pt2``.
 
     Raises:
         ModelError: something cannot be found, read, loaded or exported; says which and why.
@@ -103,8 +109,18 @@ def load_source(
                 f"{path}: is an exported program, which holds its own masks",
                 hint="leave --masks away",
             )
+        if weights is not None:
+            raise ModelError(
+                f"{path}: is an exported program, which holds its own weights",
+                hint="leave --weights away",
+            )
         return _from_program(Path(path), input_shapes)
-    return _from_factory(path, model, input_shapes, masks)
+    if path is None and weights is not None:
+        raise ModelError(
+            f"there is no checkpoint to take the weights '{weights}' from",
+            hint="give the checkpoint, or leave --weights away",
+        )
+    return _from_factory(path, model, input_shapes, masks, weights)
 
 
 # --- factories -------------------------------------------------------------------------------
@@ -115,11 +131,13 @@ def _from_factory(
     model: str | None,
     shapes: Sequence[Shape] | None,
     masks: str | os.PathLike[str] | None,
+    weights: str | None,
 ) -> Source:
-    state = header = None
+    state: Mapping[str, Any] | None = None
+    header, notes = None, ()
     metadata: Mapping[str, str] = {}
     if path is not None:
-        state, metadata = load_checkpoint(path), load_metadata(path)
+        state, metadata = load_checkpoint(path, weights=weights), load_metadata(path)
         model = model or _factory_in(path, metadata)
     assert model is not None  # noqa: S101 (load_source was given one of the two)
     factory, checkpoint = model, None
@@ -143,6 +161,9 @@ def _from_factory(
         state = load_checkpoint(checkpoint)
     module = make(factory, arguments)
     inputs = [torch.zeros(shape) for shape in shapes]
+    if state is not None:
+        state = matched = match(module, state)
+        notes = matched.notes
     if masks is not None:
         state, header = with_header(module.state_dict() if state is None else state, module, masks)
     if state is not None:
@@ -152,7 +173,7 @@ def _from_factory(
     program = _export(module, tuple(inputs), factory)
     what = f"{factory} with {path}" if path is not None else model
     source = _source(what, program, module, [tuple(shape) for shape in shapes])
-    return replace(source, header=header)
+    return replace(source, header=header, weights=notes)
 
 
 def make(factory: str, arguments: Mapping[str, Any] | None = None) -> nn.Module:

@@ -24,7 +24,7 @@ from toolchain.train.recipe import (
     Schedule,
     Training,
 )
-from toolchain.train.run import LAST, TrainingReport, train_recipe
+from toolchain.train.run import TrainingReport, train_recipe
 
 SPARSITIES = (0.1, 0.2, 0.3, 0.5)
 SEEDS = (0, 1, 2)
@@ -102,7 +102,7 @@ def recipe(case: Case, epochs: int = EPOCHS, limit: int | None = None) -> Recipe
         epochs: of each training; a fine-tuned network has had as many before.
         limit: train on so many images only.
     """
-    start = last_epoch(Case(case.seed)) if case.fine_tuned else None
+    start = Path(f"{Case(case.seed).key}.safetensors") if case.fine_tuned else None
     return Recipe(
         model=Model(factory=_FACTORY, weights=start),
         data=DataSet(source="fashion-mnist", augment=("mirror",), limit=limit),
@@ -116,15 +116,6 @@ def recipe(case: Case, epochs: int = EPOCHS, limit: int | None = None) -> Recipe
         schedule=Schedule(end=_FROZEN),
         pruning=Pruning(ratio=case.pruned) if case.pruned else None,
     )
-
-
-def last_epoch(case: Case) -> Path:
-    """Where a case's network lies, in the folder of the experiment.
-
-    It is the last epoch's, and so is the accuracy: the best one is chosen by the test images, which
-    would flatter whatever varies most.
-    """
-    return Path(f"{case.key}.run") / LAST
 
 
 def run_all(
@@ -172,7 +163,7 @@ def run_all(
 
 def _run(case: Case, folder: Path, epochs: int, limit: int | None) -> CaseResult:
     kept = folder / f"{case.key}.json"
-    if kept.is_file() and (folder / last_epoch(case)).is_file():
+    if kept.is_file():
         result = CaseResult.model_validate_json(kept.read_text())
         if (result.epochs, result.limit) == (epochs, limit):
             return result
@@ -181,7 +172,7 @@ def _run(case: Case, folder: Path, epochs: int, limit: int | None) -> CaseResult
         folder / f"{case.key}.safetensors",
         folder / f"{case.key}.run",
         base=folder,
-        restart=kept.is_file(),  # of other settings, or of an earlier version
+        restart=kept.is_file(),  # of other settings
         name=case.key,
     )
     result = CaseResult(
@@ -190,6 +181,7 @@ def _run(case: Case, folder: Path, epochs: int, limit: int | None) -> CaseResult
         sparsity=case.sparsity,
         pruned=case.pruned,
         fine_tuned=case.fine_tuned,
+        # Not the best epoch's, which the test images choose: that flatters what varies most.
         accuracy=report.last.accuracy,
         macs_kept=report.network.macs_kept,
         parameters=report.network.parameters,

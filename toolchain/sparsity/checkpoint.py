@@ -7,62 +7,76 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
+from collections import OrderedDict
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from toolchain.errors import ModelError
+from toolchain.errors import ModelError, failure
 from toolchain.files import make_folder, write_whole
+from toolchain.sparsity.checkpoint_file import (
+    StandIn,
+    read_checkpoint_file,
+    read_safetensors_metadata,
+    save_again,
+)
 from toolchain.sparsity.masked_conv import MASK_SUFFIX, attach_masks, clean_mask, masked_layers
 from toolchain.sparsity.resize import check_channels, resize_to
+from toolchain.sparsity.state_dicts import (
+    Checkpoint,
+    Versions,
+    find_modules,
+    find_state_dicts,
+    match,
+)
 
 PRUNED = {"pruned": "channels"}
 """Metadata of a checkpoint whose layers have fewer channels than its factory makes."""
 
 _Model = TypeVar("_Model", bound=nn.Module)
-_WRAPPERS = ("state_dict", "model_state_dict", "model")
+_ANOTHER_MODEL = "the checkpoint was made for another model"
 _SHOWN = 5
-_MAX_HEADER = 100_000_000  # the format's own limit
 
 
-def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Tensor]:
+def load_checkpoint(path: str | os.PathLike[str], *, weights: str | None = None) -> Checkpoint:
     """Read the tensors of a checkpoint, by name.
 
-    The kind of file is told by its content: safetensors, or what ``torch.save`` writes (read with
-    ``weights_only``, so that nothing in the file is executed). A state_dict inside a training
-    checkpoint (``{"state_dict": ...}``) and the prefix ``module.`` of ``DataParallel`` are undone.
+    The kind of file is told by its content: safetensors, or what ``torch.save`` writes, of which
+    nothing is executed. State_dicts in wrappers are found; :func:`load_model` takes the one that
+    fits its model, whatever prefix its names have.
+
+    Args:
+        path: the file.
+        weights: which state_dict to take where there are several: its key, or ``ema`` for averaged
+            weights.
 
     Raises:
         ModelError: the file is not there, truncated, of another kind, or holds no state_dict.
     """
     path = Path(path)
-    head = _head(path)
-    if _is_safetensors(head):
-        try:
-            tensors = safetensors.torch.load_file(path)
-        except (safetensors.SafetensorError, ValueError, KeyError) as error:
-            raise ModelError(
-                f"{path}: is a truncated or damaged safetensors file ({error})",
-                hint="copy or download it again",
-            ) from error
-    elif head[:2] == b"PK" or head[:1] == b"\x80":
-        tensors = _load_torch(path)
-    else:
-        raise ModelError(
-            f"{path}: is neither a safetensors file nor a PyTorch checkpoint",
-            hint="save one with safetensors.torch.save_file(model.state_dict(), path)",
-        )
-    if not tensors:
-        raise ModelError(f"{path}: holds no tensors")
-    if all(name.startswith("module.") for name in tensors):
-        tensors = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
-    return tensors
+    content = read_checkpoint_file(path)
+    found = find_state_dicts(content)
+    if not found:
+        raise _without_state_dict(path, content)
+    size = path.stat().st_size
+    for one in found:
+        for name, tensor in one.tensors.items():
+            # A stride of 0, or another layout, lets a few bytes stand for a tensor of any size.
+            if isinstance(tensor, Tensor) and (
+                tensor.layout != torch.strided
+                or tensor.device.type != "cpu"
+                or tensor.numel() * tensor.element_size() > size
+            ):
+                raise ModelError(
+                    f"{path}: '{name}' has shape {list(tensor.shape)}, more than the file holds",
+                    hint="save dense tensors: "
+                    "torch.save({n: t.contiguous() for n, t in ...}, path)",
+                )
+    return Checkpoint(found, weights)
 
 
 def load_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
@@ -75,17 +89,7 @@ def load_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
     Raises:
         ModelError: the file cannot be read, or is a truncated or damaged safetensors file.
     """
-    path = Path(path)
-    if not _is_safetensors(_head(path)):
-        return {}
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            return dict(sorted((file.metadata() or {}).items()))
-    except safetensors.SafetensorError as error:
-        raise ModelError(
-            f"{path}: is a truncated or damaged safetensors file ({error})",
-            hint="copy or download it again",
-        ) from error
+    return read_safetensors_metadata(Path(path))
 
 
 def masks_in(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -131,7 +135,9 @@ def load_model(
 
     Convolutions with a ``<layer>.mask`` in the state_dict become masked ones. A state_dict without
     any mask leaves the masks that the model has. Weights are turned into the model's own type
-    (fp16 becomes fp32). Names in a model's attribute ``unneeded`` are passed over.
+    (fp16 becomes fp32). Names in a model's attribute ``unneeded`` are passed over. Which of a
+    file's weights are taken, and behind which prefix, :func:`~.state_dicts.match` says; modules
+    with load hooks of their own get what the file says about their versions.
 
     Args:
         model: a fresh model, as its factory makes it.
@@ -145,49 +151,105 @@ def load_model(
         ModelError: missing or unknown names, a tensor of another shape, a value that is not
             finite, or a mask with a fault; names the tensor or layer.
     """
-    masks = masks_in(state_dict)
+    matched = match(model, state_dict)
+    given: dict[str, Any] = matched
+    masks = masks_in(given)
     if resize:
-        resize_to(model, state_dict)
+        resize_to(model, given)
         if example_input is not None:
             check_channels(model, example_input)
     attach_masks(model, masks, example_input=example_input)
     wanted = model.state_dict()
     unneeded: Collection[str] = getattr(model, "unneeded", ())
-    given = {name: tensor for name, tensor in state_dict.items() if name not in unneeded}
+    given = {name: tensor for name, tensor in given.items() if name not in unneeded}
     for name, layer in masked_layers(model).items():
         if not masks or name in masks:
             given[name + MASK_SUFFIX] = layer.mask
-    missing = [n for n in wanted if n not in given and not n.endswith("num_batches_tracked")]
+    _check_values(given)
+    missing, unknown = _load(model, given, wanted, matched.versions)
+    missing = [
+        name for name in missing if not name.endswith(("num_batches_tracked", "_extra_state"))
+    ]
     if missing:
-        raise ModelError(
-            f"the checkpoint lacks {_listed(missing)}",
-            hint="the checkpoint was made for another model",
-        )
-    unknown = [name for name in given if name not in wanted]
+        raise ModelError(f"the checkpoint lacks {_listed(missing)}", hint=_why(missing, given))
     if unknown:
         raise ModelError(
             f"the checkpoint holds {_listed(unknown)}, which the model does not have",
-            hint="the checkpoint was made for another model",
+            hint=_ANOTHER_MODEL,
         )
+    return model.eval()
+
+
+def _check_values(given: Mapping[str, Any]) -> None:
     for name, tensor in given.items():
-        if tensor.shape != wanted[name].shape:
-            raise ModelError(
-                f"'{name}' has shape {list(tensor.shape)} in the checkpoint "
-                f"and {list(wanted[name].shape)} in the model",
-                hint="the checkpoint was made for another model or number of classes, or its "
-                "channels were pruned and its metadata do not say so (pruned = channels)",
-            )
-        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+        if (
+            isinstance(tensor, Tensor)
+            and tensor.is_floating_point()
+            and not bool(tensor.isfinite().all())
+        ):
             raise ModelError(
                 f"'{name}' holds values that are not finite (NaN or infinity)",
                 hint="half precision ends at 65504: save the weights again as float32"
                 if tensor.dtype == torch.float16
                 else None,
             )
-    cast = {name: tensor.to(wanted[name].dtype) for name, tensor in given.items()}
-    # strict=False lets only num_batches_tracked be absent: all else was checked above.
-    model.load_state_dict(cast, strict=False)
-    return model.eval()
+
+
+def _load(
+    model: nn.Module,
+    given: Mapping[str, Any],
+    wanted: Mapping[str, Any],
+    versions: Versions | None,
+) -> tuple[list[str], list[str]]:
+    """Load by torch, and so by the modules' own hooks, which may rename and reshape.
+
+    Returns:
+        The names that are missing and those that are unknown.
+    """
+    state: OrderedDict[str, Any] = OrderedDict()
+    for name, value in given.items():
+        own = wanted.get(name)
+        both = isinstance(value, Tensor) and isinstance(own, Tensor)
+        state[name] = value.to(own.dtype) if both else value
+    # A file that does not tell the versions of its modules (safetensors cannot) is of these ones.
+    current = getattr(wanted, "_metadata", {})
+    state._metadata = {**current, **(versions or {})}  # type: ignore[attr-defined]
+    try:
+        result = model.load_state_dict(state, strict=False)
+    except Exception as error:  # of torch where shapes differ, and of the modules' own hooks
+        for name, tensor in given.items():
+            own = wanted.get(name)
+            if isinstance(own, Tensor) and isinstance(tensor, Tensor) and own.shape != tensor.shape:
+                raise ModelError(
+                    f"'{name}' has shape {list(tensor.shape)} in the checkpoint "
+                    f"and {list(own.shape)} in the model",
+                    hint="the checkpoint was made for another model or number of classes, or its "
+                    "channels were pruned and its metadata do not say so (pruned = channels)",
+                ) from error
+        doing = f"loading the checkpoint into {type(model).__name__}"
+        raise failure(ModelError, doing, error, hint=_ANOTHER_MODEL) from error
+    return list(result.missing_keys), list(result.unexpected_keys)
+
+
+def _why(missing: list[str], given: Mapping[str, Any]) -> str:
+    """What may be the matter with a checkpoint that lacks names."""
+    for name in missing:
+        parent, _, leaf = name.rpartition(".")
+        if f"{name}_orig" in given and f"{name}_mask" in given:
+            return (
+                f"'{name}' was pruned and lies there as {leaf}_orig and {leaf}_mask: make that "
+                f"permanent before saving, torch.nn.utils.prune.remove(module, '{leaf}')"
+            )
+        if any(f".parametrizations.{leaf}." in f".{other}" for other in given) or (
+            f"{name}_g" in given or f"{name}_v" in given or f"{name}_orig" in given
+        ):
+            return (
+                f"'{name}' was saved as the parts of a parametrization: let the factory make the "
+                f"model with it, or remove it before saving, "
+                f"torch.nn.utils.parametrize.remove_parametrizations(module, '{leaf}')"
+            )
+        del parent
+    return _ANOTHER_MODEL
 
 
 def save_checkpoint(
@@ -203,6 +265,7 @@ def save_checkpoint(
     tensors = {
         name: tensor.clone(memory_format=torch.contiguous_format)
         for name, tensor in model.state_dict().items()
+        if isinstance(tensor, Tensor)  # the format has no place for a module's extra state
     }
     raw = _canonical(safetensors.torch.save(tensors, metadata=dict(metadata or {})))
     make_folder(path.parent, ModelError)
@@ -220,58 +283,28 @@ def _canonical(raw: bytes) -> bytes:
     return len(text).to_bytes(8, "little") + text + raw[8 + length :]
 
 
-def _head(path: Path) -> bytes:
-    try:
-        with path.open("rb") as stream:
-            head = stream.read(9)
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
-    if not head:
-        raise ModelError(f"{path}: is empty", hint="copy or download it again")
-    return head
-
-
-def _is_safetensors(head: bytes) -> bool:
-    return head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= _MAX_HEADER
-
-
-def _load_torch(path: Path) -> dict[str, Tensor]:
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ModelError(
-            f"{path}: holds Python objects that are not tensors, or is truncated",
-            hint="save the weights alone: torch.save(model.state_dict(), path); where the file "
-            "holds a whole model, as YOLOv5's do, and you trust it, model is "
-            "torch.load(path, weights_only=False)['model'] where the package that made it is",
-        ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise ModelError(
-            f"{path}: is a truncated or damaged PyTorch checkpoint "
-            f"({str(error).splitlines()[0] if str(error) else type(error).__name__})",
-            hint="copy or download it again",
-        ) from error
-    if isinstance(content, Mapping):
-        for key in _WRAPPERS:
-            if isinstance(content.get(key), Mapping):
-                content = content[key]
-                break
-    if not isinstance(content, Mapping) or not all(
-        isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in content.items()
-    ):
-        raise ModelError(
-            f"{path}: holds no state_dict (names and tensors, nothing else)",
-            hint="save the weights alone: torch.save(model.state_dict(), path)",
+def _without_state_dict(path: Path, content: object) -> ModelError:
+    modules = find_modules(content)
+    if modules:
+        keys, module = modules[0]
+        at = "".join(f"[{key!r}]" for key in keys)
+        load = f"torch.load({{}}, map_location='cpu', weights_only=False){at}.float().state_dict()"
+        return ModelError(
+            f"{path}: holds Python objects that are not tensors: a whole pickled model "
+            f"({module.kind}), which its own code would have to load",
+            hint=f"where that code is, and if you trust the file, for loading it runs what is in "
+            f"it: {save_again(path, load)}",
         )
-    size = path.stat().st_size
-    for name, tensor in content.items():
-        # A stride of 0, or a sparse layout, lets a few bytes stand for a tensor of any size.
-        if tensor.layout != torch.strided or tensor.numel() * tensor.element_size() > size:
-            raise ModelError(
-                f"{path}: '{name}' has shape {list(tensor.shape)}, more than the file holds",
-                hint="save dense tensors: torch.save({n: t.contiguous() for n, t in ...}, path)",
-            )
-    return dict(content)
+    if isinstance(content, list | tuple) and any(isinstance(one, Tensor) for one in content):
+        return ModelError(
+            f"{path}: holds no state_dict but {len(content)} tensors without names",
+            hint="save the weights with their names: torch.save(model.state_dict(), path)",
+        )
+    kind = content.kind if isinstance(content, StandIn) else type(content).__name__
+    return ModelError(
+        f"{path}: holds no state_dict (names and tensors), but a {kind}",
+        hint="save the weights alone: torch.save(model.state_dict(), path)",
+    )
 
 
 def _listed(names: list[str]) -> str:

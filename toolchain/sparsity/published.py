@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from toolchain.sparsity.checkpoint import load_checkpoint, load_model, masks_in
 from toolchain.sparsity.mask_header import by_layer, read_mask_header
 from toolchain.sparsity.masked_conv import MASK_SUFFIX, MaskedLayer, summary
+from toolchain.sparsity.state_dicts import Matched, match
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ def load_published(
         ModelError: a file cannot be read, does not fit the model, or a mask has a fault; says
             which.
     """
-    state = load_checkpoint(checkpoint)
+    state: Mapping[str, Tensor] = load_checkpoint(checkpoint)
     report = None
     if header is not None:
         state, report = with_header(state, model, header)
@@ -118,7 +119,7 @@ def load_published(
 
 def with_header(
     state_dict: Mapping[str, Tensor], model: nn.Module, header: str | os.PathLike[str]
-) -> tuple[dict[str, Tensor], HeaderReport]:
+) -> tuple[Matched, HeaderReport]:
     """A state_dict with the masks of a header, unless it has masks of its own.
 
     Args:
@@ -134,13 +135,14 @@ def with_header(
             state_dict has a fault.
     """
     path = Path(header)
+    matched = match(model, state_dict)
     given = by_layer(model, read_mask_header(path), path)
-    own = masks_in(state_dict)
+    own = masks_in(matched)
     if not own:
         added = {name + MASK_SUFFIX: mask for name, mask in given.items()}
-        return {**state_dict, **added}, HeaderReport(path, tuple(given), used=True)
+        return matched.with_tensors(added), HeaderReport(path, tuple(given), used=True)
     differences = (_difference(name, own[name], given[name]) for name in given if name in own)
-    return dict(state_dict), HeaderReport(
+    return matched, HeaderReport(
         path,
         tuple(given),
         used=False,
