@@ -7,12 +7,11 @@ Progress, notes and errors go to standard error.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import rich.table
 import typer
 
 from toolchain import console, progress
@@ -20,7 +19,7 @@ from toolchain.command_help import App, complete
 from toolchain.console import TerminalProgress, err, out, print_json
 from toolchain.convert.kinds import Boundary, Kind
 from toolchain.errors import ModelError, OutputError, RecipeError
-from toolchain.files import check_folder, check_name, check_readable
+from toolchain.files import check_folder, check_name, check_readable, check_writable
 from toolchain.signals import sigterm_exits
 
 if TYPE_CHECKING:
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from toolchain.board.connection import Connection
     from toolchain.board.emulator import State as EmulatorState
     from toolchain.board.invoke import BoardRunner
+    from toolchain.failures import Failures
 
 app = App(
     name="deploy",
@@ -126,6 +126,9 @@ def train(
     from toolchain.train.run import plan_recipe, train_recipe
 
     loaded, base = load_recipe(recipe), recipe.resolve().parent
+    output = output or Path(f"{recipe.stem}.safetensors")
+    if not check:
+        check_writable(output, inputs=[recipe])
     shown: progress.Progress = progress.Silent()
     if not json_:  # a training takes long: a log wants lines meanwhile, not one at the end
         shown = TerminalProgress() if err.is_terminal else progress.Lines(interval_s=30)
@@ -134,12 +137,12 @@ def train(
         if json_:
             print_json(plan)
         else:
-            out.print(plan_table(plan), soft_wrap=True)
+            out.print(plan_table(plan, out.width), soft_wrap=True)
         return
     try:
         done = train_recipe(
             loaded,
-            output or Path(f"{recipe.stem}.safetensors"),
+            output,
             run_dir or Path(f"{recipe.stem}.run"),
             base=base,
             name=recipe.name,
@@ -153,7 +156,7 @@ def train(
     if json_:
         print_json(done)
     else:
-        out.print(training_table(done), soft_wrap=True)
+        out.print(training_table(done, out.width), soft_wrap=True)
 
 
 # --- convert, inspect ------------------------------------------------------------------------
@@ -381,6 +384,7 @@ def build(
     """Fetch, patch, cross-compile: leave a board's runner and libraries in build/BOARD."""
     from toolchain.board.config import load_board
     from toolchain.build import bundle
+    from toolchain.report.listing_tables import bundle_table
 
     made = bundle.build(
         load_board(board),
@@ -395,15 +399,7 @@ def build(
         document = {"path": str(made.path), **made.manifest.model_dump(mode="json", by_alias=True)}
         print_json(document)
         return
-    table = rich.table.Table(title=f"{made.path}", title_justify="left")
-    for heading in ("file", "KiB", "linked", "glibc"):
-        table.add_column(heading, justify="right" if heading in ("KiB", "glibc") else "left")
-    for name, record in made.manifest.files.items():
-        if record.elf:
-            linked = "static" if record.elf.static else "dynamic"
-            floor = record.elf.glibc_floor or "any"
-            table.add_row(name, f"{record.bytes / 1024:.0f}", linked, floor)
-    out.print(table)
+    out.print(bundle_table(made, out.width))
     patched = "stock" if made.manifest.stock else "patched"
     out.print(f"{made.manifest.isa}, {made.manifest.march}, {patched}; {made.manifest.compiler}")
 
@@ -421,12 +417,9 @@ def boards(
     if json_output:
         print_json([board.model_dump() for board in known])
         return
-    table = rich.table.Table()
-    for heading in ("name", "board", "core", "ISA", "reached by"):
-        table.add_column(heading)
-    for board in known:
-        table.add_row(board.name, board.title, board.cpu, board.isa, board.connection)
-    out.print(table)
+    from toolchain.report.listing_tables import boards_table
+
+    out.print(boards_table(known, out.width))
 
 
 @app.example("deploy models", "deploy convert --model resnet18_s20")
@@ -439,19 +432,9 @@ def models(
     if json_output:
         print_json([entry.facts() for entry in ZOO.values()])
         return
-    table = rich.table.Table(box=None, pad_edge=False)
-    table.add_column("name", no_wrap=True)
-    for heading in ("input (N,C,H,W)", "classes", "masked", "weights"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    wide = out.width >= 160
-    if wide:
-        table.add_column("network", no_wrap=True)
-    for entry in ZOO.values():
-        shape = ",".join(map(str, entry.input_shape))
-        masked = f"{entry.sparsity:.0%}" if entry.sparsity else ""
-        cells = [entry.name, shape, str(entry.classes), masked, entry.weights]
-        table.add_row(*cells, *([entry.description] if wide else []))
-    out.print(table)
+    from toolchain.report.listing_tables import networks_table
+
+    out.print(networks_table(list(ZOO.values()), out.width))
 
 
 # --- emulator --------------------------------------------------------------------------------
@@ -579,6 +562,25 @@ def _board_runner(
         yield connection, BoardRunner(connection, board, bundle, TerminalProgress())
 
 
+def _readable(models: Sequence[Path], failures: Failures) -> list[Path]:
+    """Those of the models that can be read; an error if none can.
+
+    Raises:
+        ModelError: none can.
+    """
+    from toolchain.model.graph import read_model
+
+    good = []
+    for model in models:
+        with failures.of(str(model)):
+            check_readable(model, ModelError)
+            read_model(model)
+            good.append(model)
+    if not good:
+        failures.require()
+    return good
+
+
 @app.example(
     "deploy push --board rpi4 --host pi@raspberrypi dense.tflite s20.tflite",
 )
@@ -594,13 +596,18 @@ def push(
 ) -> None:
     """Bring the runner, the delegate and models to a board; what is there already stays."""
     from toolchain.board.config import load_board
+    from toolchain.board.push import Pushed
+    from toolchain.failures import Failures
+    from toolchain.report.listing_tables import push_table
 
     chosen = load_board(board)
-    for model in models or []:
-        check_readable(model, ModelError)
-    with _board_runner(chosen, host, identity, bundle) as (connection, runner):
-        files = [*runner.pushed, *runner.push_models(models or [])]
-    if json_output:
+    failures = Failures()
+    good = _readable(models, failures) if models else []
+    name, files = chosen.name, list[Pushed]()
+    with failures.kept(), _board_runner(chosen, host, identity, bundle) as (connection, runner):
+        name, files = connection.name, [*runner.pushed]
+        files += runner.push_each(good, failures)
+    if json_output and (files or failures.items):
         rows = [
             {
                 "file": str(item.local),
@@ -611,15 +618,10 @@ def push(
             }
             for item in files
         ]
-        print_json({"board": connection.name, "files": rows})
-        return
-    table = rich.table.Table(title=f"On {connection.name}", title_justify="left")
-    table.add_column("file", overflow="fold")
-    table.add_column("KiB", justify="right")
-    table.add_column("")
-    for item in files:
-        table.add_row(item.remote, f"{item.size / 1024:,.0f}", "sent" if item.sent else "was there")
-    out.print(table)
+        print_json({"board": name, "files": rows, "failed": failures.rows()})
+    elif files:
+        out.print(push_table(files, name, out.width))
+    failures.require()
 
 
 @app.example(
@@ -691,44 +693,38 @@ def verify(
     """Compare a board's outputs with the stock TFLite interpreter's on this machine."""
     from toolchain.board.config import load_board
     from toolchain.board.verify import verify as verify_model
-    from toolchain.model.graph import read_model
+    from toolchain.failures import Failures
+    from toolchain.report.verify_table import verify_table
 
-    chosen = load_board(board)
-    for model in models:
-        read_model(model)
-    with _board_runner(chosen, host, identity, bundle) as (connection, runner):
-        results = [
-            verify_model(
-                runner,
-                model,
-                inputs=inputs,
-                seed=seed,
-                tolerance=tolerance,
-                steps=steps,
-                threads=threads or chosen.threads,
-            )
-            for model in models
-        ]
-    if json_output:
+    chosen, failures = load_board(board), Failures()
+    good = _readable(models, failures)
+    name, results = chosen.name, []
+    with failures.kept(), _board_runner(chosen, host, identity, bundle) as (connection, runner):
+        name = connection.name
+        for model in good:
+            with failures.of(str(model)):
+                results.append(
+                    verify_model(
+                        runner,
+                        model,
+                        inputs=inputs,
+                        seed=seed,
+                        tolerance=tolerance,
+                        steps=steps,
+                        threads=threads or chosen.threads,
+                    )
+                )
+    for item in results:
+        with failures.of(item.model):
+            item.require()
+    if json_output and (results or failures.items):
         rows = [
             {**vars(item), "relative": item.relative, "passed": item.passed} for item in results
         ]
-        print_json({"board": connection.name, "models": rows})
-    else:
-        title = f"{connection.name} against this machine"
-        table = rich.table.Table(title=title, title_justify="left")
-        table.add_column("model", overflow="fold")
-        headings = ("inputs", "largest\ndifference", "largest\noutput", "relative", "steps", "")
-        for heading in headings:
-            table.add_column(heading, justify="right")
-        for item in results:
-            verdict = "[green]ok[/green]" if item.passed else "[red]differs[/red]"
-            figures = (item.max_difference, item.max_output, item.relative, item.max_steps)
-            cells = ["" if x is None else f"{x:.3g}" for x in figures]
-            table.add_row(Path(item.model).name, str(item.inputs), *cells, verdict)
-        out.print(table)
-    for item in results:
-        item.require()
+        print_json({"board": name, "models": rows, "failed": failures.rows()})
+    elif results:
+        out.print(verify_table(results, name, out.width))
+    failures.require()
 
 
 @app.example(
@@ -747,14 +743,21 @@ def profile(
     ] = None,
     runs: Annotated[
         int | None,
-        typer.Option("--runs", "-n", min=1, help="Timed runs; 10, or 3 under emulation."),
+        typer.Option(
+            "--runs", "-n", min=1, help="Timed runs; those of 3 seconds, or 3 under emulation."
+        ),
     ] = None,
     warmup: Annotated[
         int | None,
-        typer.Option("--warmup", "-w", min=0, help="Runs before them; 2, or 1 under emulation."),
+        typer.Option("--warmup", "-w", min=0, help="Runs before them, in each turn; 1."),
     ] = None,
     threads: ThreadsOption = None,
-    per_op: Annotated[bool, typer.Option("--per-op", help="Time every operator.")] = False,
+    per_op: Annotated[
+        bool, typer.Option("--per-op", help="Time every layer; what is lost most comes first.")
+    ] = False,
+    wide: Annotated[
+        bool, typer.Option("--wide", help="All that is known of the board; micro-kernels.")
+    ] = False,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write the profile as JSON.")
     ] = None,
@@ -766,32 +769,41 @@ def profile(
     """Measure models on a board; the first is the one that the others are compared with."""
     from toolchain.board.config import load_board
     from toolchain.board.invoke import Settings, load_bundle
-    from toolchain.profile.measure import profile as profile_models
-    from toolchain.report import profile_plot, profile_table
+    from toolchain.failures import Failures
+    from toolchain.profile.measure import Session
+    from toolchain.report import operator_table, profile_plot, profile_table
 
     chosen = load_board(board)
+    if output:
+        check_writable(output, inputs=models)
     if plot:
         profile_plot.check_plot_path(plot)
-    for model in models:
-        check_readable(model, ModelError)
+    failures = Failures()
+    good = _readable(models, failures)
     stock = load_bundle(chosen, stock_bundle, stock=True) if stock_bundle else None
     settings = Settings.measuring(chosen, threads=threads, runs=runs, warmup=warmup, per_op=per_op)
-    with _board_runner(chosen, host, identity, bundle) as (connection, runner):
-        measured = profile_models(
-            connection, chosen, models, runner, TerminalProgress(), settings=settings, stock=stock
-        )
+    measured = None
+    with failures.kept(), _board_runner(chosen, host, identity, bundle) as (connection, runner):
+        session = Session(connection, chosen, runner, TerminalProgress(), settings, stock, failures)
+        session.measure(good, reference=models[0])
+        measured = session.profile()
+    if measured is None:
+        failures.require()
+        return
+    # What was measured is shown, whatever becomes of the files.
     if output:
-        measured.save(output)
+        with failures.of_output(output):
+            measured.save(output)
     if plot:
-        profile_plot.plot_profile(measured, plot)
+        with failures.of_output(plot):
+            profile_plot.plot_profile(measured, plot)
     if json_output:
         print_json(measured)
-        return
-    out.print(profile_table.facts_table(measured.board.facts))
-    out.print(profile_table.profile_table(measured))
-    for item in measured.measurements:
-        if item.output.ops:
-            out.print(profile_table.ops_table(item, emulated=measured.by_instructions))
+    else:
+        out.print(profile_table.profile_table(measured, out.width, wide=wide))
+        if per_op:
+            out.print(operator_table.operator_tables(measured, out.width, wide=wide))
+    failures.require()
 
 
 @app.example(
@@ -811,10 +823,10 @@ def compare(
         check_readable(file, ModelError)
     found = compare_profiles(load_profile(before), load_profile(after))
     if json_output:
-        rows = [{**vars(item), "ratio": item.ratio} for item in found.changes]
+        rows = [item.row() for item in found.changes]
         print_json({"changes": rows, "notes": found.notes})
         return
-    out.print(profile_table.comparison_table(found))
+    out.print(profile_table.comparison_table(found, out.width))
 
 
 # --- demo ------------------------------------------------------------------------------------
@@ -837,6 +849,8 @@ def demo(
     """Do all of it once: convert, build, boot, push, classify and profile three networks."""
     from toolchain.board.config import load_board
     from toolchain.demo import demo as run_demo
+    from toolchain.demo import save_demo
+    from toolchain.failures import Failures
     from toolchain.report import demo_table, profile_plot
 
     check_folder(folder)
@@ -844,12 +858,17 @@ def demo(
     result, measured = run_demo(
         load_board(board), folder, images=images, host=host, progress=report
     )
-    profile_plot.plot_profile(measured, folder / "profile.png")
+    failures = Failures()
+    save_demo(result, measured, failures)
+    with failures.of_output(folder):
+        profile_plot.plot_profile(measured, folder / "profile.png")
     if json_output:
         print_json(result)
+        failures.require()
         return
-    out.print(demo_table.demo_table(result))
+    out.print(demo_table.demo_table(result, out.width))
     out.print(f"Models, profile.json, profile.png: {folder}", highlight=False, markup=False)
+    failures.require()
 
 
 if __name__ == "__main__":

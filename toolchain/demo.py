@@ -23,12 +23,13 @@ from toolchain.board.invoke import BoardRunner, Settings
 from toolchain.board.verify import compare_outputs, run_here
 from toolchain.build import bundle
 from toolchain.convert.conversion import convert
-from toolchain.files import make_folder, write_whole
-from toolchain.json_text import to_json
+from toolchain.errors import BoardError
+from toolchain.failures import Failures
+from toolchain.files import check_folder, make_folder, write_or_keep
 from toolchain.model.graph import read_model
 from toolchain.models import fashion_mnist
 from toolchain.profile.document import Profile
-from toolchain.profile.measure import profile
+from toolchain.profile.measure import Session
 from toolchain.progress import Progress, Silent
 
 NETWORKS = ("fashion_resnet_dense", "fashion_resnet_s20", "fashion_resnet_s30")
@@ -55,7 +56,10 @@ class NetworkResult(_Result):
     median_us: float | None
     ratio: float | None
     """Cost of the dense network over this one's."""
-    ideal_ratio: float | None
+    ratio_by_pixels: float | None
+    """The same of the multiply-accumulates of the pixels that are kept."""
+    ratio_by_taps: float | None
+    """The same without those of taps that read skipped pixels; ``None`` if that is not known."""
 
 
 class DemoResult(_Result):
@@ -75,7 +79,7 @@ def demo(
     folder: Path,
     *,
     images: int = 200,
-    runs: int = 5,
+    runs: int | None = None,
     host: str | None = None,
     progress: Progress | None = None,
 ) -> tuple[DemoResult, Profile]:
@@ -87,7 +91,7 @@ def demo(
         board: where to; an emulated one needs nothing but this machine.
         folder: for the models and results; made if it is not there.
         images: how many of the 10,000 test images to classify.
-        runs: timed inferences of each network.
+        runs: timed inferences of each network; by default as many as suit the board.
         host: a real board's ``user@address``.
         progress: where stages are announced.
 
@@ -96,6 +100,7 @@ def demo(
     """
     progress = progress or Silent()
     stages: dict[str, float] = {}
+    check_folder(folder)
     make_folder(folder)
     with _timed(stages, "test images"):
         pixels, labels = fashion_mnist.load("test", progress=progress)
@@ -116,15 +121,13 @@ def demo(
         with _timed(stages, f"classify {batch.count} images"):
             logits = [_classify(runner, model, batch, progress) for model in models]
         with _timed(stages, "profile"):
-            measured = profile(
-                connection,
-                board,
-                models,
-                runner,
-                progress,
-                settings=Settings(threads=1, runs=runs, warmup=1),
-            )
-    measured.save(folder / "profile.json")
+            settings = Settings.measuring(board, threads=1, runs=runs)
+            session = Session(connection, board, runner, progress, settings)
+            session.measure(models)
+            session.failures.require()
+            measured = session.profile()
+    if measured is None:
+        raise BoardError(f"{board.name}: nothing was measured")
     networks = [
         _network(model, *pair, labels[:images], measured)
         for model, pair in zip(models, logits, strict=True)
@@ -136,8 +139,16 @@ def demo(
         stages=stages,
         folder=folder,
     )
-    write_whole(folder / "demo.json", to_json(result, indent=1).encode() + b"\n")
     return result, measured
+
+
+def save_demo(result: DemoResult, measured: Profile, failures: Failures) -> None:
+    """Write ``profile.json`` and ``demo.json`` into the demo's folder; what fails is collected."""
+    with failures.of_output(result.folder):
+        measured.save(result.folder / "profile.json")
+    with failures.of_output(result.folder):
+        content = result.model_dump_json(indent=1).encode() + b"\n"
+        write_or_keep(result.folder / "demo.json", content)
 
 
 @contextmanager
@@ -187,5 +198,6 @@ def _network(
         instructions=measurement.instructions,
         median_us=measurement.median_us,
         ratio=measured.ratio(measurement),
-        ideal_ratio=measured.ideal_ratio(measurement),
+        ratio_by_pixels=measured.ratio_by_pixels(measurement),
+        ratio_by_taps=measured.ratio_by_taps(measurement),
     )

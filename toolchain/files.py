@@ -10,8 +10,10 @@ import errno
 import glob
 import os
 import secrets
+import shlex
 import stat
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -83,32 +85,66 @@ def make_folder(folder: Path, fault: type[DeployError] = OutputError) -> None:
         raise fault(f"{folder}: cannot be written: {error.strerror or error}") from error
 
 
-def check_writable(path: Path, fault: type[DeployError] = OutputError) -> None:
+def check_writable(
+    path: Path,
+    fault: type[DeployError] = OutputError,
+    *,
+    suffixes: Sequence[str] = (),
+    inputs: Iterable[Path] = (),
+) -> None:
     """Make sure that a file can be written, before the work whose result it gets.
+
+    Args:
+        path: the file; its folder has to exist.
+        fault: the class of the error.
+        suffixes: those that the name may end in, such as ``.png``; any if empty.
+        inputs: files that the work reads, none of which may be replaced by its result.
 
     Raises:
         DeployError: of class ``fault``: it cannot.
     """
+    if suffixes and path.suffix.lower() not in suffixes:
+        ends = f"ends in '{path.suffix}'" if path.suffix else "has no suffix"
+        raise fault(
+            f"{path}: the name of this output {ends}",
+            hint=f"use one of {', '.join(suffixes)}: {path.with_suffix(suffixes[0])}",
+        )
+    for source in inputs:
+        if _same_file(path, source):
+            raise fault(
+                f"{path}: is read here, and would be replaced by what is written",
+                hint="give the output another name",
+            )
     _beside(path, fault).unlink()
 
 
 def check_folder(folder: Path, fault: type[DeployError] = OutputError) -> None:
-    """Make sure that a folder can be made, or written to, before the work whose results it gets.
+    """Make sure that a folder can be made and written to, before the work whose results it gets.
+
+    Nothing is left behind, so that work that fails later leaves no empty folder.
 
     Raises:
         DeployError: of class ``fault``: it cannot.
     """
+    there = folder
     try:
-        there = next(path for path in (folder, *folder.parents) if path.exists())
+        while not there.exists() and not there.is_symlink() and there != there.parent:
+            there = there.parent
     except OSError as error:
         raise fault(f"{folder}: cannot be written: {error.strerror or error}") from error
     if not there.is_dir():
-        raise fault(f"{folder}: cannot be written: {there} is no folder")
-    if not os.access(there, os.W_OK | os.X_OK):
         raise fault(
-            f"{folder}: cannot be written: Permission denied",
-            hint="choose a folder that you may write to",
+            f"{folder}: cannot be written: {there} is no folder", hint="give the name of a folder"
         )
+    scratch = there / f".{folder.name}-{secrets.token_hex(4)}"
+    try:
+        scratch.touch(exist_ok=False)
+        scratch.unlink()
+    except OSError as error:
+        raise fault(
+            f"{folder}: cannot be written: {error.strerror or error}",
+            hint="choose a folder that you may write to",
+        ) from error
 
 
 def check_readable(path: Path, fault: type[DeployError]) -> None:
@@ -150,6 +186,34 @@ def _nearest(path: Path) -> str | None:
     return None
 
 
+def write_or_keep(path: Path, content: bytes, fault: type[DeployError] = OutputError) -> None:
+    """Write a file; what cannot be written there is kept among the temporary files.
+
+    For results that cost work: the disk that was checked before may be full afterwards.
+
+    Args:
+        path: in a folder that exists.
+        content: what the file gets.
+        fault: the class of the error.
+
+    Raises:
+        DeployError: of class ``fault``: it cannot be written; the hint is where it is kept.
+    """
+    try:
+        write_whole(path, content, fault)
+    except DeployError as error:
+        try:
+            kept = Path(tempfile.mkdtemp(prefix="tileskip-")) / path.name
+            kept.write_bytes(content)
+        except OSError as second:
+            raise fault(
+                f"{error.what}; nor can it be kept among the temporary files: "
+                f"{second.strerror or second}",
+                hint=error.hint,
+            ) from error
+        raise fault(error.what, hint=f"what it was to hold is kept in {kept}") from error
+
+
 def clear_leavings(path: Path) -> None:
     """Remove what a writer of ``path`` that was killed left; none may be at work.
 
@@ -158,6 +222,13 @@ def clear_leavings(path: Path) -> None:
     """
     for scratch in path.parent.glob(f".{glob.escape(path.name)}-*"):
         scratch.unlink()
+
+
+def _same_file(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:  # one of the two is not there
+        return False
 
 
 def _beside(path: Path, fault: type[DeployError]) -> Path:
@@ -174,11 +245,18 @@ def _beside(path: Path, fault: type[DeployError]) -> Path:
 
 def _cannot_be_written(path: Path, error: OSError, fault: type[DeployError]) -> DeployError:
     hint = None
-    if not path.parent.is_dir():
-        hint = f"make the folder, or choose another: {path.parent}"
+    if error.errno == errno.ENOENT:
+        hint = f"make its folder: mkdir -p {shlex.quote(str(path.parent))}"
+    elif error.errno == errno.ENOTDIR:
+        hint = f"{_nearest_there(path)} is a file: choose another folder"
     elif isinstance(error, PermissionError):
         hint = "choose a folder that you may write to"
     return fault(f"{path}: cannot be written: {error.strerror or error}", hint=hint)
+
+
+def _nearest_there(path: Path) -> Path:
+    """The first part of a path, from its end, that exists."""
+    return next((part for part in path.parents if os.path.lexists(part)), path)
 
 
 def _sync(path: Path) -> None:

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from toolchain.bench.counts import ModelCount, OpCount
 from toolchain.bench.models import Dtype
 from toolchain.bench.native import Machine, Spread
-from toolchain.bench.operators import OperatorRow, Tile
 from toolchain.bench.results import BenchResults, CaseResult, Counted, Timed
+from toolchain.profile.operators import OperatorRow, Tile
 
 KERNEL = "xnn_f32_igemm_minmax_ukernel_4x8__asm_aarch64_neonfma_cortex_a75_prfm"
 GEMM = KERNEL.replace("igemm", "gemm")

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from support.runner_outputs import runner_output
-from toolchain.profile.document import BoardRecord, Measurement, Profile
+from support.runner_outputs import runner_output, timing
+from toolchain.profile.document import BoardRecord, Failure, Measurement, Profile
 from toolchain.profile.facts import BoardFacts, Vitals
-from toolchain.profile.runner_output import RunnerOutput
+from toolchain.profile.operators import LayerTrace, timed_rows
+from toolchain.profile.runner_output import Instructions, RunnerOutput
+from toolchain.profile.stability import doubts as doubts_of
+from toolchain.profile.turns import merged, turn_of
+
+CALM = Vitals(governor="performance")
 
 
 def measurement(
@@ -17,16 +23,71 @@ def measurement(
     macs: int = 1000,
     macs_saved: int = 0,
     doubts: list[str] | None = None,
+    live_share: float | None = None,
 ) -> Measurement:
+    """A model that one process measured, as under emulation, and as profiles once had it."""
     output = output or runner_output()
     return Measurement(
         name=name, sha256="0" * 64, macs=macs, macs_saved=macs_saved,
-        stock=not output.runner.patched, output=output, doubts=doubts or [],
+        stock=not output.runner.patched, output=output, doubts=doubts or [], live_share=live_share,
     )  # fmt: skip
 
 
-def profile_of(*measurements: Measurement, emulated: bool = False) -> Profile:
-    facts = BoardFacts(emulated=emulated, machine="aarch64")
+def in_turns(
+    name: str,
+    turns_us: Sequence[Sequence[float]],
+    *,
+    macs_saved: int = 0,
+    peaks_kib: Sequence[int] = (2048,),
+    instructions: Sequence[int] = (),
+    load: Sequence[float] = (),
+) -> Measurement:
+    """A model that took turns with others: a list of times for each of its processes.
+
+    Whether it is doubtful is judged by the times, as on a board that is calm otherwise.
+    """
+    base = runner_output(instructions=instructions[0] if instructions else None)
+    outputs = []
+    for index, samples in enumerate(turns_us):
+        counted = base.instructions
+        if counted is not None:
+            one = instructions[index % len(instructions)]
+            counted = Instructions(per_run=[one] * len(samples), median=one, init=5000)
+        update = {
+            "timing": timing(samples),
+            "peak_rss_kib": peaks_kib[index % len(peaks_kib)],
+            "instructions": counted,
+        }
+        outputs.append(base.model_copy(update=update))
+    turns = [turn_of(output) for output in outputs]
+    whole = merged(outputs)
+    assert whole.timing is not None
+    return measurement(
+        name,
+        whole,
+        macs_saved=macs_saved,
+        doubts=doubts_of(whole.timing, CALM, CALM, turns=turns, load=load, cores=4),
+    ).model_copy(update={"turns": turns})
+
+
+def with_operators(
+    item: Measurement, layers: Sequence[LayerTrace], first: Measurement | None = None
+) -> Measurement:
+    """The same with its operators as rows, beside those of another model."""
+    assert item.output.ops is not None
+    dense = None
+    if first is not None:
+        assert first.output.ops is not None
+        dense = first.output.ops, first.layers
+    rows = timed_rows(dense, (item.output.ops, layers))
+    return item.model_copy(update={"layers": list(layers), "operators": rows})
+
+
+def profile_of(
+    *measurements: Measurement, emulated: bool = False, facts: BoardFacts | None = None,
+    failed: Sequence[Failure] = (), reference_failed: bool = False,
+) -> Profile:  # fmt: skip
+    facts = facts or BoardFacts(emulated=emulated, machine="aarch64")
     return Profile(
         tool="0.1.0",
         created=datetime(2026, 1, 2, tzinfo=UTC),
@@ -35,4 +96,6 @@ def profile_of(*measurements: Measurement, emulated: bool = False) -> Profile:
         warmup=1,
         threads=1,
         measurements=list(measurements),
+        failed=list(failed),
+        reference_failed=reference_failed,
     )

@@ -5,6 +5,7 @@ import resource
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,15 @@ from typing import BinaryIO
 import pytest
 
 from toolchain.errors import DeployError, ModelError, OutputError
-from toolchain.files import check_writable, clear_leavings, make_folder, write_whole, written_whole
+from toolchain.files import (
+    check_folder,
+    check_writable,
+    clear_leavings,
+    make_folder,
+    write_or_keep,
+    write_whole,
+    written_whole,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -107,8 +116,8 @@ def test_a_full_disk_is_the_callers_error_and_leaves_the_old_file(
 @pytest.mark.parametrize(
     ("name", "message", "hint"),
     [
-        ("absent/a", "absent/a: cannot be written: No such file or directory", "make the folder"),
-        ("file/a", "file/a: cannot be written: Not a directory", "make the folder"),
+        ("absent/a", "absent/a: cannot be written: No such file or directory", "mkdir -p"),
+        ("file/a", "file/a: cannot be written: Not a directory", "file is a file"),
         ("folder", "folder: is a folder", "the name of a file"),
     ],
 )
@@ -133,6 +142,60 @@ def test_asking_whether_a_file_can_be_written_leaves_it_as_it_was(tmp_path: Path
     write_whole(tmp_path / "a", b"1")
     check_writable(tmp_path / "a")
     assert (tmp_path / "a").read_bytes() == b"1"
+
+
+def test_a_name_of_another_kind_of_file_is_told(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"ends in '\.jpg'") as caught:
+        check_writable(tmp_path / "a.jpg", suffixes=[".png", ".svg"])
+    assert caught.value.hint == f"use one of .png, .svg: {tmp_path / 'a.png'}"
+    with pytest.raises(OutputError, match="has no suffix"):
+        check_writable(tmp_path / "a", suffixes=[".png"])
+    check_writable(tmp_path / "a.PNG", suffixes=[".png"])
+
+
+@pytest.mark.parametrize("name", ["m.tflite", "./x/../m.tflite", "link", "hard"])
+def test_what_is_read_is_not_replaced(tmp_path: Path, name: str) -> None:
+    model = tmp_path / "m.tflite"
+    model.write_bytes(b"model")
+    (tmp_path / "x").mkdir()
+    (tmp_path / "link").symlink_to(model)
+    (tmp_path / "hard").hardlink_to(model)
+    with pytest.raises(OutputError, match="is read here"):
+        check_writable(tmp_path / name, inputs=[tmp_path / "absent", model])
+    assert model.read_bytes() == b"model"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("file", "file is no folder"), ("file/a/b", "file is no folder"), ("/proc/x", "/proc/x")],
+)
+def test_a_folder_that_cannot_be_made_is_told_before_the_work(
+    tmp_path: Path, name: str, message: str
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match=message):
+        check_folder(tmp_path / name)
+
+
+def test_asking_whether_a_folder_can_be_made_makes_none(tmp_path: Path) -> None:
+    check_folder(tmp_path / "a/b/c")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_cannot_be_written_is_kept_among_the_temporary_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that has filled up since it was looked at; here its folder is taken away."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (tmp_path / "full").mkdir()
+    check_writable(tmp_path / "full/p.json")
+    (tmp_path / "full").rmdir()
+    with pytest.raises(OutputError, match="cannot be written") as caught:
+        write_or_keep(tmp_path / "full/p.json", b"measured")
+    assert caught.value.hint is not None
+    kept = Path(caught.value.hint.rpartition(" ")[2])
+    assert kept.name == "p.json"
+    assert kept.read_bytes() == b"measured"
 
 
 def test_what_a_killed_writer_left_can_be_cleared(tmp_path: Path) -> None:

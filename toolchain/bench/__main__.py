@@ -13,6 +13,7 @@ from toolchain import console
 from toolchain.bench.models import DTYPES, NETWORKS, SPARSITIES
 from toolchain.build.qemu_user import CORES
 from toolchain.errors import DeployError
+from toolchain.files import check_folder
 from toolchain.progress import Lines, Progress, Silent
 
 if TYPE_CHECKING:
@@ -165,6 +166,7 @@ def _run(options: argparse.Namespace) -> int:
     from toolchain.bench.run import Plan, measure
     from toolchain.bench.table import results_table
 
+    check_folder(options.out)
     progress: Progress = Silent() if options.json else Lines()
     plan = Plan(
         networks=options.only or tuple(NETWORKS),
@@ -192,6 +194,7 @@ def _peers(options: argparse.Namespace) -> int:
     from toolchain.bench.peers import Pythons, compare_peers
     from toolchain.bench.peers_page import peers_page, write_peers
 
+    check_folder(options.out)
     progress = Lines()
     results = compare_peers(
         options.only or [name for name, network in NETWORKS.items() if not network.two_sided],

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
-from toolchain.bench.operators import OperatorRow
 from toolchain.bench.results import BenchResults, CaseResult
 from toolchain.errors import ModelError
+from toolchain.profile.operators import OperatorRow
 
 # Relative; a count of one thread repeats exactly, so that any change of it is real, but layouts of
 # memory and the compiler move a handful of instructions.

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from toolchain.bench.models import DTYPES, NETWORKS, Dtype
 from toolchain.bench.native import Spread
-from toolchain.bench.operators import GOAL, UNEXPLAINED, OperatorRow
 from toolchain.bench.plots import gap_plot, speedup_plot
 from toolchain.bench.results import BenchResults, CaseResult
 from toolchain.errors import OutputError
 from toolchain.files import write_whole
+from toolchain.profile.operators import GOAL, UNEXPLAINED, OperatorRow
 
 NAME = "bench"
 # What the project is to reach, in instructions: dense over masked.

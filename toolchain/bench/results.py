@@ -10,9 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from toolchain.bench.models import Dtype
 from toolchain.bench.native import Machine, Spread
-from toolchain.bench.operators import OperatorRow
 from toolchain.build.qemu_user import Core
 from toolchain.errors import ModelError
+from toolchain.profile.operators import OperatorRow
 from toolchain.text_file import read_text
 
 

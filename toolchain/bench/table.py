@@ -7,8 +7,9 @@ from rich.table import Table
 from rich.text import Text
 
 from toolchain.bench.compare import Comparison
-from toolchain.bench.operators import GOAL, UNEXPLAINED, OperatorRow, OperatorTable
+from toolchain.bench.operators import OperatorTable
 from toolchain.bench.results import BenchResults
+from toolchain.profile.operators import GOAL, UNEXPLAINED, OperatorRow
 
 
 def operator_table(table: OperatorTable) -> Group:

@@ -22,6 +22,7 @@ from toolchain.board.config import Board
 from toolchain.board.connection import Connection, Result
 from toolchain.build.bundle import MANIFEST, Bundle, bundle_path
 from toolchain.errors import BoardError, BundleError, DeployError, ModelError
+from toolchain.failures import Failures
 from toolchain.hints import command
 from toolchain.model.graph import Model
 from toolchain.progress import Progress
@@ -53,13 +54,17 @@ class Settings:
     ) -> Settings:
         """Settings to measure with on a board; ``None`` is what suits it.
 
-        Under emulation a few runs are enough, for they are slow and their counts do not vary.
+        Args:
+            board: its file.
+            threads: of the runner.
+            runs: timed runs; 0 for as many as it takes, see ``toolchain.profile.turns``.
+            warmup: untimed runs of each process, beside its first one.
+            per_op: whether operators are timed as well.
         """
-        emulated = board.connection == "emulator"
         return cls(
             threads=threads or board.threads,
-            runs=runs or (3 if emulated else 10),
-            warmup=(1 if emulated else 2) if warmup is None else warmup,
+            runs=runs or 0,
+            warmup=1 if warmup is None else warmup,
             per_op=per_op,
         )
 
@@ -140,6 +145,24 @@ class BoardRunner:
         pushed = push.push(self._connection, uploads, self._report) if uploads else []
         self._models.update({item.local: item for item in pushed})
         return [self._models[model] for model in models]
+
+    def push_each(self, models: Sequence[Path], failures: Failures) -> list[push.Pushed]:
+        """Bring models to the board; one that cannot be read or does not fit holds up no other.
+
+        Args:
+            models: the files.
+            failures: is told of those that could not be brought.
+
+        Raises:
+            ConnectionFailed: the board went away.
+        """
+        with suppress(ModelError, BoardError):
+            return self.push_models(models)
+        pushed = []
+        for model in models:
+            with failures.of(str(model)):
+                pushed += self.push_models([model])
+        return pushed
 
     def run(self, model: Model, settings: Settings, batch: Batch | None = None) -> Outcome:
         """Run a model once for each of the inputs, or on the runner's own without any.

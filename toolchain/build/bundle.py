@@ -25,7 +25,7 @@ from toolchain.cache import digest, locked, sha256_file
 from toolchain.errors import BundleError, OutputError
 from toolchain.fetch.apt import AptRoot
 from toolchain.fetch.sources import load_sources
-from toolchain.files import check_writable, make_folder
+from toolchain.files import check_folder, check_writable, make_folder
 from toolchain.progress import Progress, Silent
 from toolchain.resources import runtime_patch_dir
 
@@ -162,6 +162,7 @@ def build(
     progress = progress or Silent()
     out = out or bundle_path(board, stock=stock, sanitizer=sanitizer)
     _check_out(out)
+    check_folder(out)
     with locked(f"bundle-{digest(str(out.resolve()))[:16]}"):
         recipe = recipe_for(board, stock=stock, sanitizer=sanitizer)
         key = digest(recipe.programs_key(), board.name)

@@ -29,7 +29,7 @@ from toolchain.convert.rewrite import rewrite
 from toolchain.convert.runtimes import Litert, Runtimes, find_runtimes
 from toolchain.convert.source import Flat, Source, load_source
 from toolchain.errors import DataError, ModelError, OutputError
-from toolchain.files import check_name, written_whole
+from toolchain.files import check_name, check_writable, written_whole
 from toolchain.model.graph import read_model
 from toolchain.model.layers import find_layers, totals
 from toolchain.progress import Progress, Silent
@@ -216,6 +216,8 @@ def convert(
     if calibration is not None:
         check_source(calibration)
     least_db = DEFAULT_SQNR_DB[quantize] if quantize and min_sqnr_db is None else min_sqnr_db
+    given = [one for one in (path, masks, calibration) if one is not None]
+    check_writable(output, inputs=map(Path, given))
     runtimes = find_runtimes()
     with written_whole(output) as scratch:
         with progress.stage("load and export", 1) as stage:

@@ -10,6 +10,7 @@ from toolchain import console
 from toolchain.errors import DeployError
 from toolchain.experiment.page import write_page
 from toolchain.experiment.runs import EPOCHS, SEEDS, cases, run_all
+from toolchain.files import check_folder
 from toolchain.progress import Lines
 
 
@@ -24,6 +25,8 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("docs"), help="folder of the page [docs]")
     options = parser.parse_args()
     try:
+        check_folder(options.folder)
+        check_folder(options.out)
         results = run_all(
             cases(options.seeds), options.folder, epochs=options.epochs, limit=options.limit,
             jobs=options.jobs, progress=Lines(),

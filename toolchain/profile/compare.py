@@ -1,12 +1,23 @@
-"""Compare two profiles, model by model."""
+"""Compare two profiles, model by model; what chance may have made is no change."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from toolchain.errors import ModelError
 from toolchain.profile.document import Measurement, Profile
-from toolchain.profile.stability import spread
+from toolchain.profile.figures import written
+from toolchain.profile.stability import time_interval
+from toolchain.profile.turns import Interval, median_interval
+
+Verdict = Literal["better", "worse", "no change", "no verdict"]
+
+LEAST = 0.02
+"""By this part two times differ, or they do not: another boot, another place in memory."""
+_LEAST_KIB = 102.4
+"""The last digit of memory that is shown."""
 
 
 @dataclass(frozen=True)
@@ -20,13 +31,37 @@ class Change:
     """``""``, ``us`` or ``KiB``."""
     before: float
     after: float
-    significant: bool
-    """Whether the difference is larger than the spread of the runs."""
+    verdict: Verdict
+    """``no change`` where the two may be the same but for chance, ``no verdict`` where they seem
+    to differ and one of them is not to be relied on."""
+    before_interval: Interval | None = None
+    """Where the figure is likely to lie; ``None`` for one that repeats exactly, or for figures of
+    too few turns."""
+    after_interval: Interval | None = None
+
+    @property
+    def significant(self) -> bool:
+        """Whether it is told as better or worse."""
+        return self.verdict in ("better", "worse")
 
     @property
     def ratio(self) -> float | None:
         """Before over after: above 1 is better than before."""
         return self.before / self.after if self.after else None
+
+    def row(self) -> dict[str, object]:
+        """For JSON."""
+        intervals = {"before": self.before_interval, "after": self.after_interval}
+        ends = {
+            f"{name}_interval": None if one is None else [one.low, one.high]
+            for name, one in intervals.items()
+        }
+        return {
+            **{name: value for name, value in vars(self).items() if name not in ends},
+            **ends,
+            "significant": self.significant,
+            "ratio": self.ratio,
+        }
 
 
 @dataclass(frozen=True)
@@ -45,8 +80,7 @@ def compare(before: Profile, after: Profile) -> Comparison:
     Raises:
         ModelError: they have no model in common.
     """
-    earlier = {item.label: item for item in before.measurements}
-    later = {item.label: item for item in after.measurements}
+    earlier, later = _by_label(before), _by_label(after)
     common = [label for label in earlier if label in later]
     if not common:
         raise ModelError(
@@ -54,34 +88,87 @@ def compare(before: Profile, after: Profile) -> Comparison:
             f"{', '.join(earlier)} and {', '.join(later)}",
             hint="models are matched by their file names",
         )
-    emulated = before.by_instructions or after.by_instructions
+    emulated = (before.by_instructions, after.by_instructions)
     changes = [
         change
         for label in common
-        for change in _changes(earlier[label], later[label], emulated=emulated)
+        for change in _changes(label, earlier[label], later[label], emulated)
     ]
-    return Comparison(changes, _notes(before, after, earlier, later, emulated=emulated))
+    return Comparison(changes, _notes(before, after, earlier, later, changes))
 
 
-def _changes(old: Measurement, new: Measurement, *, emulated: bool) -> list[Change]:
-    found: list[Change] = []
+def _by_label(profile: Profile) -> dict[str, Measurement]:
+    """Measurements by label; one that was measured twice is numbered."""
+    found: dict[str, Measurement] = {}
+    seen: dict[str, int] = {}
+    for item in profile.measurements:
+        seen[item.label] = number = seen.get(item.label, 0) + 1
+        found[f"{item.label} #{number}" if number > 1 else item.label] = item
+    return found
+
+
+def _changes(
+    label: str, old: Measurement, new: Measurement, emulated: tuple[bool, bool]
+) -> Iterator[Change]:
+    doubtful = bool(old.doubts or new.doubts)
     if old.instructions is not None and new.instructions is not None:
-        found.append(
-            Change(old.label, "instructions", "", old.instructions, new.instructions,
-                   old.instructions != new.instructions)
-        )  # fmt: skip
-    first, second = old.output.timing, new.output.timing
-    if first is not None and second is not None and not emulated:
-        noise = 3 * max(
-            spread(first) * first.median_us,
-            spread(second) * second.median_us,
-        )
-        differs = abs(first.median_us - second.median_us) > noise
-        found.append(Change(old.label, "time", "us", first.median_us, second.median_us, differs))
+        pair = old.instructions, new.instructions
+        ends = _intervals(old, new, "instructions")
+        verdict = _direction(*pair) if all(emulated) else _verdict(*pair, "", ends, doubtful=False)
+        yield Change(label, "instructions", "", *pair, verdict, *ends)
+    if old.median_us is not None and new.median_us is not None and not any(emulated):
+        pair = old.median_us, new.median_us
+        ends = time_interval(old.turns), time_interval(new.turns)
+        verdict = _verdict(*pair, "us", ends, least=LEAST * min(pair), doubtful=doubtful)
+        yield Change(label, "time", "us", *pair, verdict, *ends)
     if old.output.peak_rss_kib is not None and new.output.peak_rss_kib is not None:
         pair = float(old.output.peak_rss_kib), float(new.output.peak_rss_kib)
-        found.append(Change(old.label, "peak memory", "KiB", *pair, pair[0] != pair[1]))
-    return found
+        ends = _intervals(old, new, "peak_rss_kib")
+        known = ends
+        if None in ends:  # of one process, which others were seen to repeat but for some pages
+            known = Interval(low=pair[0], high=pair[0]), Interval(low=pair[1], high=pair[1])
+        verdict = _verdict(*pair, "KiB", known, least=_LEAST_KIB, doubtful=False)
+        yield Change(label, "peak memory", "KiB", *pair, verdict, *ends)
+
+
+def _intervals(
+    old: Measurement, new: Measurement, figure: Literal["instructions", "peak_rss_kib"]
+) -> tuple[Interval | None, Interval | None]:
+    """Where a figure that each turn has lies in two measurements: from its least to its most."""
+    return _range(old, figure), _range(new, figure)
+
+
+def _range(item: Measurement, figure: str) -> Interval | None:
+    figures = [getattr(turn, figure) for turn in item.turns]
+    known = [float(one) for one in figures if one is not None]
+    if median_interval(known) is None:
+        return None
+    return Interval(low=min(known), high=max(known))
+
+
+def _verdict(
+    before: float,
+    after: float,
+    unit: str,
+    intervals: Sequence[Interval | None],
+    *,
+    least: float = 0.0,
+    doubtful: bool,
+) -> Verdict:
+    first, second = intervals
+    if written(before, unit) == written(after, unit) or abs(before - after) < least:
+        return "no change"
+    if first is not None and second is not None and not first.apart(second):
+        return "no change"
+    if doubtful or first is None or second is None:
+        return "no verdict"
+    return _direction(before, after)
+
+
+def _direction(before: float, after: float) -> Verdict:
+    if before == after:
+        return "no change"
+    return "better" if after < before else "worse"
 
 
 def _notes(
@@ -89,11 +176,10 @@ def _notes(
     after: Profile,
     earlier: dict[str, Measurement],
     later: dict[str, Measurement],
-    *,
-    emulated: bool,
+    changes: Sequence[Change],
 ) -> list[str]:
     notes: list[str] = []
-    if emulated:
+    if before.by_instructions or after.by_instructions:
         notes.append("seconds are left out: under emulation they mean nothing")
     pairs = {
         "board": (before.board.name, after.board.name),
@@ -108,7 +194,17 @@ def _notes(
         elif new.sha256 != old.sha256:
             notes.append(f"{label}: the two files differ")
     notes += [f"{label} is in the second profile only" for label in later if label not in earlier]
-    for label in earlier.keys() & later.keys():
-        for item in (earlier[label], later[label]):
-            notes += [f"{label}: may be unstable: {doubt}" for doubt in item.doubts]
+    for change in changes:
+        if change.verdict == "no verdict" and None in (
+            change.before_interval,
+            change.after_interval,
+        ):
+            notes.append(
+                f"{change.model}: {change.figure}: no verdict without eight turns on both sides: "
+                "profile it again, without --runs"
+            )
+    for which, items in (("before", earlier), ("after", later)):
+        for label, item in items.items():
+            if label in earlier and label in later:
+                notes += [f"? {label}, {which}: {doubt}" for doubt in item.doubts]
     return notes

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from toolchain.errors import ModelError
-from toolchain.files import write_whole
+from toolchain.files import write_or_keep
 from toolchain.json_text import to_json
 from toolchain.profile.facts import BoardFacts, Vitals
+from toolchain.profile.operators import LayerTrace, TimedRow
 from toolchain.profile.runner_output import RunnerOutput
+from toolchain.profile.stability import MAX_SPREAD
+from toolchain.profile.turns import Interval, Turn, median_interval, ratios
 from toolchain.text_file import read_text
 
 
@@ -45,6 +50,16 @@ class Measurement(_Part):
     output: RunnerOutput
     doubts: list[str]
     """Why its times may be unstable; empty if they seem sound."""
+    turns: list[Turn] = []
+    """The processes that took turns with other models'. Empty under emulation, and in profiles that
+    an earlier version wrote."""
+    layers: list[LayerTrace] = []
+    """The layers of the file, in its order, by which operators are named."""
+    operators: list[TimedRow] = []
+    """With ``--per-op``: beside those of the first model, where that has the same layers."""
+    live_share: float | None = None
+    """Of the taps of the pixels that are kept, those that read no masked pixel: what a runtime
+    that skips the others is left with, weighed by multiply-accumulates. ``None`` if not known."""
 
     @property
     def label(self) -> str:
@@ -62,6 +77,14 @@ class Measurement(_Part):
         return self.output.instructions.median if self.output.instructions else None
 
 
+class Failure(_Part):
+    """A model that could not be measured."""
+
+    model: str
+    """The file."""
+    error: str
+
+
 class Profile(_Part):
     """What ``deploy profile --output`` writes and ``deploy compare`` reads."""
 
@@ -71,9 +94,17 @@ class Profile(_Part):
     created: datetime
     board: BoardRecord
     runs: int
+    """Timed runs of each model; 0: as many as took three seconds."""
     warmup: int
+    """Untimed runs of each process, beside its first one."""
     threads: int
     measurements: list[Measurement] = Field(min_length=1)
+    failed: list[Failure] = []
+    """Models that were to be measured, too."""
+    reference_failed: bool = False
+    """Whether the model that the others were to be compared with is among ``failed``."""
+    load: list[float] = []
+    """Cores that other programs kept busy in pauses between turns."""
 
     @property
     def by_instructions(self) -> bool:
@@ -85,17 +116,56 @@ class Profile(_Part):
         return measurement.instructions if self.by_instructions else measurement.median_us
 
     def ratio(self, measurement: Measurement) -> float | None:
-        """Cost of the first measurement over this one's: above 1 is faster than the first."""
+        """Cost of the first measurement over this one's: above 1 is faster than the first.
+
+        Of times that were taken in turns it is the median of the ratios of neighbouring turns.
+        """
+        if self.reference_failed:
+            return None
+        if pairs := self._pairs(measurement):
+            return float(np.median(pairs))
         first, own = self.cost(self.measurements[0]), self.cost(measurement)
         return first / own if first and own else None
 
-    def ideal_ratio(self, measurement: Measurement) -> float | None:
-        """The ratio if cost were proportional to the multiply-accumulates that remain.
+    def ratio_interval(self, measurement: Measurement) -> Interval | None:
+        """Where the ratio of times is likely to lie; ``None`` for counts and for too few turns."""
+        return None if self.reference_failed else median_interval(self._pairs(measurement))
 
-        The first model's that remain, over this one's; on the stock runtime none are saved.
+    def ratio_in_doubt(self, measurement: Measurement) -> bool:
+        """Whether a ratio of times is not to be relied on; counts of an emulated board are."""
+        first = self.measurements[0]
+        if self.by_instructions or measurement is first:
+            return False
+        interval = self.ratio_interval(measurement)
+        uncertain = interval is None or interval.width > MAX_SPREAD
+        return uncertain or bool(first.doubts or measurement.doubts)
+
+    def _pairs(self, measurement: Measurement) -> list[float]:
+        if self.by_instructions:
+            return []
+        both = [[turn.median_us for turn in item.turns]
+                for item in (self.measurements[0], measurement)]  # fmt: skip
+        return ratios(*both)
+
+    def ratio_by_pixels(self, measurement: Measurement) -> float | None:
+        """The ratio if cost were proportional to the pixels that are kept.
+
+        The first model's multiply-accumulates that remain, over this one's; on the stock runtime
+        none are saved. A runtime that skips dead taps, too, goes past it.
         """
-        first, own = _remaining(self.measurements[0]), _remaining(measurement)
-        return first / own if first and own else None
+        return self._ratio_of([_remaining(item) for item in (self.measurements[0], measurement)])
+
+    def ratio_by_taps(self, measurement: Measurement) -> float | None:
+        """The same of pixels and live taps; ``None`` where one of the two is not known."""
+        both = [self.measurements[0], measurement]
+        if any(item.live_share is None for item in both):
+            return None
+        return self._ratio_of(
+            [_remaining(item) * (1.0 if item.stock else item.live_share or 1.0) for item in both]
+        )
+
+    def _ratio_of(self, left: Sequence[float]) -> float | None:
+        return left[0] / left[1] if not self.reference_failed and left[0] and left[1] else None
 
     def to_json(self) -> str:
         """The document, indented."""
@@ -105,9 +175,9 @@ class Profile(_Part):
         """Write the document; the file is whole or as it was.
 
         Raises:
-            OutputError: it cannot be written.
+            OutputError: it cannot be written; says where the document is kept instead.
         """
-        write_whole(path, self.to_json().encode() + b"\n")
+        write_or_keep(path, self.to_json().encode() + b"\n")
 
 
 def load_profile(path: Path) -> Profile:

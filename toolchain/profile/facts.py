@@ -118,6 +118,33 @@ def read_vitals(connection: Connection) -> Vitals:
     )
 
 
+_LOAD = "cat /proc/stat && sleep 0.3 && cat /proc/stat"
+
+
+def read_load(connection: Connection) -> float | None:
+    """How many cores of a board are busy, while nothing of ours runs there; waits for a moment.
+
+    What a virtual machine's host gave to others counts, too. ``None`` where the system does not
+    tell.
+    """
+    return parse_load(_run(connection, ["sh", "-c", _LOAD]) or "")
+
+
+def parse_load(text: str) -> float | None:
+    """Busy cores between two readings of ``/proc/stat``, see proc_stat(5)."""
+    readings = [
+        [int(ticks) for ticks in line.split()[1:9]]
+        for line in text.splitlines()
+        if re.fullmatch(r"cpu(\s+\d+){8,}", line)
+    ]
+    cores = len(re.findall(r"^cpu\d+ ", text, re.M)) / 2
+    if len(readings) != 2:
+        return None
+    passed = [after - before for before, after in zip(*readings, strict=True)]
+    idle = passed[3] + passed[4]  # waiting for a disk is idle, too
+    return cores * (sum(passed) - idle) / sum(passed) if sum(passed) > 0 else None
+
+
 def parse_throttled(text: str) -> Throttled | None:
     """The answer of ``vcgencmd get_throttled``; ``None`` if it is none."""
     found = re.fullmatch(r"throttled=0x([0-9a-fA-F]+)", text.strip())

@@ -4,40 +4,50 @@ from __future__ import annotations
 
 from rich.console import Group
 from rich.table import Table
-from rich.text import Text
 
 from toolchain.demo import DemoResult, NetworkResult
+from toolchain.report.fitting import NAME, Column, fitted_table, note
 
 
-def demo_table(result: DemoResult) -> Group:
-    """The networks, a row each, with what the figures mean below, and the stages."""
-    table = Table(title=f"Fashion-MNIST on: {result.board}", title_justify="left")
-    table.add_column("network", no_wrap=True)
-    for heading in (
-        "accuracy\nboard",
-        "accuracy\nhost",
-        "largest\ndiff.",
-        "instructions\nan inference" if result.emulated else "median time\nan inference",
-        "ratio",
-        "ideal",
-    ):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for item in result.networks:
-        table.add_row(
-            item.name.removeprefix("fashion_resnet_"),
-            f"{item.accuracy_board:.1%}",
-            f"{item.accuracy_host:.1%}",
-            f"{item.relative_diff:.0e}",
-            _cost(item, emulated=result.emulated),
-            _ratio(item.ratio),
-            _ratio(item.ideal_ratio),
-        )
+def demo_table(result: DemoResult, width: int = 200) -> Group:
+    """The networks, a row each, with what the figures mean below, and the stages.
+
+    Args:
+        result: of the demo.
+        width: columns that there are.
+    """
+    rows = result.networks
+    taps = [item.ratio_by_taps for item in rows]
+    pixels = [item.ratio_by_pixels for item in rows]
+    known = any(both and both != one for both, one in zip(taps, pixels, strict=True))
+    names = [item.name.removeprefix("fashion_resnet_") for item in rows]
+    columns = [
+        Column("network", names, NAME, right=False),
+        Column("accuracy\nboard", [f"{item.accuracy_board:.1%}" for item in rows], 1),
+        Column("accuracy\nhost", [f"{item.accuracy_host:.1%}" for item in rows], 4),
+        Column("largest\ndiff.", [f"{item.relative_diff:.0e}" for item in rows], 5),
+        Column(
+            "instructions\nan inference" if result.emulated else "median time\nan inference",
+            [_cost(item, emulated=result.emulated) for item in rows],
+            3,
+        ),
+        Column("ratio", [_ratio(item.ratio) for item in rows], 1),
+        Column("by\npixels", [_ratio(item.ratio_by_pixels) for item in rows], 2),
+    ]
+    if known:
+        columns.append(Column("by pixels\nand taps", [_ratio(value) for value in taps], 3))
+    table = fitted_table(columns, width, title=f"Fashion-MNIST on: {result.board}")
     images = result.networks[0].images
     notes = [
         f"Accuracy: the first {images} test images; on the host, the stock interpreter.",
         "Largest difference: board and host, of the logits, over the largest of them.",
-        "Ratio: dense over masked. Ideal: the same of multiply-accumulates that remain.",
+        "Ratio: dense over masked. By pixels: the same of the multiply-accumulates of pixels kept.",
     ]
+    if known:
+        notes.append(
+            "And taps: without those of kept pixels that read skipped pixels or padding alone, "
+            "which the runtime skips, too."
+        )
     if result.emulated:
         notes.append(
             "Instructions are counted by the emulated core and repeat exactly; "
@@ -49,7 +59,7 @@ def demo_table(result: DemoResult) -> Group:
     for name, seconds in result.stages.items():
         stages.add_row(name, f"{seconds:,.1f} s")
     stages.add_row("total", f"{sum(result.stages.values()):,.1f} s", style="bold")
-    return Group(stages, table, *(Text(note, style="dim") for note in notes))
+    return Group(stages, table, *map(note, notes))
 
 
 def _cost(item: NetworkResult, *, emulated: bool) -> str:

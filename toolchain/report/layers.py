@@ -8,28 +8,28 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from toolchain.model.inspection import Inspection, LayerReport, TensorReport
 from toolchain.model.layers import Plane
+from toolchain.report.fitting import NAME, Column, fitted_table
 
 if TYPE_CHECKING:  # torch is slow to import, and deploy inspect needs none of it
     from toolchain.convert.conversion import Conversion, TensorInfo
 
-_COLUMNS = {
-    "layer": 0,
-    "op": 0,
-    "input": 120,
-    "output": 0,
-    "MACs": 0,
-    "sparsity": 0,
-    "kept": 85,
-    "fill": 105,
-    "saved": 0,
-    "note": 0,
+_RANKS = {
+    "layer": NAME,
+    "op": 1,
+    "input": 8,
+    "output": 4,
+    "MACs": 3,
+    "sparsity": 2,
+    "kept": 6,
+    "fill": 7,
+    "saved": 3,
+    "note": 2,
 }
-"""The columns, and how wide the terminal has to be for each."""
+"""The columns, and which of them give way first where there is little room: the highest."""
 _MASK_COLUMNS = ("sparsity", "kept", "fill", "saved", "note")
 _SHORT = {"CONV_2D": "CONV", "DEPTHWISE_CONV_2D": "DWCONV", "FULLY_CONNECTED": "FC"}
 _QUADRANTS = " ▘▝▀▖▌▞▛▗▚▐▜▄▙▟█"  # bit 0 upper left, 1 upper right, 2 lower left, 3 lower right
@@ -42,27 +42,23 @@ def inspection_table(report: Inspection, width: int = 200) -> RenderableType:
         report: of the file.
         width: columns that there are; what does not fit into few of them is left out.
     """
-    table = Table(box=None, pad_edge=False, header_style="bold", show_footer=True)
     masked = report.masked_layers > 0
-    wanted = [name for name, least in _COLUMNS.items() if width >= least]
-    if not masked:
-        wanted = [name for name in wanted if name not in _MASK_COLUMNS]
-    footers = {"layer": "total", "MACs": count(report.macs), "saved": count(report.macs_saved)}
-    for name in wanted:
-        text = name in ("layer", "op", "input", "output")
-        table.add_column(
-            name if name != "note" else "",
-            footers.get(name, ""),
-            justify="left" if text else "right",
-            no_wrap=name not in ("layer", "op"),
-            overflow="fold",
-            min_width=12 if name == "layer" else None,
-        )
     reasons: dict[str, int] = {}
-    for layer in report.layers:
-        cells = _cells(layer, reasons)
-        dim = masked and layer.mask is None
-        table.add_row(*(Text(cells[name]) for name in wanted), style="dim" if dim else None)
+    rows = [_cells(layer, reasons) for layer in report.layers]
+    footers = {"layer": "total", "MACs": count(report.macs), "saved": count(report.macs_saved)}
+    columns = [
+        Column(
+            name if name != "note" else "",
+            [row[name] for row in rows],
+            rank,
+            footers.get(name, ""),
+            right=name not in ("layer", "op", "input", "output"),
+        )
+        for name, rank in _RANKS.items()
+        if masked or name not in _MASK_COLUMNS
+    ]
+    dim = ["dim" if masked and layer.mask is None else None for layer in report.layers]
+    table = fitted_table(columns, width, boxed=False, row_styles=dim)
     lines: list[RenderableType] = [heading(report), Text(), table, Text()]
     lines += [Text(f"[{number}] not skipped: {reason}") for reason, number in reasons.items()]
     lines.append(summary(report))
@@ -104,7 +100,7 @@ def conversion_summary(done: Conversion) -> RenderableType:
     lines.append(
         Text(
             f"  MACs: {count(done.macs)}, {count(done.macs_saved)} saved, "
-            f"ideal speed-up {done.ideal_speedup:.3f}"
+            f"speed-up by pixels {done.ideal_speedup:.3f}"
         )
     )
     lines += _quantised(done) if done.quantize else [_float(done)]
@@ -227,7 +223,7 @@ def summary(report: Inspection) -> Text:
     return Text(
         f"{len(report.layers)} layers, {report.masked_layers} masked, {report.skipped_layers} of "
         f"them skipped by the patched runtime: {count(report.macs)} MACs, "
-        f"{count(report.macs_saved)} ({share:.1%}) saved, ideal speed-up {speedup}"
+        f"{count(report.macs_saved)} ({share:.1%}) saved, speed-up by pixels {speedup}"
     )
 
 
@@ -255,7 +251,7 @@ def operator_text(layer: LayerReport) -> str:
 
 
 def _cells(layer: LayerReport, reasons: dict[str, int]) -> dict[str, str]:
-    cells = dict.fromkeys(_COLUMNS, "")
+    cells = dict.fromkeys(_RANKS, "")
     cells["layer"], cells["op"], cells["MACs"] = layer.name, operator_text(layer), count(layer.macs)
     cells["input"], cells["output"] = size_text(layer.input_shape), size_text(layer.output_shape)
     if layer.mask is not None:

@@ -1,13 +1,17 @@
-"""A plot of a profile: cost of each model, and its ratio beside the ideal one."""
+"""A plot of a profile: cost of each model, and its ratio beside the one by pixels."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from toolchain.errors import OutputError
-from toolchain.files import write_whole
+from toolchain.files import check_writable, write_whole
 from toolchain.profile.document import Profile
+
+if TYPE_CHECKING:  # matplotlib is slow to import
+    from matplotlib.axes import Axes
 
 FORMATS = ("png", "svg", "pdf")
 
@@ -16,15 +20,9 @@ def check_plot_path(path: Path) -> None:
     """Refuse a file name that no plot can be written to, before any work is done.
 
     Raises:
-        OutputError: an unknown suffix, or no such folder.
+        OutputError: an unknown suffix, no such folder, or it cannot be written.
     """
-    if path.suffix.lstrip(".").lower() not in FORMATS:
-        raise OutputError(
-            f"{path}: a plot cannot be written as '{path.suffix}'",
-            hint=f"use one of .{', .'.join(FORMATS)}",
-        )
-    if not path.parent.is_dir():
-        raise OutputError(f"{path}: there is no folder {path.parent}")
+    check_writable(path, suffixes=[f".{name}" for name in FORMATS])
 
 
 def plot_profile(profile: Profile, path: Path) -> None:
@@ -33,7 +31,6 @@ def plot_profile(profile: Profile, path: Path) -> None:
     Raises:
         OutputError: the file cannot be written.
     """
-    check_plot_path(path)
     from matplotlib.figure import Figure
 
     labels = [item.label for item in profile.measurements]
@@ -52,16 +49,38 @@ def plot_profile(profile: Profile, path: Path) -> None:
     left.invert_yaxis()
     left.set_xlabel(f"per inference, {unit}")
 
-    ratios = [profile.ratio(item) or 0.0 for item in profile.measurements]
-    ideals = [profile.ideal_ratio(item) or 0.0 for item in profile.measurements]
-    right.barh(rows, ratios, color="#3b6ea5", label="measured")
-    right.plot(ideals, rows, "D", color="#c8553d", label="ideal (multiply-accumulates)")
-    right.axvline(1.0, color="0.5", linewidth=0.8)
-    right.set_xlabel(f"ratio over {labels[0]}")
-    figure.legend(loc="outside lower right", ncols=2, fontsize="small", frameon=False)
+    _draw_ratios(right, profile, labels)
+    figure.legend(loc="outside lower right", ncols=3, fontsize="small", frameon=False)
 
     note = " (emulated: seconds mean nothing)" if profile.by_instructions else ""
     figure.suptitle(f"{profile.board.title}, threads: {profile.threads}{note}")
     stream = io.BytesIO()
     figure.savefig(stream, format=path.suffix.lstrip(".").lower(), dpi=150)
     write_whole(path, stream.getvalue())
+
+
+def _draw_ratios(axes: Axes, profile: Profile, labels: Sequence[str]) -> None:
+    rows = range(len(labels))
+    measured = profile.measurements
+    ratios = [profile.ratio(item) or 0.0 for item in measured]
+    intervals = [profile.ratio_interval(item) for item in measured]
+    ends = None
+    if any(intervals):
+        pairs = list(zip(ratios, intervals, strict=True))
+        ends = [
+            [max(0.0, value - one.low) if one else 0.0 for value, one in pairs],
+            [max(0.0, one.high - value) if one else 0.0 for value, one in pairs],
+        ]
+    axes.barh(rows, ratios, xerr=ends, color="#3b6ea5", label="measured")
+    pixels = [profile.ratio_by_pixels(item) or 0.0 for item in measured]
+    axes.plot(pixels, rows, "D", color="#c8553d", label="by pixels")
+    taps = [profile.ratio_by_taps(item) for item in measured]
+    if any(both and both != one for both, one in zip(taps, pixels, strict=True)):
+        known = [(value, row) for value, row in zip(taps, rows, strict=True) if value]
+        x, y = zip(*known, strict=True)
+        axes.plot(x, y, "|", color="#c8553d", markersize=14, label="by pixels and taps")
+    for row, item in enumerate(measured):
+        if profile.ratio_in_doubt(item):
+            axes.annotate("?", (ratios[row], row), xytext=(4, 0), textcoords="offset points")
+    axes.axvline(1.0, color="0.5", linewidth=0.8)
+    axes.set_xlabel("ratio" if profile.reference_failed else f"ratio over {labels[0]}")

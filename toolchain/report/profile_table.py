@@ -1,214 +1,234 @@
-"""Tables of a profile, of its operators and of a comparison."""
+"""Tables of a profile and of a comparison."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
+from rich.cells import cell_len
 from rich.console import Group, RenderableType
-from rich.markup import escape
-from rich.table import Table
 from rich.text import Text
 
-from toolchain.profile.compare import Change, Comparison
+from toolchain.profile.compare import Comparison
 from toolchain.profile.document import Measurement, Profile
 from toolchain.profile.facts import BoardFacts
-from toolchain.profile.runner_output import REMAINDER, Op, computes_any_rows
+from toolchain.profile.figures import count, memory, microseconds, ratio, written
+from toolchain.report.fitting import NAME, Column, fitted_table, note
 
 EMULATED = (
     "Emulated: seconds mean nothing here. Instruction counts do: they repeat exactly, and the "
     "ratio is theirs."
 )
+_STYLES = {"better": "green", "worse": "red", "no change": "", "no verdict": "yellow"}
 
 
-def profile_table(profile: Profile) -> RenderableType:
-    """One row for each measurement, and below it what to know about the figures."""
+def profile_table(profile: Profile, width: int = 200, *, wide: bool = False) -> RenderableType:
+    """One row for each measurement, and below it what to know about the figures.
+
+    Args:
+        profile: what was measured.
+        width: columns that there are.
+        wide: whether all that the board said of itself is shown, else it is one line.
+    """
     emulated = profile.by_instructions
-    table = Table(title=f"{profile.board.title}, {_threads(profile.threads)}")
-    table.add_column("model", overflow="fold")
-    time = "median ± MAD\n(emulated)" if emulated else "median ± MAD"
-    table.add_column(time, justify="right", no_wrap=True, style="dim" if emulated else "")
-    table.add_column("instructions\nan inference", justify="right", no_wrap=True)
-    table.add_column(
-        "ratio of\ncounts" if emulated else "ratio of\ntimes", justify="right", no_wrap=True
+    rows = profile.measurements
+    facts = profile.board.facts
+    by_taps = [profile.ratio_by_taps(item) for item in rows]
+    dead = [_dead_taps(item) for item in rows]
+    columns = [
+        Column("model", [item.label for item in rows], NAME, right=False),
+        Column(
+            "median ± MAD" + ("\n(emulated)" if emulated else ""),
+            [_time(item) for item in rows],
+            7 if emulated else 2,
+            style="dim" if emulated else "",
+        ),
+        Column(
+            "instructions\nan inference",
+            [count(item.instructions) for item in rows]
+            if any(item.instructions is not None for item in rows)
+            else [],
+            2 if emulated else 6,
+        ),
+        Column(
+            "ratio of\ncounts" if emulated else "ratio of\ntimes",
+            [_ratio(profile, item) for item in rows],
+            1,
+        ),
+        Column("99%\ninterval", [_interval(profile, item) for item in rows], 3),
+        Column("by\npixels", [ratio(profile.ratio_by_pixels(item)) for item in rows], 2),
+        Column("dead\ntaps", dead, 5),
+        Column("by pixels\nand taps", [ratio(value) for value in by_taps], 4),
+        Column("peak\nmemory", [memory(item.output.peak_rss_kib) for item in rows], 6),
+    ]
+    empty = {
+        "99%\ninterval": emulated or len(rows) == 1,
+        "dead\ntaps": not any(dead),
+        "by pixels\nand taps": not any(dead),
+        "instructions\nan inference": all(item.instructions is None for item in rows),
+    }
+    table = fitted_table(
+        [column for column in columns if not empty.get(column.heading)],
+        width,
+        title=f"{profile.board.title}, {_threads(profile.threads)}",
     )
-    table.add_column("ideal\nratio", justify="right", no_wrap=True)
-    table.add_column("peak\nmemory", justify="right", no_wrap=True)
-    for item in profile.measurements:
-        table.add_row(
-            escape(item.label),
-            _time(item) + (" ?" if item.doubts else ""),
-            _count(item.instructions),
-            _ratio(profile.ratio(item)),
-            _ratio(profile.ideal_ratio(item)),
-            _memory(item.output.peak_rss_kib),
-        )
-    return Group(table, *(Text(note, style="dim") for note in profile_notes(profile)))
+    notes = [note(text) for text in profile_notes(profile)]
+    board = facts_table(facts) if wide else Text(facts_line(facts, width))
+    return Group(board, table, *notes)
 
 
 def profile_notes(profile: Profile) -> Iterator[str]:
     """What to know about a profile's figures, a line each."""
-    first = profile.measurements[0].label
-    yield f"Ratio and ideal are over the first row, {first}: above 1 is faster."
-    yield "Ideal: the first row's multiply-accumulates over those that remain in this one."
+    rows = profile.measurements
+    first = rows[0].label
+    if profile.reference_failed:
+        yield "No ratios: the first model, which the others are compared with, failed."
+    else:
+        yield f"Ratios are over the first row, {first}: above 1 is faster."
+        yield "By pixels: the first row's multiply-accumulates over those that masks leave in this."
+    if any(_dead_taps(item) for item in rows):
+        yield (
+            "Dead taps: of the work on kept pixels, the part that reads skipped pixels or padding "
+            "alone; it is skipped, too, so that a ratio may go past the one by pixels."
+        )
     if profile.by_instructions:
         yield EMULATED
-    if any(item.instructions is None for item in profile.measurements):
+    if any(item.instructions is None for item in rows):
         reasons = {
-            note
-            for item in profile.measurements
-            for note in item.output.notes
-            if note.startswith("instructions")
+            line for item in rows for line in item.output.notes if line.startswith("instructions")
         }
         yield "No instruction counts: " + ("; ".join(sorted(reasons)) or "the board has none") + "."
-    for item in profile.measurements:
+    if any(item.turns for item in rows) and not profile.reference_failed:
+        turns = min(len(item.turns) for item in rows)
+        yield f"Interval: of the ratio's median, from {turns} turns of each model."
+    told: dict[str, list[str]] = {}
+    for item in rows:
         for doubt in item.doubts:
-            yield f"? {item.label}: may be unstable: {doubt}."
+            told.setdefault(doubt, []).append(item.label)
+    for doubt, labels in told.items():
+        yield f"? {', '.join(labels)}: may be unstable: {doubt}."
+    for item in rows:
+        interval = profile.ratio_interval(item)
+        if profile.ratio_in_doubt(item) and interval and not item.doubts and not rows[0].doubts:
+            ends = f"{interval.low:.3f} to {interval.high:.3f}"
+            yield f"? {item.label}: the ratio may be anything from {ends}: end other programs."
     throttled = profile.board.after.throttled
     if throttled and throttled.since_boot:
         yield f"Since its boot the board was held back: {', '.join(throttled.since_boot)}."
 
 
-def ops_table(measurement: Measurement, *, emulated: bool) -> RenderableType:
-    """One row for each operator that was timed, with what it skipped and its micro-kernel.
+def facts_line(facts: BoardFacts, width: int = 200) -> str:
+    """What the board said about itself, in one line; what does not fit is in ``--wide``.
 
-    Wasted rows are those of the last tile that belong to no kept pixel. Dead taps, a column only
-    where there are some, are the part of the kept pixels' work that is skipped besides.
+    Args:
+        facts: of the board.
+        width: columns that there are.
     """
-    ops = measurement.output.ops or []
-    has_dead_taps = any(op.dead_tap_share for op in ops)
-    table = Table(title=escape(f"{measurement.label}: operators"))
-    table.add_column("#", justify="right")
-    table.add_column("operator", overflow="fold")
-    table.add_column("median", justify="right", no_wrap=True, style="dim" if emulated else "")
-    table.add_column("share", justify="right", style="dim" if emulated else "")
-    table.add_column("kept pixels", justify="right")
-    table.add_column("skipped", justify="right")
-    if has_dead_taps:
-        table.add_column("dead\ntaps", justify="right")
-    table.add_column("wasted\nrows", justify="right")
-    table.add_column("micro-kernel", overflow="fold")
-    for op in ops:
-        kept = "" if op.kept is None else f"{op.kept:,}/{op.pixels:,}"
-        table.add_row(
-            str(op.index),
-            escape(_short(op.type)) + (" *" if not op.delegated and op.type != REMAINDER else ""),
-            "" if op.median_us is None else _microseconds(op.median_us),
-            "" if op.share is None else f"{op.share:.1%}",
-            kept,
-            f"{op.skipped_share:.1%}" if op.skipped_share else "",
-            *([f"{op.dead_tap_share:.1%}" if op.dead_tap_share else ""] if has_dead_taps else []),
-            _wasted(op),
-            escape((op.ukernel or "").partition("_ukernel_")[2] or op.ukernel or ""),
-        )
-    notes = ["* not run by XNNPACK"]
-    if has_dead_taps:
-        notes.append("dead taps: read masked pixels or padding alone, and are skipped besides")
-    return Group(table, *(Text(note, style="dim") for note in notes))
+    vitals = facts.vitals
+    held = vitals.throttled.now if vitals.throttled else []
+    parts = [
+        f"held back: {', '.join(held)}" if held else None,
+        facts.model,
+        _cores(facts),
+        f"governor {vitals.governor}" if vitals.governor else None,
+        _megahertz(vitals.frequency_khz),
+        _celsius(vitals.temperature_c),
+        facts.kernel,
+        f"glibc {facts.glibc}" if facts.glibc else None,
+        memory(facts.memory_total_kib) if facts.memory_total_kib else None,
+    ]
+    line = ""
+    for part in filter(None, parts):
+        longer = f"{line}; {part}" if line else part
+        if cell_len(longer) > width:
+            break
+        line = longer
+    return line or "the board does not tell what it is"
 
 
 def facts_table(facts: BoardFacts) -> RenderableType:
-    """What the board said about itself, and what it did not."""
-    table = Table.grid(padding=(0, 2))
+    """What the board said about itself, and what it did not; a line a fact."""
     vitals = facts.vitals
     rows = {
         "board": facts.model,
         "emulated": "yes" if facts.emulated else "no",
-        "cores": ", ".join(f"{count} x {name}" for name, count in facts.cores.items()) or None,
-        "features": _features(facts.features),
-        "hwcap": " ".join(word for word in (facts.hwcap, facts.hwcap2) if word) or None,
-        "kernel": " ".join(word for word in (facts.kernel, facts.machine) if word) or None,
+        "cores": _cores(facts),
+        "features": " ".join(facts.features),
+        "hwcap": " ".join(word for word in (facts.hwcap, facts.hwcap2) if word),
+        "kernel": " ".join(word for word in (facts.kernel, facts.machine) if word),
         "glibc": facts.glibc,
         "memory": None
         if facts.memory_total_kib is None
-        else f"{_memory(facts.memory_available_kib)} free of {_memory(facts.memory_total_kib)}",
+        else f"{memory(facts.memory_available_kib)} free of {memory(facts.memory_total_kib)}",
         "governor": vitals.governor,
-        "frequency": None
-        if not vitals.frequency_khz
-        else f"{vitals.frequency_khz / 1000:,.0f} MHz",
-        "temperature": None if vitals.temperature_c is None else f"{vitals.temperature_c:.1f} °C",
+        "frequency": _megahertz(vitals.frequency_khz),
+        "temperature": _celsius(vitals.temperature_c),
         "held back": None if vitals.throttled is None else ", ".join(vitals.throttled.now) or "no",
     }
-    for name, value in rows.items():
-        table.add_row(name, escape(value) if value else "[dim]not told by this board[/dim]")
-    return table
+    lines = [Text(f"{name:<12} {value}") for name, value in rows.items() if value]
+    if absent := [name for name, value in rows.items() if not value]:
+        lines.append(Text(f"not told by this board: {', '.join(absent)}", style="dim"))
+    return Group(*lines)
 
 
-def comparison_table(comparison: Comparison) -> RenderableType:
-    """One row for each figure of each model."""
-    table = Table(title="before and after")
-    table.add_column("model", overflow="fold")
-    table.add_column("figure")
-    for name in ("before", "after", "ratio"):
-        table.add_column(name, justify="right")
-    table.add_column("")
-    for change in comparison.changes:
-        table.add_row(
-            escape(change.model),
-            change.figure,
-            _figure(change.before, change),
-            _figure(change.after, change),
-            _ratio(change.ratio),
-            _verdict(change),
-        )
-    return Group(table, *(Text(note, style="dim") for note in comparison.notes))
+def comparison_table(comparison: Comparison, width: int = 200) -> RenderableType:
+    """One row for each figure of each model.
 
-
-def _features(names: list[str]) -> str | None:
-    # A PC has over a hundred; the JSON has them all.
-    return (
-        " ".join(names) or None
-        if len(names) < 40
-        else f"{len(names)}, the profile's JSON lists them"
+    Args:
+        comparison: of two profiles.
+        width: columns that there are.
+    """
+    rows = comparison.changes
+    verdicts = [Text(change.verdict, style=_STYLES[change.verdict]) for change in rows]
+    table = fitted_table(
+        [
+            Column("model", [change.model for change in rows], NAME, right=False),
+            Column("figure", [change.figure for change in rows], 2, right=False),
+            Column("before", [written(change.before, change.unit) for change in rows], 3),
+            Column("after", [written(change.after, change.unit) for change in rows], 3),
+            Column("ratio", [ratio(change.ratio) for change in rows], 4),
+            Column("", verdicts, 1, right=False),
+        ],
+        width,
+        title="before and after",
     )
+    return Group(table, *map(note, comparison.notes))
 
 
-def _short(kind: str) -> str:
-    """An operator's type without its layout and data type: ``Convolution IGEMM``."""
-    return re.sub(r" \([^)]*\)", "", kind)
+def _ratio(profile: Profile, item: Measurement) -> str:
+    return ratio(profile.ratio(item)) + (" ?" if profile.ratio_in_doubt(item) else "")
 
 
-def _wasted(op: Op) -> str:
-    # Only matrix kernels work in tiles; others report one row.
-    if not op.mr or not op.kept or "gemm_" not in (op.ukernel or ""):
+def _interval(profile: Profile, item: Measurement) -> str:
+    found = profile.ratio_interval(item)
+    if item is profile.measurements[0] or found is None:
         return ""
-    return "0" if computes_any_rows(op.ukernel) else f"{-op.kept % op.mr}"
+    return f"{found.low:.3f} to {found.high:.3f}"
 
 
-def _verdict(change: Change) -> str:
-    if not change.significant:
-        return "same" if change.before == change.after else "within the spread"
-    return "[green]better[/green]" if change.after < change.before else "[red]worse[/red]"
+def _dead_taps(item: Measurement) -> str:
+    share = 0.0 if item.live_share is None else 1 - item.live_share
+    return f"{share:.1%}" if share else ""
 
 
-def _figure(value: float, change: Change) -> str:
-    return {"us": _microseconds, "KiB": _memory, "": _count}[change.unit](value)
+def _cores(facts: BoardFacts) -> str | None:
+    return ", ".join(f"{number} x {name}" for name, number in facts.cores.items()) or None
 
 
-def _threads(count: int) -> str:
-    return "1 thread" if count == 1 else f"{count} threads"
+def _megahertz(khz: int | None) -> str | None:
+    return f"{khz / 1000:,.0f} MHz" if khz else None
+
+
+def _celsius(degrees: float | None) -> str | None:
+    return None if degrees is None else f"{degrees:.1f} °C"
+
+
+def _threads(number: int) -> str:
+    return "1 thread" if number == 1 else f"{number} threads"
 
 
 def _time(item: Measurement) -> str:
     timing = item.output.timing
     if timing is None:
         return "-"
-    return f"{_microseconds(timing.median_us)} ± {_microseconds(timing.mad_us)}"
-
-
-def _microseconds(value: float) -> str:
-    if value >= 1e6:
-        return f"{value / 1e6:,.2f} s"
-    return f"{value / 1e3:,.2f} ms" if value >= 1e3 else f"{value:.3g} µs"
-
-
-def _count(value: float | None) -> str:
-    return "-" if value is None else f"{value:,.0f}"
-
-
-def _ratio(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}x"
-
-
-def _memory(kib: float | None) -> str:
-    return "-" if kib is None else f"{kib / 1024:,.1f} MiB"
+    text = f"{microseconds(timing.median_us)} ± {microseconds(timing.mad_us)}"
+    return text + (" ?" if item.doubts else "")

@@ -5,28 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from toolchain.model.inspection import Inspection, LayerReport
 from toolchain.model.tiling import LayerTiles, Retraining, Tiling
+from toolchain.report.fitting import NAME, Column, fitted_table
 from toolchain.report.layers import heading, operator_text, size_text, summary
 
-_COLUMNS = {
-    "layer": 0,
-    "op": 0,
-    "output": 105,
-    "path": 75,
-    "tile": 0,
-    "kept": 0,
-    "tiles": 0,
-    "wasted\nrows": 0,
-    "dense\ntiles": 85,
-    "by\npixels": 0,
-    "by\ntiles": 0,
-    "": 0,
+_RANKS = {
+    "layer": NAME,
+    "op": 3,
+    "output": 8,
+    "path": 6,
+    "tile": 4,
+    "kept": 4,
+    "tiles": 3,
+    "wasted\nrows": 2,
+    "dense\ntiles": 7,
+    "by\npixels": 2,
+    "by\ntiles": 1,
+    "": 2,
 }
-"""The columns, and how wide the terminal has to be for each."""
+"""The columns, and which of them give way first where there is little room: the highest."""
 _TEXT = ("layer", "op", "output", "path", "tile")
 
 
@@ -38,8 +38,6 @@ def tiling_table(report: Inspection, tiling: Tiling, width: int = 200) -> Render
         tiling: of the same file, on a board.
         width: columns that there are; what does not fit into few of them is left out.
     """
-    table = Table(box=None, pad_edge=False, header_style="bold", show_footer=True)
-    wanted = [name for name, least in _COLUMNS.items() if width >= least]
     known = tiling.tiles is not None
     footers = {
         "layer": "total",
@@ -49,22 +47,26 @@ def tiling_table(report: Inspection, tiling: Tiling, width: int = 200) -> Render
         "by\npixels": _ratio(tiling.speedup_by_pixels),
         "by\ntiles": _ratio(tiling.speedup_by_tiles) if _all_known(tiling) else "",
     }
-    for name in wanted:
-        table.add_column(
-            name,
-            footers.get(name, ""),
-            justify="left" if name in _TEXT else "right",
-            no_wrap=name not in ("layer", "op"),
-            overflow="fold",
-            min_width=12 if name == "layer" else None,
-        )
     reasons: dict[str, int] = {}
+    rows = []
     for layer, tiles in zip(report.layers, tiling.layers, strict=True):
-        dim = report.masked_layers > 0 and layer.mask is None
         cells = _cells(layer, tiles)
         if layer.mask and layer.mask.reason is not None:
             cells[""] = f"[{reasons.setdefault(layer.mask.reason, len(reasons) + 1)}]"
-        table.add_row(*(Text(cells[name]) for name in wanted), style="dim" if dim else None)
+        rows.append(cells)
+    columns = [
+        Column(
+            name,
+            [row[name] for row in rows],
+            rank,
+            footers.get(name, ""),
+            right=name not in _TEXT,
+        )
+        for name, rank in _RANKS.items()
+    ]
+    masked = report.masked_layers > 0
+    dim = ["dim" if masked and layer.mask is None else None for layer in report.layers]
+    table = fitted_table(columns, width, boxed=False, row_styles=dim)
     notes = [f"[{number}] not skipped: {reason}" for reason, number in reasons.items()]
     notes += tiling_notes(report, tiling)
     return Group(heading(report), Text(), table, Text(), *map(Text, notes))
@@ -112,7 +114,7 @@ def _retraining(found: Retraining, tiling: Tiling) -> str:
 
 
 def _cells(layer: LayerReport, tiles: LayerTiles) -> dict[str, str]:
-    cells = dict.fromkeys(_COLUMNS, "")
+    cells = dict.fromkeys(_RANKS, "")
     cells["layer"], cells["op"] = layer.name, operator_text(layer)
     cells["output"], cells["path"] = size_text(layer.output_shape), tiles.path or ""
     if tiles.path:

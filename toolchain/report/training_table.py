@@ -6,9 +6,9 @@ import shlex
 from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
+from toolchain.report.fitting import NAME, Column, fitted_table
 from toolchain.report.layers import count
 
 if TYPE_CHECKING:  # torch is slow to import
@@ -20,10 +20,10 @@ if TYPE_CHECKING:  # torch is slow to import
     )
 
 
-def plan_table(plan: PlanReport) -> RenderableType:
+def plan_table(plan: PlanReport, width: int = 200) -> RenderableType:
     """What a recipe would train."""
     return Group(
-        network_table(plan.network),
+        network_table(plan.network, width),
         Text(
             f"{plan.dataset}: {plan.training_images} training and {plan.test_images} test images, "
             f"{plan.classes} classes; {plan.epochs} epochs, {plan.steps} steps"
@@ -34,13 +34,13 @@ def plan_table(plan: PlanReport) -> RenderableType:
     )
 
 
-def training_table(report: TrainingReport) -> RenderableType:
+def training_table(report: TrainingReport, width: int = 200) -> RenderableType:
     """What was trained, and what to do with it."""
     return Group(
-        network_table(report.network),
+        network_table(report.network, width),
         *_schedule(report.schedule),
         Text(),
-        _epochs_kept(report),
+        _epochs_kept(report, width),
         Text(),
         *_notes(report.notes),
         Text(f"{report.path} is written; next: {report.convert_command}"),
@@ -48,22 +48,20 @@ def training_table(report: TrainingReport) -> RenderableType:
     )
 
 
-def _epochs_kept(report: TrainingReport) -> Table:
+def _epochs_kept(report: TrainingReport, width: int) -> RenderableType:
     """The two networks that were written."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("kept", no_wrap=True)
-    for name in ("epoch", "test accuracy", "training loss"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("in", overflow="fold")
-    for name, one in (("best", report), ("last", report.last)):
-        table.add_row(
-            name,
-            f"{one.epoch} of {len(report.epochs)}",
-            f"{one.accuracy:.2%}",
-            f"{one.loss:.3f}",
-            Text(str(one.path)),
-        )
-    return table
+    kept = (report, report.last)
+    return fitted_table(
+        [
+            Column("kept", ["best", "last"], 1, right=False),
+            Column("epoch", [f"{one.epoch} of {len(report.epochs)}" for one in kept], 3),
+            Column("test accuracy", [f"{one.accuracy:.2%}" for one in kept], 2),
+            Column("training loss", [f"{one.loss:.3f}" for one in kept], 4),
+            Column("in", [str(one.path) for one in kept], NAME, right=False),
+        ],
+        width,
+        boxed=False,
+    )
 
 
 def _schedule(schedule: ScheduleReport | None) -> list[Text]:
@@ -81,13 +79,13 @@ def _notes(notes: list[str]) -> list[Text]:
     return [Text(f"note: {note}") for note in notes]
 
 
-def network_table(network: NetworkReport) -> RenderableType:
+def network_table(network: NetworkReport, width: int = 200) -> RenderableType:
     """A line a masked layer, and the sums of the whole network."""
     kept, macs = network.macs_kept, network.macs
     total = Text(
         f"{network.factory}: {count(network.parameters)} parameters, {count(macs)} MACs an image"
         + (
-            f", {count(kept)} with its masks (ideal speed-up {macs / kept:.3f})"
+            f", {count(kept)} with its masks (speed-up by pixels {macs / kept:.3f})"
             if kept < macs
             else ""
         )
@@ -95,21 +93,19 @@ def network_table(network: NetworkReport) -> RenderableType:
     if not network.layers:
         return Group(Text("masked layers: none"), total)
     tiled = network.tile_rows > 1
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("layer", overflow="fold")
-    for name in ("pixels", "kept", "sparsity", "MACs", "MACs kept", *(["tiles saved"] * tiled)):
-        table.add_column(name, justify="right", no_wrap=True)
-    for layer in network.layers:
-        saved = f"{layer.tiles - layer.tiles_kept} of {layer.tiles}"
-        table.add_row(
-            Text(layer.name),
-            str(layer.pixels),
-            str(layer.kept),
-            f"{1 - layer.kept / layer.pixels:.1%}",
-            count(layer.macs),
-            count(layer.macs_kept),
-            *([saved] * tiled),
-        )
+    rows = network.layers
+    columns = [
+        Column("layer", [layer.name for layer in rows], NAME, right=False),
+        Column("pixels", [str(layer.pixels) for layer in rows], 5),
+        Column("kept", [str(layer.kept) for layer in rows], 3),
+        Column("sparsity", [f"{1 - layer.kept / layer.pixels:.1%}" for layer in rows], 1),
+        Column("MACs", [count(layer.macs) for layer in rows], 4),
+        Column("MACs kept", [count(layer.macs_kept) for layer in rows], 2),
+    ]
+    if tiled:
+        saved = [f"{layer.tiles - layer.tiles_kept} of {layer.tiles}" for layer in rows]
+        columns.append(Column("tiles saved", saved, 3))
+    table = fitted_table(columns, width, boxed=False)
     lines: list[RenderableType] = [table, Text(), total]
     if tiled:
         tiles = sum(layer.tiles for layer in network.layers)

@@ -9,10 +9,11 @@ import pytest
 from support.benches import GEMM, KERNEL, model_count, op_count, operator_row
 from support.bundles import write_masked_model
 from toolchain.bench.counts import OpCount
-from toolchain.bench.operators import UNEXPLAINED, OperatorRow, compare_operators, reason
+from toolchain.bench.operators import compare_operators
 from toolchain.errors import ModelError
 from toolchain.model.graph import read_model
 from toolchain.model.layers import find_layers
+from toolchain.profile.operators import UNEXPLAINED, OperatorRow, reason
 
 ADD = op_count(50, kind="Binary Elementwise (ND)", mr=None, pixels=None, kept=None)
 COPY = op_count(30, kind="Copy (NC)", mr=None, pixels=None, kept=None)

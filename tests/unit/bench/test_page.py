@@ -8,11 +8,11 @@ import pytest
 
 from support.benches import around, bench, case, operator_row
 from toolchain.bench.native import Machine
-from toolchain.bench.operators import UNEXPLAINED
 from toolchain.bench.page import GOALS, page, write_page
 from toolchain.bench.peers import PeerGroup, PeerResult, PeerResults
 from toolchain.bench.peers_page import peers_page
 from toolchain.bench.results import load_results
+from toolchain.profile.operators import UNEXPLAINED
 
 ROWS = [
     operator_row(name="a"),

@@ -2,29 +2,95 @@ from __future__ import annotations
 
 import pytest
 
-from support.profiles import measurement, profile_of
+from support.profiles import in_turns, measurement, profile_of
 from support.runner_outputs import runner_output
 from toolchain.errors import ModelError
-from toolchain.profile.compare import compare
+from toolchain.profile.compare import Change, compare
+from toolchain.profile.document import Measurement
 
 
-def test_times_within_their_spread_are_no_change() -> None:
-    before = profile_of(
-        measurement("m", runner_output(samples_us=[98.0, 99.0, 100.0, 101.0, 102.0]))
+def turns(*medians_us: float) -> list[list[float]]:
+    """Fifteen processes of three runs, whose medians go round these."""
+    return [[medians_us[index % len(medians_us)]] * 3 for index in range(15)]
+
+
+def change_of(before: Measurement, after: Measurement, figure: str) -> Change:
+    found = compare(profile_of(before), profile_of(after)).changes
+    return next(item for item in found if item.figure == figure)
+
+
+def test_times_whose_intervals_touch_are_no_change() -> None:
+    time = change_of(
+        in_turns("m", turns(98.0, 100.0, 102.0)), in_turns("m", turns(101.0, 103.0, 105.0)), "time"
     )
-    after = profile_of(
-        measurement("m", runner_output(samples_us=[99.0, 100.0, 101.0, 102.0, 103.0]))
-    )
-    time = next(item for item in compare(before, after).changes if item.figure == "time")
+    assert time.verdict == "no change"
     assert not time.significant
 
 
 def test_a_real_change_of_time_is_told() -> None:
+    time = change_of(in_turns("m", turns(99.0, 101.0)), in_turns("m", turns(79.0, 81.0)), "time")
+    assert time.verdict == "better"
+    assert time.ratio == pytest.approx(1.25, rel=0.03)
+    assert time.before_interval is not None
+    assert (time.before_interval.low, time.before_interval.high) == (99.0, 101.0)
+
+
+def test_a_doubtful_row_gets_no_verdict() -> None:
+    calm = in_turns("m", turns(99.0, 101.0))
+    for shaky in (
+        in_turns("m", turns(70.0, 80.0)),  # they differ too much
+        in_turns("m", turns(79.0, 81.0), load=[2.0] * 15),  # others were at work
+    ):
+        assert shaky.doubts
+        assert change_of(calm, shaky, "time").verdict == "no verdict"
+        assert change_of(shaky, calm, "time").verdict == "no verdict"
+        assert change_of(shaky, shaky, "time").verdict == "no change"
+
+
+def test_two_hundredths_may_be_another_boot() -> None:
+    time = change_of(in_turns("m", turns(100.0)), in_turns("m", turns(101.5)), "time")
+    assert time.verdict == "no change"
+
+
+def test_a_profile_without_turns_is_read_and_gets_no_verdict() -> None:
+    """As versions before wrote them: one process, and nothing of how others would have been."""
     before = profile_of(measurement("m", runner_output(samples_us=[100.0] * 5)))
     after = profile_of(measurement("m", runner_output(samples_us=[80.0] * 5)))
-    time = next(item for item in compare(before, after).changes if item.figure == "time")
-    assert time.significant
-    assert time.ratio == pytest.approx(1.25)
+    found = compare(before, after)
+    time = next(item for item in found.changes if item.figure == "time")
+    assert time.verdict == "no verdict"
+    assert any("profile it again" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "verdict"),
+    [
+        (11_300, 11_310, "no change"),  # 11.0 MiB both
+        (11_315, 11_317, "no change"),  # 11.0 and 11.1, of one page
+        (11_300, 11_500, "worse"),
+        (11_500, 11_300, "better"),
+    ],
+)
+def test_memory_that_rounds_to_the_same_figure_is_no_change(
+    before: int, after: int, verdict: str
+) -> None:
+    one, other = (in_turns("m", turns(100.0), peaks_kib=[kib, kib + 8]) for kib in (before, after))
+    assert change_of(one, other, "peak memory").verdict == verdict
+
+
+def test_instructions_of_a_real_board_vary_from_process_to_process() -> None:
+    one, other = (
+        in_turns("m", turns(100.0), instructions=counts)
+        for counts in ([1_000_000, 1_000_400], [1_000_300, 1_000_700])
+    )
+    assert change_of(one, other, "instructions").verdict == "no change"
+    fewer = in_turns("m", turns(100.0), instructions=[900_000, 900_400])
+    assert change_of(one, fewer, "instructions").verdict == "better"
+
+
+def test_a_model_that_was_measured_twice_is_compared_twice() -> None:
+    twice = profile_of(in_turns("m", turns(100.0)), in_turns("m", turns(100.0)))
+    assert {item.model for item in compare(twice, twice).changes} == {"m", "m #2"}
 
 
 def test_a_single_instruction_is_a_change() -> None:
@@ -60,8 +126,9 @@ def test_the_two_runtimes_of_a_model_are_kept_apart() -> None:
 
 
 def test_doubts_are_carried_over() -> None:
-    shaky = profile_of(measurement("m", doubts=["the spread is 9%"]))
-    assert any("may be unstable" in note for note in compare(shaky, shaky).notes)
+    shaky = profile_of(measurement("m", doubts=["times differ by 9%"]))
+    notes = compare(shaky, profile_of(measurement("m"))).notes
+    assert "? m, before: times differ by 9%" in notes
 
 
 def test_profiles_without_a_common_model_cannot_be_compared() -> None:

@@ -1,34 +1,80 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import pytest
 
 from support.runner_outputs import timing
 from toolchain.profile.facts import Throttled, Vitals
-from toolchain.profile.stability import doubts, spread, unsteady
+from toolchain.profile.stability import doubts, spread, time_interval, unsteady
+from toolchain.profile.turns import Turn
 
 CALM = Vitals(governor="performance")
 
 
-def test_runs_that_agree_leave_no_doubt() -> None:
-    assert doubts(timing([100.0, 101.0, 99.0, 100.0, 100.0]), CALM, CALM) == []
+def turns_of(*medians_us: float) -> list[Turn]:
+    return [Turn(runs=2, median_us=us) for us in medians_us]
 
 
-def test_runs_that_spread_say_what_to_do() -> None:
-    wild = timing([100.0, 150.0, 60.0, 120.0, 80.0])
+def doubts_of(medians_us: Sequence[float], **more: Any) -> list[str]:
+    """Of turns of two runs each."""
+    whole = timing([us for us in medians_us for _ in range(2)])
+    return doubts(whole, CALM, CALM, turns=turns_of(*medians_us), **more)
+
+
+STEADY = [100.0, 101.0, 99.0, 100.5, 99.5] * 3
+
+
+def test_turns_that_agree_leave_no_doubt() -> None:
+    assert doubts_of(STEADY) == []
+
+
+def test_turns_that_differ_say_what_to_do() -> None:
+    (doubt,) = doubts_of([100.0, 150.0, 60.0, 120.0, 80.0] * 3)
+    assert "times differ by" in doubt
+    assert "end other programs" in doubt
+
+
+def test_runs_that_differ_within_turns_are_told() -> None:
+    wild = timing([100.0, 140.0] * 15)
     assert unsteady(wild)
-    (doubt,) = doubts(wild, CALM, CALM)
-    assert "spread" in doubt
-    assert "--runs" in doubt
+    assert doubts(wild, CALM, CALM, turns=turns_of(*STEADY))
 
 
-def test_one_outlier_does_not_move_the_spread_but_is_told() -> None:
-    figures = timing([100.0, 100.0, 100.0, 100.0, 900.0])
-    assert spread(figures) == 0.0
-    assert "three times the median" in doubts(figures, CALM, CALM)[0]
+def test_one_turn_that_something_disturbed_is_no_doubt_and_two_are() -> None:
+    assert doubts_of([*STEADY[:14], 900.0]) == []
+    (doubt,) = doubts_of([*STEADY[:5], 130.0, *STEADY[:7], 130.0, 100.0])
+    assert "2 of 15 turns" in doubt
 
 
 def test_few_runs_say_nothing_about_spread() -> None:
     assert "only 2 runs" in doubts(timing([100.0, 100.0]), CALM, CALM)[0]
+
+
+def test_few_turns_say_nothing_about_other_processes() -> None:
+    assert "only 2 turns" in doubts(timing([100.0] * 20), CALM, CALM, turns=turns_of(1.0, 1.0))[0]
+
+
+def test_times_that_rise_all_the_while_are_told() -> None:
+    (doubt,) = doubts_of([100.0 + 0.3 * index for index in range(15)])
+    assert "rose by 4%" in doubt
+    (doubt,) = doubts_of([100.0 - 0.3 * index for index in range(15)])
+    assert "fell by 4%" in doubt
+
+
+def test_other_programs_at_work_are_told() -> None:
+    (doubt,) = doubts_of(STEADY, load=[1.4, 1.6, 1.5], cores=4)
+    assert "1.5 cores busy" in doubt
+    assert doubts_of(STEADY, load=[0.1, 0.3, 0.2], cores=4) == []
+    assert doubts_of(STEADY, load=[0.3], cores=1)  # of one core that is much
+
+
+def test_the_interval_leaves_out_what_chance_brings() -> None:
+    found = time_interval(turns_of(*range(1, 16)))
+    assert found is not None
+    assert (found.low, found.high) == (3, 13)
+    assert time_interval(turns_of(*range(7))) is None
 
 
 def test_times_of_zero_have_no_spread() -> None:
@@ -37,11 +83,13 @@ def test_times_of_zero_have_no_spread() -> None:
 
 @pytest.mark.parametrize("governor", ["ondemand", "powersave"])
 def test_a_governor_that_changes_the_frequency_is_told(governor: str) -> None:
-    (doubt,) = doubts(timing([100.0] * 5), Vitals(governor=governor), CALM)
+    whole, turns = timing([100.0] * 15), turns_of(*[100.0] * 15)
+    (doubt,) = doubts(whole, Vitals(governor=governor), CALM, turns=turns)
     assert governor in doubt
 
 
 def test_a_board_that_is_held_back_is_told() -> None:
     hot = Vitals(throttled=Throttled(now=["throttled"], since_boot=["throttled"]))
-    (doubt,) = doubts(timing([100.0] * 5), Vitals(), hot)
+    whole, turns = timing([100.0] * 15), turns_of(*[100.0] * 15)
+    (doubt,) = doubts(whole, Vitals(), hot, turns=turns)
     assert "cool it" in doubt

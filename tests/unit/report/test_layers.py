@@ -47,7 +47,7 @@ def test_a_line_says_all_of_a_layer(tmp_path: Path) -> None:
     for part in ("CONV 3x3 RELU", "6x5x3", "6x5x4", "3.2 k", "50.0%", "15/30", "..", "1.6 k"):
         assert part in row
     assert "1 layers, 1 masked, 1 of them skipped by the patched runtime" in text
-    assert "ideal speed-up 2.000" in text
+    assert "speed-up by pixels 2.000" in text
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 110, 130])

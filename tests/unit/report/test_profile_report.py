@@ -6,13 +6,13 @@ import pytest
 import rich.console
 from rich.console import RenderableType
 
-from support.profiles import measurement, profile_of
+from support.profiles import in_turns, measurement, profile_of
 from support.runner_outputs import runner_output
 from toolchain.errors import OutputError
 from toolchain.profile.compare import compare
-from toolchain.profile.facts import BoardFacts
-from toolchain.report.profile_plot import plot_profile
-from toolchain.report.profile_table import comparison_table, facts_table, ops_table, profile_table
+from toolchain.profile.facts import BoardFacts, Vitals
+from toolchain.report.profile_plot import check_plot_path, plot_profile
+from toolchain.report.profile_table import comparison_table, facts_line, profile_table
 
 
 def shown(what: RenderableType, width: int = 120) -> str:
@@ -22,19 +22,42 @@ def shown(what: RenderableType, width: int = 120) -> str:
     return capture.get()
 
 
-def test_a_real_board_shows_times_ratio_and_ideal() -> None:
+def test_a_real_board_shows_times_ratio_interval_and_the_ratio_by_pixels() -> None:
     text = shown(
         profile_table(
             profile_of(
-                measurement("dense", runner_output(samples_us=[1200.0] * 5)),
-                measurement("s20", runner_output(samples_us=[1000.0] * 5), macs_saved=200),
+                in_turns("dense", [[1200.0] * 5] * 15),
+                in_turns("s20", [[1000.0] * 5] * 15, macs_saved=200),
             )
         )
     )
     assert "1.20 ms ± 0 µs" in text
     assert "1.200x" in text
+    assert "1.200 to 1.200" in text
     assert "1.250x" in text
+    assert "?" not in text
+    assert "ideal" not in text.lower()
     assert "Emulated" not in text
+
+
+def test_a_ratio_that_is_not_to_be_relied_on_has_a_question_mark() -> None:
+    shaky = [[1000.0 * (1 + 0.3 * (turn % 2))] * 5 for turn in range(15)]
+    text = shown(profile_table(profile_of(in_turns("a", [[1200.0]] * 15), in_turns("b", shaky))))
+    row = next(line for line in text.splitlines() if line.startswith("│ b "))
+    assert row.count("?") == 2  # its time, and its ratio
+    assert "? b: may be unstable: times differ by" in text
+
+
+def test_what_dead_taps_add_is_said() -> None:
+    def text(live: float) -> str:
+        dense = measurement("dense", live_share=1.0)
+        return shown(profile_table(profile_of(
+            dense, measurement("s20", macs_saved=200, live_share=live))))  # fmt: skip
+
+    assert "20.0%" in text(0.8)
+    assert "1.562x" in text(0.8)
+    assert "a ratio may go past the one by pixels" in " ".join(text(0.8).split())
+    assert "taps" not in text(1.0)
 
 
 def test_an_emulated_board_says_that_seconds_mean_nothing() -> None:
@@ -54,51 +77,61 @@ def test_doubts_are_shown_with_what_to_do() -> None:
     assert "may be unstable: only 2 runs: use --runs 5" in text
 
 
-def test_operators_show_skipped_share_and_micro_kernel() -> None:
-    text = shown(ops_table(measurement("m", runner_output(ops=True)), emulated=False))
-    for part in ("Convolution IGEMM", "3/4", "25.0%", "6x8__aarch64_neonfma_cortex_a75", "other"):
-        assert part in text
-
-
-def test_operators_show_the_share_of_dead_taps_where_there_are_some() -> None:
-    without = measurement("m", runner_output(ops=True))
-    assert "dead" not in shown(ops_table(without, emulated=False))
-    ops = without.output.ops
-    assert ops
-    dead = without.output.model_copy(
-        update={"ops": [ops[0].model_copy(update={"dead_tap_share": 0.125}), *ops[1:]]}
-    )
-    text = shown(ops_table(without.model_copy(update={"output": dead}), emulated=False))
-    assert "dead" in text
-    assert "12.5%" in text
-
-
-def test_operators_show_the_rows_that_their_last_tile_wastes() -> None:
-    lines = shown(ops_table(measurement("m", runner_output(ops=True)), emulated=False)).splitlines()
-    conv = next(line for line in lines if "IGEMM" in line)
-    assert [cell.strip() for cell in conv.split("│")][5:8] == ["3/4", "25.0%", "3"]  # a tile of 6
-
-
 @pytest.mark.parametrize("name", ["[red]m[/red]", "[/]", "a[0]"])
 def test_names_are_never_taken_as_markup(name: str) -> None:
-    profile = profile_of(measurement(name, runner_output(ops=True)))
+    profile = profile_of(measurement(name))
     assert name in shown(profile_table(profile))
-    assert name in shown(ops_table(profile.measurements[0], emulated=False))
     assert name in shown(comparison_table(compare(profile, profile)))
 
 
-def test_absent_facts_are_shown_as_absent() -> None:
-    text = shown(facts_table(BoardFacts(emulated=True)))
-    assert "emulated" in text
-    assert text.count("not told by this board") > 5
+RASPBERRY = BoardFacts(
+    emulated=False,
+    model="Raspberry Pi 4 Model B Rev 1.4",
+    machine="aarch64",
+    kernel="Linux 6.6.31+rpt-rpi-v8",
+    glibc="2.36",
+    cores={"Cortex-A72": 4},
+    features=["fp", "asimd", "evtstrm", "crc32", "cpuid"],
+    hwcap="0x887",
+    memory_total_kib=3884360,
+    memory_available_kib=3500000,
+    vitals=Vitals(governor="ondemand", frequency_khz=1800000, temperature_c=52.1),
+)
 
 
-def test_a_comparison_says_better_worse_or_same() -> None:
+def test_the_boards_facts_are_one_line() -> None:
+    text = shown(profile_table(profile_of(measurement("m"), facts=RASPBERRY)), width=160)
+    (line,) = [line for line in text.splitlines() if "Raspberry Pi 4 Model B" in line]
+    for part in (
+        "4 x Cortex-A72",
+        "Linux 6.6.31",
+        "glibc 2.36",
+        "ondemand",
+        "1,800 MHz",
+        "52.1 °C",
+    ):
+        assert part in line
+    assert "hwcap" not in text
+    assert "not told" not in text
+
+
+def test_all_of_the_facts_are_there_when_asked_for() -> None:
+    text = shown(profile_table(profile_of(measurement("m"), facts=RASPBERRY), wide=True))
+    for part in ("fp asimd evtstrm crc32 cpuid", "0x887", "3,418.0 MiB free of 3,793.3 MiB"):
+        assert part in text
+    assert "not told by this board: held back" in text
+
+
+def test_a_board_that_tells_nothing_says_so_in_a_line() -> None:
+    assert "does not tell" in facts_line(BoardFacts(emulated=True))
+
+
+def test_a_comparison_says_better_or_no_change() -> None:
     before = profile_of(measurement("m", runner_output(instructions=1000)), emulated=True)
     after = profile_of(measurement("m", runner_output(instructions=900)), emulated=True)
     text = shown(comparison_table(compare(before, after)))
     assert "better" in text
-    assert "same" in text
+    assert "no change" in text
 
 
 @pytest.mark.parametrize(("name", "magic"), [("p.png", b"\x89PNG"), ("p.svg", b"<?xml")])
@@ -116,10 +149,12 @@ def test_a_plot_is_written_in_the_format_of_its_name(
 
 
 def test_an_unknown_format_of_a_plot_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match=r"cannot be written as '\.docx'"):
-        plot_profile(profile_of(measurement("m")), tmp_path / "p.docx")
+    with pytest.raises(OutputError, match=r"ends in '\.docx'") as caught:
+        check_plot_path(tmp_path / "p.docx")
+    assert str(tmp_path / "p.png") in str(caught.value.hint)
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="no folder"):
-        plot_profile(profile_of(measurement("m")), tmp_path / "absent" / "p.png")
+    with pytest.raises(OutputError, match="No such file") as caught:
+        check_plot_path(tmp_path / "absent" / "p.png")
+    assert f"mkdir -p {tmp_path / 'absent'}" in str(caught.value.hint)

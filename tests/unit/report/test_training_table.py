@@ -48,7 +48,7 @@ def test_a_masked_network_has_a_line_for_each_layer_and_its_sums() -> None:
         "layer1.0.conv1 49 49 0.0% 1.5 M 1.5 M 0 of 13",
         "",
         "pets:net: 2.5 k parameters, 2.0 M MACs an image, 1.6 M with its masks"
-        " (ideal speed-up 1.250)",
+        " (speed-up by pixels 1.250)",
         "tiles of 4 pixels: 5 of 38 saved",
     ]
 

@@ -1,0 +1,201 @@
+"""``deploy profile``, ``verify`` and ``push`` on this machine: turns, and what fails."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.bundles import write_masked_model
+from support.places import REPOSITORY
+from toolchain.build.bundle import Bundle
+from toolchain.cache import sha256_file
+from toolchain.profile.document import load_profile
+
+
+def deploy(*arguments: object, code: int = 0, **options: Any) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "deploy.py", *map(str, arguments)],
+        cwd=REPOSITORY, capture_output=True, text=True, check=False, **options,
+    )  # fmt: skip
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A dense network and its masked twin."""
+    folder = tmp_path_factory.mktemp("models")
+    return (
+        write_masked_model(folder / "dense.tflite", sparsity=0),
+        write_masked_model(folder / "masked.tflite", sparsity=0.3),
+    )
+
+
+@pytest.fixture
+def corrupt(tmp_path: Path, models: tuple[Path, Path]) -> Path:
+    """A file that is cut off."""
+    path = tmp_path / "corrupt.tflite"
+    path.write_bytes(models[0].read_bytes()[:700])
+    return path
+
+
+def on_host(bundle: Bundle) -> list[object]:
+    return ["--board", "host", "--bundle", bundle.path]
+
+
+def test_models_take_turns_and_every_sample_is_kept(
+    host_bundle: Bundle, models: tuple[Path, Path], tmp_path: Path
+) -> None:
+    path = tmp_path / "p.json"
+    deploy("profile", *models, *on_host(host_bundle), "--runs", "20", "-o", path)
+    profile = load_profile(path)
+    for item in profile.measurements:
+        assert [turn.runs for turn in item.turns] == [2] * 5 + [1] * 10
+        assert item.output.timing is not None
+        assert len(item.output.timing.samples_us) == 20
+    assert profile.ratio_interval(profile.measurements[1]) is not None
+    assert len(profile.load) == 15
+    # What a runtime skips besides is asked of the runtime.
+    assert profile.measurements[0].live_share == 1.0
+    share = profile.measurements[1].live_share
+    assert share is not None
+    assert 0 < share < 1
+
+
+def test_without_a_number_of_runs_three_seconds_are_taken(
+    host_bundle: Bundle, models: tuple[Path, Path], tmp_path: Path
+) -> None:
+    deploy("profile", models[0], *on_host(host_bundle), "-o", tmp_path / "p.json")
+    timing = load_profile(tmp_path / "p.json").measurements[0].output.timing
+    assert timing is not None
+    assert sum(timing.samples_us) >= 3e6
+
+
+def test_a_profile_compared_with_itself_is_no_change(
+    host_bundle: Bundle, models: tuple[Path, Path], tmp_path: Path
+) -> None:
+    path = tmp_path / "p.json"
+    deploy("profile", *models, *on_host(host_bundle), "--runs", "15", "-o", path)
+    changes = json.loads(deploy("compare", path, path, "--json").stdout)["changes"]
+    assert {change["verdict"] for change in changes} == {"no change"}
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_bad_model_does_not_lose_the_others(
+    host_bundle: Bundle, models: tuple[Path, Path], corrupt: Path, tmp_path: Path, *, first: bool
+) -> None:
+    given = [corrupt, *models] if first else [models[0], corrupt, models[1]]
+    path, absent = tmp_path / "p.json", tmp_path / "absent.tflite"
+    arguments = ["profile", *given, absent, *on_host(host_bundle), "--runs", "15", "-o", path]
+    done = deploy(*arguments, code=3)
+    assert "corrupt.tflite" in done.stderr
+    assert "absent.tflite" in done.stderr
+    assert "masked" in done.stdout
+    profile = load_profile(path)
+    assert [item.name for item in profile.measurements] == ["dense", "masked"]
+    assert [Path(one.model).name for one in profile.failed] == ["corrupt.tflite", "absent.tflite"]
+    assert (profile.ratio(profile.measurements[1]) is None) == first
+    assert ("No ratios" in done.stdout) == first
+
+
+def test_a_bad_model_does_not_lose_what_was_verified_and_pushed(
+    host_bundle: Bundle, models: tuple[Path, Path], corrupt: Path
+) -> None:
+    done = deploy("verify", models[0], corrupt, models[1], *on_host(host_bundle), code=3)
+    assert "corrupt.tflite" in done.stderr
+    assert done.stdout.count(" ok ") == 2
+    found = deploy("push", models[0], corrupt, models[1], *on_host(host_bundle), "--json", code=3)
+    document = json.loads(found.stdout)
+    assert [Path(row["file"]).name for row in document["files"]][2:] == [
+        "dense.tflite", "masked.tflite",
+    ]  # fmt: skip
+    assert [Path(row["model"]).name for row in document["failed"]] == ["corrupt.tflite"]
+
+
+def wrapped(bundle: Bundle, folder: Path, script: str) -> Bundle:
+    """The same bundle with a program before its runner, which ends in being it."""
+    shutil.copytree(bundle.path, folder)
+    runner = folder / "tileskip-run"
+    runner.rename(folder / "real")
+    runner.write_text(f'#!/bin/sh\n{script}\nexec {folder}/real "$@"\n')
+    runner.chmod(0o755)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"]["tileskip-run"]["bytes"] = runner.stat().st_size
+    manifest["files"]["tileskip-run"]["sha256"] = sha256_file(runner)
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return Bundle.load(folder)
+
+
+def counting(folder: Path, when: str, then: str) -> str:
+    """Shell lines that count the calls that ``when`` matches, and act in the twelfth of them."""
+    return (
+        f'case "$*" in *{when}*)\n  echo x >> {folder}/calls\n'
+        f'  if [ "$(wc -l < {folder}/calls)" -eq 12 ]; then {then}; fi;;\nesac'
+    )
+
+
+def test_a_model_that_crashes_in_a_late_turn_is_left_out_and_told(
+    host_bundle: Bundle, models: tuple[Path, Path], tmp_path: Path
+) -> None:
+    script = counting(tmp_path, "masked.tflite", "kill -SEGV $$")
+    bundle = wrapped(host_bundle, tmp_path / "bundle", script)
+    done = deploy("profile", *models, *on_host(bundle), "--runs", "15", code=8)
+    assert "masked.tflite" in done.stderr
+    assert "SIGSEGV" in done.stderr
+    assert "dense" in done.stdout
+    assert "masked" not in done.stdout
+
+
+def test_what_was_measured_is_shown_and_kept_when_it_is_interrupted(
+    host_bundle: Bundle, models: tuple[Path, Path], tmp_path: Path
+) -> None:
+    script = counting(tmp_path, "masked.tflite", "kill -INT $PPID; sleep 60")
+    bundle = wrapped(host_bundle, tmp_path / "bundle", script)
+    path = tmp_path / "p.json"
+    done = deploy("profile", *models, *on_host(bundle), "--runs", "15", "-o", path, code=130)
+    assert "masked" in done.stdout
+    assert [len(item.turns) for item in load_profile(path).measurements] == [11, 10]
+
+
+def test_what_was_measured_is_shown_when_it_cannot_be_written(
+    host_bundle: Bundle, models: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """A disk that fills up while it is measured: here no file may be larger than this."""
+    arguments = ["profile", *models, *on_host(host_bundle), "--runs", "15"]
+    deploy(*arguments)  # all is on the board then
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, resource.RLIM_INFINITY))
+
+    path = tmp_path / "p.json"
+    done = deploy(
+        *arguments, "-o", path, code=13, preexec_fn=limit, env=os.environ | {"TMPDIR": "/tmp"}
+    )
+    assert "masked" in done.stdout
+    assert "p.json: cannot be written: File too large" in done.stderr
+    assert not path.exists()
+
+
+def test_layers_are_named_with_what_they_lose(
+    host_bundle: Bundle, models: tuple[Path, Path]
+) -> None:
+    done = deploy(
+        "profile", *models, *on_host(host_bundle), "--runs", "15", "--per-op", "--json",
+    )  # fmt: skip
+    dense, masked = json.loads(done.stdout)["measurements"]
+    names = [layer["name"] for layer in masked["layers"]]
+    assert not any(row["dense"] and row["shape"] for row in dense["operators"])
+    assert [row["name"] for row in masked["operators"] if row["shape"]] == names
+    for row in masked["operators"]:
+        if row["shape"]:
+            assert row["kept"] < row["pixels"]
+            assert row["ideal"] == pytest.approx(row["dense"] * row["kept"] / row["pixels"])

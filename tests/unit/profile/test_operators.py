@@ -1,0 +1,108 @@
+"""Operators by their layers' names, one model's beside another's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from support.timed_ops import IGEMM, LIVE, PIXELS, conv, listed, other, two_layers
+from toolchain.profile.operators import LayerTrace, TimedRow, live_share, timed_rows
+from toolchain.profile.runner_output import Op
+
+KEPT = round(0.75 * PIXELS)
+
+
+@pytest.fixture
+def layers(tmp_path: Path) -> list[LayerTrace]:
+    return two_layers(tmp_path)
+
+
+@pytest.fixture
+def dense_layers(tmp_path: Path) -> list[LayerTrace]:
+    return two_layers(tmp_path, sparsity=0)
+
+
+def rows_of(layers: list[LayerTrace], dense_layers: list[LayerTrace]) -> list[TimedRow]:
+    dense = listed(conv(100.0), other(10.0), conv(200.0))
+    first, second = (layer.kept for layer in layers)
+    masked = listed(
+        conv(75.0, kept=first), other(3.0, "Copy (NC)"), other(10.0), conv(180.0, kept=second)
+    )
+    return timed_rows((dense, dense_layers), (masked, layers))
+
+
+def test_every_operator_has_a_row_with_the_dense_one_beside_it(
+    layers: list[LayerTrace], dense_layers: list[LayerTrace]
+) -> None:
+    rows = rows_of(layers, dense_layers)
+    first, second = (layer.name for layer in layers)
+    assert [(row.name, row.dense, row.masked) for row in rows] == [
+        (first, 100.0, 75.0),
+        ("Copy (NC)", 0, 3.0),
+        ("Add (ND, F32)", 10.0, 10.0),
+        (second, 200.0, 180.0),
+        ("outside of operators", 5.0, 5.0),
+    ]
+    assert sum(row.masked for row in rows) == 75 + 3 + 10 + 180 + 5  # nothing is left out
+
+
+def test_what_is_lost_is_the_time_beyond_the_share_of_kept_pixels(
+    layers: list[LayerTrace], dense_layers: list[LayerTrace]
+) -> None:
+    rows = rows_of(layers, dense_layers)
+    first, second = (layer.kept / PIXELS for layer in layers)
+    assert [row.lost for row in rows] == [
+        pytest.approx(75 - 100 * first), 3.0, 0.0, pytest.approx(180 - 200 * second), 0.0,
+    ]  # fmt: skip
+    assert rows[0].by_pixels == pytest.approx(1 / first)
+    assert rows[3].reason is not None
+    assert rows[0].reason is None
+    assert rows[1].reason == "only this model has it, a change of layout"
+
+
+@pytest.mark.parametrize(
+    ("masked", "said"),
+    [
+        (conv(100.0, kept=KEPT, kernel=LIVE), "another micro-kernel: live igemm 6x8"),
+        (conv(90.0, kept=197), "tiles of 4: 200 rows computed for 197 kept, dense 256 for 256"),
+        (conv(100.0, kept=KEPT, kernel=IGEMM), "which a time does not tell apart"),
+        (conv(100.0), "its mask is not skipped"),
+        (conv(98.0, kernel=LIVE), "its mask is not skipped"),
+    ],
+)
+def test_a_reason_names_what_a_time_can_tell(
+    layers: list[LayerTrace], dense_layers: list[LayerTrace], masked: Op, said: str
+) -> None:
+    dense = listed(conv(100.0), conv(100.0))
+    own = listed(masked, conv(50.0, kept=KEPT))
+    row = timed_rows((dense, dense_layers), (own, layers))[0]
+    assert said in str(row.reason)
+
+
+def test_another_network_is_shown_alone(layers: list[LayerTrace], tmp_path: Path) -> None:
+    one = [layers[0]]
+    rows = timed_rows((listed(conv(100.0)), one), (listed(conv(1.0), conv(2.0)), layers))
+    assert [row.name for row in rows][:2] == [layer.name for layer in layers]
+    assert not any(row.dense or row.reason for row in rows)
+    assert two_layers(tmp_path) == layers
+
+
+def test_operators_that_are_not_those_of_the_file_keep_their_types(
+    layers: list[LayerTrace],
+) -> None:
+    """As where another runtime fused two of them."""
+    rows = timed_rows(None, (listed(conv(1.0), other(2.0)), layers))
+    assert [row.name for row in rows] == [
+        "Convolution (NHWC, F32) IGEMM", "Add (ND, F32)", "outside of operators",
+    ]  # fmt: skip
+
+
+def test_the_live_share_weighs_layers_by_what_masks_leave_of_them(
+    layers: list[LayerTrace],
+) -> None:
+    ops = listed(conv(1.0, kept=KEPT), conv(1.0, kept=KEPT, dead=0.4))
+    left = [layer.macs - layer.macs_saved for layer in layers]
+    assert live_share(ops, layers) == pytest.approx(1 - 0.4 * left[1] / sum(left))
+    assert live_share(None, layers) is None
+    assert live_share(listed(conv(1.0)), layers) is None

@@ -1,0 +1,33 @@
+"""How figures are written: times, counts, memory and ratios, alike in every table.
+
+A comparison asks here, too: two figures that are written alike are no change.
+"""
+
+from __future__ import annotations
+
+
+def microseconds(value: float) -> str:
+    """A time in a unit that suits it: ``1.20 ms``."""
+    if value >= 1e6:
+        return f"{value / 1e6:,.2f} s"
+    return f"{value / 1e3:,.2f} ms" if value >= 1e3 else f"{value:.3g} µs"
+
+
+def count(value: float | None) -> str:
+    """A whole number, ``-`` for none."""
+    return "-" if value is None else f"{value:,.0f}"
+
+
+def ratio(value: float | None) -> str:
+    """``1.250x``, ``-`` for none."""
+    return "-" if value is None else f"{value:.3f}x"
+
+
+def memory(kib: float | None) -> str:
+    """KiB as MiB, ``-`` for none."""
+    return "-" if kib is None else f"{kib / 1024:,.1f} MiB"
+
+
+def written(value: float, unit: str) -> str:
+    """A figure of a profile by its unit: ``us``, ``KiB``, or ``""`` for a count."""
+    return {"us": microseconds, "KiB": memory, "": count}[unit](value)

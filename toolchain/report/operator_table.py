@@ -1,0 +1,143 @@
+"""The tables of ``deploy profile --per-op``: each layer of a model beside that of the first one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from toolchain.profile.document import Measurement, Profile
+from toolchain.profile.figures import microseconds
+from toolchain.profile.operators import OperatorRow, Tile, TimedRow
+from toolchain.profile.runner_output import REMAINDER, computes_any_rows
+from toolchain.report.fitting import NAME, Column, fitted_table, note
+
+
+def operator_tables(profile: Profile, width: int = 200, *, wide: bool = False) -> RenderableType:
+    """A table a model: those of the same layers as the first model's have it beside them.
+
+    Args:
+        profile: of operators.
+        width: columns that there are.
+        wide: whether micro-kernels are named.
+    """
+    timed = [item for item in profile.measurements if item.operators]
+    others = timed[1:]
+    # Where the first model stands beside others it needs no table of its own.
+    shown = others if any(_beside(item) for item in others) else timed
+    tables = [operator_table(profile, item, width, wide=wide) for item in shown]
+    return Group(*(part for table in tables for part in (Text(), table)))
+
+
+def operator_table(
+    profile: Profile, item: Measurement, width: int = 200, *, wide: bool = False
+) -> RenderableType:
+    """One row for each layer and each other operator, those that lose most first.
+
+    Args:
+        profile: that the measurement is of.
+        item: one of its measurements, with operators.
+        width: columns that there are.
+        wide: whether micro-kernels are named.
+    """
+    beside = _beside(item)
+    rows = item.operators
+    if beside:
+        rows = sorted(rows, key=lambda row: (not (row.dense or row.masked), -row.lost))
+    numbers: dict[str, int] = {}
+    marks = [
+        f"[{numbers.setdefault(row.reason, len(numbers) + 1)}]" if row.reason else ""
+        for row in rows
+    ]
+    total = sum(row.masked for row in rows)
+    columns = [
+        Column("layer", [_name(row) for row in rows], NAME, right=False),
+        Column("kind", [row.kind if row.shape else "" for row in rows], 8, right=False),
+        Column("shape", [row.shape for row in rows], 10, right=False),
+        Column("kept", [_kept(row) for row in rows], 9),
+        Column("masked" if beside else "time", [_time(row.masked) for row in rows], 4),
+        Column("share", [f"{row.masked / total:.1%}" if total else "" for row in rows], 7),
+        Column("by\npixels", [_ratio(row.by_pixels) for row in rows], 2),
+        Column("dead\ntaps", [_share(row.dead_tap_share) for row in rows], 6),
+    ]
+    if beside:
+        columns.insert(4, Column("dense", [_time(row.dense) for row in rows], 5))
+        columns.insert(6, Column("ratio", [_ratio(row.speedup) for row in rows], 1))
+        columns.append(Column("lost", [_lost(row) for row in rows], 2))
+        columns.append(Column("why", marks, 3))
+    if wide:
+        wasted = [_wasted(row.masked_tile) for row in rows]
+        kernels = [_kernel(row.masked_tile) for row in rows]
+        columns.append(Column("wasted\nrows", wasted, 11))
+        columns.append(Column("micro-kernel", kernels, 12, right=False))
+    first = profile.measurements[0]
+    title = f"{item.label} beside {first.label}" if beside else item.label
+    table = fitted_table(
+        [column for column in columns if any(column.cells)], width, title=f"{title}, by layer"
+    )
+    reasons = [Text(f"[{number}] {why}") for why, number in numbers.items()]
+    return Group(table, *reasons, *map(note, _notes(profile, item, rows, beside=beside)))
+
+
+def _notes(
+    profile: Profile, item: Measurement, rows: Sequence[TimedRow], *, beside: bool
+) -> Iterator[str]:
+    if beside:
+        yield (
+            "Lost: time beyond that of the dense layer by the share of pixels kept, the most "
+            "first; below 0 the layer beats it."
+        )
+    if any(row.dead_tap_share for row in rows):
+        yield "Dead taps: read skipped pixels or padding alone, and are not computed either."
+    if not all(row.delegated for row in rows if row.kind != REMAINDER):
+        yield "*: not run by XNNPACK."
+    if profile.by_instructions:
+        yield "Emulated: these times stand for instructions; they say nothing about seconds."
+    elif item.doubts or (beside and profile.ratio_in_doubt(item)):
+        yield "?: times of this model may be unstable, see above; so may those of its layers."
+
+
+def _beside(item: Measurement) -> bool:
+    return any(row.dense for row in item.operators)
+
+
+def _name(row: TimedRow) -> str:
+    name = row.name if row.shape else re.sub(r" \([^)]*\)", "", row.name)
+    return name + ("" if row.delegated or row.kind == REMAINDER else " *")
+
+
+def _kept(row: OperatorRow) -> str:
+    return "" if row.pixels is None else f"{row.kept}/{row.pixels}"
+
+
+def _time(value: float) -> str:
+    return microseconds(value) if value else "-"
+
+
+def _ratio(value: float | None) -> str:
+    return f"{value:.3f}" if value else ""
+
+
+def _share(value: float | None) -> str:
+    return f"{value:.1%}" if value else ""
+
+
+def _lost(row: OperatorRow) -> str:
+    if not row.dense and not row.masked:
+        return ""  # too short for XNNPACK, which tells whole microseconds
+    sign = "-" if row.lost < 0 else ""
+    return sign + microseconds(abs(row.lost))
+
+
+def _wasted(tile: Tile | None) -> str:
+    # Only matrix kernels work in tiles; others report one row.
+    if tile is None or "gemm_" not in (tile.ukernel or "") or computes_any_rows(tile.ukernel):
+        return ""
+    return f"{tile.computed - tile.rows}"
+
+
+def _kernel(tile: Tile | None) -> str:
+    name = (tile.ukernel if tile else None) or ""
+    return name.partition("_ukernel_")[2] or name
