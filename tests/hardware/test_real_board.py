@@ -15,7 +15,7 @@ from toolchain.board.invoke import BoardRunner, Settings
 from toolchain.board.verify import verify
 from toolchain.build import bundle
 from toolchain.profile.facts import read_facts
-from toolchain.profile.measure import profile
+from toolchain.profile.measure import Session
 from toolchain.progress import Silent
 
 pytestmark = pytest.mark.hardware
@@ -63,9 +63,11 @@ def test_masks_make_it_faster(
         write_masked_model(tmp_path / f"{name}.tflite", sparsity=sparsity, size=64, channels=64)
         for name, sparsity in (("dense", 0.0), ("masked", 0.3))
     ]
-    measured = profile(
-        connection, board, models, runner, Silent(), settings=Settings(runs=20, warmup=3)
-    )
-    ratio = measured.ratio(measured.measurements[1])
-    assert ratio is not None
-    assert ratio > 1.1
+    session = Session(connection, board, runner, Silent(), Settings.measuring(board))
+    session.measure(models)
+    session.failures.require()
+    measured = session.profile()
+    assert measured is not None
+    interval = measured.ratio_interval(measured.measurements[1])
+    assert interval is not None
+    assert interval.low > 1.1
