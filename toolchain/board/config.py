@@ -8,7 +8,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    field_validator,
+    model_validator,
+)
 
 from toolchain.errors import BoardConfigError
 from toolchain.files import check_name
@@ -32,7 +39,26 @@ class Ssh(_Table):
     port: Annotated[int, Field(ge=1, le=65535)] | None = None
     """22, or what ``~/.ssh/config`` says, unless given."""
     directory: str = "tileskip"
-    """Folder on the board, relative to the user's home unless it begins with ``/``."""
+    """Folder on the board, relative to the user's home unless it begins with ``/``.
+
+    ``~`` and ``~/folder`` are understood, and kept without the tilde.
+    """
+
+    @field_validator("directory")
+    @classmethod
+    def _is_no_shell_text(cls, directory: str) -> str:
+        """No shell reads the path: what only a shell would replace must not become a name."""
+        if directory == "~" or directory.startswith("~/"):
+            directory = directory[1:].lstrip("/") or "."
+        if directory.startswith("~"):
+            raise ValueError("another user's home is not understood: write the whole path")
+        if "$" in directory or "`" in directory:
+            raise ValueError(
+                "variables are not replaced: write the whole path, or one relative to the home"
+            )
+        if not directory or not directory.isprintable():
+            raise ValueError("must name a folder")
+        return f"./{directory}" if directory.startswith("-") else directory
 
 
 class Emulator(_Table):

@@ -1,8 +1,8 @@
 """What can be done on a board, whichever way it is reached: run a program, move a file.
 
 A subclass gives one thing, :meth:`Connection.execute`. All else is built on it from programs that
-every Linux has (``cat``, ``sha256sum``, ``df``, ``mv``), so a real board, the emulated one and this
-machine behave alike.
+every Linux has (``cat``, ``df``, ``mv``), so a real board, the emulated one and this machine behave
+alike.
 """
 
 from __future__ import annotations
@@ -28,6 +28,21 @@ CHUNK = 256 * 1024
 
 Advance = Callable[[int], None]
 """Is told how many bytes more have been moved."""
+
+# The first of these that hashes nothing right is taken. One line a file: its hash, or a dash.
+_SHA256 = """\
+nothing=e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
+for program in sha256sum "busybox sha256sum" "toybox sha256sum" "openssl dgst -sha256 -r" \
+  "shasum -a 256" none; do
+  case "$($program </dev/null 2>/dev/null)" in "$nothing"*) break ;; esac
+done
+[ "$program" != none ] || exit 127
+for file; do
+  hash=-
+  if [ -f "$file" ]; then hash=$($program <"$file") || hash=-; fi
+  echo "${hash%% *}"
+done
+"""
 
 
 @dataclass(frozen=True)
@@ -118,12 +133,27 @@ class Connection(ABC):
             raise self.failure(result)
         return result
 
-    def failure(self, result: Result) -> BoardError:
-        """The error that says how a program ended."""
+    def failure(self, result: Result, doing: str | None = None) -> BoardError:
+        """The error that says how a program ended.
+
+        Args:
+            result: what it left behind.
+            doing: what it was for; its command line unless given.
+        """
+        said = result.stderr.strip().splitlines() or result.text.strip().splitlines()
+        return BoardError(
+            f"{self.name}: {doing or result.command}: exit code {result.exit_code}"
+            + (f": {said[-1]}" if said else "")
+        )
+
+    def starts_nothing(self, folder: str, result: Result) -> BoardError:
+        """The error for a folder from which no program can be started (exit code 126)."""
         said = result.stderr.strip().splitlines()
         return BoardError(
-            f"{self.name}: {result.command}: exit code {result.exit_code}"
-            + (f": {said[-1]}" if said else "")
+            f"{self.name}: {folder}: programs there cannot be started: "
+            f"{said[-1] if said else 'exit code 126'}",
+            hint="its file system may be mounted noexec: name a folder on another one as "
+            "[ssh] directory = in the board's file",
         )
 
     def exists(self, path: str) -> bool:
@@ -131,9 +161,26 @@ class Connection(ABC):
         return self.run(["test", "-e", path], check=False).exit_code == 0
 
     def sha256(self, path: str) -> str | None:
-        """A file's SHA-256 as the board computes it; ``None`` if it cannot be read."""
-        result = self.run(["sha256sum", "--", path], check=False)
-        return None if result.exit_code else result.text.lstrip("\\").split(maxsplit=1)[0]
+        """A file's SHA-256 as the board computes it; ``None`` if it cannot be read.
+
+        Raises:
+            BoardError: nothing on the board computes it.
+        """
+        return self.sha256s([path])[path]
+
+    def sha256s(self, paths: Sequence[str]) -> dict[str, str | None]:
+        """As :meth:`sha256`, of several files in one round trip."""
+        result = self.run(["sh", "-c", _SHA256, "sh", *paths], check=False)
+        if result.exit_code == 127:
+            raise BoardError(
+                f"{self.name}: has no program that computes SHA-256, by which each copy is checked",
+                hint="install coreutils, busybox or openssl there (Raspberry Pi OS: sudo apt-get "
+                "install coreutils)",
+            )
+        found = result.text.split()
+        if result.exit_code or len(found) != len(paths):
+            raise self.failure(result, "computing SHA-256 there")
+        return {path: None if one == "-" else one for path, one in zip(paths, found, strict=True)}
 
     def free_bytes(self, folder: str) -> int:
         """Bytes that may still be written where ``folder`` (which exists) lies."""
@@ -228,10 +275,15 @@ class Connection(ABC):
 
     def _compare(self, scratch: str, remote: str, expected: str) -> None:
         found = self.sha256(scratch)
+        if found is None:
+            raise BoardError(
+                f"{self.name}: {remote}: the copy cannot be read back",
+                hint="check the folder's permissions and the disk there; it is [ssh] directory of "
+                "the board's file",
+            )
         if found != expected:
             raise BoardError(
-                f"{self.name}: {remote}: SHA-256 is {found or 'not to be had'} after the copy, "
-                f"expected {expected}",
+                f"{self.name}: {remote}: SHA-256 is {found} after the copy, expected {expected}",
                 hint="the copy was damaged on its way or on the disk; push again",
             )
 

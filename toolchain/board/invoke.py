@@ -208,6 +208,8 @@ class BoardRunner:
         last = said.splitlines()[-1].removeprefix(_STDERR_PREFIX) if said else "no reason given"
         if result.exit_code == 3:
             return ModelError(f"{name}: {model}: {last}")
+        if result.exit_code == 126:
+            return self._connection.starts_nothing(posixpath.dirname(self._runner), result)
         if result.exit_code > 128:
             with suppress(ValueError):
                 number = signal.Signals(result.exit_code - 128)

@@ -7,6 +7,7 @@ path keeps the patched runtime and the stock one, or two models of one name, bes
 from __future__ import annotations
 
 import posixpath
+import secrets
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -81,7 +82,7 @@ def push(connection: Connection, uploads: Sequence[Upload], report: Progress) ->
         BoardError: they do not fit on the disk, cannot be written, or arrive damaged.
         ConnectionFailed: the board went away.
     """
-    present = _hashes(connection, [upload.remote for upload in uploads])
+    present = connection.sha256s([upload.remote for upload in uploads])
     missing = [item for item in uploads if present.get(item.remote) != item.sha256]
     if missing:
         _send(connection, missing, report)
@@ -102,6 +103,9 @@ def _send(connection: Connection, uploads: Sequence[Upload], report: Progress) -
     folders = list(dict.fromkeys(posixpath.dirname(item.remote) for item in uploads))
     connection.run(["mkdir", "-p", "--", *folders])
     _sweep(connection, folders)
+    programs = [posixpath.dirname(item.remote) for item in uploads if item.mode & 0o100]
+    if programs:
+        _require_programs(connection, programs[0])
     sizes = [item.local.stat().st_size for item in uploads]
     free = connection.free_bytes(folders[0])
     if sum(sizes) + _ROOM > free:
@@ -119,13 +123,19 @@ def _send(connection: Connection, uploads: Sequence[Upload], report: Progress) -
         stage.advance(0, "")
 
 
-def _hashes(connection: Connection, paths: Sequence[str]) -> dict[str, str]:
-    result = connection.run(["sha256sum", "--", *paths], check=False)
-    found: dict[str, str] = {}
-    for line in result.text.splitlines():
-        known, _, name = line.partition("  ")
-        found[name] = known
-    return found
+def _require_programs(connection: Connection, folder: str) -> None:
+    """Refuse a folder whose programs may not be started, before any is sent there."""
+    trial = posixpath.join(folder, f".{secrets.token_hex(6)}.part")
+    script = (
+        'printf "#!/bin/sh\\n" >"$1" && chmod 700 "$1" && case $1 in /*) "$1" ;; *) "./$1" ;; esac'
+    )
+    try:
+        result = connection.run(["sh", "-c", script, "sh", trial], check=False)
+    finally:
+        with suppress(Exception):  # the connection may be what failed
+            connection.run(["rm", "-f", "--", trial], check=False, timeout=20)
+    if result.exit_code == 126:
+        raise connection.starts_nothing(folder, result)
 
 
 def _sweep(connection: Connection, folders: Sequence[str]) -> None:

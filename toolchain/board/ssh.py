@@ -1,8 +1,4 @@
-"""A board over SSH, through paramiko, with strict host keys.
-
-A host key that is not on record is never accepted: the error shows its fingerprint and the line
-that records it knowingly.
-"""
+"""A board over SSH, through paramiko, with strict host keys."""
 
 from __future__ import annotations
 
@@ -13,34 +9,22 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, BinaryIO
 
 import paramiko
-from paramiko.hostkeys import InvalidHostKey
 
-from toolchain.board import keys
+from toolchain.board import login, remote_shell
 from toolchain.board.connection import CHUNK, Advance, Connection
+from toolchain.board.host_keys import HostKeys, ShownKey
+from toolchain.board.proxy import ProxyProcess
+from toolchain.board.remote_shell import AfterMark
 from toolchain.board.target import SshTarget
-from toolchain.errors import BoardError, ConnectionFailed, DeployError, HostKeyError
+from toolchain.board.transport import SILENCE_S, Keepalive, Transport
+from toolchain.errors import BoardError, ConnectionFailed, DeployError
 
 CONNECT_TIMEOUT_S = 15.0
-_KEEPALIVE_S = 15
-
-# Runs "$@" and stops it when standard input ends, which is when this side closes the channel: a
-# server leaves a program running whose client is gone. The outer `exit` keeps a shell in between,
-# so that death by a signal comes back as 128 + n.
-_GUARD = """\
-exec 3<&0
-"$@" </dev/null 3<&- &
-program=$!
-(cat <&3 >/dev/null; kill "$program" 2>/dev/null) >/dev/null 2>&1 &
-guard=$!
-wait "$program"
-code=$?
-kill "$guard" 2>/dev/null
-exit "$code"
-"""
+_FAMILIES = {"inet": socket.AF_INET, "inet6": socket.AF_INET6}
+_ADMINISTRATIVELY_PROHIBITED = 1
 
 # paramiko logs a traceback for every refused connection; what matters of it is in our errors.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
@@ -52,19 +36,32 @@ class SshConnection(Connection):
     Args:
         name: what messages call the board.
         target: where it is and who logs in.
-        timeout: seconds to wait for the network, the server's greeting and the login, each.
+        timeout: seconds to wait for the network, the server's greeting, the exchange of keys and
+            each answer of the login.
+        silence: seconds without an answer to keepalives after which the board is given up. A
+            program that runs for long and says nothing is left alone: its server answers.
 
     Raises:
         HostKeyError: the host key is unknown or not the one on record.
         ConnectionFailed: the board cannot be reached or refuses the user.
     """
 
-    def __init__(self, name: str, target: SshTarget, *, timeout: float = CONNECT_TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        name: str,
+        target: SshTarget,
+        *,
+        timeout: float = CONNECT_TIMEOUT_S,
+        silence: float = SILENCE_S,
+    ) -> None:
         self.name = f"{name} ({target})"
+        self._target, self._timeout, self._silence = target, timeout, silence
         self._jump: SshConnection | None = None
-        self._client = paramiko.SSHClient()
+        self._proxy: ProxyProcess | None = None
+        self._transport: Transport | None = None
+        self._keepalive: Keepalive | None = None
         try:
-            self._open(name, target, timeout)
+            self._open(name)
         except BaseException:
             self.close()
             raise
@@ -80,221 +77,320 @@ class SshConnection(Connection):
     ) -> tuple[int, str]:
         """See :meth:`Connection.execute`."""
         deadline = None if timeout is None else time.monotonic() + timeout
-        if stdin is None:
-            command = shlex.join(["sh", "-c", _GUARD, "sh", *argv])
-        else:
-            command = shlex.join(["sh", "-c", '"$@"; exit $?', "sh", *argv])
+        mark = remote_shell.new_mark()
+        command = remote_shell.command_line(argv, mark, fed=stdin is not None)
+        exchange = _Exchange(self, argv[0], mark.encode(), stdin, stdout, advance, deadline)
         try:
-            channel = self._transport().open_session(timeout=CONNECT_TIMEOUT_S)
+            channel = self._live().open_session(timeout=self._silence)
             try:
                 channel.exec_command(command)
-                return self._exchange(channel, argv[0], stdin, stdout, advance, deadline)
+                return exchange.run(channel)
             finally:
                 channel.close()
         except (paramiko.SSHException, EOFError, OSError) as error:
-            raise self._lost() from error
+            raise self._broken(error) from error
 
     def close(self) -> None:
         """See :meth:`Connection.close`."""
-        self._client.close()
+        if self._keepalive:
+            self._keepalive.stop()
+        if self._transport:
+            self._transport.close()
+        if self._proxy:
+            self._proxy.close()
         if self._jump:
             self._jump.close()
 
-    def _exchange(
-        self,
-        channel: paramiko.Channel,
-        program: str,
-        stdin: BinaryIO | None,
-        stdout: BinaryIO | None,
-        advance: Advance | None,
-        deadline: float | None,
-    ) -> tuple[int, str]:
-        errors = bytearray()
-        failures: list[OSError] = []
+    @property
+    def is_alive(self) -> bool:
+        """Whether the link has not ended yet."""
+        return self._transport is not None and self._transport.is_active()
 
-        def read_output() -> None:
-            while piece := channel.recv(CHUNK):
-                if stdout is not None and not failures:
-                    try:
-                        stdout.write(piece)
-                    except OSError as error:  # the disk here is full; read on to the end
-                        failures.append(error)
-                if advance and stdin is None:
-                    advance(len(piece))
-
-        def read_errors() -> None:
-            while piece := channel.recv_stderr(CHUNK):
-                errors.extend(piece)
-
-        readers = [threading.Thread(target=f, daemon=True) for f in (read_output, read_errors)]
-        for reader in readers:
-            reader.start()
-        if stdin is not None:
-            # A program that ends early closes the channel: its exit code and error say why.
-            with suppress(OSError):
-                while piece := stdin.read(CHUNK):
-                    channel.sendall(piece)
-                    if advance:
-                        advance(len(piece))
-                channel.shutdown_write()
-        while any(reader.is_alive() for reader in readers):
-            if deadline is not None and time.monotonic() > deadline:
-                raise BoardError(f"{self.name}: {program} did not end in time")
-            readers[0].join(0.1)
-            readers[1].join(0.1)
-        while not channel.status_event.wait(0.1):
-            if channel.closed or not self._transport().is_active():
-                break
-        code = channel.recv_exit_status() if channel.status_event.is_set() else -1
-        if code < 0:
-            raise self._lost()
-        if failures:
-            raise DeployError(f"what {program} wrote cannot be kept here: {failures[0].strerror}")
-        return code, errors.decode("utf-8", errors="replace")
-
-    def _transport(self) -> paramiko.Transport:
-        transport = self._client.get_transport()
-        if transport is None or not transport.is_active():
-            raise self._lost()
-        return transport
-
-    def _lost(self) -> ConnectionFailed:
+    def lost(self) -> ConnectionFailed:
+        """The error for a link that has ended, with whatever is known of why."""
+        why = ""
+        if self._gave_up():
+            why = f": no answer for {self._silence:g} s"
+        elif self._transport and self._transport.words:
+            why = f": {self._transport.words[-1]}"
+        elif self._proxy and (failure := self._proxy.failure()):
+            why = f": {failure}"
         return ConnectionFailed(
-            f"{self.name}: the connection was lost",
+            f"{self.name}: the connection was lost{why}",
             hint="check that the board still runs and its network holds, then try again",
         )
 
+    def _broken(self, error: Exception) -> DeployError:
+        """The error for a program that could not be started, or whose channel broke."""
+        for _ in range(10):  # a link that ends closes its channels a moment before itself
+            if not self.is_alive:
+                return self.lost()
+            time.sleep(0.05)
+        words = self._transport.words[-1:] if self._transport else []
+        return BoardError(
+            f"{self.name}: the SSH server there starts no program: {''.join(words) or error}",
+            hint="try it with ssh: it has to run a command, as in: ssh "
+            f"{shlex.quote(f'{self._target.user}@{self._target.alias or self._target.hostname}')}"
+            " uname -m",
+        )
+
+    def _gave_up(self) -> bool:
+        own = self._keepalive is not None and self._keepalive.gave_up
+        return own or (self._jump is not None and self._jump._gave_up())
+
+    def _live(self) -> Transport:
+        if self._transport is None or not self._transport.is_active():
+            raise self.lost()
+        return self._transport
+
     # --- connecting --------------------------------------------------------------------------
 
-    def _open(self, name: str, target: SshTarget, timeout: float) -> None:
-        for path in target.known_hosts:
-            if path.is_file():
-                try:
-                    self._client.load_system_host_keys(str(path))
-                except (OSError, ValueError, InvalidHostKey) as error:
-                    raise HostKeyError(
-                        f"{path}: cannot be read: {error}",
-                        hint="correct or remove that line of the file",
-                    ) from error
-        self._client.set_missing_host_key_policy(_Refuse(self.name, target))
+    def _open(self, name: str) -> None:
+        target = self._target
         for identity in target.identities:
             if not identity.is_file():
                 raise ConnectionFailed(
                     f"{self.name}: there is no key file {identity}",
                     hint="name an existing private key with --identity",
                 )
+        host_keys = HostKeys(self.name, target)
         try:
-            self._client.connect(
-                target.hostname,
-                port=target.port,
-                username=target.user,
-                key_filename=[str(path) for path in target.identities],  # type: ignore[arg-type]
-                allow_agent=not target.only_identities,
-                look_for_keys=not target.only_identities,
-                timeout=timeout,
-                banner_timeout=timeout,
-                auth_timeout=timeout,
-                channel_timeout=timeout,
-                sock=self._proxy(name, target, timeout),
-            )
-        except paramiko.BadHostKeyException as error:
-            self._changed(target, error)
+            link = self._link(name)
         except (paramiko.SSHException, EOFError, OSError) as error:
-            raise self._unreachable(target, error) from error
-        self._transport().set_keepalive(_KEEPALIVE_S)
+            raise self._unreachable(error) from error
+        self._transport = transport = Transport(link, host_keys.algorithms(), self._timeout)
+        try:
+            transport.start_client(timeout=2 * self._timeout)
+            if not transport.initial_kex_done:
+                raise TimeoutError
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            raise self._no_server(error) from error
+        host_keys.check(ShownKey.of(transport.get_remote_server_key()))
+        transport.words.clear()  # greetings
+        try:
+            login.log_in(self.name, target, transport, self._timeout)
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            raise self._no_login(error) from error
+        self._keepalive = Keepalive(transport, self._silence)
 
-    def _proxy(self, name: str, target: SshTarget, timeout: float) -> Any:
+    def _link(self, name: str) -> Any:
+        """The socket, or what stands for it, to speak SSH over."""
+        target = self._target
         if target.proxy_command:
-            return paramiko.ProxyCommand(target.proxy_command)
-        if target.jump is None:
-            return None
-        self._jump = SshConnection(name, target.jump, timeout=timeout)
-        return self._jump._transport().open_channel(
-            "direct-tcpip", (target.hostname, target.port), ("127.0.0.1", 0), timeout=timeout
-        )
+            self._proxy = ProxyProcess(target.proxy_command)
+            return self._proxy.socket
+        if target.jump:
+            self._jump = SshConnection(
+                name, target.jump, timeout=self._timeout, silence=self._silence
+            )
+            return self._jump._forward(target.hostname, target.port)
+        family = _FAMILIES.get(target.family, socket.AF_UNSPEC)
+        return _connected(target.hostname, target.port, family, self._timeout)
 
-    def _changed(self, target: SshTarget, error: paramiko.BadHostKeyException) -> NoReturn:
-        raise HostKeyError(
-            f"{self.name}: the host key is not the one on record: it is now "
-            f"{error.key.get_name()} {keys.fingerprint(error.key.asbytes())}, on record is "
-            f"{error.expected_key.get_name()} {keys.fingerprint(error.expected_key.asbytes())}",
-            hint="someone may be listening in; only if you know why it changed (a new system on "
-            f"the board), run: ssh-keygen -R {shlex.quote(target.known_name)}",
-        ) from error
+    def _forward(self, host: str, port: int) -> paramiko.Channel:
+        """A channel from this host to another; its server's words, if it cannot make one."""
+        transport = self._live()
+        try:
+            return transport.open_channel(
+                "direct-tcpip", (host, port), ("127.0.0.1", 0), timeout=self._timeout
+            )
+        except paramiko.ChannelException as error:
+            said = transport.words[-1] if transport.words else str(error)
+            hint = "check that the board is on and runs an SSH server, and the jump's way to it"
+            if error.code == _ADMINISTRATIVELY_PROHIBITED:
+                hint = "let the host to jump through forward: AllowTcpForwarding in its sshd_config"
+            raise ConnectionFailed(
+                f"{self.name}: cannot go on from there to {host} port {port}: {said}", hint=hint
+            ) from error
+        except paramiko.SSHException as error:
+            if not transport.is_active():
+                raise self.lost() from error
+            raise ConnectionFailed(
+                f"{self.name}: from there {host} port {port} does not answer",
+                hint="check that the board is on, and in the network of the host to jump through",
+            ) from error
 
-    def _unreachable(self, target: SshTarget, error: Exception) -> ConnectionFailed:
-        where = f"{target.hostname} port {target.port}"
+    def _unreachable(self, error: Exception) -> ConnectionFailed:
+        """The error for a network or a program that leads nowhere."""
+        target = self._target
+        if target.proxy_command:
+            return ConnectionFailed(
+                f"{self.name}: its ProxyCommand cannot be started: {error}",
+                hint="check SHELL, which runs it",
+            )
         if isinstance(error, socket.gaierror):
             return ConnectionFailed(
                 f"{self.name}: the name '{target.hostname}' is not known",
                 hint="check its spelling, or give the board's address as numbers",
             )
-        if isinstance(error, paramiko.PasswordRequiredException):
-            return ConnectionFailed(
-                f"{self.name}: the private key is protected by a passphrase",
-                hint="load it into the agent first: ssh-add "
-                + (str(target.identities[0]) if target.identities else ""),
-            )
-        if self._has_session() and "timeout" in str(error).lower():
-            return ConnectionFailed(
-                f"{self.name}: {where} does not answer the login in time",
-                hint="the board may be busy, or out of memory: try again when it is idle",
-            )
-        if isinstance(error, paramiko.AuthenticationException) or self._has_session():
-            tried = ", ".join(map(str, target.identities)) or "the agent's and those in ~/.ssh"
-            return ConnectionFailed(
-                f"{self.name}: the board refuses user '{target.user}' (keys tried: {tried}): "
-                f"{error}",
-                hint=f"record your key there once with: ssh-copy-id -p {target.port} "
-                f"{shlex.quote(f'{target.user}@{target.hostname}')}; or name another with "
-                "--identity",
-            )
-        if isinstance(error, paramiko.ssh_exception.NoValidConnectionsError):
-            refused = any(isinstance(e, ConnectionRefusedError) for e in error.errors.values())
-            reason = "refuses the connection" if refused else "cannot be reached"
+        if isinstance(error, ConnectionRefusedError):
+            reason = "refuses the connection"
         elif isinstance(error, TimeoutError):
             reason = "does not answer"
-        elif isinstance(error, OSError):
-            reason = f"cannot be reached ({error.strerror or error})"
         else:
-            reason = f"accepts a connection, but does not answer as an SSH server ({error})"
+            said = error.strerror if isinstance(error, OSError) else None
+            reason = f"cannot be reached ({said or error})"
+        return self._no_answer(reason)
+
+    def _no_server(self, error: Exception) -> ConnectionFailed:
+        """The error for what does not speak SSH as it should."""
+        words = self._transport.words if self._transport else []
+        proxy = self._proxy.failure() if self._proxy else None
+        if proxy:
+            return ConnectionFailed(
+                f"{self.name}: {proxy}",
+                hint=f"try the command by itself: {shlex.join(['sh', '-c', self._proxy_text()])}",
+            )
+        if self._jump is not None and not self._jump.is_alive:
+            return self._jump.lost()
+        if isinstance(error, paramiko.ssh_exception.IncompatiblePeer):
+            return ConnectionFailed(
+                f"{self.name}: the board's SSH server has no way to exchange keys in common with "
+                f"this program: {error}",
+                hint="update the SSH server on the board",
+            )
+        why = str(error) or "it goes quiet as keys are exchanged"
+        why = "; ".join(words[-2:]) if words else why
+        return self._no_answer(
+            f"accepts a connection, but does not answer as an SSH server ({why})"
+        )
+
+    def _no_answer(self, reason: str) -> ConnectionFailed:
         return ConnectionFailed(
-            f"{self.name}: {where} {reason}",
+            f"{self.name}: {self._target.hostname} port {self._target.port} {reason}",
             hint="check that the board is on, in this network and runs an SSH server "
             "(Raspberry Pi OS: sudo raspi-config, Interface Options, SSH)",
         )
 
-    def _has_session(self) -> bool:
-        """Whether keys were exchanged: then only the login can have failed."""
-        transport = self._client.get_transport()
-        if transport is None:
-            return False
-        try:
-            transport.get_remote_server_key()
-        except paramiko.SSHException:
-            return False
-        return True
-
-
-class _Refuse(paramiko.MissingHostKeyPolicy):
-    """Refuses every host key that is not on record, and says how to record it."""
-
-    def __init__(self, name: str, target: SshTarget) -> None:
-        self._name, self._target = name, target
-
-    def missing_host_key(
-        self,
-        client: paramiko.SSHClient,  # noqa: ARG002
-        hostname: str,  # noqa: ARG002
-        key: paramiko.PKey,
-    ) -> None:
-        target, kind = self._target, key.get_name()
-        short = kind.removeprefix("ssh-").split("-")[0]
-        record = target.known_hosts[0] if target.known_hosts else Path("~/.ssh/known_hosts")
-        raise HostKeyError(
-            f"{self._name}: the host key is not on record: {kind} "
-            f"{keys.fingerprint(key.asbytes())}",
-            hint="compare this with what the board itself says "
-            f"(ssh-keygen -lf /etc/ssh/ssh_host_{short}_key.pub there); if they are equal: "
-            f"ssh-keyscan -t {short} -p {target.port} {shlex.quote(target.hostname)} >> {record}",
+    def _no_login(self, error: Exception) -> ConnectionFailed:
+        """The error for a server that ends or goes quiet in the middle of the login."""
+        where = f"{self._target.hostname} port {self._target.port}"
+        if "timeout" in str(error).lower():
+            return ConnectionFailed(
+                f"{self.name}: {where} does not answer the login in time",
+                hint="the board may be busy, or out of memory: try again when it is idle",
+            )
+        words = self._transport.words if self._transport else []
+        return ConnectionFailed(
+            f"{self.name}: {where} ended the login of user '{self._target.user}': "
+            f"{'; '.join(words) or error}",
+            hint="the log of the SSH server on the board says more: sudo journalctl -u ssh",
         )
+
+    def _proxy_text(self) -> str:
+        return self._proxy.command if self._proxy else ""
+
+
+class _Exchange:
+    """One program on the board: what goes in, and what comes out."""
+
+    def __init__(
+        self,
+        connection: SshConnection,
+        program: str,
+        mark: bytes,
+        stdin: BinaryIO | None,
+        stdout: BinaryIO | None,
+        advance: Advance | None,
+        deadline: float | None,
+    ) -> None:
+        self._connection, self._program = connection, program
+        self._stdin, self._stdout = stdin, stdout
+        self._advance, self._deadline = advance, deadline
+        self._errors = bytearray()
+        self._failure: OSError | None = None
+        self._after = AfterMark(mark, self._keep)
+        self._errors_after = AfterMark(mark, self._errors.extend)
+
+    def run(self, channel: paramiko.Channel) -> tuple[int, str]:
+        """Exit code and standard error."""
+
+        def read_output() -> None:
+            while piece := channel.recv(CHUNK):
+                self._after.feed(piece)
+
+        def read_errors() -> None:
+            while piece := channel.recv_stderr(CHUNK):
+                self._errors_after.feed(piece)
+
+        readers = [threading.Thread(target=f, daemon=True) for f in (read_output, read_errors)]
+        for reader in readers:
+            reader.start()
+        self._feed(channel)
+        while any(reader.is_alive() for reader in readers):
+            if self._deadline is not None and time.monotonic() > self._deadline:
+                raise BoardError(f"{self._connection.name}: {self._program} did not end in time")
+            readers[0].join(0.1)
+            readers[1].join(0.1)
+        while not channel.status_event.wait(0.1):
+            if channel.closed or not self._connection.is_alive:
+                break
+        code = channel.recv_exit_status() if channel.status_event.is_set() else -1
+        if code < 0:
+            raise self._connection.lost()
+        if not self._after.found:
+            raise self._runs_nothing(code)
+        if self._failure:
+            raise DeployError(
+                f"what {self._program} wrote cannot be kept here: {self._failure.strerror}"
+            )
+        return code, self._errors.decode("utf-8", errors="replace")
+
+    def _feed(self, channel: paramiko.Channel) -> None:
+        if self._stdin is None:
+            return
+        # A program that ends early closes the channel: its exit code and error say why.
+        with suppress(OSError):
+            while piece := self._stdin.read(CHUNK):
+                channel.sendall(piece)
+                if self._advance:
+                    self._advance(len(piece))
+            channel.shutdown_write()
+
+    def _keep(self, piece: bytes) -> None:
+        if self._stdout is not None and not self._failure:
+            try:
+                self._stdout.write(piece)
+            except OSError as error:  # the disk here is full; read on to the end
+                self._failure = error
+        if self._advance and self._stdin is None:
+            self._advance(len(piece))
+
+    def _runs_nothing(self, code: int) -> BoardError:
+        said = [self._after.before, self._errors_after.before]
+        lines = [line.strip() for text in said for line in text.splitlines() if line.strip()]
+        words = f"it says: {'; '.join(lines[-3:])}" if lines else "it says nothing"
+        return BoardError(
+            f"{self._connection.name}: the login there runs no commands (exit code {code}); "
+            f"{words}",
+            hint="give the user a shell (chsh -s /bin/sh on the board), and let its start-up files "
+            "pass where there is no terminal",
+        )
+
+
+def _connected(host: str, port: int, family: int, timeout: float) -> socket.socket:
+    """A socket to the first of a host's addresses that answers.
+
+    Raises:
+        OSError: none does; the error is that of one that refused, or else the last.
+    """
+    found = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)
+    deadline = time.monotonic() + timeout
+    errors: list[OSError] = []
+    for count, (kind, how, protocol, _, address) in enumerate(found):
+        link = socket.socket(kind, how, protocol)
+        try:
+            # Each gets its part of what time is left.
+            link.settimeout(max(0.1, (deadline - time.monotonic()) / (len(found) - count)))
+            link.connect(address)
+            link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except OSError as error:
+            link.close()
+            errors.append(error)
+        except BaseException:
+            link.close()
+            raise
+        else:
+            return link
+    refused = [error for error in errors if isinstance(error, ConnectionRefusedError)]
+    raise (refused or errors)[-1]

@@ -71,6 +71,7 @@ def read_system(connection: Connection) -> System:
     """Ask a board's system; runs only programs that every Linux has.
 
     Raises:
+        BoardError: it does not tell its machine, without which nothing can be compared.
         ConnectionFailed: the board went away.
     """
     mark = secrets.token_hex(12)
@@ -80,6 +81,10 @@ def read_system(connection: Connection) -> System:
         name, _, data = piece.partition(b"\n")
         parts[name.decode()] = data
     machine = parts.get("machine", b"").decode(errors="replace").strip()
+    if not machine:
+        failed = connection.failure(result, "does not tell what machine it is (uname -m)")
+        failed.hint = "install coreutils or busybox there"
+        raise failed
     bits, vector = parse_auxv(parts.get("auxv", b""))
     _, listed = parse_cpuinfo(parts.get("cpuinfo", b"").decode(errors="replace"))
     return System(

@@ -1,23 +1,21 @@
-"""Where a board is and who logs in there: from ``--host``, its TOML file and ``~/.ssh/config``."""
+"""Where a board is and who logs in there: from ``--host``, its TOML file and OpenSSH's files."""
 
 from __future__ import annotations
 
-import getpass
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import unquote
 
-import paramiko
-
+from toolchain.board import ssh_config
 from toolchain.board.config import Board
+from toolchain.board.ssh_config import DEFAULT_IDENTITIES, Settings
 from toolchain.errors import ConnectionFailed
 
-_HOST = re.compile(
-    r"(?:(?P<user>[^@\s:/-][^@\s:/]*)@)?"
-    r"(?:\[(?P<v6>[0-9A-Fa-f:.%\w]+)\]|(?P<host>[A-Za-z0-9_.%][A-Za-z0-9_.%-]*))"
-    r"(?::(?P<port>[0-9]{1,5}))?"
-)
+# What OpenSSH allows in names: nothing that a shell would take for its own, no leading dash.
+_FORBIDDEN = re.compile(r"[\s\x00-\x1f\x7f'\"`$\\;&<>|(){}]")
 _MAX_JUMPS = 4
+_NO_FILE = Path("/dev/null")
 
 
 @dataclass(frozen=True)
@@ -37,12 +35,26 @@ class SshTarget:
     user: str
     port: int = 22
     identities: tuple[Path, ...] = ()
-    """Private keys to try first."""
+    """Keys to try: private ones, or public ones whose private part the agent holds."""
     known_hosts: tuple[Path, ...] = ()
     only_identities: bool = False
-    """Try no other key: not the agent's, not those in ``~/.ssh``."""
+    """Try no other key of the agent."""
     proxy_command: str | None = None
     jump: SshTarget | None = None
+    alias: str | None = None
+    """The host as the user named it, which his ``ssh`` understands, too."""
+    host_key_alias: str | None = None
+    """The name under which ``known_hosts`` keeps its key, if another than its address."""
+    agent: str = "SSH_AUTH_SOCK"
+    """As ``IdentityAgent``: a socket's path, a variable that holds it, or ``none``."""
+    certificates: tuple[Path, ...] = ()
+    """Of the user's keys."""
+    absent: tuple[Path, ...] = ()
+    """Keys that the configuration names and that do not exist."""
+    revoked: Path | None = None
+    """``RevokedHostKeys``."""
+    family: str = "any"
+    """``any``, ``inet`` or ``inet6``."""
 
     def __str__(self) -> str:
         port = "" if self.port == 22 else f":{self.port}"
@@ -52,23 +64,56 @@ class SshTarget:
     @property
     def known_name(self) -> str:
         """The name under which ``known_hosts`` keeps its key."""
-        return self.hostname if self.port == 22 else f"[{self.hostname}]:{self.port}"
+        if self.host_key_alias:
+            return self.host_key_alias.lower()
+        return self.bare_name if self.port == 22 else f"[{self.bare_name}]:{self.port}"
+
+    @property
+    def bare_name(self) -> str:
+        """Its address without a port, in small letters."""
+        return self.hostname.lower()
+
+    @property
+    def record(self) -> Path:
+        """The file to record its host key in."""
+        return self.known_hosts[0] if self.known_hosts else _default_records()[0]
+
+    @property
+    def is_direct(self) -> bool:
+        """Whether it is reached over the network, without a host or program in between."""
+        return self.jump is None and self.proxy_command is None
 
 
 def parse_host(text: str) -> HostSpec:
-    """Take ``[user@]address[:port]`` apart; an IPv6 address stands in square brackets.
+    """Take apart what one gives to ``ssh``, or ``[user@]address:port``.
+
+    An address may be a name of the SSH configuration. An IPv6 address with a port stands in square
+    brackets. ``ssh://[user@]address[:port]`` is understood, too.
 
     Raises:
         ConnectionFailed: it is not of that form.
     """
-    found = _HOST.fullmatch(text)
-    port = int(found["port"]) if found and found["port"] else None
-    if not found or (port is not None and not 1 <= port <= 65535):
+    is_uri = text.lower().startswith("ssh://")
+    rest = text[6:].removesuffix("/") if is_uri else text
+    user, at, address = rest.rpartition("@")
+    if is_uri:
+        user = unquote(user.split(";")[0].split(":")[0])
+    host, port = _split_port(address)
+    number = int(port) if port and re.fullmatch("[0-9]{1,5}", port) else None
+    if (
+        not host
+        or host.startswith("-")
+        or "/" in host
+        or _FORBIDDEN.search(host)
+        or (at and (not user or user.startswith("-") or _FORBIDDEN.search(user.replace("\\", ""))))
+        or (port is not None and (number is None or not 1 <= number <= 65535))
+    ):
         raise ConnectionFailed(
             f"'{text}' is no address of a board",
-            hint="write user@address or user@address:port; an IPv6 address as user@[fe80::1]:22",
+            hint="write user@address, user@address:port or ssh://user@address:port; an IPv6 "
+            "address with a port as user@[fe80::1]:22",
         )
-    return HostSpec(found["v6"] or found["host"], found["user"], port)
+    return HostSpec(host, user or None, number)
 
 
 def resolve(
@@ -80,10 +125,11 @@ def resolve(
         board: the board.
         host: ``--host``, if given.
         identity: ``--identity``, if given: then no other key is tried.
-        config: the SSH client configuration; ``~/.ssh/config`` unless given.
+        config: an SSH client configuration instead of the user's and the system's.
 
     Raises:
-        ConnectionFailed: no host is named anywhere, or one is malformed.
+        ConnectionFailed: no host is named anywhere, one is malformed, or the SSH configuration has
+            a fault.
     """
     named = host or board.ssh.host
     if not named:
@@ -93,54 +139,93 @@ def resolve(
         )
     spec = parse_host(named)
     spec = HostSpec(spec.host, spec.user or board.ssh.user, spec.port or board.ssh.port)
-    settings = _ssh_config(config or Path("~/.ssh/config").expanduser())
-    target = _lookup(settings, spec, depth=0)
+    target = _lookup(spec, config, depth=0)
     if identity is not None:
-        return SshTarget(
-            **{**vars(target), "identities": (identity.expanduser(),), "only_identities": True}
-        )
+        return replace(target, identities=(identity.expanduser(),), only_identities=True, absent=())
     return target
 
 
-def _ssh_config(path: Path) -> paramiko.SSHConfig:
-    if not path.is_file():
-        return paramiko.SSHConfig()
-    try:
-        return paramiko.SSHConfig.from_path(str(path))
-    except (OSError, UnicodeDecodeError, paramiko.SSHException) as error:
-        raise ConnectionFailed(f"{path}: cannot be read: {error}") from error
+def _split_port(address: str) -> tuple[str, str | None]:
+    bracketed = re.fullmatch(r"\[([0-9A-Fa-f:.]+(?:%[\w.-]+)?)\](?::(.*))?", address)
+    if bracketed:
+        return bracketed[1], bracketed[2]
+    if address.count(":") > 1:  # an IPv6 address, as `ssh` takes it: without a port
+        plain = re.fullmatch(r"[0-9A-Fa-f:.]+(?:%[\w.-]+)?", address)
+        return (address if plain else ""), None
+    if "[" in address or "]" in address:
+        return "", None
+    host, colon, port = address.partition(":")
+    return host, port if colon else None
 
 
-def _lookup(config: paramiko.SSHConfig, spec: HostSpec, *, depth: int) -> SshTarget:
-    try:
-        found = config.lookup(spec.host)
-    except (paramiko.SSHException, KeyError) as error:
-        raise ConnectionFailed(f"~/.ssh/config: {error}") from error
-    records = found.get("userknownhostsfile", "~/.ssh/known_hosts ~/.ssh/known_hosts2").split()
-    records += found.get("globalknownhostsfile", "/etc/ssh/ssh_known_hosts").split()
-    jump = found.get("proxyjump")
-    target_jump = None
-    if jump and jump.lower() != "none":
-        if depth >= _MAX_JUMPS:
-            raise ConnectionFailed(f"~/.ssh/config: ProxyJump of '{spec.host}' goes in a circle")
-        # A list is jumped through from the left; the one nearest to the board stands last.
-        *before, last = jump.split(",")
-        target_jump = _lookup(config, parse_host(last.strip()), depth=depth + 1)
-        for hop in reversed(before):
-            outer = _lookup(config, parse_host(hop.strip()), depth=depth + 1)
-            target_jump = SshTarget(**{**vars(target_jump), "jump": outer})
-    command = found.get("proxycommand")
+def _lookup(spec: HostSpec, config: Path | None, *, depth: int) -> SshTarget:
+    found = ssh_config.lookup(spec.host, spec.user, spec.port, config)
+    if (found.one("proxyusefdpass") or "no").lower() == "yes" and found.one("proxycommand"):
+        raise ConnectionFailed(
+            f"the SSH configuration of '{spec.host}' has ProxyUseFdpass, which is not supported",
+            hint="let its ProxyCommand carry the connection itself (nc without -F)",
+        )
+    identities = _identities(found)
+    command, revoked = found.one("proxycommand"), found.one("revokedhostkeys")
     return SshTarget(
-        hostname=found["hostname"],
-        user=spec.user or found.get("user") or getpass.getuser(),
-        port=spec.port or int(found.get("port", 22)),
-        identities=tuple(
+        hostname=found.hostname,
+        user=found.user,
+        port=found.port,
+        identities=tuple(path for path in identities if path.is_file()),
+        known_hosts=_records(found),
+        only_identities=(found.one("identitiesonly") or "no").lower() in ("yes", "true"),
+        proxy_command=None if command is None else found.expanded(command),
+        jump=_jump(found, config, depth),
+        alias=spec.host,
+        host_key_alias=found.one("hostkeyalias"),
+        agent=_agent(found),
+        certificates=found.paths("certificatefile"),
+        absent=tuple(
             path
-            for path in (Path(name).expanduser() for name in found.get("identityfile", []))
-            if path.is_file()
+            for path in identities
+            if not path.is_file() and path not in map(Path, map(found.expanded, DEFAULT_IDENTITIES))
         ),
-        known_hosts=tuple(Path(name).expanduser() for name in records),
-        only_identities=found.get("identitiesonly", "no").lower() == "yes",
-        proxy_command=None if not command or command.lower() == "none" else command,
-        jump=target_jump,
+        revoked=None if revoked is None else Path(found.expanded(revoked)),
+        family=(found.one("addressfamily") or "any").lower(),
     )
+
+
+def _identities(found: Settings) -> tuple[Path, ...]:
+    return tuple(dict.fromkeys(found.paths("identityfile")))
+
+
+def _agent(found: Settings) -> str:
+    values = found.values.get("identityagent")
+    if not values:
+        return "SSH_AUTH_SOCK"
+    value = values[0]
+    return value if value.startswith("$") and "{" not in value else found.expanded(value)
+
+
+def _records(found: Settings) -> tuple[Path, ...]:
+    # Some keep no keys, for then OpenSSH asks or warns and goes on. Here a key must be on record,
+    # so there must be a file for it: the one that OpenSSH takes by default.
+    own = [path for path in found.paths("userknownhostsfile") if path != _NO_FILE]
+    return (*(own or _default_records()), *found.paths("globalknownhostsfile"))
+
+
+def _default_records() -> tuple[Path, ...]:
+    return tuple(Path(f"~/.ssh/known_hosts{suffix}").expanduser() for suffix in ("", "2"))
+
+
+def _jump(found: Settings, config: Path | None, depth: int) -> SshTarget | None:
+    """The last of the hosts to jump through, each of which knows the one before it."""
+    named = found.one("proxyjump")
+    if named is None:
+        return None
+    if depth >= _MAX_JUMPS:
+        raise ConnectionFailed(
+            f"the SSH configuration: ProxyJump of '{found.host}' goes in a circle",
+            hint="put ProxyJump none into the section of the host to jump through",
+        )
+    jump: SshTarget | None = None
+    for hop in found.expanded(named).split(","):
+        nearer = _lookup(parse_host(hop.strip()), config, depth=depth + 1)
+        # Only the first is reached as its own section says; the others through those before them.
+        jump = nearer if jump is None else replace(nearer, jump=jump, proxy_command=None)
+    return jump

@@ -32,6 +32,14 @@ def config(tmp_path: Path, text: str = "") -> Path:
         ("pi@[fe80::1]:2222", HostSpec("fe80::1", "pi", 2222)),
         ("[fe80::1%eth0]", HostSpec("fe80::1%eth0")),
         ("first.last@my-pi", HostSpec("my-pi", "first.last")),
+        ("pi@fe80::1%eth0", HostSpec("fe80::1%eth0", "pi")),
+        ("::1", HostSpec("::1")),
+        ("pi@lab@gate", HostSpec("gate", "pi@lab")),
+        ("LAB\\pi@board+1", HostSpec("board+1", "LAB\\pi")),
+        ("ssh://raspberrypi", HostSpec("raspberrypi")),
+        ("ssh://pi@10.0.0.7:2222", HostSpec("10.0.0.7", "pi", 2222)),
+        ("ssh://pi@10.0.0.7:2222/", HostSpec("10.0.0.7", "pi", 2222)),
+        ("SSH://first%40last@[fe80::1]:22", HostSpec("fe80::1", "first@last", 22)),
     ],
 )
 def test_takes_hosts_apart(text: str, expected: HostSpec) -> None:
@@ -41,7 +49,9 @@ def test_takes_hosts_apart(text: str, expected: HostSpec) -> None:
 @pytest.mark.parametrize(
     "text",
     ["", "pi@", "@host", "pi@host:", "pi@host:0", "pi@host:65536", "pi@host:ssh", "a b",
-     "-oProxyCommand=id", "pi@-host", "pi@host;id", "pi@ho$(id)st", "fe80::1", "pi@host/x"],
+     "-oProxyCommand=id", "pi@-host", "pi@host;id", "pi@ho$(id)st", "pi@host/x", "-l@host", "ssh://",
+     "ssh://pi@host/folder", "ssh://-oProxyCommand=id", "ssh://%2doProxy@host", "pi@[host]:22",
+     "pi@fe80::x", "pi@[fe80::1]x", "host\n", "http://host"],
 )  # fmt: skip
 def test_refuses_what_is_no_host(text: str) -> None:
     with pytest.raises(ConnectionFailed, match="no address of a board") as caught:

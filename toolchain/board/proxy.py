@@ -1,0 +1,67 @@
+"""A ``ProxyCommand``: a program whose standard input and output are the link to a board."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import tempfile
+from contextlib import suppress
+
+_END_TIMEOUT_S = 1.0
+
+
+class ProxyProcess:
+    """The program, run as OpenSSH runs it: by the user's shell, which may know more than words.
+
+    It is in a session of its own: Ctrl-C in the terminal must not cut the link over which what was
+    begun on the board is cleaned up.
+
+    Args:
+        command: what the shell is given, tokens replaced.
+    """
+
+    def __init__(self, command: str) -> None:
+        self.command = command
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the program
+        self.socket, theirs = socket.socketpair()
+        shell = os.environ.get("SHELL") or "/bin/sh"
+        try:
+            with theirs:
+                self._process = subprocess.Popen(
+                    [shell, "-c", f"exec {command}"],
+                    stdin=theirs.fileno(),
+                    stdout=theirs.fileno(),
+                    stderr=self._errors,
+                    start_new_session=True,
+                )
+        except OSError:
+            self.socket.close()
+            self._errors.close()
+            raise
+
+    def failure(self) -> str | None:
+        """How it ended and what it said, if it has ended or said something."""
+        if self._errors.closed:
+            return None
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(_END_TIMEOUT_S)
+        self._errors.seek(0)
+        said = self._errors.read().decode("utf-8", errors="replace").split("\n")
+        words = "; ".join(line.strip() for line in said if line.strip())
+        code = self._process.returncode
+        if code is None:
+            return f"its ProxyCommand says: {words}" if words else None
+        return f"its ProxyCommand ended with exit code {code}" + (f": {words}" if words else "")
+
+    def close(self) -> None:
+        """End it; may be called twice."""
+        self.socket.close()
+        if self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(_END_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        self._errors.close()

@@ -1,0 +1,99 @@
+"""What is sent to a board's login shell, whichever it is, and what is taken of its output.
+
+The login shell may be tcsh or fish, which read quotes in ways of their own, and its start-up files
+may print. So it is given one line of characters that no shell treats specially, and everything
+before a mark, which our own script prints first, is dropped.
+"""
+
+from __future__ import annotations
+
+import secrets
+import shlex
+from collections.abc import Callable, Sequence
+
+_SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_./:=,@-")
+_KEPT = 16 * 1024
+
+# Runs "$@" and stops it when standard input ends, which is when this side closes the channel: a
+# server leaves a program running whose client is gone. The outer `exit` keeps a shell in between,
+# so that death by a signal comes back as 128 + n.
+_GUARDED = """\
+exec 3<&0
+"$@" </dev/null 3<&- &
+program=$!
+(cat <&3 >/dev/null; kill "$program" 2>/dev/null) >/dev/null 2>&1 &
+guard=$!
+wait "$program"
+code=$?
+kill "$guard" 2>/dev/null
+exit "$code"
+"""
+_FED = """\
+"$@"
+exit $?
+"""
+
+
+class AfterMark:
+    """Passes on what comes after a mark.
+
+    Args:
+        mark: it and the line's end after it are dropped, too.
+        sink: is given each piece that comes after.
+    """
+
+    def __init__(self, mark: bytes, sink: Callable[[bytes], None]) -> None:
+        self.found = False
+        self._mark, self._sink = mark + b"\n", sink
+        self._before = bytearray()
+
+    @property
+    def before(self) -> str:
+        """The last of what came before."""
+        return self._before.decode("utf-8", errors="replace").strip()
+
+    def feed(self, piece: bytes) -> None:
+        """Take what has arrived."""
+        if not self.found:
+            self._before += piece
+            place = self._before.find(self._mark)
+            if place < 0:
+                del self._before[:-_KEPT]
+                return
+            self.found = True
+            piece = bytes(self._before[place + len(self._mark) :])
+            del self._before[place:]
+        if piece:
+            self._sink(piece)
+
+
+def new_mark() -> str:
+    """A mark that no output holds by chance."""
+    return secrets.token_hex(16)
+
+
+def command_line(argv: Sequence[str], mark: str, *, fed: bool) -> str:
+    """The line that makes any login shell run a program.
+
+    Args:
+        argv: program and arguments; none of it is ever taken as shell text.
+        mark: what is printed first, on both streams.
+        fed: whether the program reads standard input; else it is stopped at that one's end.
+    """
+    # In halves, so that a shell that prints its commands does not print the mark.
+    half = len(mark) // 2
+    script = "".join(
+        [
+            f"printf '%s%s\\n' {mark[:half]} {mark[half:]}\n",
+            f"printf '%s%s\\n' {mark[:half]} {mark[half:]} >&2\n",
+            f"set -- {shlex.join(argv)}\n",
+            _FED if fed else _GUARDED,
+        ]
+    )
+    return f"""sh -c 'eval "$(printf %b "$1")"' sh '{_encoded(script)}'"""
+
+
+def _encoded(text: str) -> str:
+    """Text as ``printf %b`` takes it, in characters that quotes of every shell keep."""
+    data = text.encode("utf-8", errors="surrogateescape")
+    return "".join(chr(byte) if byte in _SAFE else f"\\0{byte:03o}" for byte in data)
