@@ -144,18 +144,18 @@ def private_key(path: Path) -> paramiko.PKey:
             key = serialization.load_pem_private_key(data, None)
     except (UnsupportedAlgorithm, TypeError) as error:
         raise ValueError(str(error)) from error
-    kinds: list[tuple[type, Any]] = [
-        (rsa.RSAPrivateKey, paramiko.RSAKey),
-        (ed25519.Ed25519PrivateKey, paramiko.Ed25519Key),
-        (ec.EllipticCurvePrivateKey, paramiko.ECDSAKey),
-    ]
-    for kind, reader in kinds:
-        if isinstance(key, kind):
+    readers: dict[type, Any] = {
+        rsa.RSAPrivateKey: paramiko.RSAKey,
+        ed25519.Ed25519PrivateKey: paramiko.Ed25519Key,
+        ec.EllipticCurvePrivateKey: paramiko.ECDSAKey,
+    }
+    for kind in readers:
+        if issubclass(type(key), kind):
             text: bytes = key.private_bytes(
                 serialization.Encoding.PEM,
                 serialization.PrivateFormat.OpenSSH,
                 serialization.NoEncryption(),
             )
-            made: paramiko.PKey = reader.from_private_key(io.StringIO(text.decode()))
+            made: paramiko.PKey = readers[kind].from_private_key(io.StringIO(text.decode()))
             return made
     raise ValueError("keys of this type are not supported")
