@@ -178,7 +178,7 @@ def _ask(
             hint=f"correct it until this shows it: ssh -G {host}",
         )
     values: dict[str, tuple[str, ...]] = {}
-    for line in done.stdout.decode(errors="replace").splitlines():
+    for line in done.stdout.decode(errors="surrogateescape").splitlines():
         keyword, _, value = line.partition(" ")
         values[keyword.lower()] = (*values.get(keyword.lower(), ()), value)
     return values
@@ -212,7 +212,7 @@ def _copied(path: Path, home: Path, folder: Path, depth: int) -> Path:
             line = " ".join(["UserKnownHostsFile", *(f'"{path}"' for path in paths)])
         lines.append(line)
     copy = folder / f"{len(list(folder.iterdir()))}.conf"
-    copy.write_text("\n".join(lines) + "\n")
+    copy.write_text("\n".join(lines) + "\n", encoding="utf-8", errors="surrogateescape")
     return copy
 
 
@@ -253,6 +253,11 @@ def _flat(path: Path, home: Path, depth: int) -> Iterator[str]:
         elif keyword == "host":
             block = f"Host {' '.join(_words(value))}"
             yield block
+        elif keyword == "match" and re.search(r"\bexec\b", value, re.I):
+            raise ConnectionFailed(
+                f"{path}: 'Match exec' needs OpenSSH's own client, which is not installed",
+                hint="sudo apt-get install openssh-client",
+            )
         elif keyword in _VERBATIM:
             line = f"{keyword} {value}"
             block = line if keyword == "match" else block
