@@ -99,6 +99,8 @@ def serving(
         "PermitRootLogin": "yes",
         "PidFile": "none",
         "ForceCommand": login,
+        # The start-up files of whoever runs the tests take no part.
+        "SetEnv": f"HOME={folder}",
     }
     settings.update(options or {})
     (folder / "sshd_config").write_text(

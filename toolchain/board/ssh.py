@@ -95,7 +95,8 @@ class SshConnection(Connection):
         if self._keepalive:
             self._keepalive.stop()
         if self._transport:
-            self._transport.close()
+            with suppress(paramiko.SSHException, EOFError, OSError):  # a jump that is gone
+                self._transport.close()
         if self._proxy:
             self._proxy.close()
         if self._jump:

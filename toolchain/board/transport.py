@@ -108,5 +108,6 @@ class Keepalive:
             last = now
             if silence >= self._limit:
                 self.gave_up = True
-                self._transport.close()
+                with suppress(Exception):  # a channel of a jump that went silent, too
+                    self._transport.close()
                 return

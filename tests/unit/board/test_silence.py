@@ -1,0 +1,194 @@
+"""A board that goes silent is given up in time, in every phase; one that is only quiet is not."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shlex
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from support.openssh import Sshd, make_key, public_text, serving
+from support.relay import Fault, Relay
+from toolchain.board.ssh import SshConnection
+from toolchain.board.target import SshTarget
+from toolchain.errors import ConnectionFailed
+
+LIMIT = 2.0
+"""Seconds of silence; the tests wait for far longer before they fail."""
+PATIENCE = 40.0
+
+
+@pytest.fixture(scope="module")
+def key(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_key(tmp_path_factory.mktemp("key") / "user")
+
+
+@pytest.fixture
+def server(key: Path, tmp_path: Path) -> Iterator[Sshd]:
+    home = tmp_path / "board"
+    home.mkdir()
+    login = f'cd {home} && exec sh -c "$SSH_ORIGINAL_COMMAND"'
+    with serving(tmp_path / "sshd", authorized=public_text(key) + "\n", login=login) as running:
+        yield running
+
+
+@pytest.fixture
+def relay(server: Sshd) -> Iterator[Relay]:
+    with Relay(server.port) as running:
+        yield running
+
+
+@pytest.fixture
+def direct(server: Sshd, relay: Relay, key: Path, tmp_path: Path) -> SshTarget:
+    """The board behind the relay."""
+    known = tmp_path / "known_hosts"
+    text = server.known_line
+    known.write_text(text + text.replace(f":{server.port}", f":{relay.port}"))
+    return SshTarget("127.0.0.1", server.user, relay.port, (key,), (known,), only_identities=True)
+
+
+@pytest.fixture(params=["directly", "by a jump", "by a program"])
+def target(
+    request: pytest.FixtureRequest, direct: SshTarget, server: Sshd, relay: Relay, tmp_path: Path
+) -> SshTarget:
+    """The board behind the relay, reached in one of three ways."""
+    if request.param == "directly":
+        return direct
+    inner = dataclasses.replace(direct, port=server.port)
+    if request.param == "by a jump":
+        return dataclasses.replace(inner, jump=direct)
+    script = (
+        "import os,socket,sys,threading\n"
+        "s=socket.create_connection(('127.0.0.1',int(sys.argv[1])))\n"
+        "def up():\n"
+        "  for d in iter(lambda:os.read(0,9999),b''): s.sendall(d)\n"
+        "threading.Thread(target=up,daemon=True).start()\n"
+        "for d in iter(lambda:s.recv(9999),b''): os.write(1,d)\n"
+    )
+    (tmp_path / "carry.py").write_text(script)
+    command = f"python3 {shlex.quote(str(tmp_path / 'carry.py'))} {relay.port}"
+    return dataclasses.replace(inner, proxy_command=command)
+
+
+def given_up(job: Callable[[], object]) -> ConnectionFailed:
+    """The error of a job that must end by itself."""
+    caught: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            job()
+        except BaseException as error:
+            caught.append(error)
+
+    worker = threading.Thread(target=work, daemon=True)
+    worker.start()
+    worker.join(PATIENCE)
+    assert not worker.is_alive(), "it still waits"
+    assert caught, "it came back as if nothing had happened"
+    assert isinstance(caught[0], ConnectionFailed), caught[0]
+    return caught[0]
+
+
+def begin(job: Callable[[], object], relay: Relay, fault: Fault) -> Callable[[], object]:
+    """A job with a fault that sets in a moment after it began."""
+
+    def work() -> object:
+        timer = threading.Timer(0.5, setattr, (relay, "fault", fault))
+        timer.start()
+        return job()
+
+    return work
+
+
+@pytest.mark.parametrize("fault", ["swallow", "stall"])
+def test_a_link_that_dies_while_a_program_runs(
+    target: SshTarget, relay: Relay, fault: Fault
+) -> None:
+    with SshConnection("pi", target, silence=LIMIT) as connection:
+        error = given_up(begin(lambda: connection.run(["sleep", "600"]), relay, fault))
+    assert "the connection was lost: no answer for 2 s" in error.what
+
+
+@pytest.mark.parametrize("fault", ["swallow", "stall"])
+def test_a_link_that_dies_while_a_file_is_sent(
+    target: SshTarget, relay: Relay, fault: Fault, tmp_path: Path
+) -> None:
+    big = tmp_path / "big"
+    big.write_bytes(os.urandom(8_000_000))
+    with SshConnection("pi", target, silence=LIMIT) as connection:
+        relay.after = (relay.carried + 1_000_000, fault)
+        error = given_up(lambda: connection.put(big, "big"))
+    assert "no answer for 2 s" in error.what
+
+
+def test_a_link_that_dies_while_a_file_is_fetched(
+    target: SshTarget, relay: Relay, tmp_path: Path
+) -> None:
+    with SshConnection("pi", target, silence=LIMIT) as connection:
+        fetched = begin(
+            lambda: connection.get("/dev/zero", tmp_path / "zeros"), relay, "swallow"
+        )
+        error = given_up(fetched)
+    assert "no answer for 2 s" in error.what
+    assert not list(tmp_path.glob("*zeros*"))
+
+
+def test_a_link_that_died_between_two_programs(target: SshTarget, relay: Relay) -> None:
+    with SshConnection("pi", target, silence=LIMIT) as connection:
+        connection.run(["true"])
+        relay.fault = "swallow"
+        given_up(lambda: connection.run(["true"]))
+
+
+def test_a_server_that_is_stopped(target: SshTarget, server: Sshd) -> None:
+    with SshConnection("pi", target, silence=LIMIT) as connection:
+        connection.run(["true"])
+        threading.Timer(0.5, server.signal, (signal.SIGSTOP,)).start()
+        error = given_up(lambda: connection.run(["sleep", "600"]))
+    assert "no answer for 2 s" in error.what
+
+
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.8])
+@pytest.mark.parametrize("fault", ["swallow", "stall"])
+def test_a_link_that_dies_during_the_login(
+    direct: SshTarget, relay: Relay, share: float, fault: Fault
+) -> None:
+    """After the connection, the greeting, the exchange of keys, and in the login."""
+    SshConnection("pi", direct).close()
+    relay.after = (relay.carried + int(share * relay.carried), fault)
+    given_up(lambda: SshConnection("pi", direct, timeout=1, silence=LIMIT).close())
+
+
+def test_a_program_that_says_nothing_for_longer_is_left_alone(target: SshTarget) -> None:
+    with SshConnection("pi", target, silence=1.0) as connection:
+        assert connection.run(["sh", "-c", "sleep 4; echo done"]).text == "done\n"
+        assert connection.run(["echo", "still there"]).text == "still there\n"
+
+
+def test_a_connection_that_is_idle_for_longer_is_left_alone(target: SshTarget) -> None:
+    with SshConnection("pi", target, silence=1.0) as connection:
+        threading.Event().wait(3)
+        assert connection.run(["echo", "still there"]).text == "still there\n"
+
+
+def test_an_address_that_swallows_connections(direct: SshTarget) -> None:
+    """A full backlog: the kernel answers no further connection."""
+    with socket.socket() as full:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        port = full.getsockname()[1]
+        waiting = [socket.socket() for _ in range(4)]
+        for one in waiting:
+            one.setblocking(False)  # noqa: FBT003
+            one.connect_ex(("127.0.0.1", port))
+        there = dataclasses.replace(direct, port=port)
+        error = given_up(lambda: SshConnection("pi", there, timeout=1))
+        for one in waiting:
+            one.close()
+    assert f"port {port} does not answer" in error.what
