@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from toolchain.board.connection import Connection
+from toolchain.errors import BoardError
 
 CPUINFO = "/proc/cpuinfo"
 AUXV = "/proc/self/auxv"
@@ -42,7 +43,7 @@ done
 _SCRIPT = f"""\
 mark=$1
 part() {{ printf '%s%s\\n' "$mark" "$1"; }}
-part machine; uname -m
+if name=$(uname -m 2>&1); then part machine; else part failed; fi; printf '%s\\n' "$name"
 part cpuinfo; cat /proc/cpuinfo
 part auxv; cat /proc/self/auxv
 part glibc
@@ -82,9 +83,12 @@ def read_system(connection: Connection) -> System:
         parts[name.decode()] = data
     machine = parts.get("machine", b"").decode(errors="replace").strip()
     if not machine:
-        failed = connection.failure(result, "does not tell what machine it is (uname -m)")
-        failed.hint = "install coreutils or busybox there"
-        raise failed
+        said = parts.get("failed", b"").decode(errors="replace").strip() or result.stderr.strip()
+        raise BoardError(
+            f"{connection.name}: does not tell what machine it is: uname -m: "
+            f"{said.splitlines()[-1] if said else f'exit code {result.exit_code}'}",
+            hint="uname is in coreutils and in busybox: install one of them there",
+        )
     bits, vector = parse_auxv(parts.get("auxv", b""))
     _, listed = parse_cpuinfo(parts.get("cpuinfo", b"").decode(errors="replace"))
     return System(
