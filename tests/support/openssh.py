@@ -40,7 +40,8 @@ class Sshd:
 
     def descendants(self) -> list[int]:
         """What it runs now: a process for each connection, their children, and so on."""
-        found, left = [], [self.process.pid]
+        found: list[int] = []
+        left = [self.process.pid]
         while left:
             pid = left.pop()
             with suppress(OSError):
@@ -167,7 +168,7 @@ def shell(command: str, passphrase: str = "", **environment: str) -> str:
         What it printed.
     """
     done = subprocess.run(
-        ["sh", "-c", command],
+        ["/bin/sh", "-c", command],
         env={
             **os.environ,
             "SSH_ASKPASS": "/bin/echo" if not passphrase else _askpass(passphrase),
@@ -186,8 +187,9 @@ def shell(command: str, passphrase: str = "", **environment: str) -> str:
 
 def client_logs_in(config: Path, host: str, *arguments: str) -> bool:
     """Whether OpenSSH's own client logs in to a host of a configuration, asking nothing."""
+    command = ["ssh", "-F", str(config), "-o", "BatchMode=yes", *arguments, host, "true"]
     done = subprocess.run(
-        ["ssh", "-F", str(config), "-o", "BatchMode=yes", *arguments, host, "true"],
+        command,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         timeout=60,

@@ -39,7 +39,7 @@ class Relay:
                 for ends in ((client, server, True), (server, client, False)):
                     threading.Thread(target=self._carry, args=ends, daemon=True).start()
 
-    def _carry(self, source: socket.socket, sink: socket.socket, is_client: bool) -> None:  # noqa: FBT001
+    def _carry(self, source: socket.socket, sink: socket.socket, is_client: bool) -> None:
         with suppress(OSError), source, sink:
             while self.fault != "cut":
                 while self.fault == "stall":

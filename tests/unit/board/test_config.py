@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from toolchain.board.config import DEFAULT_BOARD, board_names, known_tiles, load_board
+from toolchain.board.config import DEFAULT_BOARD, Ssh, board_names, known_tiles, load_board
 from toolchain.errors import BoardConfigError
 
 INVALID = sorted((Path(__file__).parent / "invalid").glob("*.toml"))
@@ -56,6 +56,24 @@ def test_a_board_file_may_lie_anywhere(tmp_path: Path) -> None:
     path = tmp_path / "attic.toml"
     path.write_text('title = "x"\ncpu = "y"\nisa = "aarch64"\nmarch = "armv8-a"\n')
     assert load_board(str(path)).name == "attic"
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("tileskip", "tileskip"),
+        ("/srv/tileskip", "/srv/tileskip"),
+        ("~/tileskip", "tileskip"),
+        ("~/a folder/b", "a folder/b"),
+        ("~", "."),
+        ("~/", "."),
+        ("~//x", "x"),
+        ("a/~/b", "a/~/b"),
+        ("-x", "./-x"),
+    ],
+)
+def test_a_tilde_is_the_home_and_makes_no_folder_of_that_name(written: str, meant: str) -> None:
+    assert Ssh(directory=written).directory == meant
 
 
 # --- tiles -----------------------------------------------------------------------------------

@@ -11,7 +11,13 @@ import paramiko
 import pytest
 
 from support.openssh import (
-    Sshd, certify, client_logs_in, make_key, public_text, serving, shell,
+    Sshd,
+    certify,
+    client_logs_in,
+    make_key,
+    public_text,
+    serving,
+    shell,
 )  # fmt: skip
 from toolchain.board import host_keys
 from toolchain.board.config import Board, Ssh
@@ -107,7 +113,7 @@ def place(server: Sshd, keys: Path, tmp_path: Path) -> Place:
         ("pi", False),
     ],
 )
-def test_names_and_patterns_are_openssh_s(place: Place, names: str, accepted: bool) -> None:  # noqa: FBT001
+def test_names_and_patterns_are_openssh_s(place: Place, names: str, accepted: bool) -> None:
     place.known.write_text(f"{names.format(port=place.server.port)} {place.key}\n")
     assert place.accepts() is accepted
 
@@ -186,9 +192,7 @@ def test_a_revoked_key_is_refused_though_it_is_on_record(place: Place, names: st
 
 
 @pytest.mark.parametrize("form", ["list", "KRL"])
-def test_a_key_of_the_list_of_revoked_ones_is_refused(
-    place: Place, keys: Path, form: str
-) -> None:
+def test_a_key_of_the_list_of_revoked_ones_is_refused(place: Place, keys: Path, form: str) -> None:
     place.known.write_text(f"{place.name} {place.key}\n")
     revoked = place.folder / "revoked"
     place.configure(f"UserKnownHostsFile {place.known}", f"RevokedHostKeys {revoked}")
@@ -279,7 +283,7 @@ def test_a_certificate_that_does_not_hold_is_refused_with_why(
 # --- what to do ----------------------------------------------------------------------------------
 
 
-def follow(place: Place, error: HostKeyError) -> None:
+def follow(error: HostKeyError) -> None:
     """Run the command that a hint ends with."""
     hint = error.hint or ""
     marker = "equal: " if "equal: " in hint else "run: "
@@ -299,18 +303,20 @@ def follow(place: Place, error: HostKeyError) -> None:
     ],
     ids=["file", "new folder", "null", "none", "null and file", "alias", "proxy"],
 )
-def test_the_line_that_records_a_key_works(place: Place, lines: list[str], keys: Path) -> None:
+def test_the_line_that_records_a_key_works(place: Place, lines: list[str]) -> None:
     place.configure(*(line.format(known=place.known, folder=place.folder) for line in lines))
     if any("ProxyCommand" in line for line in lines):
         relay = "import os,socket,sys,threading;s=socket.create_connection(sys.argv[1:]);"
         relay += "threading.Thread(target=lambda:[s.sendall(d) for d in iter(lambda:os.read(0,9999)"
-        relay += ",b'')],daemon=True).start();[os.write(1,d) for d in iter(lambda:s.recv(9999),b'')]"
+        relay += (
+            ",b'')],daemon=True).start();[os.write(1,d) for d in iter(lambda:s.recv(9999),b'')]"
+        )
         text = place.config.read_text().replace("nc %h %p", f'python3 -c "{relay}" %h %p')
         place.config.write_text(text)
     error = place.refusal()
     assert "not on record" in error.what
     assert "/dev/null" not in (error.hint or "")
-    follow(place, error)
+    follow(error)
     place.connect()
 
 
@@ -327,7 +333,7 @@ def test_the_line_that_records_a_key_behind_a_jump_works(
         place.known.write_text(gate.known_line)
         error = place.refusal()
         assert "ssh-keyscan" not in (error.hint or ""), "it does not go through the gate"
-        follow(place, error)
+        follow(error)
         place.connect()
 
 
@@ -355,11 +361,11 @@ def test_the_line_that_removes_a_changed_key_works(place: Place, keys: Path, tex
     assert not place.accepts()
     error = place.refusal()
     assert "not the one on record" in error.what
-    follow(place, error)
+    follow(error)
     assert ("keep" in text) == ("keep" in place.known.read_text())
     unknown = place.refusal()
     assert "not on record" in unknown.what
-    follow(place, unknown)
+    follow(unknown)
     place.connect()
 
 
@@ -367,7 +373,7 @@ def test_a_changed_key_in_two_files_is_removed_from_both(place: Place, keys: Pat
     line = f"{place.name} {public_text(keys / 'other')}\n"
     for path in (place.known, place.folder / "global"):
         path.write_text(line)
-    follow(place, place.refusal())
+    follow(place.refusal())
     assert "not on record" in place.refusal().what
 
 

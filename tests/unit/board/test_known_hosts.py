@@ -44,7 +44,7 @@ def read(path: Path, text: str) -> known_hosts.KnownHosts:
         ("fe80::1", "fe80::1", True),
     ],
 )
-def test_names_match_as_in_openssh(names: str, host: str, expected: bool) -> None:  # noqa: FBT001
+def test_names_match_as_in_openssh(names: str, host: str, expected: bool) -> None:
     assert known_hosts.matches(names, host) is expected
 
 
@@ -70,7 +70,8 @@ def test_any_pattern_matches_what_openssh_finds(
 def test_hashed_names_are_understood(tmp_path: Path, host: str) -> None:
     path = tmp_path / "known_hosts"
     path.write_text(f"{host} {ED25519}\n")
-    subprocess.run(["ssh-keygen", "-q", "-H", "-f", str(path)], check=True, capture_output=True)
+    hashing = ["ssh-keygen", "-q", "-H", "-f", str(path)]
+    subprocess.run(hashing, check=True, capture_output=True)
     found = known_hosts.read([path])
     assert path.read_text().startswith("|1|")
     assert len(found.of(host)) == 1

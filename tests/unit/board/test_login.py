@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import shlex
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from support.openssh import (
-    Sshd, add_to_agent, agent, certify, client_logs_in, make_key, public_text, serving, shell,
+    Sshd,
+    add_to_agent,
+    agent,
+    certify,
+    client_logs_in,
+    make_key,
+    public_text,
+    serving,
+    shell,
 )  # fmt: skip
 from toolchain.board.config import Board, Ssh
 from toolchain.board.ssh import SshConnection
 from toolchain.board.target import resolve
 from toolchain.errors import ConnectionFailed
 
-PASSPHRASE = "open sesame"
+PASSPHRASE = "open sesame"  # noqa: S105 - of keys that live as long as the tests
 
 
 class Place:
@@ -69,7 +78,7 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server(keys: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
     names = ("locked", "plain", "rsa", "ecdsa")
     lines = [public_text(keys / name) for name in names]
-    lines.append(f"cert-authority,principals=\"pi\" {public_text(keys / 'authority')}")
+    lines.append(f'cert-authority,principals="pi" {public_text(keys / "authority")}')
     folder = tmp_path_factory.mktemp("sshd")
     with serving(
         folder, authorized="\n".join(lines) + "\n", options={"MaxAuthTries": 3}
@@ -255,11 +264,14 @@ def hinted(error: ConnectionFailed) -> str:
 
 
 def test_a_locked_key_is_told_with_the_command_that_unlocks_it(
-    place: Place, held: Path, tmp_path: Path
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mine = make_key(tmp_path / "my key", passphrase=PASSPHRASE)
-    (tmp_path / "sshd2").mkdir()
-    with serving(tmp_path / "sshd2", authorized=public_text(mine) + "\n") as server:
+    monkeypatch.setenv("SSH_AUTH_SOCK", str(tmp_path / "sock"))
+    with (
+        agent(tmp_path / "sock"),
+        serving(tmp_path / "sshd2", authorized=public_text(mine) + "\n") as server,
+    ):
         own = Place(tmp_path / "sshd2", server)
         own.configure(f'IdentityFile "{mine}"')
         error = own.refusal()
@@ -275,8 +287,7 @@ def test_a_locked_key_without_an_agent_is_told_with_the_commands_that_help(
     place.configure(f"IdentityFile {keys / 'locked'}")
     error = place.refusal()
     assert "no agent runs" in error.what
-    socket = place.folder / "new"
-    command = hinted(error).replace("ssh-agent", f"ssh-agent -a {socket}")
+    command = hinted(error).replace("ssh-agent", f"ssh-agent -a {place.folder / 'new'}")
     shell(f"{command} && ssh-add -l && ssh-agent -k", PASSPHRASE)
 
 
@@ -328,9 +339,7 @@ def test_a_server_that_takes_no_keys_is_told_apart(place: Place, keys: Path) -> 
 def test_an_agent_that_does_not_answer_does_not_hold_up_the_login(
     place: Place, keys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import socket as sockets
-
-    with sockets.socket(sockets.AF_UNIX) as silent:
+    with socket.socket(socket.AF_UNIX) as silent:
         silent.bind(str(tmp_path / "silent"))
         silent.listen()
         monkeypatch.setenv("SSH_AUTH_SOCK", str(tmp_path / "silent"))

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from support.bundles import write_bundle
 from toolchain.board import push
-from toolchain.board.config import Board, load_board
+from toolchain.board.config import Board, Ssh, load_board
 from toolchain.board.local import LocalConnection
 from toolchain.build.bundle import Bundle
 from toolchain.errors import BoardError, ModelError
@@ -102,6 +104,50 @@ def test_leftovers_of_pushes_that_were_cut_off_are_removed(
     connection.run(["touch", "-d", "2 hours ago", str(folder / ".old.part")])
     push.push(connection, [upload], Silent())
     assert sorted(path.name for path in folder.iterdir()) == [".new.part", "m.tflite"]
+
+
+@pytest.mark.parametrize("directory", ["~/deep/tileskip", "~"])
+def test_a_folder_named_by_a_tilde_lies_in_the_home(
+    board: Board, connection: LocalConnection, bundle: Bundle, tmp_path: Path, directory: str
+) -> None:
+    there = board.model_copy(update={"ssh": Ssh(directory=directory)})
+    runner, _ = push.push(connection, push.bundle_uploads(there, bundle), Silent())
+    assert (tmp_path / "board" / directory[2:] / "bundles").is_dir()
+    assert connection.run(["test", "-x", runner.remote]).exit_code == 0
+    assert not list((tmp_path / "board").rglob("~*"))
+
+
+@pytest.fixture
+def no_programs(tmp_path: Path) -> Iterator[Path]:
+    """A file system that is mounted noexec."""
+    folder = tmp_path / "board" / "barred"
+    folder.mkdir(parents=True)
+    mount = ["mount", "-t", "tmpfs", "-o", "noexec,size=4m", "none", str(folder)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("only root may mount a file system")
+    yield folder
+    unmount = ["umount", str(folder)]
+    subprocess.run(unmount, check=True)
+
+
+def test_a_folder_whose_programs_may_not_be_started_is_told_before_anything_is_sent(
+    board: Board, connection: LocalConnection, bundle: Bundle, no_programs: Path
+) -> None:
+    there = board.model_copy(update={"ssh": Ssh(directory="barred")})
+    with pytest.raises(BoardError, match=r"barred/bundles/\w+: .*: Permission denied") as caught:
+        push.push(connection, push.bundle_uploads(there, bundle), Silent())
+    assert "noexec" in (caught.value.hint or "")
+    assert "[ssh] directory" in (caught.value.hint or "")
+    assert not [path for path in no_programs.rglob("*") if path.is_file()]
+
+
+def test_models_may_lie_where_no_programs_may(
+    board: Board, connection: LocalConnection, no_programs: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "m.tflite").write_bytes(b"model")
+    there = board.model_copy(update={"ssh": Ssh(directory="barred")})
+    (sent,) = push.push(connection, [push.model_upload(there, tmp_path / "m.tflite")], Silent())
+    assert (no_programs.parent / sent.remote).is_file()
 
 
 def test_a_model_that_is_not_there_is_named(board: Board, tmp_path: Path) -> None:

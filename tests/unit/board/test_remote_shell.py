@@ -35,7 +35,8 @@ SHELLS = {
     "zsh": ["zsh"],
 }
 AWKWARD = ["", " ", "it's", '"quoted"', "a!b", "!!", "$HOME", "`id`", "back\\slash", "two\nlines",
-           "tab\there", "*", "~", "ünïcode", "#no", "%s", "-n", "a\\0101b", "(x)", "{a,b}", "^", "\x7f"]  # fmt: skip
+           "tab\there", "*", "~", "ünïcode", "#no", "%s", "-n", "a\\0101b", "(x)", "{a,b}", "^",
+           "\x7f"]  # fmt: skip
 
 
 @pytest.fixture(params=SHELLS)

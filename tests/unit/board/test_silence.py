@@ -131,9 +131,7 @@ def test_a_link_that_dies_while_a_file_is_fetched(
     target: SshTarget, relay: Relay, tmp_path: Path
 ) -> None:
     with SshConnection("pi", target, silence=LIMIT) as connection:
-        fetched = begin(
-            lambda: connection.get("/dev/zero", tmp_path / "zeros"), relay, "swallow"
-        )
+        fetched = begin(lambda: connection.get("/dev/zero", tmp_path / "zeros"), relay, "swallow")
         error = given_up(fetched)
     assert "no answer for 2 s" in error.what
     assert not list(tmp_path.glob("*zeros*"))
@@ -185,7 +183,7 @@ def test_an_address_that_swallows_connections(direct: SshTarget) -> None:
         port = full.getsockname()[1]
         waiting = [socket.socket() for _ in range(4)]
         for one in waiting:
-            one.setblocking(False)  # noqa: FBT003
+            one.setblocking(False)
             one.connect_ex(("127.0.0.1", port))
         there = dataclasses.replace(direct, port=port)
         error = given_up(lambda: SshConnection("pi", there, timeout=1))

@@ -39,7 +39,9 @@ def written(path: Path, text: str) -> Path:
     return path
 
 
-def lookup(path: Path, host: str = "pi", user: str | None = None, port: int | None = None) -> Settings:
+def lookup(
+    path: Path, host: str = "pi", user: str | None = None, port: int | None = None
+) -> Settings:
     return ssh_config.lookup(host, user, port, path)
 
 
@@ -110,9 +112,7 @@ def test_quoted_paths_keep_their_blanks(home: Path, tmp_path: Path) -> None:  # 
     assert found.paths("userknownhostsfile") == (known, second)
 
 
-def test_tokens_are_replaced(
-    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_tokens_are_replaced(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LAB", "east")
     config = written(
         tmp_path / "config",
