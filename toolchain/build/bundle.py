@@ -18,7 +18,7 @@ from toolchain.build.compiler import Isa, find_compiler
 from toolchain.build.elf import ElfFacts, read_elf
 from toolchain.build.glibc import parse_version
 from toolchain.build.hwcap import required_features
-from toolchain.build.patches import empty_series, load_series
+from toolchain.build.patches import load_series
 from toolchain.build.sanitizers import Sanitizer
 from toolchain.build.stages import C_LIBRARY, DELEGATE, RUNNER, Recipe, Workshop
 from toolchain.cache import digest, locked, sha256_file
@@ -141,7 +141,7 @@ def build(
 
     Args:
         board: what to build for.
-        stock: leave XNNPACK and the delegate as upstream wrote them.
+        stock: leave XNNPACK and the delegate as upstream wrote them, but for fixes.
         sanitizer: compile XNNPACK, the delegate and the runner for it; a bundle for tests.
         out: the bundle's folder, ``build/<board>`` by default; replaced as a whole. A folder
             that is not a bundle is never replaced.
@@ -183,14 +183,13 @@ def recipe_for(board: Board, *, stock: bool = False, sanitizer: Sanitizer | None
         MissingToolError: no compiler.
     """
     patch_dir = runtime_patch_dir()
-    pick = (lambda folder: empty_series(folder.name)) if stock else load_series
     return Recipe(
         compiler=find_compiler(board.isa),
         march=board.march,
         stock=stock,
         sources=load_sources(),
-        xnnpack_series=pick(patch_dir / "xnnpack"),
-        tensorflow_series=pick(patch_dir / "tensorflow"),
+        xnnpack_series=load_series(patch_dir / "xnnpack", stock=stock),
+        tensorflow_series=load_series(patch_dir / "tensorflow", stock=stock),
         patch_dir=patch_dir,
         glibc=board.glibc,
         sanitizer=sanitizer,

@@ -1,4 +1,8 @@
-"""Patch series: ``runtime_patch/<tree>/series`` and the ``NNNN-*.patch`` files that it names."""
+"""Patch series: ``runtime_patch/<tree>/series`` and the ``NNNN-*.patch`` files that it names.
+
+``runtime_patch/<tree>/fixes/series`` goes first, and into stock trees as well: what is wrong
+there would be wrong in both, and would be found in neither by comparing them.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ from pathlib import Path
 from toolchain.cache import digest, sha256_file
 from toolchain.errors import BuildError
 
+FIXES = "fixes"
 _NAME = re.compile(r"[0-9]{4}-[a-z0-9][a-z0-9._-]*\.patch")
 
 
@@ -26,8 +31,11 @@ class Series:
         return digest(*(path.read_bytes() for path in self.patches))
 
     def hashes(self) -> dict[str, str]:
-        """File name to SHA-256, in order."""
-        return {path.name: sha256_file(path) for path in self.patches}
+        """File name to SHA-256, in order; that of a fix is ``fixes/NNNN-*.patch``."""
+        return {
+            f"{FIXES}/{path.name}" if path.parent.name == FIXES else path.name: sha256_file(path)
+            for path in self.patches
+        }
 
     def apply(self, tree: Path) -> None:
         """Apply every patch to ``tree`` with ``-p1``, exactly or not at all (no fuzz).
@@ -48,15 +56,26 @@ class Series:
                 )
 
 
-def load_series(folder: Path) -> Series:
-    """Read ``folder/series``: one patch a line, ``#`` begins a comment; none is an empty series.
+def load_series(folder: Path, *, stock: bool = False) -> Series:
+    """Read ``folder/fixes/series`` and ``folder/series``; none is an empty series.
+
+    One patch a line; ``#`` begins a comment.
+
+    Args:
+        folder: of a tree's patches; its name is the series'.
+        stock: leave out what is not a fix.
 
     Raises:
         BuildError: a line that is no patch's name, or a patch that is not there.
     """
+    folders = [folder / FIXES] if stock else [folder / FIXES, folder]
+    return Series(folder.name, tuple(patch for one in folders for patch in _listed(one)))
+
+
+def _listed(folder: Path) -> list[Path]:
     listing = folder / "series"
     if not listing.is_file():
-        return Series(folder.name, ())
+        return []
     patches = []
     for number, line in enumerate(listing.read_text(encoding="utf-8").splitlines(), 1):
         name = line.split("#", 1)[0].strip()
@@ -70,9 +89,4 @@ def load_series(folder: Path) -> Series:
         if not (folder / name).is_file():
             raise BuildError(f"{listing}:{number}: {name} is not there")
         patches.append(folder / name)
-    return Series(folder.name, tuple(patches))
-
-
-def empty_series(name: str) -> Series:
-    """The series of a stock build."""
-    return Series(name, ())
+    return patches

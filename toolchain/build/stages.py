@@ -195,7 +195,7 @@ def build_xnnpack(recipe: Recipe, shop: Workshop) -> Path:
         if recipe.sanitizer:
             definitions["CMAKE_PROJECT_XNNPACK_INCLUDE"] = recipe.exempt_from_sanitizers
         configure(source, build, definitions, extra=recipe.compiler.cmake_arguments(), log=log)
-        patched = "patched" if recipe.xnnpack_series.patches else "stock"
+        patched = "stock" if recipe.stock else "patched"
         title = f"compile XNNPACK ({_variant(recipe)}, {patched})"
         compile_targets(
             build, ["all"], jobs=shop.jobs, log=log, progress=shop.progress, title=title

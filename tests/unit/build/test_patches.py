@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from toolchain.build.patches import empty_series, load_series
+from toolchain.build.patches import load_series
 from toolchain.errors import BuildError
 from toolchain.resources import runtime_patch_dir
 
@@ -59,7 +59,7 @@ def test_a_patch_that_applies_only_with_fuzz_is_refused(tmp_path: Path, tree: Pa
 
 
 def test_no_series_and_an_empty_one_leave_the_tree_alone(tmp_path: Path, tree: Path) -> None:
-    for series in (load_series(tmp_path), empty_series("x"), load_series(write_series(tree / "s"))):
+    for series in (load_series(tmp_path), load_series(write_series(tree / "s"))):
         series.apply(tree)
         assert series.patches == ()
     assert (tree / "greeting.txt").read_text() == "one\ntwo\nthree\n"
@@ -86,8 +86,22 @@ def test_a_patch_that_is_missing_is_named(tmp_path: Path) -> None:
         load_series(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["xnnpack", "tensorflow"])
-def test_the_shipped_series_lists_every_patch_beside_it(name: str) -> None:
-    folder = runtime_patch_dir() / name
-    listed = [path.name for path in load_series(folder).patches]
-    assert listed == sorted(path.name for path in folder.glob("*.patch"))
+def test_fixes_go_first_and_into_stock_trees_as_well(tmp_path: Path, tree: Path) -> None:
+    folder = write_series(tmp_path / "s", ("TWO", "TWO!"))
+    write_series(folder / "fixes", ("two", "TWO"))
+    both, fixes = load_series(folder), load_series(folder, stock=True)
+    assert list(both.hashes()) == ["fixes/0001-step.patch", "0001-step.patch"]
+    assert list(fixes.hashes()) == ["fixes/0001-step.patch"]
+    assert both.key != fixes.key
+    fixes.apply(tree)
+    assert (tree / "greeting.txt").read_text() == "one\nTWO\nthree\n"
+    (tree / "greeting.txt").write_text("one\ntwo\nthree\n")
+    both.apply(tree)
+    assert (tree / "greeting.txt").read_text() == "one\nTWO!\nthree\n"
+
+
+@pytest.mark.parametrize("folder", ["xnnpack", "tensorflow", "tensorflow/fixes"])
+def test_the_shipped_series_lists_every_patch_beside_it(folder: str) -> None:
+    place = runtime_patch_dir() / folder
+    listed = [path.name for path in load_series(place).patches if path.parent == place]
+    assert listed == sorted(path.name for path in place.glob("*.patch"))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from toolchain.build.compiler import Compiler
-from toolchain.build.patches import Series, empty_series
+from toolchain.build.patches import Series
 from toolchain.build.stages import Recipe
 from toolchain.fetch.sources import load_sources
 from toolchain.resources import runtime_patch_dir
@@ -22,7 +22,7 @@ def recipe(tmp_path: Path) -> Recipe:
     return Recipe(
         compiler=Compiler("aarch64", "gcc", "g++", "strip", "g++ 12", cross=True),
         march="armv8-a", stock=True, sources=load_sources(), patch_dir=patch_dir,
-        xnnpack_series=empty_series("xnnpack"), tensorflow_series=empty_series("tensorflow"),
+        xnnpack_series=Series("xnnpack", ()), tensorflow_series=Series("tensorflow", ()),
     )  # fmt: skip
 
 
