@@ -42,6 +42,7 @@ ACTIVATIONS: dict[str | None, int] = {
     None: schema.ActivationFunctionType.NONE,
     "relu": schema.ActivationFunctionType.RELU,
     "relu6": schema.ActivationFunctionType.RELU6,
+    "relu_n1_to_1": schema.ActivationFunctionType.RELU_N1_TO_1,
 }
 
 
@@ -63,12 +64,53 @@ class GraphWriter:
         """A tensor that the graph computes or is given."""
         return self._add_tensor(shape, dtype, 0, quantization)
 
+    def shape(self, tensor: int) -> tuple[int, ...]:
+        """Of a tensor."""
+        return tuple(self._tensors[tensor].shape)
+
+    def quantization(self, tensor: int) -> Quantization | None:
+        """Of a tensor."""
+        held = self._tensors[tensor].quantization
+        if held is None:
+            return None
+        return Quantization(tuple(held.scale), held.zeroPoint[0], held.quantizedDimension)
+
     def constant(self, values: Array, quantization: Quantization | None = None) -> int:
         """A tensor with values, of any type in ``_TYPES``."""
         self._buffers.append(_buffer(values.tobytes()))
         return self._add_tensor(
             values.shape, values.dtype.name, len(self._buffers) - 1, quantization
         )
+
+    def sparse(self, values: Array, quantization: Quantization | None = None) -> int:
+        """``DENSIFY`` of a constant that holds only what is not zero, along the last axis."""
+        rows = values.reshape(-1, values.shape[-1])
+        kept = rows != 0
+        self._buffers.append(_buffer(rows[kept].tobytes()))
+        stored = self._add_tensor(
+            values.shape, values.dtype.name, len(self._buffers) - 1, quantization
+        )
+        parameters = schema.SparsityParametersT()
+        parameters.traversalOrder = list(range(values.ndim))
+        parameters.dimMetadata = []
+        for axis, size in enumerate(values.shape):
+            entry = schema.DimensionMetadataT()
+            entry.denseSize = size
+            if axis == values.ndim - 1:
+                entry.format = schema.DimensionType.SPARSE_CSR
+                entry.arraySegmentsType = schema.SparseIndexVector.Int32Vector
+                entry.arraySegments = schema.Int32VectorT()
+                entry.arraySegments.values = [0, *np.cumsum(kept.sum(axis=1)).tolist()]
+                entry.arrayIndicesType = schema.SparseIndexVector.Int32Vector
+                entry.arrayIndices = schema.Int32VectorT()
+                entry.arrayIndices.values = np.nonzero(kept)[1].tolist()
+            parameters.dimMetadata.append(entry)
+        self._tensors[stored].sparsity = parameters
+        output = self.tensor(values.shape, values.dtype.name, quantization)
+        self.operator_into(
+            "DENSIFY", [stored], [output], "DensifyOptions", schema.DensifyOptionsT()
+        )
+        return output
 
     def conv_2d(
         self,
@@ -181,19 +223,30 @@ class GraphWriter:
         options: object | None = None,
     ) -> int:
         """Any operator with one output, of float32; gives the output."""
+        output = self.tensor(output_shape)
+        self.operator_into(name, inputs, [output], options_type, options)
+        return output
+
+    def operator_into(
+        self,
+        name: str,
+        inputs: list[int],
+        outputs: list[int],
+        options_type: str | None = None,
+        options: object | None = None,
+    ) -> None:
+        """Any operator, of tensors that there are."""
         code = getattr(schema.BuiltinOperator, name)
         if code not in self._codes:
             self._codes.append(code)
         operator = schema.OperatorT()
         operator.opcodeIndex = self._codes.index(code)
         operator.inputs = inputs
-        operator.outputs = [self.tensor(output_shape)]
+        operator.outputs = outputs
         if options_type is not None:
             operator.builtinOptionsType = getattr(schema.BuiltinOptions, options_type)
             operator.builtinOptions = options
         self._operators.append(operator)
-        output: int = operator.outputs[0]
-        return output
 
     def write(
         self,
