@@ -1,4 +1,4 @@
-"""Max poolings with a PADV2 before them, in the patched runtime against the unpatched one.
+"""Max poolings with a PADV2 before them, against the stock interpreter and our unpatched runtime.
 
 The unpatched delegate leaves PADV2 to TFLite. A maximum is exact, so bits are compared.
 """
@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from support.runtimes import ByRunner, Runtime
+from support.stock_interpreter import KERNELS, assert_near_stock, run_stock
 from support.tflite_writer import Array, GraphWriter, Quantization
 from toolchain.build.bundle import Bundle
 from toolchain.build.sanitizers import Sanitizer
@@ -175,7 +176,7 @@ def poolings(draw: st.DrawFn) -> Pooling:
     max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(pooling=poolings(), threads=st.integers(1, 3), seed=st.integers(0, 2**31))
-def test_equals_the_unpatched_runtime(
+def test_equals_the_stock_interpreter_and_the_unpatched_runtime(
     tmp_path: Path, patched: Runtime, stock: Runtime, pooling: Pooling, threads: int, seed: int
 ) -> None:
     model = pooling.write(tmp_path / "pooling.tflite")
@@ -185,6 +186,8 @@ def test_equals_the_unpatched_runtime(
     assert not reference.whole, "the reference has the PADV2 left in"
     assert ran.outputs[0].shape == pooling.output_shape
     assert ran.outputs[0].tobytes() == reference.outputs[0].tobytes()
+    for kernels in KERNELS:
+        np.testing.assert_array_equal(ran.outputs[0], run_stock(model, x, kernels)[0])
 
 
 THREE = Axis(7, window=3, stride=2, before=1, after=1)
@@ -224,6 +227,7 @@ def test_between_masked_convolutions(tmp_path: Path, patched: Runtime, stock: Ru
     assert not apart.whole
     np.testing.assert_array_equal(fused.outputs[0], apart.outputs[0])
     np.testing.assert_allclose(fused.outputs[0], reference.outputs[0], rtol=0, atol=1e-4)
+    assert_near_stock(fused.outputs, tmp_path / "fused.tflite", values)
 
 
 def test_several_in_a_network(tmp_path: Path, patched: Runtime, stock: Runtime) -> None:
@@ -239,6 +243,7 @@ def test_several_in_a_network(tmp_path: Path, patched: Runtime, stock: Runtime) 
     ran = patched.run(model, values)
     assert ran.whole
     np.testing.assert_array_equal(ran.outputs[0], stock.run(model, values).outputs[0])
+    assert_near_stock(ran.outputs, model, values)
 
 
 def _padded_image_is_an_output(path: Path) -> tuple[Path, Pooling]:
@@ -322,3 +327,4 @@ def test_runs_what_it_does_not_recognise_as_before(
     assert not ran.whole
     for output, expected in zip(ran.outputs, reference.outputs, strict=True):
         np.testing.assert_array_equal(output, expected)
+    assert_near_stock(ran.outputs, model, x)

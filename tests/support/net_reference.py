@@ -52,7 +52,13 @@ def expected(net: Net, x: Array) -> list[Value]:
                 factors = torch.from_numpy(net.parameters(number).fill)[:, None, None]
                 value = Value(first.data * factors)
             case "gate":
-                value = Value(first.data * first.data.mean((2, 3), keepdim=True).sigmoid())
+                parameters = net.parameters(number)
+                mixed = torch.nn.functional.conv2d(
+                    first.data.mean((2, 3), keepdim=True),
+                    torch.from_numpy(parameters.filters).permute(0, 3, 1, 2),
+                    torch.from_numpy(parameters.bias),
+                )
+                value = Value(first.data * mixed.sigmoid())
         if step.mask is not None:
             mask = torch.from_numpy(step.mask.pixels(step.shape[:2]))
             value = Value(torch.where(mask, value.data, _fill(net, number)), value.steps)
