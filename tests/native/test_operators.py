@@ -35,6 +35,8 @@ from toolchain.build.bundle import recipe_for
 from toolchain.fetch.apt import AptRoot
 from toolchain.fetch.sources import load_sources, tree
 
+# More threads than cores wait for each other, and slowly where others use the cores, too.
+THREADS = (1, 2, 1, 3, 1, 4, 1, 1)
 FRESH = 60
 """Random chains of a variant, other ones in every run."""
 NOT_TAKEN_BY_DEFAULT = {"ASSIGN_VARIABLE", "READ_VARIABLE", "VAR_HANDLE"}
@@ -74,7 +76,7 @@ def models(
 def test_every_operator_alone(tmp_path: Path, patched: Runtime, variant: Variant) -> None:
     found = []
     for number, kind in enumerate(kinds_of(variant)):
-        for seed in range(3):
+        for seed in range(2):
             model = write_chains(tmp_path / "one.tflite", variant, [[kind]], (seed, number))
             found += check(patched, model, threads=1 + seed)
     assert found == []
@@ -86,7 +88,7 @@ def test_every_operator_behind_every_other(
 ) -> None:
     found = []
     for number, model in enumerate(models(tmp_path, variant, chains(variant, 1), 1)):
-        found += check(patched, model, threads=1 + number % 4)
+        found += check(patched, model, threads=THREADS[number % 8])
     assert found == []
 
 
@@ -101,7 +103,7 @@ def test_every_operator_behind_every_other_without_masks(
         together = drawn[start : start + TOGETHER]
         path = tmp_path / "chains.tflite"
         model = write_chains(path, variant, together, (2, start), masked=False)
-        found += check(stock, model, threads=1 + start // TOGETHER % 4)
+        found += check(stock, model, threads=THREADS[start // TOGETHER % 8])
     assert found == []
 
 
@@ -112,13 +114,13 @@ def test_other_chains_in_every_run(tmp_path: Path, patched: Runtime, variant: Va
     for number, model in enumerate(
         models(tmp_path, variant, random_chains(variant, FRESH, seed), seed)
     ):
-        found += check(patched, model, threads=1 + number % 4)
+        found += check(patched, model, threads=THREADS[number % 8])
     assert found == [], f"the same again: TILESKIP_SEED={seed}"
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_threads_make_no_difference(tmp_path: Path, patched: Runtime, variant: Variant) -> None:
-    for model in models(tmp_path, variant, random_chains(variant, 48, seed=3), 3):
+    for model in models(tmp_path, variant, random_chains(variant, 36, seed=3), 3):
         first = patched.run(model.path, model.input, 1).outputs
         for threads in (2, 3, 4):
             again = patched.run(model.path, model.input, threads).outputs

@@ -19,7 +19,7 @@ from support.tflite_writer import Array, GraphWriter
 
 Variant = Literal["float32", "float16_weights", "int8", "uint8"]
 VARIANTS: tuple[Variant, ...] = ("float32", "float16_weights", "int8", "uint8")
-TOGETHER = 6
+TOGETHER = 8
 """Chains of a model."""
 
 
