@@ -7,8 +7,8 @@ Progress, notes and errors go to standard error.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 app = App(
     name="deploy",
     help="Take a network with spatial masks from PyTorch to a small ARM board; measure it there.",
-    epilog="Example, all of it once:\n\n    deploy demo",
+    epilog="deploy demo",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
@@ -58,16 +58,19 @@ def _version(asked: bool) -> None:
         raise typer.Exit
 
 
-def _boards() -> Iterable[tuple[str, str]]:
+def _boards(incomplete: str) -> Iterator[tuple[str, str]]:
     from toolchain.resources import boards_dir
 
     for path in sorted(boards_dir().glob("*.toml")):
         yield path.stem, "a board that ships"
-    for path in sorted(Path().glob("*.toml")):
-        yield str(path), "a file"
+    folder = Path(incomplete if incomplete.endswith("/") else Path(incomplete).parent)
+    for path in sorted(folder.glob("*.toml")):
+        with suppress(OSError):
+            if b"march" in path.read_bytes():  # no other TOML file has such a key
+                yield str(path), "a file"
 
 
-def _networks() -> Iterable[tuple[str, str]]:
+def _networks(_incomplete: str) -> Iterator[tuple[str, str]]:
     from toolchain.models.zoo import ZOO
 
     return ((entry.name, entry.description) for entry in ZOO.values())
@@ -324,6 +327,7 @@ def inspect(
     from toolchain.report.tiling_table import tiling_table
 
     core = known_tiles(load_board(board)) if board is not None else None
+    check_readable(file, ModelError)
     if mask is not None:
         plane = inspection.layer_mask(file, mask)
         if json_:
@@ -442,7 +446,7 @@ def models(
 emulator_app = App(
     help="The emulated board: an ARM machine in QEMU, reached over real SSH.",
     no_args_is_help=True,
-    epilog="Example:\n\n    deploy emulator start",
+    epilog="deploy emulator start",
 )
 app.add_typer(emulator_app, name="emulator")
 
@@ -647,7 +651,9 @@ def run(
     from toolchain.board.invoke import Settings
     from toolchain.model.graph import read_model
 
-    chosen, parsed = load_board(board), read_model(model)
+    chosen = load_board(board)
+    check_readable(model, ModelError)
+    parsed = read_model(model)
     batch = arrays.load_inputs(parsed, inputs)
     check_folder(output_dir)
     with _board_runner(chosen, host, identity, bundle) as (_, runner):

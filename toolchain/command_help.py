@@ -32,25 +32,25 @@ class App(typer.Typer):
         """Register a command, as ``command`` does.
 
         Args:
-            lines: commands that run, shown below its options.
+            lines: commands that run, shown below its options, each on a line of its own.
             settings: of :meth:`typer.Typer.command`.
         """
-        shown = "\n".join(f"    {line}" for line in lines)
-        epilog = f"{'Example' if len(lines) == 1 else 'Examples'}:\n\n{shown}"
-        return self.command(cls=Command, epilog=epilog, **settings)
+        return self.command(cls=Command, epilog="\n".join(lines), **settings)
 
 
 class Command(typer.core.TyperCommand):
     """One command."""
 
-    def __init__(self, *arguments: Any, **settings: Any) -> None:
+    def __init__(self, *arguments: Any, epilog: str | None = None, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
+        self.examples = (epilog or "").splitlines()
         _to_the_letter(self)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Print the help text."""
         _set_width()
         super().format_help(ctx, formatter)
+        _print_examples(self.examples)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Read the command line; a word that is none of a few is told with the nearest."""
@@ -67,14 +67,16 @@ class Command(typer.core.TyperCommand):
 class Group(typer.core.TyperGroup):
     """Several commands under one name."""
 
-    def __init__(self, *arguments: Any, **settings: Any) -> None:
+    def __init__(self, *arguments: Any, epilog: str | None = None, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
+        self.examples = (epilog or "").splitlines()
         _to_the_letter(self)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Print the help text."""
         _set_width()
         super().format_help(ctx, formatter)
+        _print_examples(self.examples)
 
     def main(self, *arguments: Any, **settings: Any) -> Any:
         """Read the command line and run it."""
@@ -84,22 +86,21 @@ class Group(typer.core.TyperGroup):
         return super().main(*arguments, **settings)
 
 
-def complete(names: Callable[[], Iterable[tuple[str, str]]]) -> Callable[[str], list[Any]]:
+def complete(names: Callable[[str], Iterable[tuple[str, str]]]) -> Callable[[str], list[Any]]:
     """A completion callback of an option.
 
     Args:
-        names: gives each name with what it is.
+        names: gives each name with what it is; is told what was typed so far.
     """
 
     def completed(incomplete: str) -> list[Any]:
-        return [(name, text) for name, text in names() if name.startswith(incomplete)]
+        return [(name, text) for name, text in names(incomplete) if name.startswith(incomplete)]
 
     return completed
 
 
 def _to_the_letter(command: Any) -> None:
     command.help = _without_html(command.help)
-    command.epilog = _without_html(command.epilog)
     for parameter in command.params:
         if getattr(parameter, "help", None):
             parameter.help = re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", parameter.help)
@@ -113,6 +114,14 @@ def _without_html(text: str | None) -> str | None:
     return "".join(
         part if part.startswith("`") else re.sub(r"([<&])", r"\\\1", part) for part in parts
     )
+
+
+def _print_examples(lines: list[str]) -> None:
+    """Lines are not folded: they are there to be copied."""
+    if lines:
+        console.out.print(" Example:" if len(lines) == 1 else " Examples:")
+        for line in lines:
+            console.out.print(f"   {line}", soft_wrap=True, markup=False, highlight=False)
 
 
 def _set_width() -> None:

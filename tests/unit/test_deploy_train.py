@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 import deploy
+from support.places import REPOSITORY
 from support.tiny_training import FASHION, NET, STEPS, deploy_train, scalars, write_recipe
 from toolchain.models.zoo import ZOO
 from toolchain.sparsity.checkpoint import load_metadata
@@ -190,3 +191,41 @@ def test_a_network_of_the_users_converts_with_the_command_that_was_told(here: Pa
     assert command[0] == "deploy"
     done = json.loads(invoke(*command[1:], "--json"))
     assert [layer["kept"] for layer in done["layers"]] == [48, 12]
+
+
+# --- where a recipe's names count from -------------------------------------------------------
+
+
+def test_data_module_weights_and_board_count_from_the_recipes_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, elsewhere = tmp_path / "home", tmp_path / "elsewhere"
+    home.mkdir()
+    elsewhere.mkdir()
+    (home / "nets_at_home.py").write_text(
+        f"from {NET.partition(':')[0]} import images, net as made\n"
+        "def net(**named): return made(**named)\n"
+    )
+    board = (REPOSITORY / "boards/rpi4.toml").read_text()
+    (home / "mine.toml").write_text(board)
+    code = {"factory": "nets_at_home:net"}
+    data = {"source": "nets_at_home:images"}
+    write_recipe(home / "first.toml", model=code, data=data, training={"epochs": 1})
+    write_recipe(
+        home / "second.toml",
+        model={**code, "weights": "first.safetensors"},
+        data=data,
+        training={"epochs": 1},
+        masks={"board": "mine.toml"},
+        distillation={"weights": "first.safetensors", "factory": "nets_at_home:net"},
+    )
+    monkeypatch.chdir(elsewhere)
+    invoke("train", "../home/first.toml", "-o", home / "first.safetensors", "--run-dir", "run1")
+    said = json.loads(invoke("train", "../home/second.toml", "--json"))
+    assert said["network"]["tile_rows"] == 4
+    assert said["convert_command"] == (
+        "deploy convert second.safetensors --model ../home/nets_at_home:net"
+    )
+    assert load_metadata("second.safetensors")["factory"] == "nets_at_home:net"
+    invoke(*said["convert_command"].split()[1:])
+    assert names(elsewhere) == ["run1", "second.run", "second.safetensors", "second.tflite"]

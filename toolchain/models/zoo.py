@@ -88,7 +88,7 @@ class ZooModel:
 def make(factory: str, arguments: Mapping[str, Any] | None = None) -> nn.Module:
     """Call a factory of this project, given as ``package.module:function``."""
     module, _, function = factory.partition(":")
-    call = cast(Callable[..., nn.Module], getattr(importlib.import_module(module), function))
+    call = cast("Callable[..., nn.Module]", getattr(importlib.import_module(module), function))
     return call(**(arguments or {}))
 
 

@@ -13,7 +13,7 @@ from toolchain.board.arrays import random_inputs
 from toolchain.board.config import load_board
 from toolchain.board.invoke import BoardRunner, Settings, load_bundle
 from toolchain.board.local import LocalConnection
-from toolchain.errors import BoardError, BuildError, DeployError, ModelError
+from toolchain.errors import BoardError, BundleError, DeployError, ModelError
 from toolchain.model.graph import Model, read_model
 from toolchain.progress import Silent
 
@@ -89,6 +89,6 @@ def test_a_failed_run_leaves_nothing_behind_either(tmp_path: Path, model: Model)
 
 
 def test_a_board_without_a_bundle_names_the_line_that_builds_it(tmp_path: Path) -> None:
-    with pytest.raises(BuildError, match="no bundle") as caught:
+    with pytest.raises(BundleError, match="no bundle") as caught:
         load_bundle(load_board("rpi4"), tmp_path / "absent")
     assert caught.value.hint == f"run: deploy build --board rpi4 --out {tmp_path / 'absent'}"

@@ -12,7 +12,7 @@ from toolchain.board.config import load_board
 from toolchain.build import bundle
 from toolchain.build.bundle import Bundle, bundle_path
 from toolchain.cache import sha256_file
-from toolchain.errors import BuildError
+from toolchain.errors import BundleError, OutputError
 
 
 def write_bundle(folder: Path, **changes: Any) -> Path:
@@ -40,21 +40,21 @@ def test_a_whole_bundle_is_read(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_a_manifest_is_no_bundle(tmp_path: Path) -> None:
-    with pytest.raises(BuildError, match=r"is no bundle: it has no manifest\.json"):
+    with pytest.raises(BundleError, match=r"is no bundle: it has no manifest\.json"):
         Bundle.load(tmp_path)
 
 
 def test_a_changed_file_is_named(tmp_path: Path) -> None:
     folder = write_bundle(tmp_path / "b")
     (folder / "tileskip-run").write_bytes(b"PROGRAM")
-    with pytest.raises(BuildError, match="tileskip-run was changed since it was built"):
+    with pytest.raises(BundleError, match="tileskip-run was changed since it was built"):
         Bundle.load(folder)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     folder = write_bundle(tmp_path / "b")
     (folder / "tileskip-run").unlink()
-    with pytest.raises(BuildError, match="tileskip-run is not there since it was built"):
+    with pytest.raises(BundleError, match="tileskip-run is not there since it was built"):
         Bundle.load(folder)
 
 
@@ -65,7 +65,7 @@ def test_a_manifest_of_another_kind_is_refused(
     tmp_path: Path, changes: dict[str, Any], key: str
 ) -> None:
     folder = write_bundle(tmp_path / "b", **changes)
-    with pytest.raises(BuildError, match=rf"manifest\.json: {key}: "):
+    with pytest.raises(BundleError, match=rf"manifest\.json: {key}: "):
         Bundle.load(folder)
 
 
@@ -78,7 +78,7 @@ def test_bundles_of_a_board_lie_side_by_side() -> None:
 
 def test_a_folder_that_is_no_bundle_is_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(BuildError, match="is not a bundle, so it is not replaced"):
+    with pytest.raises(OutputError, match="is not a bundle, so it is not replaced"):
         bundle.build(load_board("host"), out=tmp_path)
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
 

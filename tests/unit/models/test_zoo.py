@@ -182,6 +182,24 @@ def test_every_masked_layer_is_filled_with_constants_that_are_not_zero(name: str
     assert filled > 0
 
 
+@pytest.mark.parametrize("name", [name for name, entry in zoo.ZOO.items() if not entry.sparsity])
+def test_an_entry_says_how_many_classes_its_network_tells_apart(name: str) -> None:
+    entry = zoo.get(name)
+    with torch.no_grad():
+        outputs = tree_leaves(entry.build()(entry.example_input()[..., :64, :64]))
+    if name == "yolov5n":
+        assert {output.shape[1] for output in outputs} == {3 * (5 + entry.classes)}
+    else:
+        assert [list(output.shape) for output in outputs] == [[1, entry.classes]]
+
+
+def test_an_entry_says_where_its_weights_are_from() -> None:
+    assert {entry.weights for entry in zoo.ZOO.values()} == {"fashion-mnist", "imagenet", "random"}
+    for entry in zoo.ZOO.values():
+        assert (entry.weights == "random") == ("random weights" in entry.description)
+        assert (entry.weights == "fashion-mnist") == (entry.checkpoint is not None)
+
+
 def test_a_name_that_is_not_there_is_refused_with_those_that_are() -> None:
     with pytest.raises(ModelError, match="no network called 'alexnet'") as caught:
         zoo.get("alexnet")
