@@ -79,7 +79,7 @@ def test_help_shows_an_example_that_is_understood(words: str, columns: str) -> N
         command, rest = get_command(deploy.app), shlex.split(line)[1:]
         while hasattr(command, "commands"):
             command, rest = command.commands[rest[0]], rest[1:]
-        command.make_context(line, rest)  # type: ignore[attr-defined]
+        command.make_context(line, rest)
 
 
 def test_examples_name_files_of_the_project_that_are_there() -> None:
