@@ -71,6 +71,7 @@ class Failures:
         if len(items) == 1:
             return chosen
         hints = dict.fromkeys(error.hint for _, error in items if error.hint)
+        # Each hint stays whole: it may end in a line that is to be run.
         return type(chosen)(
-            "; ".join(error.what for _, error in items), hint="; ".join(hints) or None
+            "; ".join(error.what for _, error in items), hint="\n  hint: ".join(hints) or None
         )

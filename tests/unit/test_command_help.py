@@ -94,7 +94,7 @@ def test_examples_name_files_of_the_project_that_are_there() -> None:
 def test_models_lists_every_network() -> None:
     result = CliRunner().invoke(deploy.app, ["models"], catch_exceptions=False)
     rows = [line.split() for line in result.output.splitlines()]
-    assert [row[0] for row in rows[1:]] == list(ZOO)
+    assert [row[0] for row in rows[1 : len(ZOO) + 1]] == list(ZOO)
     assert ["resnet18_s20", "1,3,224,224", "1000", "20%", "random"] in rows
     assert ["fashion_resnet_dense", "1,1,28,28", "10", "fashion-mnist"] in rows
 

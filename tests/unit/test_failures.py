@@ -2,7 +2,13 @@ from __future__ import annotations
 
 import pytest
 
-from toolchain.errors import BoardError, ConnectionFailed, ModelError, OutputError
+from toolchain.errors import (
+    BoardError,
+    BundleError,
+    ConnectionFailed,
+    ModelError,
+    OutputError,
+)
 from toolchain.failures import Failures
 
 
@@ -28,6 +34,17 @@ def test_several_bad_ones_are_all_told_with_the_code_of_the_first() -> None:
     with pytest.raises(BoardError, match="a: failed; b: failed") as caught:
         failures.require()
     assert caught.value.hint == "the same"
+
+
+def test_each_hint_has_a_line_of_its_own() -> None:
+    failures = Failures()
+    with failures.of("a"):
+        raise ModelError("a: failed", hint="look at a")
+    with failures.kept():
+        raise BundleError("no bundle", hint="run: deploy build --board b")
+    with pytest.raises(BundleError) as caught:
+        failures.require()
+    assert caught.value.hint == "look at a\n  hint: run: deploy build --board b"
 
 
 @pytest.mark.parametrize("stop", [ConnectionFailed("the board went away"), KeyboardInterrupt()])
