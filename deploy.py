@@ -20,6 +20,7 @@ from toolchain.console import TerminalProgress, err, out, print_json
 from toolchain.convert.kinds import Boundary, Kind
 from toolchain.errors import ModelError, OutputError, RecipeError
 from toolchain.files import check_folder, check_name, check_readable, check_writable
+from toolchain.hints import command
 from toolchain.signals import sigterm_exits
 
 if TYPE_CHECKING:
@@ -202,7 +203,10 @@ def convert(
     ] = None,
     tolerance: Annotated[
         float | None,
-        typer.Option(min=0.0, help="of the check, as a part of the largest output [default: 1e-5]"),
+        typer.Option(
+            min=0.0,
+            help="of the check, as a part of each output's and channel's scale [default: 1e-5]",
+        ),
     ] = None,
     quantize: Annotated[
         Kind | None,
@@ -237,6 +241,10 @@ def convert(
     seed: Annotated[
         int | None, typer.Option(min=0, help="of the check's random inputs [default: a fresh one]")
     ] = None,
+    verbose: Annotated[
+        bool,
+        typer.Option("--verbose", help="every output on every runtime, and what was not tried"),
+    ] = False,
     json_: Annotated[
         bool, typer.Option("--json", help="one JSON document instead of text")
     ] = False,
@@ -245,7 +253,8 @@ def convert(
 
     The file's images are **NHWC** (channels last), whatever they are in torch. The file is written
     only if its outputs on stock TFLite interpreters equal torch's, or are near enough to them where
-    it is quantized.
+    it is quantized; and on the runtime that ships, where `deploy build --board host` has built it
+    into the current folder.
 
     A .pt2 file can run code when it is loaded, as can the module of `--model`: use what you trust.
     """
@@ -268,6 +277,7 @@ def convert(
     for file in (source, masks):
         if file is not None:
             check_readable(Path(file), ModelError)
+    from toolchain.board.host_runtime import host_runtimes
     from toolchain.convert import conversion
     from toolchain.report.layers import conversion_summary
 
@@ -284,12 +294,13 @@ def convert(
         boundary=io,
         min_sqnr_db=min_sqnr,
         seed=seed,
+        others=host_runtimes(),
         progress=progress.Silent() if json_ else TerminalProgress(),
     )
     if json_:
         print_json(done)
     else:
-        out.print(conversion_summary(done), soft_wrap=True)
+        out.print(conversion_summary(done, verbose=verbose), soft_wrap=True)
 
 
 @app.example(
@@ -687,7 +698,10 @@ def verify(
         int, typer.Option("--inputs", "-n", min=1, help="How many random inputs.")
     ] = 3,
     tolerance: Annotated[
-        float, typer.Option("--tolerance", min=0.0, help="Of the largest output.")
+        float,
+        typer.Option(
+            "--tolerance", min=0.0, help="As a part of each output's and channel's scale."
+        ),
     ] = 1e-5,
     steps: Annotated[
         float, typer.Option("--steps", min=0.0, help="Of quantized outputs: quantization steps.")
@@ -722,15 +736,29 @@ def verify(
                 )
     for item in results:
         with failures.of(item.model):
-            item.require()
+            item.require(_narrow_down(chosen, item.model))
     if json_output and (results or failures.items):
-        rows = [
-            {**vars(item), "relative": item.relative, "passed": item.passed} for item in results
-        ]
+        rows = [item.document() for item in results]
         print_json({"board": name, "models": rows, "failed": failures.rows()})
     elif results:
         out.print(verify_table(results, name, out.width))
+        for note in (note for item in results for note in item.notes()):
+            err.print(note, style="yellow", markup=False, highlight=False, soft_wrap=True)
     failures.require()
+
+
+def _narrow_down(board: Board, model: str) -> str:
+    """A command that tells what a board's difference comes from, and what it tells."""
+    from toolchain.build.bundle import bundle_path
+
+    if board.connection != "local":
+        build = command("build", "--board", "host")
+        again = command("verify", "--board", "host", model)
+        return f"{build} && {again} tells whether this machine's build of the runtime does the same"
+    build = command("build", "--board", board.given, "--stock")
+    stock = bundle_path(board, stock=True)
+    again = command("verify", "--board", board.given, "--bundle", stock, model)
+    return f"{build} && {again} tells whether the patches make it"
 
 
 @app.example(

@@ -164,6 +164,11 @@ class BoardRunner:
                 pushed += self.push_models([model])
         return pushed
 
+    def remove_model(self, model: Path) -> None:
+        """Take a model away that :meth:`run` or :meth:`push_models` brought to the board."""
+        if pushed := self._models.pop(model, None):
+            self._connection.remove(posixpath.dirname(pushed.remote))
+
     def run(self, model: Model, settings: Settings, batch: Batch | None = None) -> Outcome:
         """Run a model once for each of the inputs, or on the runner's own without any.
 

@@ -322,8 +322,9 @@ def _examples(where: str, item: Any, shapes: Sequence[Shape]) -> list[Example]:
                 f"{where} is {tensor.dtype}, not float32",
                 hint="give examples as the model takes them, normalised",
             )
-        alone = tensor.dim() == len(shape) - 1
-        columns.append([tensor.float()] if alone else list(tensor.float()))
+        # Theirs may be one buffer that is filled anew for each item.
+        own = tensor.to(torch.float32, copy=True)
+        columns.append([own] if tensor.dim() == len(shape) - 1 else list(own))
     if len({len(column) for column in columns}) != 1:
         raise DataError(f"{where}: its tensors hold different numbers of examples")
     return list(zip(*columns, strict=True))

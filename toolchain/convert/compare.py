@@ -3,25 +3,43 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import torch
 from torch import Tensor
 
-from toolchain.convert.ports import channel_last_array, read_ports
+from toolchain.convert.ports import Array, channel_last_array, read_ports
+from toolchain.convert.quality import Quality, Slices, output_quality
+from toolchain.convert.reference import output_names, reference_noise, reference_outputs
 from toolchain.convert.runtimes import Runtime, Runtimes
 from toolchain.convert.source import Source
+from toolchain.differences import Difference, compare_output, output_name, worst
 from toolchain.errors import VerificationError
 
-Array = npt.NDArray[Any]
-SAMPLES = 5
-"""Random inputs: three of mean 0 and variance 1, two uniform in [0, 1) like an image."""
+
+class Refused(VerificationError):  # noqa: N818 (a runtime's answer, caught where it is explained)
+    """A runtime cannot run a file."""
+
+    def __init__(self, runtime: Runtime, error: VerificationError) -> None:
+        super().__init__(error.what, hint=error.hint)
+        self.runtime = runtime
+
+
+@dataclass(frozen=True)
+class Output:
+    """One output of a file on one runtime, beside torch's."""
+
+    difference: Difference
+    sqnr_db: float
+    """Power of torch's output over that of the difference, in decibels. Infinite where they are
+    equal, minus infinity where the file gives NaN."""
+    max_steps: float | None
+    """The largest difference in quantisation steps of the output; ``None`` for float ones."""
+    weak: Slices | None
+    """Of a quantised file: where noise is stronger than what torch gives."""
 
 
 @dataclass(frozen=True)
@@ -31,24 +49,40 @@ class Agreement:
     runtime: str
     kernels: str
     inferences: int
-    max_abs_diff: float
-    max_output: float
-    """The largest absolute value of torch's outputs."""
-    sqnr_db: float
-    """Power of torch's output over that of the difference, in decibels; of the worst output, over
-    all inferences. Infinite where they are equal, minus infinity where the file gives NaN."""
-    max_steps: float | None
-    """The largest difference in quantisation steps of its output; ``None`` for float outputs."""
+    outputs: tuple[Output, ...]
+    """In torch's order."""
+
+    @cached_property
+    def worst(self) -> Difference:
+        """The output that is furthest beside its scale."""
+        found = worst([item.difference for item in self.outputs])
+        assert found is not None  # noqa: S101 (a model without outputs is refused)
+        return found
 
     @property
     def relative_diff(self) -> float:
-        """The difference over the largest output."""
-        return self.max_abs_diff / self.max_output if self.max_output else self.max_abs_diff
+        """The worst output's difference over its scale."""
+        return self.worst.relative_diff
+
+    @property
+    def noisiest(self) -> Output:
+        """The output that the quantisation costs most."""
+        return min(self.outputs, key=lambda item: item.sqnr_db)
+
+    @property
+    def sqnr_db(self) -> float:
+        """Of the noisiest output."""
+        return self.noisiest.sqnr_db
+
+    @property
+    def max_steps(self) -> float | None:
+        """The largest difference in steps."""
+        return _largest_of(item.max_steps for item in self.outputs)
 
     @property
     def where(self) -> str:
         """``ai-edge-litert 2.3.0, builtin kernels``."""
-        return f"{self.runtime}, {self.kernels} kernels"
+        return named(self.runtime, self.kernels)
 
 
 @dataclass(frozen=True)
@@ -58,8 +92,11 @@ class Distance:
     first: str
     second: str
     sqnr_db: float
-    """Power of torch's output over that of the difference between the two, in decibels."""
+    """Power of torch's output over that of the difference between the two, in decibels; of the
+    output where that is least."""
     max_steps: float | None
+    output: str
+    """Which one that is."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +112,7 @@ class Comparison:
     @property
     def worst(self) -> Agreement:
         """The runtime whose outputs differ most from torch's."""
-        return max(self.agreements, key=lambda item: _order(item.max_abs_diff))
+        return max(self.agreements, key=lambda item: item.relative_diff)
 
     @property
     def sqnr_db(self) -> float:
@@ -93,11 +130,9 @@ class Comparison:
         return min(self.distances, key=lambda item: item.sqnr_db, default=None)
 
 
-def random_inputs(source: Source, seed: int) -> list[list[Tensor]]:
-    """``SAMPLES`` inferences' inputs."""
-    generator = torch.Generator().manual_seed(seed)
-    makers = [torch.randn if index < SAMPLES - 2 else torch.rand for index in range(SAMPLES)]
-    return [[make(shape, generator=generator) for shape in source.inputs] for make in makers]
+def named(runtime: str, kernels: str) -> str:
+    """A runtime with its kernels, for messages."""
+    return f"{runtime}, {kernels} kernels"
 
 
 def compare_outputs(
@@ -106,6 +141,7 @@ def compare_outputs(
     samples: Sequence[Sequence[Tensor]],
     runtimes: Runtimes,
     *,
+    tolerance: float | None,
     step: Callable[[], None],
 ) -> Comparison:
     """Run the file on every runtime, and torch, on the same inputs.
@@ -116,172 +152,127 @@ def compare_outputs(
         samples: inputs of each inference, as torch has them. Plain kernels, which are slow, get
             the first and the last.
         runtimes: what to run the file on.
+        tolerance: of differences beside their scale; where one is above it, the noise of rounding
+            is measured, which may be what made it. ``None``: the file is quantised, and noise is
+            measured where a part of an output is lost.
         step: called after each of ``1 + len(runtimes.found)`` steps.
 
     Raises:
-        VerificationError: a runtime cannot run the file, its outputs have other shapes, or
-            torch's outputs are not finite.
+        Refused: a runtime cannot run the file.
+        VerificationError: the file's outputs have other shapes, or torch's are not finite.
     """
-    wanted = [_wanted(source, inputs) for inputs in samples]
+    wanted = reference_outputs(source, samples)
     step()
     ports = read_ports(path)
-    given = [
-        [
-            port.to_file(channel_last_array(tensor))
-            for port, tensor in zip(ports.inputs, row, strict=True)
-        ]
-        for row in samples
-    ]
-    found: list[tuple[Runtime, dict[int, list[Array]]]] = []
+    given = file_inputs(path, samples)
+    found: list[_Run] = []
     for runtime in runtimes.found:
-        chosen = (
-            sorted({0, len(samples) - 1}) if runtime.kernels == "builtin" else range(len(given))
-        )
-        rows = runtime.run(path, [given[index] for index in chosen])
-        for index, row in zip(chosen, rows, strict=True):
-            if [array.shape for array in row] != [array.shape for array in wanted[index]]:
+        plain = runtime.kernels == "builtin"
+        chosen = tuple(dict.fromkeys((0, len(samples) - 1) if plain else range(len(samples))))
+        # Each runtime gets arrays of its own: nothing that one does to them reaches another.
+        fresh = [[array.copy() for array in given[index]] for index in chosen]
+        try:
+            rows = runtime.run(path, fresh)
+        except VerificationError as error:
+            raise Refused(runtime, error) from error
+        for row in rows:
+            if [array.shape for array in row] != [array.shape[1:] for array in wanted]:
                 raise VerificationError(
                     f"the file's outputs have shapes {[array.shape for array in row]}, "
-                    f"torch's have {[array.shape for array in wanted[index]]}"
+                    f"torch's have {[array.shape[1:] for array in wanted]}"
                 )
-        real = [
-            [port.from_file(array) for port, array in zip(ports.outputs, row, strict=True)]
-            for row in rows
+        outputs = [
+            np.stack([port.from_file(row[position]) for row in rows])
+            for position, port in enumerate(ports.outputs)
         ]
-        found.append((runtime, dict(zip(chosen, real, strict=True))))
+        found.append(_Run(runtime, chosen, outputs))
         step()
-    steps = [port.step for port in ports.outputs]
+    judge = _Judge(wanted, [port.step for port in ports.outputs], output_names(source))
+    agreements = [judge.agreement(run) for run in found]
+    if judge.doubtful(agreements, tolerance):
+        judge.noise = reference_noise(source, samples, wanted)
+        agreements = [judge.agreement(run) for run in found]
     return Comparison(
-        tuple(_agreement(runtime, runs, wanted, steps) for runtime, runs in found),
-        tuple(_distance(*pair, wanted, steps) for pair in itertools.combinations(found, 2)),
+        tuple(agreements),
+        tuple(judge.distance(*pair) for pair in itertools.combinations(found, 2)),
         runtimes.missing,
     )
 
 
-def require_agreement(comparison: Comparison, tolerance: float, *, hint: str) -> None:
-    """Raise unless each runtime's difference is within ``tolerance`` of the largest output.
+def file_inputs(path: Path, samples: Sequence[Sequence[Tensor]]) -> list[list[Array]]:
+    """Inputs of each inference as the file takes them, in its signature's order."""
+    ports = read_ports(path).inputs
+    return [
+        [
+            port.to_file(channel_last_array(tensor)).copy()
+            for port, tensor in zip(ports, row, strict=True)
+        ]
+        for row in samples
+    ]
 
-    Raises:
-        VerificationError: one is not; says which.
-    """
-    for item in comparison.agreements:
-        if not item.relative_diff <= tolerance:  # true for NaN too
-            raise VerificationError(
-                f"the converted file differs from torch by {item.max_abs_diff:.3g}, "
-                f"{item.relative_diff:.3g} of the largest output ({item.max_output:.3g}), on "
-                f"{item.where}; the tolerance is {tolerance:.3g}",
-                hint=hint,
+
+@dataclass(frozen=True)
+class _Run:
+    """What a runtime gave."""
+
+    runtime: Runtime
+    inferences: tuple[int, ...]
+    """Which of the samples."""
+    outputs: list[Array]
+    """``[inferences, *shape]`` of each, as real numbers."""
+
+    def only(self, inferences: Sequence[int]) -> list[Array]:
+        rows = [self.inferences.index(number) for number in inferences]
+        return [array[rows] for array in self.outputs]
+
+
+@dataclass
+class _Judge:
+    wanted: list[Array]
+    steps: list[float | None]
+    names: list[str]
+    noise: list[Array] | None = None
+
+    def agreement(self, run: _Run) -> Agreement:
+        rows = list(run.inferences)
+        outputs = []
+        for index, array in enumerate(run.outputs):
+            wanted = self.wanted[index][rows]
+            noise = None if self.noise is None else self.noise[index]
+            difference = compare_output(
+                array, wanted, output=index, name=self.names[index], noise=noise
             )
+            quality = output_quality(array, wanted, wanted, self.steps[index], noise)
+            outputs.append(Output(difference, *_parts(quality)))
+        return Agreement(run.runtime.name, run.runtime.kernels, len(rows), tuple(outputs))
 
+    def doubtful(self, agreements: Sequence[Agreement], tolerance: float | None) -> bool:
+        """Whether the noise of rounding has a say."""
+        if tolerance is None:
+            return any(item.weak for one in agreements for item in one.outputs)
+        return any(one.relative_diff > tolerance for one in agreements)
 
-def require_quality(comparison: Comparison, least_db: float, *, hint: str) -> None:
-    """Raise unless each runtime is so near to torch, and every two to each other.
-
-    Args:
-        comparison: of a quantised file.
-        least_db: the least signal-to-quantisation-noise ratio, decibels.
-        hint: what to do about it.
-
-    Raises:
-        VerificationError: one is not, or two are not; says which, and how far.
-    """
-    bad = [item for item in comparison.agreements if not item.sqnr_db >= least_db]
-    if bad:
-        others = [item for item in comparison.agreements if item not in bad]
-        raise VerificationError(
-            "the quantised file is too far from torch on "
-            + "; ".join(f"{item.where}: {_far(item.sqnr_db, item.max_steps)}" for item in bad)
-            + "".join(f"; {item.where}: {_far(item.sqnr_db, item.max_steps)}" for item in others)
-            + f"; {least_db:g} dB are wanted",
-            hint=hint,
-        )
-    furthest = comparison.furthest
-    if furthest is not None and not furthest.sqnr_db >= least_db:
-        raise VerificationError(
-            f"two runtimes disagree about the quantised file: {furthest.first}, and "
-            f"{furthest.second}: {_far(furthest.sqnr_db, furthest.max_steps)}; "
-            f"{least_db:g} dB are wanted",
-            hint=hint,
+    def distance(self, one: _Run, other: _Run) -> Distance:
+        common = sorted(set(one.inferences) & set(other.inferences))
+        qualities = [
+            output_quality(first, second, wanted[common], step)
+            for first, second, wanted, step in zip(
+                one.only(common), other.only(common), self.wanted, self.steps, strict=True
+            )
+        ]
+        at = min(range(len(qualities)), key=lambda index: qualities[index].sqnr_db)
+        return Distance(
+            named(one.runtime.name, one.runtime.kernels),
+            named(other.runtime.name, other.runtime.kernels),
+            qualities[at].sqnr_db,
+            _largest_of(item.max_steps for item in qualities),
+            output_name(at, self.names[at]),
         )
 
 
-def _wanted(source: Source, inputs: Sequence[Tensor]) -> list[Array]:
-    with torch.no_grad():
-        outputs = [channel_last_array(output) for output in source.reference(*inputs)]
-    if not all(np.isfinite(array).all() for array in outputs):
-        raise VerificationError(
-            "torch's own outputs are not finite on the inputs of the check, so nothing can be "
-            "compared",
-            hint="look for NaN or infinity in the weights and in BatchNorm's variances",
-        )
-    return outputs
-
-
-_Runs = dict[int, list[Array]]
-"""Index of the inference -> its outputs, as real numbers."""
-
-
-def _agreement(
-    runtime: Runtime, runs: _Runs, wanted: list[list[Array]], steps: list[float | None]
-) -> Agreement:
-    difference, sqnr_db, most = _compare(runs, dict(enumerate(wanted)), wanted, steps)
-    largest = max((_largest(array) for index in runs for array in wanted[index]), default=0.0)
-    return Agreement(runtime.name, runtime.kernels, len(runs), difference, largest, sqnr_db, most)
-
-
-def _distance(
-    one: tuple[Runtime, _Runs],
-    other: tuple[Runtime, _Runs],
-    wanted: list[list[Array]],
-    steps: list[float | None],
-) -> Distance:
-    _, sqnr_db, most = _compare(one[1], other[1], wanted, steps)
-    first, second = (f"{runtime.name}, {runtime.kernels} kernels" for runtime, _ in (one, other))
-    return Distance(first, second, sqnr_db, most)
-
-
-def _compare(
-    one: _Runs, other: _Runs, wanted: list[list[Array]], steps: list[float | None]
-) -> tuple[float, float, float | None]:
-    """Largest difference, the worst output's ratio in decibels, and the difference in steps."""
-    largest, worst = 0.0, math.inf
-    most: list[float | None] = []
-    common = sorted(set(one) & set(other))
-    for position, step in enumerate(steps):
-        signal = noise = difference = 0.0
-        for index in common:
-            gap = one[index][position].astype(np.float64) - other[index][position]
-            signal += float(np.square(wanted[index][position].astype(np.float64)).sum())
-            noise += float(np.square(gap).sum())
-            difference = max(difference, _order(_largest(gap)))
-        largest = max(largest, difference)
-        worst = min(worst, decibels(signal, noise))
-        most.append(None if step is None else difference / step)
-    return largest, worst, _largest_of(most)
-
-
-def decibels(signal: float, noise: float) -> float:
-    """``10 log10(signal / noise)`` of two powers; infinite without noise, minus that for NaN."""
-    if not noise >= 0 or math.isinf(noise):
-        return -math.inf
-    if noise == 0:
-        return math.inf
-    return 10 * math.log10(signal / noise) if signal > 0 else -math.inf
-
-
-def _order(difference: float) -> float:
-    """A difference to be compared: NaN, which ``max`` would drop, is the largest."""
-    return math.inf if math.isnan(difference) else difference
-
-
-def _largest(array: Array) -> float:
-    return float(np.abs(array).max()) if array.size else 0.0
+def _parts(quality: Quality) -> tuple[float, float | None, Slices | None]:
+    return quality.sqnr_db, quality.max_steps, quality.weak
 
 
 def _largest_of(numbers: Iterable[float | None]) -> float | None:
     return max((number for number in numbers if number is not None), default=None)
-
-
-def _far(sqnr_db: float, max_steps: float | None) -> str:
-    steps = "" if max_steps is None else f", up to {max_steps:.3g} quantisation steps"
-    return f"{sqnr_db:.1f} dB{steps}"

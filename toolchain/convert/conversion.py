@@ -5,30 +5,35 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
+from toolchain.convert.blame import Blame, Run, find_operator
 from toolchain.convert.calibration import RANDOM, Samples, check_source, load_samples
 from toolchain.convert.check import Form, check_layers
 from toolchain.convert.compare import (
+    Agreement,
     Comparison,
+    Output,
+    Refused,
     compare_outputs,
-    random_inputs,
-    require_agreement,
-    require_quality,
+    file_inputs,
 )
 from toolchain.convert.kinds import Boundary, Kind
 from toolchain.convert.lower import channel_last, lower
 from toolchain.convert.ports import Port, channel_last_array, read_ports
 from toolchain.convert.quantize import float_operators, quantize_int8, quantize_weights
+from toolchain.convert.reference import random_inputs
 from toolchain.convert.rewrite import rewrite
-from toolchain.convert.runtimes import Litert, Runtimes, find_runtimes
+from toolchain.convert.runtimes import NONE, Litert, Runtime, Runtimes, find_runtimes
 from toolchain.convert.source import Flat, Source, load_source
-from toolchain.errors import DataError, ModelError, OutputError
+from toolchain.convert.verdict import Find, require_agreement, require_quality
+from toolchain.differences import Difference
+from toolchain.errors import DataError, ModelError, OutputError, VerificationError
 from toolchain.files import check_name, check_writable, written_whole
 from toolchain.model.graph import read_model
 from toolchain.model.layers import find_layers, totals
@@ -36,7 +41,7 @@ from toolchain.progress import Progress, Silent
 from toolchain.sparsity.published import HeaderReport
 
 DEFAULT_TOLERANCE = 1e-5
-"""Of the largest output. fp32 sums in another order differ by about 1e-6 of it."""
+"""Of a difference beside the scale of its slice. Sums in another order differ by about 1e-6."""
 DEFAULT_SQNR_DB: dict[Kind, float] = {"int8": 10.0, "dynamic": 10.0, "fp16": 30.0}
 """Of quantised files. Untrained networks of 50 layers come to 16 (int8) and 45 dB (fp16), trained
 ones to more; what is wrong is at 0."""
@@ -74,6 +79,42 @@ class ConvertedLayer(_Result):
     detail: str | None
 
 
+class WeakSlices(_Result):
+    """Slices of a quantised file's output where noise is stronger than what torch gives."""
+
+    axis: int
+    """As the file has it; the last is channels."""
+    indices: tuple[int, ...]
+    slices: str
+    """They, in words."""
+    sqnr_db: float
+    """Of the weakest."""
+
+
+class OutputResult(_Result):
+    """How one output does on one runtime; see :class:`toolchain.differences.Difference`."""
+
+    name: str
+    """Its number, and what it is called in what the model gives."""
+    max_abs_diff: float
+    """To torch."""
+    max_output: float
+    relative_diff: float
+    """What the tolerance is compared with: the largest difference of a slice over its scale."""
+    scale: float
+    axis: int | None
+    """Of the worst slice, as the file has it; the last is channels; ``None``: all of the output."""
+    index: int | None
+    inference: int
+    position: tuple[int, ...]
+    """Of the worst slice's largest difference."""
+    sqnr_db: float
+    """Power of torch's output over the difference's; ``null`` in JSON where they are equal."""
+    max_steps: float | None
+    """The largest difference in quantisation steps of the output; ``None`` for float ones."""
+    weak: WeakSlices | None
+
+
 class RuntimeResult(_Result):
     """How the file does on one runtime."""
 
@@ -82,12 +123,16 @@ class RuntimeResult(_Result):
     kernels: str
     """``xnnpack`` or ``builtin``."""
     inferences: int
+    worst_output: str
+    """The one that is furthest beside its scale."""
     max_abs_diff: float
-    """To torch."""
+    """Of that output, to torch."""
+    relative_diff: float
     sqnr_db: float
-    """Power of torch's outputs over the difference's; ``null`` in JSON where they are equal."""
+    """Of the noisiest output; ``null`` in JSON where all are equal."""
     max_steps: float | None
     """The largest difference in quantisation steps of its output; ``None`` for float outputs."""
+    outputs: list[OutputResult]
 
 
 class Disagreement(_Result):
@@ -97,6 +142,8 @@ class Disagreement(_Result):
     second: str
     sqnr_db: float
     max_steps: float | None
+    output: str
+    """Where they are."""
 
 
 class CalibrationInfo(_Result):
@@ -130,11 +177,16 @@ class Conversion(_Result):
     calibration: CalibrationInfo | None = None
     float_operators: dict[str, int] = {}
     """Operators of an int8 file that compute in float32, and how many of each."""
+    worst_output: str
+    """The output that is furthest from torch's beside its scale, on the worst runtime."""
+    worst_slice: str
+    """``channel 3`` of it, for example."""
     max_abs_diff: float
-    """To torch, of the worst runtime."""
+    """Of that output, to torch."""
     max_output: float
+    """Of that output, in torch."""
     relative_diff: float
-    """``max_abs_diff / max_output``; what the tolerance is compared with."""
+    """The worst slice's difference over its scale; what the tolerance is compared with."""
     tolerance: float
     float_relative_diff: float | None = None
     """The same of the file before it was quantised, which the tolerance is for."""
@@ -167,6 +219,7 @@ def convert(
     boundary: Boundary = "float32",
     min_sqnr_db: float | None = None,
     seed: int | None = None,
+    others: Runtimes = NONE,
     progress: Progress | None = None,
 ) -> Conversion:
     """Convert a model to a ``.tflite`` file, which appears checked and whole or not at all.
@@ -180,8 +233,8 @@ def convert(
         input_shapes: as torch has them, one an input; needed where nothing else tells.
         masks: ``bin_mask.h``, for weights that come without masks.
         weights: which of a checkpoint's weights: their key, or ``ema`` for averaged ones.
-        tolerance: the largest difference to torch that is let through, as a part of the largest
-            output; of the float32 file, also where that is then quantised.
+        tolerance: the largest difference to torch that is let through, as a part of its scale
+            (:mod:`toolchain.differences`); of the float32 file, also where that is then quantised.
         quantize: ``int8`` weights and activations, ``fp16`` weights, or int8 weights for
             ``dynamic`` range; ``None`` leaves float32.
         calibration: for ``int8``, and needed there: the data that ranges are measured on, see
@@ -191,6 +244,7 @@ def convert(
         min_sqnr_db: the least signal-to-quantisation-noise ratio of a quantised file that is let
             through, to torch and between any two runtimes.
         seed: of random inputs; a fresh one by default.
+        others: runtimes to run the file on besides the stock ones, such as the one that ships.
         progress: where stages are announced.
 
     Raises:
@@ -218,7 +272,8 @@ def convert(
     least_db = DEFAULT_SQNR_DB[quantize] if quantize and min_sqnr_db is None else min_sqnr_db
     given = [one for one in (path, masks, calibration) if one is not None]
     check_writable(output, inputs=map(Path, given))
-    runtimes = find_runtimes()
+    stock = find_runtimes()
+    runtimes = Runtimes((*stock.found, *others.found), (*stock.missing, *others.missing))
     with written_whole(output) as scratch:
         with progress.stage("load and export", 1) as stage:
             source = load_source(path, model, input_shapes, masks, weights)
@@ -253,7 +308,8 @@ def convert(
                 with progress.stage(f"quantize to {quantize}", 1) as stage:
                     quantize_weights(scratch, quantize)
                     stage.advance()
-            comparison = check.of_quantised(runtimes, tried, least_db or 0.0)
+            ours = {runtime.name for runtime in others.found}
+            comparison = check.of_quantised(runtimes, tried, least_db or 0.0, ours)
         file = read_model(scratch)
         found = find_layers(file)
         ports = read_ports(scratch)
@@ -274,25 +330,17 @@ def convert(
         quantize=quantize,
         calibration=info,
         float_operators=float_operators(file) if quantize == "int8" else {},
-        max_abs_diff=worst.max_abs_diff,
-        max_output=worst.max_output,
+        worst_output=worst.worst.name,
+        worst_slice=worst.worst.slice,
+        max_abs_diff=worst.worst.max_abs_diff,
+        max_output=worst.worst.max_output,
         relative_diff=worst.relative_diff,
         tolerance=tolerance,
         float_relative_diff=before.worst.relative_diff if quantize else None,
         sqnr_db=comparison.sqnr_db,
         min_sqnr_db=least_db if quantize else None,
         max_steps=comparison.max_steps,
-        runtimes=[
-            RuntimeResult(
-                runtime=item.runtime,
-                kernels=item.kernels,
-                inferences=item.inferences,
-                max_abs_diff=item.max_abs_diff,
-                sqnr_db=item.sqnr_db,
-                max_steps=item.max_steps,
-            )
-            for item in comparison.agreements
-        ],
+        runtimes=[_runtime_result(item) for item in comparison.agreements],
         between=Disagreement(**vars(comparison.furthest)) if comparison.furthest else None,
         not_run=list(comparison.missing),
         samples=max(item.inferences for item in comparison.agreements),
@@ -318,33 +366,115 @@ class _Check:
 
     def against_torch(self, runtimes: Runtimes, tolerance: float) -> Comparison:
         """Of a float32 file, on random inputs."""
-        found = self._compare("compare with torch", runtimes, random_inputs(self.source, self.seed))
-        hint = f"no file was written; --seed {self.seed} tries the same inputs again"
-        require_agreement(found, tolerance, hint=hint)
+        inputs = random_inputs(self.source, self.seed)
+        found = self._compare("compare with torch", runtimes, inputs, tolerance)
+        find = self._finder(runtimes, inputs)
+        require_agreement(found, tolerance, seed=self.seed, find=find)
         return found
 
     def of_quantised(
-        self, runtimes: Runtimes, tried: Samples | None, least_db: float
+        self, runtimes: Runtimes, tried: Samples | None, least_db: float, ours: Collection[str]
     ) -> Comparison:
         """Of a quantised file, on calibration data where there is some."""
         inputs: Sequence[Sequence[Tensor]] = random_inputs(self.source, self.seed)
+        advice = (
+            "what is noisy in int8 weights is not in --quantize fp16, "
+            f"nor without --quantize; --seed {self.seed} tries the same inputs again"
+        )
         if tried is not None:
             inputs = [tried[index] for index in range(len(tried))]
-        found = self._compare("compare quantised file with torch", runtimes, inputs)
-        hint = (
-            "no file was written; data that is more like what the network was trained on may do "
-            "better; --min-sqnr lets a worse file through"
-            if tried is not None
-            else "no file was written; --min-sqnr lets a worse file through"
-        )
-        require_quality(found, least_db, hint=hint)
+            advice = (
+                "data that is more like what the network was trained on may do better; "
+                "--quantize fp16 touches weights only"
+            )
+        found = self._compare("compare quantised file with torch", runtimes, inputs, None)
+        find = self._finder(runtimes, inputs)
+        require_quality(found, least_db, advice=advice, find=find, ours=ours)
         return found
 
     def _compare(
-        self, title: str, runtimes: Runtimes, inputs: Sequence[Sequence[Tensor]]
+        self,
+        title: str,
+        runtimes: Runtimes,
+        inputs: Sequence[Sequence[Tensor]],
+        tolerance: float | None,
     ) -> Comparison:
         with self.progress.stage(title, 1 + len(runtimes.found)) as stage:
-            return compare_outputs(self.source, self.path, inputs, runtimes, step=stage.advance)
+            try:
+                return compare_outputs(
+                    self.source, self.path, inputs, runtimes, tolerance=tolerance,
+                    step=stage.advance,
+                )  # fmt: skip
+            except Refused as refused:
+                blame = self._find(refused.runtime, Litert("builtin"), inputs[0], None)
+                if blame is None or blame.op in refused.what:
+                    raise
+                raise VerificationError(
+                    f"{refused.what}; it refuses {blame}", hint=refused.hint
+                ) from refused
+
+    def _finder(self, runtimes: Runtimes, inputs: Sequence[Sequence[Tensor]]) -> Find:
+        def runtime(of: Agreement) -> Runtime:
+            return next(
+                item
+                for item in runtimes.found
+                if (item.name, item.kernels) == (of.runtime, of.kernels)
+            )
+
+        def find(bad: Agreement, good: Agreement) -> Blame | None:
+            # Plain kernels ran the first inference, and so did all others.
+            return self._find(runtime(bad), runtime(good), inputs[0], bad.worst)
+
+        return find
+
+    def _find(
+        self, bad: Runtime, good: Runtime, inputs: Sequence[Tensor], difference: Difference | None
+    ) -> Blame | None:
+        [arrays] = file_inputs(self.path, [inputs])
+
+        def run(runtime: Runtime) -> Run:
+            return lambda path: runtime.run(path, [[array.copy() for array in arrays]])[0]
+
+        with self.progress.stage("find the operator", 1) as stage:
+            found = find_operator(self.path, run(good), run(bad), difference)
+            stage.advance()
+        return found
+
+
+def _runtime_result(of: Agreement) -> RuntimeResult:
+    return RuntimeResult(
+        runtime=of.runtime,
+        kernels=of.kernels,
+        inferences=of.inferences,
+        worst_output=of.worst.name,
+        max_abs_diff=of.worst.max_abs_diff,
+        relative_diff=of.relative_diff,
+        sqnr_db=of.sqnr_db,
+        max_steps=of.max_steps,
+        outputs=[_output_result(item) for item in of.outputs],
+    )
+
+
+def _output_result(of: Output) -> OutputResult:
+    far, weak = of.difference, of.weak
+    return OutputResult(
+        name=far.name,
+        max_abs_diff=far.max_abs_diff,
+        max_output=far.max_output,
+        relative_diff=far.relative_diff,
+        scale=far.scale,
+        axis=far.axis,
+        index=far.index,
+        inference=far.inference,
+        position=far.position,
+        sqnr_db=of.sqnr_db,
+        max_steps=of.max_steps,
+        weak=None
+        if weak is None
+        else WeakSlices(
+            axis=weak.axis, indices=weak.indices, slices=str(weak), sqnr_db=weak.sqnr_db
+        ),
+    )
 
 
 def _quantize_int8(path: Path, samples: Samples, boundary: Boundary, progress: Progress) -> None:

@@ -152,6 +152,9 @@ class Runtimes:
     """Why a runtime that should have been tried was not, a sentence each."""
 
 
+NONE = Runtimes((), ())
+
+
 def find_runtimes() -> Runtimes:
     """``ai-edge-litert``, and ``tflite-runtime`` where an environment with it is found.
 

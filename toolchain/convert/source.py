@@ -244,7 +244,7 @@ def _try(module: nn.Module, inputs: Sequence[Tensor], name: str) -> None:
     """Run a model once, so that a shape that does not fit is told in torch's plain words."""
     try:
         with torch.no_grad():
-            module(*inputs)
+            module(*(tensor.clone() for tensor in inputs))  # it may write into them
     except DeployError:
         raise
     except Exception as error:

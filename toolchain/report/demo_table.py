@@ -40,7 +40,7 @@ def demo_table(result: DemoResult, width: int = 200) -> Group:
     images = result.networks[0].images
     notes = [
         f"Accuracy: the first {images} test images; on the host, the stock interpreter.",
-        "Largest difference: board and host, of the logits, over the largest of them.",
+        "Largest difference: board and host, of a logit, over the largest of its class.",
         "Ratio: dense over masked. By pixels: the same of the multiply-accumulates of pixels kept.",
     ]
     if known:

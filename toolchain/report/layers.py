@@ -15,7 +15,7 @@ from toolchain.model.layers import Plane
 from toolchain.report.fitting import NAME, Column, fitted_table
 
 if TYPE_CHECKING:  # torch is slow to import, and deploy inspect needs none of it
-    from toolchain.convert.conversion import Conversion, TensorInfo
+    from toolchain.convert.conversion import Conversion, RuntimeResult, TensorInfo, WeakSlices
 
 _RANKS = {
     "layer": NAME,
@@ -65,8 +65,13 @@ def inspection_table(report: Inspection, width: int = 200) -> RenderableType:
     return Group(*lines)
 
 
-def conversion_summary(done: Conversion) -> RenderableType:
-    """What was written, how masked layers fared, and how well the file agrees with torch."""
+def conversion_summary(done: Conversion, *, verbose: bool = False) -> RenderableType:
+    """What was written, how masked layers fared, and how well the file agrees with torch.
+
+    Args:
+        done: the conversion.
+        verbose: every output on every runtime, and the runtimes that were not to be had.
+    """
     skipped = sum(layer.skipped for layer in done.layers)
     lines: list[Text] = [
         Text(f"{done.path}  {_bytes(done.bytes)}, from {done.source}"),
@@ -104,18 +109,30 @@ def conversion_summary(done: Conversion) -> RenderableType:
         )
     )
     lines += _quantised(done) if done.quantize else [_float(done)]
-    lines += [Text(f"  not run on {reason}", style="yellow") for reason in done.not_run]
+    if verbose:
+        lines += [Text(f"    {line}") for item in done.runtimes for line in _each(item)]
+        lines += [Text(f"  not run on {reason}", style="yellow") for reason in done.not_run]
     return Group(*lines)
 
 
 def _float(done: Conversion) -> Text:
     return Text(
-        f"  largest difference to torch: {done.max_abs_diff:.3g}, "
-        f"{done.relative_diff:.2g} of the largest output {done.max_output:.4g} "
+        f"  largest difference to torch: {done.relative_diff:.2g} of the scale of "
+        f"{done.worst_slice} of {done.worst_output} "
         f"(tolerance {done.tolerance:g}; {done.samples} random inputs, seed {done.seed}; "
         f"{_runtimes(done)})",
         style="green",
     )
+
+
+def _each(result: RuntimeResult) -> list[str]:
+    """A line an output."""
+    where = f"{result.runtime}, {result.kernels} kernels"
+    return [
+        f"{where}, {item.name}: {item.max_abs_diff:.2g}, {item.relative_diff:.2g} of its scale, "
+        f"SQNR {_decibels(item.sqnr_db)}"
+        for item in result.outputs
+    ]
 
 
 def _quantised(done: Conversion) -> list[Text]:
@@ -138,12 +155,31 @@ def _quantised(done: Conversion) -> list[Text]:
             style="green",
         )
     )
+    lines += _weak(done)
     if done.between is not None:
         lines.append(
             Text(f"  runtimes to each other: {_decibels(done.between.sqnr_db)} or more",
                  style="green")
         )  # fmt: skip
     return lines
+
+
+def _weak(done: Conversion) -> list[Text]:
+    """The parts of outputs that the quantisation loses; a line an output."""
+    found: dict[str, WeakSlices] = {}
+    for item in (output for runtime in done.runtimes for output in runtime.outputs):
+        if item.weak is not None:
+            worse = found.get(item.name)
+            if worse is None or item.weak.sqnr_db < worse.sqnr_db:
+                found[item.name] = item.weak
+    return [
+        Text(
+            f"  {name}: noise is as strong as {weak.slices} ({weak.sqnr_db:.1f} dB): let the model "
+            "give small values and large ones as outputs of their own",
+            style="yellow",
+        )
+        for name, weak in found.items()
+    ]
 
 
 def _runtimes(done: Conversion) -> str:

@@ -8,36 +8,46 @@ from pathlib import Path
 from rich.console import RenderableType
 from rich.text import Text
 
-from toolchain.board.verify import Verification
+from toolchain.board.verify import OutputCheck, Verification
 from toolchain.report.fitting import NAME, Column, fitted_table
 
 
 def verify_table(results: Sequence[Verification], board: str, width: int = 200) -> RenderableType:
-    """A line a model: how far the board's outputs are from this machine's.
+    """A line a model: how far its worst output is from this machine's.
 
     Args:
         results: a model each.
         board: what it is called.
         width: columns that there are.
     """
-
-    def figures(values: Sequence[float | None]) -> list[str]:
-        return ["" if value is None else f"{value:.3g}" for value in values]
-
-    verdicts = [
-        Text("ok", style="green") if item.passed else Text("differs", style="red")
-        for item in results
+    chiefs = [item.worst for item in results]
+    steps = ["" if chief.steps is None else f"{chief.steps:.3g}" for chief in chiefs]
+    shares = [
+        "" if chief.steps is not None else f"{chief.difference.relative_diff:.2g}"
+        for chief in chiefs
     ]
+    differences = [f"{chief.difference.max_abs_diff:.3g}" for chief in chiefs]
     return fitted_table(
         [
             Column("model", [Path(item.model).name for item in results], NAME, right=False),
             Column("inputs", [str(item.inputs) for item in results], 5),
-            Column("largest\ndifference", figures([item.max_difference for item in results]), 4),
-            Column("largest\noutput", figures([item.max_output for item in results]), 4),
-            Column("relative", figures([item.relative for item in results]), 2),
-            Column("steps", figures([item.max_steps for item in results]), 3),
-            Column("", verdicts, 1),
+            Column("worst\noutput", [_place(chief) for chief in chiefs], 4, right=False),
+            Column("largest\ndifference", differences, 4),
+            Column("of its\nscale", shares, 2),
+            Column("steps", steps, 3),
+            Column("", [_verdict(item) for item in results], 1),
         ],
         width,
         title=f"{board} against this machine",
     )
+
+
+def _place(check: OutputCheck) -> str:
+    far = check.difference
+    return f"{far.output}" if far.axis is None else f"{far.output}, {far.slice}"
+
+
+def _verdict(item: Verification) -> Text:
+    if not item.passed:
+        return Text("differs", style="red")
+    return Text("ambiguous", style="yellow") if item.ambiguous else Text("ok", style="green")

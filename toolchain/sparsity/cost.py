@@ -51,7 +51,7 @@ def model_cost(model: nn.Module, example_input: Tensor) -> ModelCost:
     ]
     try:
         with evaluating(model):
-            model(example_input)
+            model(example_input.clone())  # it may write into it
     finally:
         for handle in handles:
             handle.remove()

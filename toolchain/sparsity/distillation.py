@@ -39,7 +39,8 @@ class Distillation(nn.Module):
     def forward(self, logits: Tensor, labels: Tensor, images: Tensor) -> Tensor:
         """The loss of a batch: logits ``[N, classes]``, labels ``[N]``, images ``[N, C, H, W]``."""
         with torch.no_grad():
-            aim = functional.log_softmax(self.teacher(images) / self.temperature, 1)
+            # Networks that normalise their input in place leave the caller's images alone.
+            aim = functional.log_softmax(self.teacher(images.clone()) / self.temperature, 1)
         guess = functional.log_softmax(logits / self.temperature, 1)
         divergence = functional.kl_div(guess, aim, reduction="batchmean", log_target=True)
         plain = functional.cross_entropy(logits, labels)

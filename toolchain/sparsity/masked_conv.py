@@ -270,7 +270,7 @@ def output_shapes(
             )
 
     with watch_outputs(model, names, see):
-        model(example_input)
+        model(example_input.clone())  # it may write into it
     return shapes
 
 

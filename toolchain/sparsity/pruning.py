@@ -146,7 +146,7 @@ def _prune(model: nn.Module, example_input: Tensor, plan: _Plan, fixed: Sequence
 
     with torch.enable_grad():
         graph = torch_pruning.DependencyGraph().build_dependency(
-            model, (example_input,), output_transform=remember, verbose=False
+            model, (example_input.clone(),), output_transform=remember, verbose=False
         )
     groups = [
         group
@@ -210,9 +210,9 @@ def _copy(model: nn.Module, importance: Importance) -> nn.Module:
 def _check_outputs(model: nn.Module, pruned: nn.Module, example_input: Tensor) -> None:
     hint = "leave the layers before the fault as they are: name them in 'ignored'"
     with evaluating(model), evaluating(pruned):
-        wanted = [list(output.shape) for output in _tensors(model(example_input))]
+        wanted = [list(output.shape) for output in _tensors(model(example_input.clone()))]
         try:
-            given = [list(output.shape) for output in _tensors(pruned(example_input))]
+            given = [list(output.shape) for output in _tensors(pruned(example_input.clone()))]
         except RuntimeError as error:
             raise ModelError(
                 f"the model does not run with fewer channels: {first_line(error)}", hint=hint

@@ -90,7 +90,7 @@ def check_channels(model: nn.Module, example_input: Tensor) -> None:
     ]
     try:
         with evaluating(model):
-            model(example_input)
+            model(example_input.clone())  # it may write into it
     except RuntimeError as error:
         raise ModelError(
             f"the layers do not fit to each other: {first_line(error)}", hint=_DAMAGED

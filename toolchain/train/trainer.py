@@ -276,7 +276,7 @@ class Trainer:
         """Logits and loss."""
         try:
             with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
-                logits = forward(images)
+                logits = forward(images.clone())  # the loss may need them as they are
             logits = logits.float()
             return logits, cast(Tensor, self.student.loss(logits, labels, images))
         except DeployError:

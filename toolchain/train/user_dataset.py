@@ -79,7 +79,8 @@ class CheckedDataset(Dataset[tuple[Tensor, int]]):
                 else f" of {self.classes} classes, 0 to {self.classes - 1}"
             )
             raise DataError(f"{where}: the label {label} is none{known}")
-        return image.float(), label
+        # A copy: theirs may be one buffer that is filled anew for each example.
+        return image.to(torch.float32, copy=True), label
 
     def _raw(self, index: int) -> tuple[Tensor, int]:
         where = f"{self.name}, example {index}"

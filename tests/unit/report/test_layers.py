@@ -18,8 +18,10 @@ from toolchain.convert.conversion import (
     Conversion,
     ConvertedLayer,
     Disagreement,
+    OutputResult,
     RuntimeResult,
     TensorInfo,
+    WeakSlices,
 )
 from toolchain.errors import ModelError
 from toolchain.model.inspection import Inspection, inspect_model, layer_mask
@@ -157,7 +159,8 @@ def _conversion(*layers: ConvertedLayer) -> Conversion:
     return Conversion(
         path=Path("net.tflite"), bytes=1234, source="net.pt2", inputs=[image("args_0")],
         outputs=[image("output_0")], layers=list(layers), macs=100, macs_saved=20,
-        ideal_speedup=1.25, max_abs_diff=1e-6, max_output=2.0, relative_diff=5e-7,
+        ideal_speedup=1.25, worst_output="output 1 ['score']", worst_slice="channel 3",
+        max_abs_diff=1e-6, max_output=2.0, relative_diff=5e-7,
         tolerance=1e-5, sqnr_db=120.0, runtimes=[_run("xnnpack", 5), _run("builtin", 2)],
         between=None, not_run=[], samples=5, seed=3, seconds=1.0,
     )  # fmt: skip
@@ -165,8 +168,16 @@ def _conversion(*layers: ConvertedLayer) -> Conversion:
 
 def _run(kernels: str, inferences: int) -> RuntimeResult:
     return RuntimeResult(
-        runtime="stock 1.0", kernels=kernels, inferences=inferences, max_abs_diff=1e-6,
-        sqnr_db=120.0, max_steps=None,
+        runtime="stock 1.0", kernels=kernels, inferences=inferences, worst_output="output 0",
+        max_abs_diff=1e-6, relative_diff=5e-7, sqnr_db=120.0, max_steps=None,
+        outputs=[_output("output 0"), _output("output 1 ['score']")],
+    )  # fmt: skip
+
+
+def _output(name: str, weak: WeakSlices | None = None) -> OutputResult:
+    return OutputResult(
+        name=name, max_abs_diff=1e-6, max_output=2.0, relative_diff=5e-7, scale=2.0, axis=3,
+        index=3, inference=0, position=(0, 1, 2, 3), sqnr_db=120.0, max_steps=None, weak=weak,
     )  # fmt: skip
 
 
@@ -174,14 +185,32 @@ def test_a_conversion_says_that_images_are_channels_last() -> None:
     text = _text(conversion_summary(_conversion()))
     assert "input args_0: float32 [1, 4, 4, 3] (N,H,W,C: channels last)" in text
     assert "masked layers: none" in text
-    assert "largest difference to torch: 1e-06, 5e-07 of the largest output 2" in text
+    assert "to torch: 5e-07 of the scale of channel 3 of output 1 ['score'] (tolerance" in text
     assert "stock 1.0 (xnnpack and builtin kernels)" in text
     assert "not run on" not in text
 
 
-def test_a_runtime_that_was_not_tried_is_told() -> None:
+def test_what_was_not_tried_is_told_to_those_who_ask() -> None:
     done = _conversion().model_copy(update={"not_run": ["stock 2.0: it is not installed"]})
-    assert "not run on stock 2.0: it is not installed" in _text(conversion_summary(done))
+    assert "stock 2.0" not in _text(conversion_summary(done))
+    assert "not run on stock 2.0: it is not" in _text(conversion_summary(done, verbose=True))
+
+
+def test_every_output_on_every_runtime_is_told_to_those_who_ask() -> None:
+    text = _text(conversion_summary(_conversion(), verbose=True))
+    for kernels in ("xnnpack", "builtin"):
+        for name in ("output 0", "output 1 ['score']"):
+            assert f"stock 1.0, {kernels} kernels, {name}: 1e-06, 5e-07 of its scale" in text
+
+
+def test_the_channels_that_quantising_loses_are_told() -> None:
+    weak = WeakSlices(axis=3, indices=(4, 5), slices="channels 4, 5", sqnr_db=0.0)
+    run = _run("xnnpack", 5).model_copy(update={"outputs": [_output("output 0", weak)]})
+    done = _conversion().model_copy(
+        update={"quantize": "int8", "min_sqnr_db": 10.0, "runtimes": [run, run]}
+    )
+    text = _text(conversion_summary(done))
+    assert text.count("output 0: noise is as strong as channels 4, 5 (0.0 dB)") == 1
 
 
 def test_a_quantised_conversion_says_how_far_it_is_from_torch_and_on_what() -> None:
@@ -193,7 +222,9 @@ def test_a_quantised_conversion_says_how_far_it_is_from_torch_and_on_what() -> N
             "sqnr_db": 31.2,
             "min_sqnr_db": 10.0,
             "max_steps": 2.25,
-            "between": Disagreement(first="a", second="b", sqnr_db=math.inf, max_steps=0.0),
+            "between": Disagreement(
+                first="a", second="b", sqnr_db=math.inf, max_steps=0.0, output="output 0"
+            ),
         }
     )
     text = _text(conversion_summary(done))

@@ -1,0 +1,113 @@
+"""What torch computes: the reference that a file's outputs are compared with.
+
+A model may write into its inputs (``x.sub_(mean)``), into a buffer, or give a buffer of its own as
+an output. So each inference gets inputs and buffers that nothing else holds, and what it gives is
+copied before the next one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+import torch.utils._pytree as pytree
+from torch import Tensor
+
+from toolchain.convert.ports import Array, channel_last_array
+from toolchain.convert.source import Source
+from toolchain.differences import rounding_noise
+from toolchain.errors import VerificationError
+
+SAMPLES = 5
+"""Random inputs: three of mean 0 and variance 1, two uniform in [0, 1) like an image."""
+
+State = Mapping[str, Tensor]
+
+
+def random_inputs(source: Source, seed: int) -> list[list[Tensor]]:
+    """``SAMPLES`` inferences' inputs."""
+    generator = torch.Generator().manual_seed(seed)
+    makers = [torch.randn if index < SAMPLES - 2 else torch.rand for index in range(SAMPLES)]
+    return [[make(shape, generator=generator) for shape in source.inputs] for make in makers]
+
+
+def reference_outputs(source: Source, samples: Sequence[Sequence[Tensor]]) -> list[Array]:
+    """Outputs ``[inferences, *shape]`` of the original model, with axes as the file has them.
+
+    Args:
+        source: the original model.
+        samples: inputs of each inference, which stay as they are.
+
+    Raises:
+        VerificationError: they are not finite.
+    """
+    outputs = _run(source, samples, _state(source))
+    if not all(np.isfinite(array).all() for array in outputs):
+        raise VerificationError(
+            "torch's own outputs are not finite on the inputs of the check, so nothing can be "
+            "compared",
+            hint="look for NaN or infinity in the weights and in BatchNorm's variances",
+        )
+    return outputs
+
+
+def reference_noise(
+    source: Source, samples: Sequence[Sequence[Tensor]], expected: Sequence[Array]
+) -> list[Array]:
+    """How far rounding to float32 moves each value: see :func:`~toolchain.differences.rounding_noise`.
+
+    Weights and inputs are changed by their last bit, which stands for another order of summation
+    and for BatchNorm that is folded.
+
+    Args:
+        source: the original model.
+        samples: inputs of each inference.
+        expected: the outputs of :func:`reference_outputs`.
+    """  # noqa: E501
+    state = _state(source)
+
+    def moved(draw: int) -> list[Array]:
+        generator = torch.Generator().manual_seed(draw)
+        changed = {name: _moved(tensor, generator) for name, tensor in state.items()}
+        rows = [[_moved(tensor, generator) for tensor in row] for row in samples]
+        return _run(source, rows, changed)
+
+    return rounding_noise(moved, expected)
+
+
+def output_names(source: Source) -> list[str]:
+    """What each output is called in torch: ``['score']``, ``[1]``; empty where there is one."""
+    count, spec = len(source.outputs), source.program.call_spec.out_spec
+    if spec is None or spec.num_leaves != count or count == 1:
+        return [""] * count
+    tree = pytree.tree_unflatten(list(range(count)), spec)
+    return [pytree.keystr(path) for path, _ in pytree.tree_flatten_with_path(tree)[0]]
+
+
+def _run(source: Source, samples: Sequence[Sequence[Tensor]], state: State) -> list[Array]:
+    rows: list[list[Array]] = []
+    with torch.no_grad():
+        for inputs in samples:
+            own = {name: tensor.clone() for name, tensor in state.items()}
+            given = tuple(tensor.clone() for tensor in inputs)
+            found = torch.func.functional_call(source.reference, own, given)
+            rows.append([channel_last_array(output).copy() for output in found])
+    return [np.stack(arrays) for arrays in zip(*rows, strict=True)]
+
+
+def _state(source: Source) -> dict[str, Tensor]:
+    module = source.reference
+    return {
+        name: tensor.detach()
+        for name, tensor in (*module.named_parameters(), *module.named_buffers())
+    }
+
+
+def _moved(tensor: Tensor, generator: torch.Generator) -> Tensor:
+    """Each value replaced by the next one, up or down; zeros, which nothing rounds to, stay."""
+    if not tensor.is_floating_point():
+        return tensor
+    up = torch.rand(tensor.shape, generator=generator) < 0.5
+    moved = tensor.nextafter(torch.where(up, torch.inf, -torch.inf).to(tensor.dtype))
+    return torch.where(tensor == 0, tensor, moved)
