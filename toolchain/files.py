@@ -245,11 +245,11 @@ def _beside(path: Path, fault: type[DeployError]) -> Path:
 
 def _cannot_be_written(path: Path, error: OSError, fault: type[DeployError]) -> DeployError:
     hint = None
-    if error.errno == errno.ENOENT:
+    if error.errno == errno.ENOENT and not path.parent.exists():
         hint = f"make its folder: mkdir -p {shlex.quote(str(path.parent))}"
     elif error.errno == errno.ENOTDIR:
         hint = f"{_nearest_there(path)} is a file: choose another folder"
-    elif isinstance(error, PermissionError):
+    elif isinstance(error, PermissionError) or error.errno in (errno.ENOENT, errno.EROFS):
         hint = "choose a folder that you may write to"
     return fault(f"{path}: cannot be written: {error.strerror or error}", hint=hint)
 

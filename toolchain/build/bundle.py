@@ -25,7 +25,7 @@ from toolchain.cache import digest, locked, sha256_file
 from toolchain.errors import BundleError, OutputError
 from toolchain.fetch.apt import AptRoot
 from toolchain.fetch.sources import load_sources
-from toolchain.files import check_folder, check_writable, make_folder
+from toolchain.files import check_folder
 from toolchain.progress import Progress, Silent
 from toolchain.resources import runtime_patch_dir
 
@@ -162,7 +162,6 @@ def build(
     progress = progress or Silent()
     out = out or bundle_path(board, stock=stock, sanitizer=sanitizer)
     _check_out(out)
-    check_folder(out)
     with locked(f"bundle-{digest(str(out.resolve()))[:16]}"):
         recipe = recipe_for(board, stock=stock, sanitizer=sanitizer)
         key = digest(recipe.programs_key(), board.name)
@@ -204,8 +203,7 @@ def _check_out(out: Path) -> None:
                 f"{out} is there and is not a bundle, so it is not replaced",
                 hint="name another folder with --out, or move it away",
             )
-    make_folder(out.parent)
-    check_writable(out.with_name(f"{out.name}-new"))
+    check_folder(out)
 
 
 def _present(out: Path, key: str) -> Bundle | None:

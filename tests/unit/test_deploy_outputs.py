@@ -1,0 +1,85 @@
+"""Every output of every command is looked at before the work whose result it gets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import deploy
+from support.bundles import write_masked_model
+from support.places import REPOSITORY
+from toolchain.errors import OutputError
+
+CHECKPOINT = REPOSITORY / "toolchain/models/checkpoints/fashion_resnet_dense.safetensors"
+RECIPE = REPOSITORY / "toolchain/train/recipes/quick.toml"
+
+
+def lines_for(command: str, output: str) -> list[object]:
+    """A command line whose only fault is an output of this kind."""
+    empty = ["--bundle", "no-bundle", "--board", "host"]
+    return {
+        "profile": ["profile", "m.tflite", *empty, "--output", output],
+        "plot": ["profile", "m.tflite", *empty, "--plot", output],
+        "run": ["run", "m.tflite", *empty, "--input", "x.npy", "--output-dir", output],
+        "convert": ["convert", CHECKPOINT, "--output", output],
+        "train": ["train", RECIPE, "--output", output],
+        "build": ["build", "--board", "host", "--out", output],
+        "demo": ["demo", "--board", "host", "--output", output],
+    }[command]
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder, with a model, an input, a file and a folder."""
+    write_masked_model(tmp_path / "m.tflite")
+    np.save(tmp_path / "x.npy", np.zeros((1, 16, 16, 3), np.float32))
+    (tmp_path / "file").write_text("kept")
+    (tmp_path / "folder.png").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TILESKIP_CACHE", str(tmp_path / "cache"))
+    return tmp_path
+
+
+FILES = ["profile", "plot", "convert", "train"]
+FOLDERS = ["run", "build", "demo"]
+
+
+@pytest.mark.parametrize(
+    ("commands", "output", "said"),
+    [
+        (FILES, "nodir/o.png", "mkdir -p nodir"),
+        (FILES, "folder.png", "folder.png: is a folder"),
+        (FILES, "file/o.png", "file is a file"),
+        (FILES, "/proc/o.png", "/proc/o.png: cannot be written"),
+        (["plot"], "o.jpg", "o.png"),
+        (["plot"], "o", "has no suffix"),
+        (["profile"], "m.tflite", "m.tflite: is read here"),
+        (["convert"], CHECKPOINT, "is read here"),
+        (FOLDERS, "file", "file"),
+        (FOLDERS, "file/deeper", "file"),
+        (FOLDERS, "/proc/o", "/proc/o: cannot be written"),
+    ],
+    ids=lambda value: str(value).rpartition("/")[2] if not isinstance(value, list) else "",
+)
+def test_a_place_that_cannot_be_written_is_told_before_anything_is_done(
+    place: Path, commands: list[str], output: object, said: str
+) -> None:
+    before = contents(place)
+    for command in commands:
+        result = CliRunner().invoke(deploy.app, list(map(str, lines_for(command, str(output)))))
+        error = result.exception
+        assert isinstance(error, OutputError), (command, result.output, error)
+        assert said in f"{error.what}, {error.hint}"
+        assert contents(place) == before
+
+
+def contents(folder: Path) -> dict[str, bytes | None]:
+    """Every file and folder, but for the cache."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        if "cache" not in path.parts:
+            found[str(path)] = path.read_bytes() if path.is_file() else None
+    return found
