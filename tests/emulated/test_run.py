@@ -20,6 +20,7 @@ from toolchain.board.config import Board
 from toolchain.board.verify import run_here
 from toolchain.build.bundle import Bundle
 from toolchain.model.graph import read_model
+from toolchain.model.layers import find_layers
 from toolchain.profile.document import load_profile
 
 
@@ -118,10 +119,22 @@ def test_instruction_counts_repeat_exactly_and_masks_lower_them(
 def test_a_profile_has_operators_and_a_plot(
     deploy: Deploy, models: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    text = deploy("profile", *models, "--runs", "2", "--per-op", "--plot", tmp_path / "p.svg")
+    text = deploy(
+        "profile", *models, "--runs", "2", "--per-op", "--wide", "--plot", tmp_path / "p.svg"
+    )
     assert "seconds mean nothing" in text.replace("\n", " ")
-    assert "ukernel" in text or "6x8" in text or "4x8" in text
+    assert "masked beside dense" in text
+    for layer in find_layers(read_model(models[1])):
+        assert layer.name in text
     assert (tmp_path / "p.svg").read_bytes().startswith(b"<?xml")
+
+
+def test_a_profile_asks_the_runtime_which_taps_it_skips(
+    deploy: Deploy, models: tuple[Path, Path]
+) -> None:
+    dense, masked = deploy.json("profile", *models)["measurements"]
+    assert dense["live_share"] == 1.0
+    assert 0 < masked["live_share"] < 1
 
 
 def test_two_profiles_of_one_model_are_the_same(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from toolchain.errors import ModelError
+from toolchain.errors import ModelError, OutputError
 from toolchain.files import make_folder, write_whole
 from toolchain.model.graph import Model, Tensor
 
@@ -119,8 +120,20 @@ def save_outputs(folder: Path, arrays: Sequence[Array]) -> list[Path]:
     """Write ``output0.npy`` and so on; each file is whole or not there.
 
     Raises:
-        OutputError: the folder or a file cannot be written.
+        OutputError: the folder or a file cannot be written; says where the outputs are kept.
     """
+    try:
+        return _save(folder, arrays)
+    except OutputError as error:
+        try:
+            kept = Path(tempfile.mkdtemp(prefix="tileskip-"))
+            _save(kept, arrays)
+        except (OSError, OutputError):
+            raise error from None
+        raise OutputError(error.what, hint=f"the outputs are kept in {kept}") from error
+
+
+def _save(folder: Path, arrays: Sequence[Array]) -> list[Path]:
     make_folder(folder)
     paths = [folder / f"output{index}.npy" for index in range(len(arrays))]
     for path, array in zip(paths, arrays, strict=True):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -145,7 +146,13 @@ def test_outputs_are_written_as_npy(tmp_path: Path) -> None:
     assert [item.name for item in path.parent.iterdir()] == ["output0.npy"]
 
 
-def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+def test_outputs_that_cannot_be_written_are_kept_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     (tmp_path / "file").touch()
-    with pytest.raises(OutputError, match="cannot be written"):
-        arrays.save_outputs(tmp_path / "file" / "sub", [np.zeros(1)])
+    with pytest.raises(OutputError, match="cannot be written") as caught:
+        arrays.save_outputs(tmp_path / "file" / "sub", [np.zeros(1), np.ones(2)])
+    assert caught.value.hint is not None
+    kept = Path(caught.value.hint.rpartition(" ")[2])
+    assert np.array_equal(np.load(kept / "output1.npy"), np.ones(2))
