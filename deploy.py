@@ -201,6 +201,14 @@ def convert(
             "where the checkpoint has its own, they are taken and the differences told",
         ),
     ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KEY",
+            help="which weights of a checkpoint that holds several: their key in it, or ema for "
+            "averaged ones",
+        ),
+    ] = None,
     tolerance: Annotated[
         float | None,
         typer.Option(
@@ -287,6 +295,7 @@ def convert(
         model=model,
         input_shapes=shapes or None,
         masks=masks,
+        weights=weights,
         tolerance=conversion.DEFAULT_TOLERANCE if tolerance is None else tolerance,
         quantize=quantize,
         calibration=calibration,

@@ -84,6 +84,7 @@ def conversion_summary(done: Conversion, *, verbose: bool = False) -> Renderable
             for tensor in tensors
         ),
     ]
+    lines += [Text(f"  weights: {note}") for note in done.weights]
     if done.mask_header:
         first, *others = done.mask_header.lines()
         style = "yellow" if others else ""

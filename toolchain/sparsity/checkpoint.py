@@ -287,8 +287,8 @@ def _without_state_dict(path: Path, content: object) -> ModelError:
     modules = find_modules(content)
     if modules:
         keys, module = modules[0]
-        at = "".join(f"[{key!r}]" for key in keys)
-        load = f"torch.load({{}}, map_location='cpu', weights_only=False){at}.float().state_dict()"
+        at = "".join(f"[{json.dumps(key)}]" for key in keys)
+        load = f'torch.load({{}}, map_location="cpu", weights_only=False){at}.float().state_dict()'
         return ModelError(
             f"{path}: holds Python objects that are not tensors: a whole pickled model "
             f"({module.kind}), which its own code would have to load",

@@ -8,6 +8,7 @@ and hold what the file says about them, and nothing of theirs is imported or cal
 
 from __future__ import annotations
 
+import _compat_pickle
 import json
 import pickle
 import pickletools
@@ -25,6 +26,7 @@ import torch
 from toolchain.errors import ModelError, first_line
 
 _MAX_HEADER = 100_000_000  # of safetensors, the format's own limit
+_LEGACY_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the number that torch wrote before 1.6
 _AGAIN = "copy or download it again"
 _SAVE = "save the weights alone: torch.save(model.state_dict(), path)"
 
@@ -34,21 +36,27 @@ class StandIn:
 
     kind: ClassVar[str]
     """``module.name`` of its class."""
+    attributes: dict[str, Any]
 
     def __new__(cls, *_args: object, **_named: object) -> StandIn:
         """Whatever it is made of."""
-        return super().__new__(cls)
+        made = super().__new__(cls)
+        made.attributes = {}
+        return made
 
     def __init__(self, *_args: object, **_named: object) -> None:
-        self.attributes: dict[str, Any] = {}
+        pass
 
     def __setstate__(self, state: object) -> None:
-        self.attributes = state if isinstance(state, dict) else {}
+        # With __slots__ there are two dicts.
+        for part in state if isinstance(state, tuple) else (state,):
+            if isinstance(part, dict):
+                self.attributes.update(dict.items(part))
 
     @property
     def is_module(self) -> bool:
         """Whether it is an ``nn.Module``."""
-        return {"_parameters", "_modules"} <= getattr(self, "attributes", {}).keys()
+        return {"_parameters", "_modules"} <= self.attributes.keys()
 
 
 def read_checkpoint_file(path: Path) -> object:
@@ -70,7 +78,7 @@ def read_checkpoint_file(path: Path) -> object:
             ) from error
     if head[:2] == b"PK":
         return _read_zip(path)
-    if head[:1] == b"\x80":
+    if head[:1] == b"\x80" and _LEGACY_MAGIC in head[:40]:
         return _read_pickle(path, _legacy_pickles)
     raise _of_another_kind(path, head)
 
@@ -120,9 +128,8 @@ def save_again(path: Path, expression: str) -> str:
         path: the file.
         expression: Python that gives the state_dict; ``{}`` in it is the file.
     """
-    new = path.with_name(f"{path.stem}_weights.pt")
-    state = expression.replace("{}", repr(str(path)))
-    code = f"import torch; torch.save({state}, {str(new)!r})"
+    old, new = (json.dumps(str(one)) for one in (path, path.with_name(f"{path.stem}_weights.pt")))
+    code = f"import torch; torch.save({expression.replace('{}', old)}, {new})"
     return f"python -c {shlex.quote(code)}"
 
 
@@ -147,7 +154,7 @@ def _read_zip(path: Path) -> object:
         raise ModelError(
             f"{path}: is a TorchScript program, which holds its code and not a state_dict alone",
             hint="write its weights with: "
-            + save_again(path, "torch.jit.load({}, map_location='cpu').state_dict()")
+            + save_again(path, 'torch.jit.load({}, map_location="cpu").state_dict()')
             + " (if you trust the file), and give the model with --model",
         )
     if any(name.endswith("/models/model.json") or name == "models/model.json" for name in names):
@@ -196,8 +203,6 @@ def _read_pickle(path: Path, pickles: Callable[[Path], Iterator[bytes | BinaryIO
             hint=f"nothing in it was run. Where it was made, {_SAVE}",
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError) as error:
-        if "Invalid magic number" in str(error):
-            raise _other(path, "a pickle that torch.save did not write", _SAVE) from error
         raise _damaged(path, error) from error
     except (TypeError, AttributeError, AssertionError, ImportError, MemoryError) as error:
         # Whatever else a stream of opcodes that no pickler writes can bring about.
@@ -208,7 +213,11 @@ def _names_in(pickled: bytes | BinaryIO) -> Iterator[str]:
     """``module.name`` of everything that one pickle refers to."""
     for opcode, argument, _ in pickletools.genops(pickled):
         if opcode.name == "GLOBAL" and isinstance(argument, str):
-            yield argument.replace(" ", ".", 1)
+            module, _, name = argument.partition(" ")
+            # The protocol knows them by the names that they had in Python 2.
+            if (module, name) in _compat_pickle.NAME_MAPPING:
+                module, name = _compat_pickle.NAME_MAPPING[module, name]
+            yield f"{_compat_pickle.IMPORT_MAPPING.get(module, module)}.{name}"
 
 
 def _stand_in(name: str) -> type:
@@ -242,6 +251,7 @@ def _reason(error: Exception) -> str:
 _TO_TORCH = "take the network that it was made from: --model and its state_dict"
 _MAGIC: tuple[tuple[bytes, str, str], ...] = (
     (b"\x89HDF\r\n\x1a\n", "an HDF5 file, as Keras writes", _TO_TORCH),
+    (b"\x80", "a pickle that torch.save did not write", _SAVE),
     (b"GGUF", "a GGUF file", _TO_TORCH),
     (b"\x93NUMPY", "a NumPy array", _SAVE),
     (b"version https://git-lfs", "a pointer of Git LFS and not the file itself", "git lfs pull"),

@@ -30,8 +30,9 @@ _IGNORED = re.compile(
     re.DOTALL | re.MULTILINE,
 )
 _ARRAY = re.compile(
-    # A layer called '0' has an array called 0, though C knows no such name.
-    r"\s*(?:static\s+)?const\s+uint8_t\s+(\w+)\s*\[\s*(\d{1,6})\s*\]\s*\[\s*(\d{1,6})\s*\]"
+    # Whatever a layer is called, so is its array, in capitals: 0 and BLOCK1-0 stand there as well,
+    # though C knows no such names.
+    r"\s*(?:static\s+)?const\s+uint8_t\s+([^\s\[\]{}()=,;][^\[\]{}()=,;\n]*?)\s*\[\s*(\d{1,6})\s*\]\s*\[\s*(\d{1,6})\s*\]"
     r"\s*=\s*\{",
     re.ASCII,
 )
@@ -58,8 +59,16 @@ def read_mask_header(path: str | os.PathLike[str]) -> dict[str, Tensor]:
 
 
 def c_name(layer: str) -> str:
-    """The name of a layer's array: ``layer1.0.conv1`` is ``LAYER1_0_CONV1``."""
+    """The name of a layer's array: ``layer1.0.conv1`` is ``LAYER1_0_CONV1``.
+
+    What a name of C cannot hold stays: ``block1-0`` is ``BLOCK1-0``.
+    """
     return layer.replace(".", "_").upper()
+
+
+def compiling_name(name: str) -> str:
+    """An array's name as C takes it, as who compiles the header has to write it."""
+    return re.sub(r"\W", "_", name)
 
 
 def by_layer(
@@ -78,10 +87,15 @@ def by_layer(
     Raises:
         ModelError: an array is named after no convolution of the model, or after several of them.
     """
+    convolutions = [n for n, module in model.named_modules() if isinstance(module, nn.Conv2d)]
     layers: dict[str, list[str]] = {}
-    for layer, module in model.named_modules():
-        if isinstance(module, nn.Conv2d):
-            layers.setdefault(c_name(layer), []).append(layer)
+    for layer in convolutions:
+        layers.setdefault(c_name(layer), []).append(layer)
+    exact = set(layers)
+    for layer in convolutions:  # as it may have been changed to make the file compile
+        name = compiling_name(c_name(layer))
+        if name not in exact:
+            layers.setdefault(name, []).append(layer)
     for name in arrays:
         if name not in layers:
             near = difflib.get_close_matches(name, layers, n=3)
@@ -97,7 +111,17 @@ def by_layer(
                 + ", ".join(f"'{layer}'" for layer in layers[name]),
                 hint="put the masks into the checkpoint, as <layer>.mask, where names are exact",
             )
-    return {names[0]: arrays[name] for name, names in layers.items() if name in arrays}
+    given = {layers[name][0]: array for name, array in arrays.items()}
+    if len(given) < len(arrays):
+        twice = next(
+            n for n in arrays if c_name(layers[n][0]) in arrays and n != c_name(layers[n][0])
+        )
+        raise ModelError(
+            f"{path}: arrays {c_name(layers[twice][0])} and {twice} belong to one layer, "
+            f"'{layers[twice][0]}'",
+            hint=_WHAT_TO_GIVE,
+        )
+    return {layer: given[layer] for layer in convolutions if layer in given}
 
 
 class _Reader:

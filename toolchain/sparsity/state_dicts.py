@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -91,6 +91,11 @@ class Matched(dict[str, Any]):
     def with_tensors(self, added: Mapping[str, Any]) -> Matched:
         """The same and some more."""
         return Matched({**self, **added}, self.versions, self.notes)
+
+    def without(self, drops: Callable[[str], bool]) -> Matched:
+        """The same but for some names."""
+        left = {name: value for name, value in self.items() if not drops(name)}
+        return Matched(left, self.versions, self.notes)
 
 
 def find_state_dicts(content: object) -> list[StateDict]:
@@ -381,18 +386,18 @@ def _matched(chosen: _Fit, fits: list[_Fit], wanted: _Wanted, *, asked: bool) ->
 
 
 def _notes(chosen: _Fit, beside: list[_Fit], outside: list[str], *, asked: bool) -> Iterator[str]:
-    label = f"'{chosen.label}'" if chosen.label else "those at its top"
+    label = f"'{chosen.label}'" if chosen.label else "at the top of the file"
     count = next(
         (v for n, v in chosen.one.tensors.items() if n.rpartition(".")[2] == "n_averaged"), None
     )
     several = f" of {int(count)} models" if isinstance(count, Tensor) and count.numel() == 1 else ""
     kind = f", an average{several}," if chosen.averaged else ""
-    others = list(dict.fromkeys(fit.label or "those at its top" for fit in beside))
+    others = list(dict.fromkeys(fit.label or "(top)" for fit in beside))
     unusual = not {*_USUAL, *_WRAPPERS}.issuperset([*chosen.one.path, *chosen.parts])
     if others or kind or asked or unusual:
-        told = f"of the file's weights {label}{kind} are taken"
+        told = f"the weights {label}{kind} are taken"
         if others:
-            told += f"; it also holds {_listed(others)}"
+            told += f"; the file also holds {_listed(others)}"
             if (first := next((fit for fit in beside if fit.label), None)) is not None:
                 told += f" (--weights {shlex.quote(first.label)} takes them)"
         yield told

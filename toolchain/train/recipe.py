@@ -55,6 +55,8 @@ class Model(_Table):
     """Of the factory, by name; numbers are below a million."""
     weights: Path | None = None
     """A checkpoint to start from; masks in it are dropped."""
+    weights_key: str | None = None
+    """Which weights of it, where it holds several: their key, or ``ema`` for averaged ones."""
 
 
 class DataSet(_Table):
@@ -166,6 +168,8 @@ class Distillation(_Table):
 
     weights: Path
     """The teacher's checkpoint."""
+    weights_key: str | None = None
+    """Which weights of it, as of the model's."""
     factory: str | None = None
     """The teacher's; by default the student's."""
     weight: Annotated[float, Field(ge=0)] = 5.0

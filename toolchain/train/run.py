@@ -345,18 +345,20 @@ def _schedule(trainer: Trainer) -> ScheduleReport | None:
 
 def _notes_before(trainer: Trainer) -> list[str]:
     """What can be said about a run before it is one."""
+    notes = list(trainer.student.notes)
     schedule, wanted = _schedule(trainer), trainer.recipe.schedule.settle
     if schedule is None or schedule.steps_left >= wanted:
-        return []
+        return notes
     # Half of a run of twice as many steps is enough, if masks begin to grow before that.
     share = max(0.5, trainer.recipe.schedule.begin)
     each = trainer.steps_per_epoch
     epochs = math.ceil(wanted / (1 - share) / each) if share < 1 else None
     longer = f"train longer (under [training] epochs = {epochs})" if epochs else "train longer"
     return [
+        *notes,
         f"masks are final from step {schedule.final_step} of {schedule.steps} on, which leaves "
         f"{schedule.steps_left} steps to get used to them, fewer than {wanted}: {longer}, or lower "
-        f"what is wanted (under [schedule] settle = {schedule.steps_left})"
+        f"what is wanted (under [schedule] settle = {schedule.steps_left})",
     ]
 
 

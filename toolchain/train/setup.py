@@ -42,6 +42,7 @@ from toolchain.sparsity.schedule import PolynomialSchedule
 from toolchain.sparsity.search import MaskSearch
 from toolchain.sparsity.selection import KERNELS
 from toolchain.sparsity.sparsify import sparsify
+from toolchain.sparsity.state_dicts import match
 from toolchain.train.batches import Augment, Batches, in_turn, mirror, seeded, shift
 from toolchain.train.data import Data
 from toolchain.train.recipe import DataSet, Masks, Recipe
@@ -75,6 +76,8 @@ class Student:
     """Whether channels were pruned, by this recipe or in the weights that it starts from."""
     tile_rows: int
     """That kept pixels are rounded to."""
+    notes: tuple[str, ...] = ()
+    """Which weights of the checkpoints were taken, where they hold several."""
 
     def sparsity(self) -> float:
         """The share of masked pixels, a mean over the masked layers; 0 without any."""
@@ -114,6 +117,7 @@ def build_student(
         if ours and ours.random_weights:
             initialise(model)
     example = torch.zeros(data.input_shape)
+    pruned, notes = False, ()
     if resume_from is not None:
         pruned = bool(resize_to(model, resume_from))
         if pruned and recipe.pruning is None and _first_weights(recipe, base) is None:
@@ -123,7 +127,8 @@ def build_student(
             )
     else:
         path = _first_weights(recipe, base)
-        pruned = path is not None and _load(model, path, masks=False)
+        if path is not None:
+            pruned, notes = _load(model, path, recipe.model.weights_key, masks=False)
     check_classifier(model, data, factory)
     if recipe.pruning is not None and resume_from is None:
         prune_channels(model, example, recipe.pruning.ratio, round_to=recipe.pruning.round_to)
@@ -147,7 +152,8 @@ def build_student(
             recipe.training.epochs * batches.steps_per_epoch, **recipe.schedule.model_dump()
         )
         search = MaskSearch(masks, schedule, seed=seed)
-    return Student(factory, model.train(), search, _loss(recipe, data, factory, base), pruned, rows)
+    loss, more = _loss(recipe, data, factory, base)
+    return Student(factory, model.train(), search, loss, pruned, rows, notes + more)
 
 
 def training_batches(recipe: Recipe, data: Data) -> Batches:
@@ -211,16 +217,24 @@ def _first_weights(recipe: Recipe, base: Path | None) -> Path | None:
     return None if ":" in name else zoo.get(name).checkpoint
 
 
-def _load(model: nn.Module, path: Path, *, masks: bool) -> bool:
-    """Load a checkpoint, with its masks or without; says whether channels were pruned."""
-    state, pruned = load_checkpoint(path), has_pruned_channels(load_metadata(path))
-    if not masks:
-        state = {name: t for name, t in state.items() if not name.endswith(MASK_SUFFIX)}
+def _load(
+    model: nn.Module, path: Path, key: str | None, *, masks: bool
+) -> tuple[bool, tuple[str, ...]]:
+    """Load a checkpoint, with its masks or without.
+
+    Returns:
+        Whether channels were pruned, and what there is to say about the file's weights.
+    """
+    pruned = has_pruned_channels(load_metadata(path))
     try:
+        state = match(model, load_checkpoint(path, weights=key))
+        if not masks:
+            state = state.without(lambda name: name.endswith(MASK_SUFFIX))
         load_model(model, state, resize=pruned)
     except ModelError as error:
-        raise ModelError(f"{path}: {error.what}", hint=error.hint) from error
-    return pruned
+        what = error.what if error.what.startswith(str(path)) else f"{path}: {error.what}"
+        raise ModelError(what, hint=error.hint) from error
+    return pruned, tuple(f"{path}: {note}" for note in state.notes)
 
 
 def _place(path: Path, base: Path | None) -> Path:
@@ -258,16 +272,20 @@ def _policy(masks: Masks, rows: int, batches: Batches, model: nn.Module) -> Poli
     return makers[masks.policy](tile_rows=rows, tile_share=masks.tile_share)
 
 
-def _loss(recipe: Recipe, data: Data, factory: str, base: Path | None) -> nn.Module:
+def _loss(
+    recipe: Recipe, data: Data, factory: str, base: Path | None
+) -> tuple[nn.Module, tuple[str, ...]]:
+    """The loss, and what there is to say about a teacher's checkpoint."""
     chosen = recipe.distillation
     if chosen is None:
-        return CrossEntropy()
+        return CrossEntropy(), ()
     name = network_factory(chosen.factory) if chosen.factory else factory
     arguments = recipe.model.arguments if chosen.factory is None else {}
     teacher = make_module(name, _OPTION, arguments, base=base)
-    _load(teacher, _place(chosen.weights, base), masks=True)
+    _, notes = _load(teacher, _place(chosen.weights, base), chosen.weights_key, masks=True)
     check_classifier(teacher, data, f"the teacher ({name})")
-    return Distillation(teacher, weight=chosen.weight, temperature=chosen.temperature)
+    loss = Distillation(teacher, weight=chosen.weight, temperature=chosen.temperature)
+    return loss, notes
 
 
 def _augmentation(chosen: DataSet, data: Data) -> Augment | None:

@@ -48,7 +48,9 @@ FAULTS = {
 }
 
 _names = st.lists(
-    st.text(string.ascii_lowercase + string.digits + "._", max_size=12).map(lambda t: "l" + t),
+    st.text(string.ascii_lowercase + string.digits + "._-+ ", max_size=12)
+    .map(str.rstrip)
+    .map(lambda t: "l" + t),
     min_size=1,
     max_size=4,
     unique_by=c_name,
@@ -150,6 +152,38 @@ def test_every_array_finds_its_layer_in_the_order_of_the_model(tmp_path: Path) -
     path = write_header(tmp_path / "bin_mask.h", dict(reversed(masks.items())))
     assert "const uint8_t LAYER2_0_CONV1[4][4] = {" in path.read_text()
     assert _same(by_layer(model, read_mask_header(path), path), masks)
+
+
+def dashed_net() -> nn.Sequential:
+    """Names as torchvision's RegNet has them."""
+    block = nn.ModuleDict({"proj-0": nn.Conv2d(3, 4, 1), "f": nn.Conv2d(4, 4, 3)})
+    return nn.Sequential(nn.ModuleDict({"block1-0": block, "block1-1": nn.Conv2d(4, 4, 3)}))
+
+
+@pytest.mark.parametrize("by", ["the paper's code", "who made it compile"])
+def test_names_that_are_not_of_c_are_read(tmp_path: Path, by: str) -> None:
+    model = dashed_net()
+    layers = ["0.block1-0.proj-0", "0.block1-0.f", "0.block1-1"]
+    masks = {layer: torch.eye(3 + n, dtype=torch.bool) for n, layer in enumerate(layers)}
+    path = write_header(tmp_path / "bin_mask.h", masks)
+    text = path.read_text()
+    assert "const uint8_t 0_BLOCK1-0_PROJ-0[3][3] = {" in text
+    if by == "who made it compile":
+        path.write_text(text.replace("-", "_"))
+    assert _same(by_layer(model, read_mask_header(path), path), masks)
+
+
+def test_an_array_under_both_of_its_names_is_refused() -> None:
+    with pytest.raises(ModelError, match=r"arrays 0_BLOCK1-1 and 0_BLOCK1_1 belong to one layer"):
+        by_layer(dashed_net(), {"0_BLOCK1-1": 0, "0_BLOCK1_1": 0}, "h")
+
+
+def test_layers_that_only_c_takes_for_one_are_told_apart_where_they_can_be() -> None:
+    model = nn.ModuleDict({"a-b": nn.Conv2d(1, 1, 1), "a_b": nn.Conv2d(1, 1, 1)})
+    assert by_layer(model, {"A_B": 2, "A-B": 1}, "h") == {"a-b": 1, "a_b": 2}
+    model = nn.ModuleDict({"a-b": nn.Conv2d(1, 1, 1), "a+b": nn.Conv2d(1, 1, 1)})
+    with pytest.raises(ModelError, match=r"array A_B may belong to any of .*'a-b', 'a\+b'"):
+        by_layer(model, {"A_B": 0}, "h")
 
 
 def test_an_array_of_no_layer_names_the_nearest_ones() -> None:
