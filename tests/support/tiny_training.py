@@ -60,6 +60,53 @@ def net_of_groups() -> nn.Sequential:
     )
 
 
+class Renorm(nn.Module):
+    """Normalises by its running statistics in training too (half by them, half by the batch)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.register_buffer("running_mean", torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean = self.get_buffer("running_mean")
+        if self.training:
+            now = x.mean((0, 2, 3))
+            used = 0.5 * (mean + now.detach())
+            mean.lerp_(now.detach(), 0.05)
+            mean = used
+        return x - mean[:, None, None]
+
+
+def net_of_norms() -> nn.Sequential:
+    """A network with every kind of running statistics."""
+    return nn.Sequential(
+        nn.Conv2d(1, 8, 3, padding=1),
+        nn.BatchNorm2d(8, momentum=None),
+        Renorm(8),
+        nn.ReLU(),
+        nn.Conv2d(8, 8, 3, 2, 1),
+        nn.InstanceNorm2d(8, track_running_stats=True),
+        nn.BatchNorm2d(8, track_running_stats=False),
+        nn.Flatten(),
+        nn.Linear(128, 3),
+    )
+
+
+class Sleeps(nn.Module):
+    """Gives something else in evaluation: a mistake in a user's code."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x if self.training else 0.05 * x
+
+
+def net_that_sleeps() -> nn.Sequential:
+    return net().append(Sleeps())
+
+
+def net_that_drops() -> nn.Sequential:
+    return net(dropout=0.9)
+
+
 class TiedNet(nn.Module):
     """Two convolutions with the same weights."""
 

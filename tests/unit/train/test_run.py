@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -29,6 +29,7 @@ from support.tiny_training import (
     STEPS_PER_EPOCH,
     TiedNet,
     deploy_train,
+    images,
     net,
     recipe,
     scalars,
@@ -36,11 +37,20 @@ from support.tiny_training import (
 )
 from toolchain.errors import DataError, ModelError, OutputError, RecipeError
 from toolchain.progress import Silent, Stage
-from toolchain.sparsity.checkpoint import load_metadata, save_checkpoint
+from toolchain.sparsity.checkpoint import (
+    load_checkpoint,
+    load_metadata,
+    load_model,
+    save_checkpoint,
+)
+from toolchain.sparsity.distillation import Distillation
 from toolchain.sparsity.policies import POLICIES
+from toolchain.sparsity.statistics import measure_statistics
+from toolchain.train.data import load_data
 from toolchain.train.interrupt import Stopped
 from toolchain.train.recipe import Recipe
 from toolchain.train.run import TrainingReport, plan_recipe, train_recipe
+from toolchain.train.setup import build_student, training_batches
 from toolchain.train.trainer import Epoch
 
 
@@ -104,7 +114,11 @@ def assert_alike(one: Path, first: TrainingReport, other: Path, second: Training
     a, b = (load_file(folder / "out.safetensors") for folder in (one, other))
     assert [name for name in a if not torch.equal(a[name], b[name])] == []
     assert (one / "out.safetensors").read_bytes() == (other / "out.safetensors").read_bytes()
+    last = [folder.joinpath("run/last.safetensors").read_bytes() for folder in (one, other)]
+    assert last[0] == last[1]
     assert without_times(first.epochs) == without_times(second.epochs)
+    assert (first.epoch, first.last.epoch) == (second.epoch, second.last.epoch)
+    assert first.same_images == second.same_images
     assert first.network == second.network
 
 
@@ -126,6 +140,13 @@ RECIPES: dict[str, Recipe] = {
     "saved every five steps": recipe(training={"checkpoint_every": 5}),
     "saved every step": recipe(training={"checkpoint_every": 1, "epochs": 2}),
     "masks from beginning to end": recipe(schedule={"begin": 0.0, "end": 1.0, "frequency": 3}),
+    "masks that are final within an epoch": recipe(schedule={"end": 0.4, "frequency": 3}),
+    "statistics that training depends on": recipe(
+        model={"factory": "support.tiny_training:net_of_norms"}, schedule={"end": 0.4}
+    ),
+    "a high rate, so that an epoch within may be the best": recipe(
+        optimizer={"learning_rate": 0.15, "cycle": "constant"}, schedule={"end": 0.1}
+    ),
     "with a teacher and weights to start from": recipe(
         model={"weights": "start.safetensors"},
         distillation={"weights": "start.safetensors", "weight": 0.5},
@@ -530,3 +551,149 @@ def test_the_folder_of_images_is_told_by_its_name(tmp_path: Path) -> None:
     said = load_metadata(train(chosen, tmp_path).path)
     assert said["dataset"] == "data"
     assert Recipe.model_validate_json(said["recipe"]).data.source == "data"
+
+
+# --- best and last ---------------------------------------------------------------------------
+
+
+def right(path: Path) -> float:
+    """The accuracy of a checkpoint, by nothing of the training's own."""
+    model, (pictures, labels) = load_model(net(), load_checkpoint(path)), images("test").tensors
+    with torch.no_grad():
+        return float((model(pictures).argmax(1) == labels).float().mean())
+
+
+def test_the_best_epoch_is_the_output_and_the_last_lies_beside_it(tmp_path: Path) -> None:
+    changes: dict[str, Any] = {
+        "optimizer": {"learning_rate": 0.15, "cycle": "constant"}, "training": {"epochs": 6},
+        "schedule": {"end": 0.4},
+    }  # fmt: skip
+    seen = set()
+    for seed in range(12):
+        chosen = recipe(**changes | {"training": {"epochs": 6, "seed": seed}})
+        report = train(chosen, tmp_path, restart=True)
+        final = [epoch for epoch in report.epochs if epoch.final]
+        assert [epoch.number for epoch in final] == [3, 4, 5, 6]
+        most = max(epoch.accuracy for epoch in final)
+        assert report.epoch == max(e.number for e in final if e.accuracy == most)
+        assert (report.last.epoch, report.last.path) == (6, tmp_path / "run/last.safetensors")
+        for one in (report, report.last):
+            epoch = report.epochs[one.epoch - 1]
+            assert (one.accuracy, one.loss) == (epoch.accuracy, epoch.loss)
+            assert right(one.path) == pytest.approx(epoch.accuracy)
+            said = load_metadata(one.path)
+            assert (said["epoch"], said["epochs"]) == (str(one.epoch), "6")
+            assert said["test_accuracy"] == f"{one.accuracy:.4f}"
+        seen.add(report.epoch == 6)
+        if seen == {True, False}:
+            return
+    pytest.fail("no seed has its best epoch within, or none at the end")
+
+
+def test_an_epoch_with_other_masks_is_not_the_best(tmp_path: Path) -> None:
+    chosen = recipe(schedule={"begin": 0.0, "end": 1.0, "frequency": 3})
+    report = train(chosen, tmp_path)
+    assert [epoch.final for epoch in report.epochs] == [False, False, False, True]
+    assert report.epoch == report.last.epoch == 4
+    assert report.path.read_bytes() == report.last.path.read_bytes()
+
+
+def test_masks_and_weights_that_are_written_are_of_one_epoch(tmp_path: Path) -> None:
+    report = train(RECIPES["a high rate, so that an epoch within may be the best"],
+                   tmp_path)  # fmt: skip
+    kept = {layer.name: layer.kept for layer in report.network.layers}
+    for path in (report.path, report.last.path):
+        masks = {n: m for n, m in load_file(path).items() if n.endswith(".mask")}
+        assert {n.removesuffix(".mask"): int(m.sum()) for n, m in masks.items()} == kept
+
+
+# --- statistics ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["pooled", "dense", "pruned", "bf16", "data that draws"])
+def test_what_is_written_has_the_statistics_of_its_own_weights(tmp_path: Path, name: str) -> None:
+    chosen = RECIPES[name].model_copy(update={"training": RECIPES["pooled"].training})
+    report = train(chosen, tmp_path)
+    for path in (report.path, report.last.path):
+        state = load_checkpoint(path)
+        model = load_model(net(), state, resize=name == "pruned")
+        before = {n: t for n, t in model.state_dict().items() if "running" in n}
+        before = {n: t.clone() for n, t in before.items()}
+        data = load_data(chosen.data.source)
+        given = training_batches(chosen, data).unchanged(4096)
+        assert measure_statistics(model, given) == ("1", "4")
+        for entry, value in before.items():
+            torch.testing.assert_close(model.state_dict()[entry], value)
+
+
+def test_a_short_training_is_as_good_in_evaluation_as_in_training(tmp_path: Path) -> None:
+    # Masks that change until shortly before the end: what training leaves is of other masks.
+    chosen = recipe(training={"epochs": 3}, schedule={"begin": 0.0, "end": 0.9, "frequency": 1})
+    same = train(chosen, tmp_path).same_images
+    assert same.images == 96
+    assert same.evaluation_loss == pytest.approx(same.training_loss, rel=0.5, abs=0.05)
+    assert not same.far_apart
+
+
+@pytest.mark.parametrize(
+    ("factory", "word"),
+    [("net_that_sleeps", "does worse than it was trained to"), ("net_that_drops", "dropout")],
+)
+def test_modes_that_are_far_apart_are_told(tmp_path: Path, factory: str, word: str) -> None:
+    report = train(recipe(model={"factory": f"support.tiny_training:{factory}"}), tmp_path)
+    assert report.same_images.far_apart
+    (note,) = report.notes
+    assert word in note
+    assert "on 96 training images the loss is " in note
+    assert f"{report.same_images.evaluation_loss:.3f} in evaluation mode" in note
+
+
+# --- short runs ------------------------------------------------------------------------------
+
+
+def test_a_run_that_is_too_short_says_so_before_and_what_to_set(tmp_path: Path) -> None:
+    class Notes(Silent):
+        told: ClassVar[list[str]] = []
+
+        def note(self, message: str) -> None:
+            self.told.append(message)
+
+    chosen = recipe(schedule={"settle": 200})
+    plan = plan_recipe(chosen)
+    assert plan.schedule is not None
+    assert (plan.schedule.final_step, plan.schedule.steps_left) == (12, 12)
+    (note,) = plan.notes
+    assert "final from step 12 of 24 on, which leaves 12 steps" in note
+    assert "fewer than 200" in note
+    report = train(chosen, tmp_path, progress=Notes())
+    assert report.notes == [note]
+    assert Notes.told == [f"note: {note}"]
+    # Both of what it tells to set.
+    epochs = int(note.partition("epochs = ")[2].partition(")")[0])
+    for mended in (
+        recipe(schedule={"settle": 200}, training={"epochs": epochs}),
+        recipe(schedule={"settle": int(note.partition("settle = ")[2].partition(")")[0])}),
+    ):
+        assert plan_recipe(mended).notes == []
+    assert plan_recipe(recipe(schedule={"settle": 200}, training={"epochs": epochs - 1})).notes
+
+
+# --- weights to start from -------------------------------------------------------------------
+
+
+def test_averaged_weights_may_be_started_from_and_are_told(tmp_path: Path) -> None:
+    torch.manual_seed(7)
+    plain, averaged = net(), net()
+    content = {"model": plain.state_dict(), "ema": averaged.state_dict()}
+    torch.save(content, tmp_path / "both.pt")
+    keys = {"weights": "both.pt", "weights_key": "ema"}
+    data = load_data(recipe().data.source)
+    student = build_student(recipe(model=keys, distillation={"weights": "both.pt"}), data,
+                            base=tmp_path)  # fmt: skip
+    assert torch.equal(student.model.state_dict()["0.weight"], averaged[0].weight)
+    assert isinstance(student.loss, Distillation)
+    assert torch.equal(student.loss.teacher.state_dict()["0.weight"], plain[0].weight)
+    first, second = student.notes
+    assert "'ema', an average, are taken" in first
+    assert "'model' are taken; the file also holds 'ema'" in second
+    assert train(recipe(model=keys), tmp_path).notes == [first]
