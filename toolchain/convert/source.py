@@ -134,7 +134,8 @@ def _from_factory(
     weights: str | None,
 ) -> Source:
     state: Mapping[str, Any] | None = None
-    header, notes = None, ()
+    header: HeaderReport | None = None
+    notes: tuple[str, ...] = ()
     metadata: Mapping[str, str] = {}
     if path is not None:
         state, metadata = load_checkpoint(path, weights=weights), load_metadata(path)

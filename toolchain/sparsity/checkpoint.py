@@ -209,8 +209,9 @@ def _load(
     state: OrderedDict[str, Any] = OrderedDict()
     for name, value in given.items():
         own = wanted.get(name)
-        both = isinstance(value, Tensor) and isinstance(own, Tensor)
-        state[name] = value.to(own.dtype) if both else value
+        state[name] = value
+        if isinstance(value, Tensor) and isinstance(own, Tensor):
+            state[name] = value.to(own.dtype)
     # A file that does not tell the versions of its modules (safetensors cannot) is of these ones.
     current = getattr(wanted, "_metadata", {})
     state._metadata = {**current, **(versions or {})}  # type: ignore[attr-defined]

@@ -150,7 +150,7 @@ def _read_zip(path: Path) -> object:
                 path, "a zip archive", "unpack it, and give the checkpoint in it"
             ) from error
         raise _damaged(path, error) from error
-    if reader.has_record("constants.pkl"):
+    if reader.has_record("constants.pkl"):  # type: ignore[attr-defined]
         raise ModelError(
             f"{path}: is a TorchScript program, which holds its code and not a state_dict alone",
             hint="write its weights with: "
@@ -163,7 +163,7 @@ def _read_zip(path: Path) -> object:
             hint=f"deploy convert {shlex.quote(str(path))} takes it as it is; its weights are "
             "torch.export.load(path).state_dict",
         )
-    if not reader.has_record("data.pkl"):
+    if not reader.has_record("data.pkl"):  # type: ignore[attr-defined]
         raise _other(path, "a zip archive", "unpack it, and give the checkpoint in it")
     return _read_pickle(path, lambda _: iter([reader.get_record("data.pkl")]))
 

@@ -117,7 +117,8 @@ def build_student(
         if ours and ours.random_weights:
             initialise(model)
     example = torch.zeros(data.input_shape)
-    pruned, notes = False, ()
+    pruned = False
+    notes: tuple[str, ...] = ()
     if resume_from is not None:
         pruned = bool(resize_to(model, resume_from))
         if pruned and recipe.pruning is None and _first_weights(recipe, base) is None:

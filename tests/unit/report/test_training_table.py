@@ -7,7 +7,15 @@ from pathlib import Path
 from rich.console import Console, RenderableType
 
 from toolchain.report.training_table import network_table, plan_table, training_table
-from toolchain.train.run import NetworkReport, PlanReport, TrainedLayer, TrainingReport
+from toolchain.train.run import (
+    LastEpoch,
+    NetworkReport,
+    PlanReport,
+    ScheduleReport,
+    TrainedLayer,
+    TrainingReport,
+)
+from toolchain.train.trainer import Epoch, SameImages
 
 LAYERS = [
     TrainedLayer(name="stem[0]", pixels=100, kept=80, macs=9000, macs_kept=7200, tiles=25,
@@ -18,6 +26,10 @@ LAYERS = [
 MASKED = NetworkReport(factory="pets:net", parameters=2500, macs=2_000_000, macs_kept=1_600_000,
                        tile_rows=4, layers=LAYERS)  # fmt: skip
 DENSE = MASKED.model_copy(update={"macs_kept": 2_000_000, "layers": []})
+
+
+SCHEDULE = ScheduleReport(first_step=3, final_step=21, steps=30)
+FINAL = "masks grow from step 3 on and are final from step 21 on: 9 of 30 steps are left"
 
 
 def lines(item: RenderableType) -> list[str]:
@@ -32,9 +44,15 @@ def report(network: NetworkReport, command: str) -> TrainingReport:
         path=Path("out.safetensors"),
         run_folder=Path("pets.run"),
         convert_command=command,
+        epoch=2,
         accuracy=0.91234,
         loss=0.25,
-        epochs=[],
+        last=LastEpoch(path=Path("pets.run/last.safetensors"), epoch=3, accuracy=0.9, loss=0.125,
+                       convert_command="deploy convert pets.run/last.safetensors"),
+        same_images=SameImages(90, 0.1, 0.2, 0.9, 0.8),
+        schedule=SCHEDULE if network.layers else None,
+        notes=["look [here]"] if network.layers else [],
+        epochs=[Epoch(n, 10 * n, 0.2, 0.9, 0.2, True, 0.1, 1.0) for n in (1, 2, 3)],
         network=network,
         resumed_at=None,
         seconds=1.0,
@@ -68,18 +86,33 @@ def test_a_dense_network_has_no_table() -> None:
 
 def test_what_was_trained_ends_with_what_to_do_next() -> None:
     command = "deploy convert out.safetensors --model pets:net"
-    assert lines(training_table(report(DENSE, command)))[-3:] == [
-        "test accuracy 91.23%, training loss 0.250",
+    kept = [
+        "",
+        "kept epoch test accuracy training loss in",
+        "best 2 of 3 91.23% 0.250 out.safetensors",
+        "last 3 of 3 90.00% 0.125 pets.run/last.safetensors",
+        "",
+    ]
+    end = [
         f"out.safetensors is written; next: {command}",
         "curves: tensorboard --logdir pets.run",
     ]
+    assert lines(training_table(report(DENSE, command))) == [
+        *lines(network_table(DENSE)), *kept, *end,
+    ]  # fmt: skip
+    assert lines(training_table(report(MASKED, command))) == [
+        *lines(network_table(MASKED)), FINAL, *kept, "note: look [here]", *end,
+    ]  # fmt: skip
 
 
 def test_a_plan_says_what_would_be_done() -> None:
     plan = PlanReport(dataset="pets [small]", training_images=90, test_images=10, classes=2,
-                      epochs=3, steps=30, network=MASKED)  # fmt: skip
+                      epochs=3, steps=30, schedule=SCHEDULE,
+                      notes=["too short"], network=MASKED)  # fmt: skip
     assert lines(plan_table(plan)) == [
         *lines(network_table(MASKED)),
         "pets [small]: 90 training and 10 test images, 2 classes; 3 epochs, 30 steps",
+        FINAL,
+        "note: too short",
         "the recipe is good; nothing was trained",
     ]

@@ -23,6 +23,10 @@ def net(seed: int = 0) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Linear(3, 2)).eval()
 
 
+def weight(model: nn.Module) -> Tensor:
+    return model.get_parameter("0.weight")
+
+
 def state(seed: int = 1, prefix: str = "") -> dict[str, Tensor]:
     return {prefix + name: tensor for name, tensor in net(seed).state_dict().items()}
 
@@ -33,7 +37,7 @@ def taken(content: object, path: Path, weights: str | None = None) -> tuple[int,
     model = net()
     matched = match(model, load_checkpoint(path, weights=weights))
     load_model(model, matched)
-    seeds = [n for n in range(9) if torch.equal(model[0].weight, state(n)["0.weight"])]
+    seeds = [n for n in range(9) if torch.equal(weight(model), state(n)["0.weight"])]
     return seeds[0], "; ".join(matched.notes)
 
 
@@ -55,7 +59,7 @@ def test_any_prefix_that_all_names_have_is_undone(path: Path, prefix: str) -> No
     torch.save({"state_dict": names}, path)
     model = load_model(net(), load_checkpoint(path))
     assert list(masked_layers(model)) == ["0"]
-    assert torch.equal(model[0].weight, state()["0.weight"])
+    assert torch.equal(weight(model), state()["0.weight"])
 
 
 @pytest.mark.parametrize("theirs", ["", "module.", "model._orig_mod."])
@@ -67,13 +71,13 @@ def test_a_model_whose_own_names_have_a_prefix_is_loaded(path: Path, theirs: str
 
     torch.save(state(prefix=theirs), path)
     model = load_model(Wraps(), load_checkpoint(path))
-    assert torch.equal(model.backbone[0].weight, state()["0.weight"])
+    assert torch.equal(weight(model.backbone), state()["0.weight"])
 
 
 def test_the_same_goes_for_safetensors(tmp_path: Path) -> None:
     safetensors.torch.save_file(state(prefix="_orig_mod.module."), tmp_path / "a")
     model = load_model(net(), load_checkpoint(tmp_path / "a"))
-    assert torch.equal(model[0].weight, state()["0.weight"])
+    assert torch.equal(weight(model), state()["0.weight"])
 
 
 def test_names_outside_of_the_prefix_are_passed_over_and_told(path: Path) -> None:
@@ -304,7 +308,7 @@ def test_extra_state_reaches_its_module(path: Path) -> None:
             self.seen = state["seen"]
 
     saved = nn.Sequential(Counts(2, 2))
-    saved[0].seen = 5
+    saved.get_submodule("0").seen = 5  # type: ignore[assignment]
     torch.save(saved.state_dict(), path)
     model = load_model(nn.Sequential(Counts(2, 2)), load_checkpoint(path))
     assert model[0].seen == 5
