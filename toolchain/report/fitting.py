@@ -1,6 +1,7 @@
 """Tables that fit the width there is: columns are left out, names never are.
 
-What is left out is told below the table; ``--json`` has all of it.
+What is left out is told below the table; ``--json`` has all of it. Long names go below it, too,
+rather than what they are the names of.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from toolchain.json_text import without_lone_bytes
 
 NAME = 0
 """The rank of a column that is never left out."""
+FIRST = 1
+"""The rank of a column without which names say nothing: it is left out last, and before it is, long
+names go below the table."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,8 @@ def fitted_table(
 ) -> RenderableType:
     """A table of no more than ``width``, and what was left out of it.
 
-    Names are shortened, in the middle, only where a column of them is wider than that by itself.
+    Names stay whole. Those too long to stand beside the columns that matter most are listed below;
+    one that is wider than the terminal by itself loses its middle.
 
     Args:
         columns: in order, of equal length; those without a heading and any text are left away.
@@ -69,10 +74,9 @@ def fitted_table(
         bold_last: whether the last row is a sum.
     """
     wanted = [_printable(column) for column in columns if column.heading or column.width]
+    wanted, names = _numbered(wanted, width, boxed=boxed)
     shown, left_out = _chosen(wanted, width, boxed=boxed)
-    if _needed(shown, boxed=boxed) > width:  # only names are left
-        room = width - _needed([replace(shown[0], cells=[], heading="", footer="")], boxed=boxed)
-        shown = [_shortened(column, max(1, room)) for column in shown]
+    legend = [_legend(number, name, width) for number, name in names.items()]
     footed = any(column.footer for column in shown)
     table = (
         Table(show_footer=footed)
@@ -99,10 +103,10 @@ def fitted_table(
             *(cell if isinstance(cell, Text) else Text(cell) for cell in row),
             style="bold" if last else styles[index],
         )
-    if not left_out:
-        return table
-    names = ", ".join(column.title for column in left_out if column.title)
-    return Group(table, note(f"left out for want of width: {names}; --json has all"))
+    if left_out:
+        titles = ", ".join(column.title for column in left_out if column.title)
+        legend.append(note(f"left out for want of width: {titles}; --json has all"))
+    return Group(table, *legend) if legend else table
 
 
 def note(text: str) -> Text:
@@ -160,12 +164,40 @@ def _needed(columns: Sequence[Column], *, boxed: bool) -> int:
     return cells + 3 * len(columns) + 1 if boxed else cells + 2 * (len(columns) - 1)
 
 
-def _shortened(column: Column, width: int) -> Column:
-    cells = [
-        Text(shortened(cell.plain, width), style=cell.style)
-        if isinstance(cell, Text)
-        else shortened(cell, width)
-        for cell in column.cells
-    ]
-    heading = "\n".join(shortened(line, width) for line in column.heading.split("\n"))
-    return replace(column, cells=cells, heading=heading, footer=shortened(column.footer, width))
+def _legend(number: str, name: str, width: int) -> Text:
+    """A name below the table; on a line of its own where there is no room beside its number."""
+    between = " " if cell_len(f"{number} {name}") <= width else "\n"
+    return Text(f"{number}{between}{shortened(name, width)}", no_wrap=True)
+
+
+def _numbered(
+    columns: Sequence[Column], width: int, *, boxed: bool
+) -> tuple[list[Column], dict[str, str]]:
+    """Columns in which names too long to stand beside what matters most are numbers.
+
+    Returns:
+        The columns, and the name of each number.
+    """
+    kept = [column for column in columns if column.rank <= FIRST]
+    if _needed(kept, boxed=boxed) <= width:
+        return list(columns), {}
+    bare = [replace(one, cells=[], footer="") if one.rank == NAME else one for one in kept]
+    room = width - _needed(bare, boxed=boxed) + sum(one.width for one in bare if one.rank == NAME)
+    names: dict[str, str] = {}
+
+    def number(name: str) -> str:
+        if cell_len(name) <= room:
+            return name
+        for known, other in names.items():
+            if other == name:
+                return known
+        names[f"[{len(names) + 1}]"] = name
+        return f"[{len(names)}]"
+
+    found = []
+    for column in columns:
+        if column.rank == NAME:
+            cells = [one if isinstance(one, Text) else number(one) for one in column.cells]
+            column = replace(column, cells=cells)
+        found.append(column)
+    return found, names

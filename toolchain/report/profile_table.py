@@ -31,6 +31,7 @@ def profile_table(profile: Profile, width: int = 200, *, wide: bool = False) -> 
     """
     emulated = profile.by_instructions
     rows = profile.measurements
+    alone = len(rows) == 1  # nothing to be compared with
     facts = profile.board.facts
     by_taps = [profile.ratio_by_taps(item) for item in rows]
     dead = [_dead_taps(item) for item in rows]
@@ -39,7 +40,7 @@ def profile_table(profile: Profile, width: int = 200, *, wide: bool = False) -> 
         Column(
             "median ± MAD" + ("\n(emulated)" if emulated else ""),
             [_time(item) for item in rows],
-            7 if emulated else 2,
+            7 if emulated else (1 if alone else 2),
             style="dim" if emulated else "",
         ),
         Column(
@@ -47,7 +48,7 @@ def profile_table(profile: Profile, width: int = 200, *, wide: bool = False) -> 
             [count(item.instructions) for item in rows]
             if any(item.instructions is not None for item in rows)
             else [],
-            2 if emulated else 6,
+            (1 if alone else 2) if emulated else 6,
         ),
         Column(
             "ratio of\ncounts" if emulated else "ratio of\ntimes",
@@ -61,9 +62,12 @@ def profile_table(profile: Profile, width: int = 200, *, wide: bool = False) -> 
         Column("peak\nmemory", [memory(item.output.peak_rss_kib) for item in rows], 6),
     ]
     empty = {
-        "99%\ninterval": emulated or len(rows) == 1,
+        "ratio of\ncounts": alone,
+        "ratio of\ntimes": alone,
+        "99%\ninterval": alone or emulated,
+        "by\npixels": alone,
         "dead\ntaps": not any(dead),
-        "by pixels\nand taps": not any(dead),
+        "by pixels\nand taps": alone or not any(dead),
         "instructions\nan inference": all(item.instructions is None for item in rows),
     }
     table = fitted_table(
@@ -82,7 +86,7 @@ def profile_notes(profile: Profile) -> Iterator[str]:
     first = rows[0].label
     if profile.reference_failed:
         yield "No ratios: the first model, which the others are compared with, failed."
-    else:
+    elif len(rows) > 1:
         yield f"Ratios are over the first row, {first}: above 1 is faster."
         yield "By pixels: the first row's multiply-accumulates over those that masks leave in this."
     if any(_dead_taps(item) for item in rows):
@@ -97,7 +101,7 @@ def profile_notes(profile: Profile) -> Iterator[str]:
             line for item in rows for line in item.output.notes if line.startswith("instructions")
         }
         yield "No instruction counts: " + ("; ".join(sorted(reasons)) or "the board has none") + "."
-    if any(item.turns for item in rows) and not profile.reference_failed:
+    if any(item.turns for item in rows[1:]) and not profile.reference_failed:
         turns = min(len(item.turns) for item in rows)
         yield f"Interval: of the ratio's median, from {turns} turns of each model."
     told: dict[str, list[str]] = {}

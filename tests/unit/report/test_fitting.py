@@ -56,16 +56,29 @@ def test_what_matters_least_gives_way_first_and_is_told() -> None:
 def test_a_name_wider_than_the_terminal_loses_its_middle() -> None:
     name = "a_very_long_network_name_" * 4 + "s30"
     found = lines(fitted_table(columns(["dense", name]), 70), 70)
-    (row,) = [line for line in found if "s30" in line]
+    (row,) = [line for line in found if line.endswith("s30")]
     assert "a_very_long" in row
     assert "…" in row
     assert cell_len(row) <= 70
 
 
-def test_a_name_that_fits_alone_is_never_shortened() -> None:
-    name = "n" * 66
-    found = lines(fitted_table(columns([name]), 70), 70)
+@pytest.mark.parametrize("length", range(40, 71, 3))
+def test_long_names_go_below_the_table_and_what_they_are_of_stays(length: int) -> None:
+    name = "n" * length
+    found = lines(fitted_table(columns(["dense", name]), 70), 70)
     assert any(name in line for line in found)
+    assert sum("1.250x" in line for line in found) == 2
+    assert any("dense" in line and "1.250x" in line for line in found)
+    numbered = [line for line in found if "[1]" in line]
+    assert len(numbered) == (0 if name in found[5] else 2)
+
+
+def test_a_name_that_is_there_twice_has_one_number() -> None:
+    names = ["n" * 65, "m" * 65, "n" * 65]
+    found = "\n".join(lines(fitted_table(columns(names), 70), 70))
+    assert found.count("n" * 65) == 1
+    assert found.count("│ [1] ") == 2
+    assert found.count("│ [2] ") == 1
 
 
 @pytest.mark.parametrize(
