@@ -20,7 +20,7 @@ RECIPE = REPOSITORY / "toolchain/train/recipes/quick.toml"
 def lines_for(command: str, output: str) -> list[object]:
     """A command line whose only fault is an output of this kind."""
     empty = ["--bundle", "no-bundle", "--board", "host"]
-    return {
+    lines: dict[str, list[object]] = {
         "profile": ["profile", "m.tflite", *empty, "--output", output],
         "plot": ["profile", "m.tflite", *empty, "--plot", output],
         "run": ["run", "m.tflite", *empty, "--input", "x.npy", "--output-dir", output],
@@ -28,7 +28,8 @@ def lines_for(command: str, output: str) -> list[object]:
         "train": ["train", RECIPE, "--output", output],
         "build": ["build", "--board", "host", "--out", output],
         "demo": ["demo", "--board", "host", "--output", output],
-    }[command]
+    }
+    return lines[command]
 
 
 @pytest.fixture

@@ -259,7 +259,7 @@ def save_checkpoint(
     """Write a model's state_dict, masks included, as safetensors; whole or not at all.
 
     Raises:
-        ModelError: the file cannot be written.
+        OutputError: the file cannot be written.
     """
     path = Path(path)
     # Copies: the format has no tensors that share memory, as the weights of tied layers do.
@@ -269,8 +269,8 @@ def save_checkpoint(
         if isinstance(tensor, Tensor)  # the format has no place for a module's extra state
     }
     raw = _canonical(safetensors.torch.save(tensors, metadata=dict(metadata or {})))
-    make_folder(path.parent, ModelError)
-    write_whole(path, raw, ModelError)
+    make_folder(path.parent)
+    write_whole(path, raw)
 
 
 def _canonical(raw: bytes) -> bytes:

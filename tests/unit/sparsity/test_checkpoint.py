@@ -9,7 +9,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from toolchain.errors import ModelError
+from toolchain.errors import ModelError, OutputError
 from toolchain.sparsity.checkpoint import (
     load_checkpoint,
     load_metadata,
@@ -213,9 +213,9 @@ def test_a_tensor_larger_than_its_file_is_refused(tmp_path: Path, tensor: Tensor
 
 def test_a_checkpoint_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(ModelError, match="cannot be written"):
+    with pytest.raises(OutputError, match="cannot be written"):
         save_checkpoint(tmp_path / "file" / "a.safetensors", net())
     (tmp_path / "taken").mkdir()
-    with pytest.raises(ModelError, match="taken: is a folder"):
+    with pytest.raises(OutputError, match="taken: is a folder"):
         save_checkpoint(tmp_path / "taken", net())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "taken"]

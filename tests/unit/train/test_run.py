@@ -692,7 +692,9 @@ def test_averaged_weights_may_be_started_from_and_are_told(tmp_path: Path) -> No
                             base=tmp_path)  # fmt: skip
     assert torch.equal(student.model.state_dict()["0.weight"], averaged.state_dict()["0.weight"])
     assert isinstance(student.loss, Distillation)
-    assert torch.equal(student.loss.teacher.state_dict()["0.weight"], plain.state_dict()["0.weight"])
+    assert torch.equal(
+        student.loss.teacher.state_dict()["0.weight"], plain.state_dict()["0.weight"]
+    )
     first, second = student.notes
     assert "'ema', an average, are taken" in first
     assert "'model' are taken; the file also holds 'ema'" in second
