@@ -283,10 +283,6 @@ Result<Figures> Measure(const Options& options) {
   figures.notes = session->notes();
   figures.model_bytes = session->model_bytes();
   figures.delegation = session->delegation();
-  if (options.delegate && figures.delegation.partitions == 0 &&
-      figures.notes.empty()) {
-    figures.notes.push_back("delegate: XNNPACK supports none of the operators");
-  }
   for (size_t i = 0; i < session->input_count(); ++i) {
     figures.inputs.push_back(Facts(*session->input(i)));
   }

@@ -5,14 +5,16 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <map>
 #include <utility>
 
 #include "interrupt.h"
 #include "model_check.h"
+#include "operators.h"
 #include "tensorflow/lite/core/interpreter_builder.h"
-#include "tensorflow/lite/core/kernels/register.h"
 #include "tensorflow/lite/delegates/xnnpack/xnnpack_delegate.h"
 #include "tensorflow/lite/logger.h"
+#include "tensorflow/lite/schema/schema_generated.h"
 #include "tensors.h"
 
 namespace tileskip {
@@ -84,8 +86,17 @@ Status Session::Load(const SessionOptions& options) {
                       messages_.Take("no reason given"));
   }
 
-  const tflite::ops::builtin::BuiltinOpResolverWithoutDefaultDelegates resolver;
-  tflite::InterpreterBuilder builder(*model_, resolver);
+  TILESKIP_RETURN_IF_ERROR(BuildInterpreter(options));
+  if (options.delegate) TILESKIP_RETURN_IF_ERROR(ApplyDelegate(options));
+  if (interpreter_->AllocateTensors() != kTfLiteOk) {
+    return Failure("its tensors cannot be allocated");
+  }
+  return CheckInputsAndOutputs();
+}
+
+Status Session::BuildInterpreter(const SessionOptions& options) {
+  const Operators operators(/*xnnpack_by_default=*/false);
+  tflite::InterpreterBuilder builder(*model_, operators);
   builder.SetNumThreads(options.threads);
   if (builder(&interpreter_) != kTfLiteOk || interpreter_ == nullptr) {
     return Failure("the graph cannot be built");
@@ -96,11 +107,7 @@ Status Session::Load(const SessionOptions& options) {
   interpreter_->SetCancellationFunction(
       nullptr, [](void*) { return InterruptRequested(); });
   delegation_.nodes = interpreter_->execution_plan().size();
-  if (options.delegate) TILESKIP_RETURN_IF_ERROR(ApplyDelegate(options));
-  if (interpreter_->AllocateTensors() != kTfLiteOk) {
-    return Failure("its tensors cannot be allocated");
-  }
-  return CheckInputsAndOutputs();
+  return Status();
 }
 
 Status Session::ApplyDelegate(const SessionOptions& options) {
@@ -120,7 +127,12 @@ Status Session::ApplyDelegate(const SessionOptions& options) {
         "delegate: not used, some shapes are known only while running");
     messages_.Take("");
   } else if (status != kTfLiteOk) {
-    return Failure("XNNPACK cannot take its part; try --no-delegate");
+    // The file may be sound all the same: TensorFlow Lite's own kernels say so.
+    notes_.push_back("delegate: not used, XNNPACK refuses the model: " +
+                     messages_.Take("no reason given"));
+    interpreter_.reset();
+    TILESKIP_RETURN_IF_ERROR(BuildInterpreter(options));
+    return Status();
   }
   for (const TfLiteNode* node : PartitionNodes()) {
     ++delegation_.partitions;
@@ -129,7 +141,37 @@ Status Session::ApplyDelegate(const SessionOptions& options) {
     delegation_.nodes_delegated +=
         static_cast<size_t>(parameters->nodes_to_replace->size);
   }
+  if (notes_.empty()) {
+    const std::string reason = messages_.Take("");
+    if (!reason.empty()) {
+      notes_.push_back("delegate: not used, XNNPACK refuses the model: " +
+                       reason);
+    } else if (const std::string others = OperatorsLeft(); !others.empty()) {
+      notes_.push_back("delegate: TensorFlow Lite's own kernels run " + others);
+    }
+  }
   return Status();
+}
+
+std::string Session::OperatorsLeft() const {
+  std::map<std::string, int> counts;
+  for (const int index : interpreter_->execution_plan()) {
+    const auto& [node, registration] =
+        *interpreter_->node_and_registration(index);
+    if (node.delegate != nullptr) continue;
+    const auto code =
+        static_cast<tflite::BuiltinOperator>(registration.builtin_code);
+    const bool is_custom = registration.custom_name != nullptr &&
+                           code == tflite::BuiltinOperator_CUSTOM;
+    ++counts[is_custom ? registration.custom_name
+                       : tflite::EnumNameBuiltinOperator(code)];
+  }
+  std::string text;
+  for (const auto& [name, count] : counts) {
+    text += (text.empty() ? "" : ", ") +
+            (count > 1 ? std::to_string(count) + " " : std::string()) + name;
+  }
+  return text;
 }
 
 Status Session::CheckInputsAndOutputs() {

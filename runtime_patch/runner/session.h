@@ -73,7 +73,12 @@ class Session {
 
   Session() = default;
   Status Load(const SessionOptions& options);
+  Status BuildInterpreter(const SessionOptions& options);
+  // Lets XNNPACK take its part; what it refuses is left to TensorFlow Lite's
+  // kernels, with a note.
   Status ApplyDelegate(const SessionOptions& options);
+  // The operators that no partition runs, as text; empty if there are none.
+  std::string OperatorsLeft() const;
   Status CheckInputsAndOutputs();
   Status Failure(const std::string& what);
 

@@ -5,6 +5,7 @@ The runner's command line and its exit codes are the contract of docs/design.md.
 
 from __future__ import annotations
 
+import json
 import posixpath
 import secrets
 import signal
@@ -28,6 +29,7 @@ from toolchain.model.graph import Model
 from toolchain.progress import Progress
 
 _STDERR_PREFIX = "tileskip-run: error: "
+_DELEGATE_NOTE = "delegate: "
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,7 @@ class BoardRunner:
         self.pushed = push.push(connection, uploads, report)
         self._runner = self.pushed[0].remote
         self._models: dict[Path, push.Pushed] = {}
+        self._told: set[str] = set()
 
     def push_models(self, models: Sequence[Path]) -> list[push.Pushed]:
         """Bring models to the board.
@@ -192,7 +195,9 @@ class BoardRunner:
         if not settings.delegate:
             command.append("--no-delegate")
         if batch is None:
-            return Outcome([], self._invoke(command, pushed.remote).text)
+            text = self._invoke(command, pushed.remote).text
+            self._tell(model, text)
+            return Outcome([], text)
         with self._scratch() as folder:
             for index, array in enumerate(batch.arrays):
                 remote = posixpath.join(folder, f"input{index}.bin")
@@ -200,7 +205,18 @@ class BoardRunner:
                 command += ["--input", remote]
             result = self._invoke([*command, "--output-dir", folder], pushed.remote)
             outputs = self._outputs(model, folder, batch.count)
+        self._tell(model, result.text)
         return Outcome(outputs, result.text)
+
+    def _tell(self, model: Model, report: str) -> None:
+        """Say what XNNPACK left to other kernels, once a model."""
+        if model.path in self._told:
+            return
+        self._told.add(model.path)
+        with suppress(ValueError, AttributeError, TypeError):  # whoever reads it all will say so
+            for note in json.loads(report).get("notes", ()):
+                if note.startswith(_DELEGATE_NOTE):
+                    self._report.note(f"{self._connection.name}: {Path(model.path).name}: {note}")
 
     def _invoke(self, command: Sequence[str], model: str) -> Result:
         result = self._connection.run(command, check=False)

@@ -192,6 +192,7 @@ def recipe_for(board: Board, *, stock: bool = False, sanitizer: Sanitizer | None
         patch_dir=patch_dir,
         glibc=board.glibc,
         sanitizer=sanitizer,
+        kernels_series=load_series(patch_dir / "tensorflow/kernels"),
     )
 
 
@@ -275,7 +276,11 @@ def _manifest(folder: Path, board: Board, recipe: Recipe, key: str) -> Manifest:
         sources=records,
         patches={
             series.name: series.hashes()
-            for series in (recipe.xnnpack_series, recipe.tensorflow_series)
+            for series in (
+                recipe.xnnpack_series,
+                recipe.tensorflow_series,
+                recipe.kernels_series,
+            )
         },
         glibc_floor=max(known, key=parse_version, default=None),
         files=files,

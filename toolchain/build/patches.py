@@ -15,6 +15,7 @@ from toolchain.cache import digest, sha256_file
 from toolchain.errors import BuildError
 
 FIXES = "fixes"
+_CHANGED = "+++ b/"
 _NAME = re.compile(r"[0-9]{4}-[a-z0-9][a-z0-9._-]*\.patch")
 
 
@@ -36,6 +37,11 @@ class Series:
             f"{FIXES}/{path.name}" if path.parent.name == FIXES else path.name: sha256_file(path)
             for path in self.patches
         }
+
+    def files(self) -> list[str]:
+        """The files that the patches change, sorted; what they create is among them, too."""
+        lines = (line for path in self.patches for line in path.read_text().splitlines())
+        return sorted({line[len(_CHANGED) :] for line in lines if line.startswith(_CHANGED)})
 
     def apply(self, tree: Path) -> None:
         """Apply every patch to ``tree`` with ``-p1``, exactly or not at all (no fuzz).

@@ -71,6 +71,8 @@ class Recipe:
     """The oldest glibc that the libraries have to load with; the compiler's own if absent."""
     sanitizer: Sanitizer | None = None
     """Compile XNNPACK and the programs for it; the slow stage is the same with and without."""
+    kernels_series: Series = field(default_factory=lambda: Series("kernels", ()))
+    """Faults of TensorFlow Lite's kernels, mended in a stock bundle too."""
 
     def tflite_key(self) -> str:
         """Hash of what goes into the stage ``tflite``."""
@@ -95,8 +97,9 @@ class Recipe:
     def programs_key(self) -> str:
         """Hash of what goes into the whole bundle."""
         parts: list[str | bytes] = [
-            "programs 1", self.tflite_key(), self.xnnpack_key(), self.tensorflow_series.key,
-            str(self.stock), self.program_flags, toolchain.__version__,
+            "programs 2", self.tflite_key(), self.xnnpack_key(), self.tensorflow_series.key,
+            self.kernels_series.key, str(self.stock),
+            self.program_flags, toolchain.__version__,
             self.sources.get("fft2d").sha256,
             self.sources.get("fp16").sha256,
             *([f"glibc {self.glibc}"] if self.glibc else []),
@@ -239,11 +242,13 @@ def build_programs(recipe: Recipe, shop: Workshop, *, again: bool = False) -> Pa
         delegate = folder / "src/tensorflow"
         shutil.copytree(lite / "delegates/xnnpack", delegate / "tensorflow/lite/delegates/xnnpack")
         recipe.tensorflow_series.apply(delegate)
+        kernels = _patched_kernels(recipe, lite, folder / "src/kernels")
         ruy = deb_tree(recipe.sources.get_deb("ruy"), recipe.compiler.deb_arch, shop.apt)
         definitions: dict[str, object] = {
             **trees,
             **build_flags(recipe.program_flags, recipe.march),
             "TENSORFLOW_DELEGATE_SOURCE_DIR": delegate,
+            "TILESKIP_PATCHED_KERNELS": ";".join(str(path) for path in kernels),
             "XNNPACK_SOURCE_DIR": xnnpack / "src/xnnpack",
             "FXDIV_SOURCE_DIR": tree(recipe.sources.get("fxdiv"), shop.apt),
             "FP16_SOURCE_DIR": tree(recipe.sources.get("fp16"), shop.apt),
@@ -355,9 +360,24 @@ def _variant(recipe: Recipe) -> str:
 def _program_files(patch_dir: Path) -> list[Path]:
     """Every file of ``runtime_patch`` that is compiled into the programs."""
     found = [patch_dir / name for name in ("CMakeLists.txt", "ruy_compat.cc", "glibc_compat.c")]
-    for folder in ("cmake", "runner", "delegate", "c_library"):
+    for folder in ("cmake", "operators", "runner", "delegate", "c_library"):
         found += sorted(path for path in (patch_dir / folder).rglob("*") if path.is_file())
     return found
+
+
+def _patched_kernels(recipe: Recipe, lite: Path, dest: Path) -> list[Path]:
+    """The kernels that a patch changes, patched.
+
+    They are linked before the archive of the stage ``tflite``, whose objects of the same names are
+    then not taken; so that stage, which is the slow one, knows no patch.
+    """
+    names = recipe.kernels_series.files()
+    for name in names:
+        place = dest / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(lite.parents[1] / name, place)
+    recipe.kernels_series.apply(dest)
+    return [dest / name for name in names]
 
 
 def _keep_archives(build: Path, lib: Path) -> None:

@@ -84,6 +84,8 @@ class Tensor:
     """The constant's values in ``shape``; raw bytes (``uint8``, flat) where numpy has no such type
     or the tensor is stored sparsely; ``None`` for a tensor that is computed."""
     quantization: Quantization | None = field(default=None, repr=False)
+    sparse: bool = False
+    """Whether the file holds only the values that are not 0, and where they are."""
 
     @property
     def constant(self) -> bool:
@@ -94,6 +96,16 @@ class Tensor:
     def elements(self) -> int:
         """The product of the shape."""
         return math.prod(self.shape)
+
+
+@dataclass(frozen=True)
+class OperatorCode:
+    """A kind of operator that a file names."""
+
+    name: str
+    """``CONV_2D``, ``SELECT_V2`` ..., or a custom operator's own name."""
+    version: int = 1
+    custom: bool = False
 
 
 @dataclass(frozen=True)
@@ -108,6 +120,7 @@ class Operator:
     outputs: tuple[int, ...]
     options: dict[str, int]
     """Options that the layers need, by the schema's names (``StrideH``, ``Padding`` ...)."""
+    code: OperatorCode = OperatorCode("")
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,6 +166,8 @@ class Model:
     description: str
     subgraphs: int
     graph: Graph
+    codes: tuple[OperatorCode, ...] = ()
+    """All kinds of operators that its graphs use, the others than the main one, too."""
 
 
 def read_model(path: str | os.PathLike[str]) -> Model:
@@ -202,7 +217,7 @@ class _Reader:
     def model(self) -> Model:
         root = schema.Model.GetRootAs(self._raw, 0)
         buffers = [root.Buffers(i) for i in self._range(root.BuffersLength())]
-        codes = [_op_name(root.OperatorCodes(i)) for i in self._range(root.OperatorCodesLength())]
+        codes = [_op_code(root.OperatorCodes(i)) for i in self._range(root.OperatorCodesLength())]
         count = len(self._range(root.SubgraphsLength()))
         if count == 0:
             raise self._fault("it holds no graph")
@@ -212,9 +227,10 @@ class _Reader:
             description=self._text(root.Description()),
             subgraphs=count,
             graph=self._graph(root.Subgraphs(0), buffers, codes),
+            codes=tuple(codes),
         )
 
-    def _graph(self, table: Any, buffers: list[Any], codes: list[str]) -> Graph:
+    def _graph(self, table: Any, buffers: list[Any], codes: list[OperatorCode]) -> Graph:
         tensors = tuple(
             self._tensor(table.Tensors(i), i, buffers) for i in self._range(table.TensorsLength())
         )
@@ -257,6 +273,7 @@ class _Reader:
             dtype=kind.lower(),
             data=data,
             quantization=self._quantization(table.Quantization()),
+            sparse=table.Sparsity() is not None,
         )
 
     def _data(self, buffer: Any) -> npt.NDArray[np.uint8] | None:
@@ -279,7 +296,9 @@ class _Reader:
         self._spend(points.nbytes)
         return Quantization(scale, points, table.QuantizedDimension())
 
-    def _operator(self, table: Any, index: int, codes: list[str], tensors: int) -> Operator:
+    def _operator(
+        self, table: Any, index: int, codes: list[OperatorCode], tensors: int
+    ) -> Operator:
         code = table.OpcodeIndex()
         if code >= len(codes):
             raise self._fault(f"operator {index} refers to operator code {code}")
@@ -292,7 +311,8 @@ class _Reader:
             options = {key: int(getattr(values, key)()) for key in _OPTIONS[kind]}
         return Operator(
             index=index,
-            op=codes[code],
+            op=codes[code].name,
+            code=codes[code],
             inputs=self._indices(table.InputsAsNumpy(), tensors, optional=True),
             outputs=self._indices(table.OutputsAsNumpy(), tensors, optional=False),
             options=options,
@@ -347,11 +367,12 @@ PADDINGS: dict[int, str] = dict(_constants(schema.Padding))
 """Value of ``Padding`` -> ``SAME`` or ``VALID``."""
 
 
-def _op_name(code: Any) -> str:
+def _op_code(code: Any) -> OperatorCode:
     # Old files keep the code in a byte of its own; the larger of the two is the true one.
     number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
     name = _OPS.get(number, f"OPERATOR_{number}")
     if name != "CUSTOM":
-        return name
+        return OperatorCode(name, code.Version())
     custom: bytes | None = code.CustomCode()
-    return (custom or b"CUSTOM").decode("utf-8", errors="replace")
+    text = (custom or b"CUSTOM").decode("utf-8", errors="replace")
+    return OperatorCode(text, code.Version(), custom=True)

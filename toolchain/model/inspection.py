@@ -15,6 +15,7 @@ from toolchain.errors import ModelError
 from toolchain.hints import did_you_mean
 from toolchain.model.graph import Graph, Tensor, read_model
 from toolchain.model.layers import Layer, Plane, find_layers, totals
+from toolchain.model.support import find_unsupported
 from toolchain.model.tile import CoreTiles
 from toolchain.model.tiling import Tiling, tile_layers
 
@@ -78,6 +79,15 @@ class LayerReport(_Report):
     mask: MaskReport | None
 
 
+class UnsupportedReport(_Report):
+    """Operators that the runtime does not run, see :mod:`toolchain.model.support`."""
+
+    op: str
+    reason: str
+    operators: tuple[int, ...]
+    """Their places in the main graph; empty where they stand in another one."""
+
+
 class Inspection(_Report):
     """A whole file."""
 
@@ -99,6 +109,8 @@ class Inspection(_Report):
     """Dense over remaining multiply-accumulates; ``None`` if none remain."""
     tiling: Tiling | None = None
     """What it comes to in the tiles of a board, where one is given."""
+    unsupported: list[UnsupportedReport] = []
+    """What the runtime does not run; ``run``, ``verify`` and ``profile`` refuse such a file."""
 
 
 def inspect_model(path: str | os.PathLike[str], core: CoreTiles | None = None) -> Inspection:
@@ -129,6 +141,7 @@ def inspect_model(path: str | os.PathLike[str], core: CoreTiles | None = None) -
         macs_saved=total.macs_saved,
         ideal_speedup=total.ideal_speedup if total.macs > total.macs_saved else None,
         tiling=tile_layers(layers, core) if core else None,
+        unsupported=[UnsupportedReport(**vars(item)) for item in find_unsupported(model)],
     )
 
 

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from toolchain.model.inspection import Inspection, LayerReport, TensorReport
 from toolchain.model.layers import Plane
+from toolchain.model.support import Unsupported
 from toolchain.report.fitting import NAME, Column, fitted_table
 
 if TYPE_CHECKING:  # torch is slow to import, and deploy inspect needs none of it
@@ -62,7 +63,16 @@ def inspection_table(report: Inspection, width: int = 200) -> RenderableType:
     lines: list[RenderableType] = [heading(report), Text(), table, Text()]
     lines += [Text(f"[{number}] not skipped: {reason}") for reason, number in reasons.items()]
     lines.append(summary(report))
+    lines += unsupported_lines(report)
     return Group(*lines)
+
+
+def unsupported_lines(report: Inspection) -> list[Text]:
+    """What the runtime does not run, a line each; none for a file that runs."""
+    lines = [
+        Text(f"  {Unsupported(**dict(found)).text}", style="red") for found in report.unsupported
+    ]
+    return [Text("The runtime cannot run this file:", style="red"), *lines] if lines else []
 
 
 def conversion_summary(done: Conversion, *, verbose: bool = False) -> RenderableType:

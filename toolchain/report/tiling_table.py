@@ -10,7 +10,13 @@ from rich.text import Text
 from toolchain.model.inspection import Inspection, LayerReport
 from toolchain.model.tiling import LayerTiles, Retraining, Tiling
 from toolchain.report.fitting import NAME, Column, fitted_table
-from toolchain.report.layers import heading, operator_text, size_text, summary
+from toolchain.report.layers import (
+    heading,
+    operator_text,
+    size_text,
+    summary,
+    unsupported_lines,
+)
 
 _RANKS = {
     "layer": NAME,
@@ -69,7 +75,8 @@ def tiling_table(report: Inspection, tiling: Tiling, width: int = 200) -> Render
     table = fitted_table(columns, width, boxed=False, row_styles=dim)
     notes = [f"[{number}] not skipped: {reason}" for reason, number in reasons.items()]
     notes += tiling_notes(report, tiling)
-    return Group(heading(report), Text(), table, Text(), *map(Text, notes))
+    more = unsupported_lines(report)
+    return Group(heading(report), Text(), table, Text(), *map(Text, notes), *more)
 
 
 def tiling_notes(report: Inspection, tiling: Tiling) -> Iterator[str]:
