@@ -9,6 +9,8 @@ The work is ai-edge-quantizer's. What it is told here:
   takes on its own cuts off logits: 14 to 18 dB instead of 29 to 37 on Fashion-MNIST.)
 - Fully connected weights of a dynamic-range file are quantised per tensor: tflite-runtime 2.14.0
   has kernels for nothing else, and computes nonsense from scales per channel without a word.
+- For transposed convolutions it has no such kernels at all: their weights are int8 in the file, and
+  a ``DEQUANTIZE`` unpacks them, which every runtime can do.
 """
 
 from __future__ import annotations
@@ -146,6 +148,7 @@ def _recipe(kind: Kind, boundary: Boundary) -> list[dict[str, Any]]:
                 recipe.add_dynamic_config(
                     ".*", name, num_bits=8, granularity=qtyping.QuantGranularity.TENSORWISE
                 )
+            recipe.add_weight_only_config(".*", names.CONV_2D_TRANSPOSE, num_bits=8)
         case "fp16":
             recipe.add_weight_only_config(
                 *everything, num_bits=16, algorithm_key=AlgorithmName.FLOAT_CASTING
