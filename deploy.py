@@ -587,18 +587,18 @@ def _board_runner(
 
 
 def _readable(models: Sequence[Path], failures: Failures) -> list[Path]:
-    """Those of the models that can be read; an error if none can.
+    """Those of the models that can be read and that the runtime can run; an error if none can.
 
     Raises:
         ModelError: none can.
     """
-    from toolchain.model.graph import read_model
+    from toolchain.model.support import read_supported
 
     good = []
     for model in models:
         with failures.of(str(model)):
             check_readable(model, ModelError)
-            read_model(model)
+            read_supported(model)
             good.append(model)
     if not good:
         failures.require()
@@ -669,11 +669,11 @@ def run(
     from toolchain.board import arrays
     from toolchain.board.config import load_board
     from toolchain.board.invoke import Settings
-    from toolchain.model.graph import read_model
+    from toolchain.model.support import read_supported
 
     chosen = load_board(board)
     check_readable(model, ModelError)
-    parsed = read_model(model)
+    parsed = read_supported(model)
     batch = arrays.load_inputs(parsed, inputs)
     check_folder(output_dir)
     with _board_runner(chosen, host, identity, bundle) as (_, runner):

@@ -37,6 +37,7 @@ from toolchain.errors import DataError, ModelError, OutputError, VerificationErr
 from toolchain.files import check_name, check_writable, written_whole
 from toolchain.model.graph import read_model
 from toolchain.model.layers import find_layers, totals
+from toolchain.model.support import require_supported
 from toolchain.progress import Progress, Silent
 from toolchain.sparsity.published import HeaderReport
 
@@ -311,6 +312,7 @@ def convert(
             ours = {runtime.name for runtime in others.found}
             comparison = check.of_quantised(runtimes, tried, least_db or 0.0, ours)
         file = read_model(scratch)
+        require_supported(file, hint="no file was written; build the network of other operators")
         found = find_layers(file)
         ports = read_ports(scratch)
     total = totals(found)

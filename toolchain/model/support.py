@@ -6,11 +6,13 @@ loaded there.
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from toolchain.errors import ModelError
-from toolchain.model.graph import Graph, Model, Operator, OperatorCode, Tensor
+from toolchain.model.graph import Graph, Model, Operator, OperatorCode, Tensor, read_model
 
 RUNTIME = "TensorFlow Lite 2.14.1"
 _VERSIONS = {
@@ -178,19 +180,35 @@ def find_unsupported(model: Model) -> list[Unsupported]:
     return [Unsupported(op, reason, tuple(at)) for (op, reason), at in found.items()]
 
 
-def require_supported(model: Model) -> None:
+def read_supported(path: str | os.PathLike[str]) -> Model:
+    """Read a file that is to be run on a board.
+
+    Raises:
+        ModelError: as :func:`toolchain.model.graph.read_model`, or the runtime cannot run the file;
+            names every operator, and why.
+    """
+    model = read_model(path)
+    require_supported(
+        model,
+        hint="convert the network with other operators, or quantize it in another way; to see all "
+        f"of the file, run: deploy inspect {shlex.quote(model.path)}",
+    )
+    return model
+
+
+def require_supported(model: Model, *, hint: str) -> None:
     """Refuse a file that the runtime cannot run.
+
+    Args:
+        model: the file.
+        hint: what to do about it.
 
     Raises:
         ModelError: names every operator, and why.
     """
-    found = find_unsupported(model)
-    if found:
-        raise ModelError(
-            f"{model.path}: the runtime cannot run it: {'; '.join(item.text for item in found)}",
-            hint=f"deploy inspect {model.path} shows its operators; convert the network with "
-            "other ones, or quantize it in another way",
-        )
+    if found := find_unsupported(model):
+        faults = "; ".join(item.text for item in found)
+        raise ModelError(f"{model.path}: the runtime cannot run it: {faults}", hint=hint)
 
 
 def _faults(graph: Graph, op: Operator) -> Iterator[str]:
