@@ -15,7 +15,9 @@ from elftools.elf.sections import SymbolTableSection
 from toolchain.board.config import load_board
 from toolchain.build import bundle
 from toolchain.build.bundle import Bundle
+from toolchain.build.patches import load_series
 from toolchain.build.stages import C_LIBRARY, DELEGATE, RUNNER
+from toolchain.resources import runtime_patch_dir
 
 
 def exported(path: Path) -> set[str]:
@@ -36,8 +38,12 @@ def test_the_manifest_says_what_went_in(host_bundle: Bundle, host_stock_bundle: 
         assert {RUNNER, DELEGATE, C_LIBRARY} <= set(manifest.files)
         assert "GCC" in manifest.compiler or "g++" in manifest.compiler
         assert manifest.sources["xnnpack"].file.startswith("xnnpack_0.0~git20241108")
-        for patches in manifest.patches.values():
+        for tree in ("xnnpack", "tensorflow"):
+            patches = manifest.patches[tree]
             assert all(name.startswith("fixes/") for name in patches) is stock
+        assert list(manifest.patches["kernels"]) == [
+            path.name for path in load_series(runtime_patch_dir() / "tensorflow/kernels").patches
+        ]
         assert "fixes/0001-reductions-keep-their-axes.patch" in manifest.patches["tensorflow"]
         facts = manifest.files[RUNNER].elf
         assert facts is not None

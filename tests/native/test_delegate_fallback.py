@@ -171,6 +171,32 @@ def test_what_xnnpack_has_of_such_a_graph_it_still_runs(
     )
 
 
+def test_a_model_runs_whatever_xnnpack_says_of_its_numbers(
+    tmp_path: Path, host_bundle: Bundle, host_stock_bundle: Bundle
+) -> None:
+    """Scales that are too far apart for it; even the stock interpreter fails with XNNPACK here."""
+    rng, file = np.random.default_rng(6), FileWriter()
+    x, y = (file.tensor((1, 4, 5, n), "int8", scales=scale) for n, scale in ((3, 1.0), (4, 1e-3)))
+    stored = rng.integers(-127, 128, (4, 1, 1, 3)).astype(np.int8)
+    weights = file.tensor(stored.shape, "int8", scales=np.full(4, 0.5), data=stored.tobytes())
+    bias = file.tensor((4,), "int32", scales=np.full(4, 0.5), data=bytes(16))
+    options: Any = schema.Conv2DOptionsT()
+    options.padding, options.strideH, options.strideW = schema.Padding.SAME, 1, 1
+    options.dilationHFactor = options.dilationWFactor = 1
+    file.operator("CONV_2D", [x, weights, bias], [y], "Conv2DOptions", options, version=3)
+    path = file.write(tmp_path / "model.tflite", [x], [y])
+    given = _input(path)
+    expected = _expected(path, given)
+    for bundle in (host_bundle, host_stock_bundle):
+        found, report = _run(bundle, path, given)
+        assert np.array_equal(found, expected)
+        (note,) = (note for note in report.notes if note.startswith("delegate: "))
+        assert "XNNPACK refuses the model: failed to create XNNPACK runtime" in note
+    assert np.array_equal(InPython(host_bundle).run(path, given).outputs[0], expected)
+    (found,) = ThroughCLibrary.build(host_bundle, tmp_path).run(path, given).outputs
+    assert np.array_equal(found, expected)
+
+
 def test_the_c_library_and_the_external_delegate_fall_back_too(
     model: Path, tmp_path: Path, host_bundle: Bundle
 ) -> None:

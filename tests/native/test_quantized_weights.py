@@ -16,7 +16,7 @@ from support.tflite_writer import Array
 from toolchain.build.bundle import Bundle
 from toolchain.convert.runtimes import litert_interpreter
 from toolchain.model.graph import read_model
-from toolchain.model.support import find_unsupported
+from toolchain.model.support import VERSIONS, find_unsupported
 from toolchain.profile.runner_output import RunnerOutput, parse_output
 
 _CASES = list(all_cases())
@@ -194,3 +194,17 @@ def test_notes_name_what_xnnpack_does_not_run(tmp_path: Path, host_bundle: Bundl
     _, report = _run(host_bundle, tmp_path / "model.tflite", x)
     assert "delegate: TensorFlow Lite's own kernels run CONV_2D" in report.notes
     assert json.loads(report.model_dump_json())["delegate"]["used"] is False
+
+
+def test_the_table_of_operators_is_the_runtimes(tmp_path: Path, host_bundle: Bundle) -> None:
+    """Of each builtin operator the newest version is known to the runner, the next one is not."""
+    for number, (op, newest) in enumerate(sorted(VERSIONS.items())):
+        for version in (newest, newest + 1):
+            file = FileWriter()
+            x, y = file.tensor((1, 2), "float32"), file.tensor((1, 2), "float32")
+            file.operator(op, [x], [y], version=version)
+            path = file.write(tmp_path / f"{number}.tflite", [x], [y])
+            command = [host_bundle.runner, "--model", path, "--runs", "0", "--no-delegate"]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            unknown = f"Didn't find op for builtin opcode '{op}' version '{version}'"
+            assert (unknown in done.stderr) is (version > newest), (op, version, done.stderr)

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 import deploy
 import toolchain
 from support.places import REPOSITORY
+from support.quantized_ops import FileWriter
 from toolchain.board.config import board_names
 from toolchain.models.zoo import CHECKPOINTS
 
@@ -67,6 +68,24 @@ def test_a_mistake_ends_in_a_message_and_its_exit_code(
     assert what in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize("command", ["push", "run", "verify", "profile"])
+def test_a_model_that_the_runtime_cannot_run_is_refused_before_any_board_is_asked(
+    command: str, tmp_path: Path
+) -> None:
+    file = FileWriter()
+    x, y = file.tensor((1, 2), "float32"), file.tensor((1, 2), "float32")
+    file.operator("TransformLandmarks", [x], [y], custom=b"")
+    path = file.write(tmp_path / "model.tflite", [x], [y])
+    more = ["--input", "x.npy", "-o", str(tmp_path)] if command == "run" else []
+    done = run_deploy(command, str(path), *more, "--board", "rpi4", "--host", "nowhere.invalid")
+    assert done.returncode == 3
+    assert "TransformLandmarks (operator 0): a custom operator" in done.stderr
+    assert "Traceback" not in done.stderr
+    told = run_deploy("inspect", str(path))
+    assert "TransformLandmarks (operator 0)" in told.stdout
+    assert json.loads(run_deploy("inspect", str(path), "--json").stdout)["unsupported"]
 
 
 def test_output_that_is_no_terminal_has_no_colour() -> None:

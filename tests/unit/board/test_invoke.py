@@ -15,7 +15,7 @@ from toolchain.board.invoke import BoardRunner, Settings, load_bundle
 from toolchain.board.local import LocalConnection
 from toolchain.errors import BoardError, BundleError, DeployError, ModelError
 from toolchain.model.graph import Model, read_model
-from toolchain.progress import Silent
+from toolchain.progress import Lines, Silent
 
 
 def runner(tmp_path: Path, script: str) -> BoardRunner:
@@ -62,6 +62,20 @@ def test_outputs_of_the_wrong_size_are_refused(tmp_path: Path, model: Model) -> 
     script = 'while [ "$1" != --output-dir ]; do shift; done; printf abc > "$2/output0.bin"'
     with pytest.raises(BoardError, match=r"output 0 of .* has 3 bytes, 128 were expected"):
         runner(tmp_path, script).run(model, Settings(), random_inputs(model, 1, 0))
+
+
+def test_what_xnnpack_leaves_is_said_once_a_model(
+    tmp_path: Path, model: Model, capsys: pytest.CaptureFixture[str]
+) -> None:
+    notes = '{"notes": ["instructions: none", "delegate: TensorFlow Lite runs SIN"]}'
+    bundle = write_bundle(tmp_path / "bundle", f"#!/bin/sh\necho '{notes}'\n".encode())
+    there = LocalConnection("host", tmp_path / "board")
+    ready = BoardRunner(there, load_board("host"), bundle, Lines())
+    for _ in range(2):
+        ready.run(model, Settings())
+    told = [line for line in capsys.readouterr().err.splitlines() if "instructions" in line
+            or "delegate" in line]  # fmt: skip
+    assert told == ["host: m.tflite: delegate: TensorFlow Lite runs SIN"]
 
 
 def test_inputs_go_in_order_and_nothing_stays_behind(tmp_path: Path) -> None:

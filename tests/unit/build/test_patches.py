@@ -105,3 +105,11 @@ def test_the_shipped_series_lists_every_patch_beside_it(folder: str) -> None:
     place = runtime_patch_dir() / folder
     listed = [path.name for path in load_series(place).patches if path.parent == place]
     assert listed == sorted(path.name for path in place.glob("*.patch"))
+
+
+def test_the_files_that_a_series_changes_are_told(tmp_path: Path) -> None:
+    series = load_series(write_series(tmp_path / "s", ("two", "TWO"), ("TWO", "TWO!")))
+    assert series.files() == ["greeting.txt"]
+    shipped = load_series(runtime_patch_dir() / "tensorflow/kernels").files()
+    assert "tensorflow/lite/kernels/fully_connected.cc" in shipped
+    assert all(name.startswith("tensorflow/lite/kernels/") for name in shipped)

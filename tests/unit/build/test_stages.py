@@ -56,6 +56,13 @@ def test_a_patch_of_the_delegate_leaves_both_slow_stages_alone(
     assert changed(recipe, patched) == (False, False, True)
 
 
+def test_a_patch_of_tflites_kernels_leaves_both_slow_stages_alone(
+    recipe: Recipe, series: Series
+) -> None:
+    patched = dataclasses.replace(recipe, kernels_series=series)
+    assert changed(recipe, patched) == (False, False, True)
+
+
 def test_a_change_of_the_runner_only_compiles_the_programs(recipe: Recipe) -> None:
     before = keys(recipe)
     with (recipe.patch_dir / "runner/CMakeLists.txt").open("a") as stream:
