@@ -136,11 +136,13 @@ class Case:
     groups: int = 1
     asymmetric: bool = False
     """The option of inputs that are quantised on the fly with a zero point."""
+    wide: bool = False
+    """A fully connected layer of sizes that the fastest kernels want."""
 
     def __str__(self) -> str:
         parts = [self.op.lower(), self.activations, self.weights, self.scales, f"b{self.batch}"]
         parts += ["no_bias"] * (not self.bias) + [f"g{self.groups}"] * (self.groups > 1)
-        return "-".join(parts + ["asymmetric"] * self.asymmetric)
+        return "-".join(parts + ["asymmetric"] * self.asymmetric + ["wide"] * self.wide)
 
     def write(self, path: Path, seed: int = 0) -> tuple[Array, Array, float, int]:
         """Write the file.
@@ -158,7 +160,7 @@ class Case:
             rows = np.array([0, 3, 10, 3], np.int32)
             file.write(path, [x], [y])
             return rows, real[rows], 1.0, 0
-        shape = (self.batch, *_INPUTS[self.op])
+        shape = (self.batch, *((64,) if self.wide else _INPUTS[self.op]))
         x, given, inputs, step = self._input(file, rng, shape)
         filters, real, scales = self._weights(file, rng)
         result = _compute(self.op, inputs, real, self.groups)
@@ -195,6 +197,8 @@ class Case:
         shape, axis = _WEIGHTS[self.op]
         if self.op == "CONV_2D":
             shape = (*shape[:3], shape[3] // self.groups)
+        if self.wide:
+            shape = (16, 64)
         channels, most = shape[axis], _BIGGEST[self.weights]
         stored = rng.integers(-most, most + 1, shape).astype(np.int8)
         scales = {
@@ -273,6 +277,8 @@ def all_cases() -> Iterator[Case]:
                 yield Case(op, kind, weights, scales, 3, asymmetric=op == "FULLY_CONNECTED")
                 if op != "CONV_2D":
                     yield Case(op, kind, weights, scales, 2, bias=False)
+            for batch in (1, 4):
+                yield Case("FULLY_CONNECTED", kind, weights, scales, batch, wide=True)
             yield Case("CONV_2D", kind, weights, scales, 2, groups=2)
             if kind == "float32" or weights == "int8":
                 yield Case("TRANSPOSE_CONV", kind, weights, scales)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 from hypothesis import assume, given, settings
 
 from support.masked_case import SMALL, Case, cases
@@ -227,6 +228,22 @@ def _fully_connected(path: Path) -> Path:
     )
 
 
+def _transposed(path: Path, *, bias: bool) -> Path:
+    rng, graph = np.random.default_rng(0), GraphWriter()
+    source = graph.tensor((1, 5, 6, 3))
+    size = graph.constant(np.array([1, 11, 13, 40], np.int32))
+    weights = graph.constant(rng.standard_normal((40, 3, 3, 3)).astype(np.float32))
+    operands = [size, weights, source]
+    if bias:
+        operands.append(graph.constant(rng.standard_normal(40).astype(np.float32)))
+    options = schema.TransposeConvOptionsT()
+    options.padding, options.strideH, options.strideW = schema.Padding.VALID, 2, 2
+    output = graph.operator(
+        "TRANSPOSE_CONV", operands, (1, 11, 13, 40), "TransposeConvOptions", options
+    )
+    return graph.write(path, [source], [output], signature=True)
+
+
 def test_dynamic_range_keeps_one_scale_for_a_fully_connected_layer(tmp_path: Path) -> None:
     path = _fully_connected(tmp_path / "fc.tflite")
     quantize_weights(path, "dynamic")
@@ -235,6 +252,26 @@ def test_dynamic_range_keeps_one_scale_for_a_fully_connected_layer(tmp_path: Pat
     assert weights.dtype == "int8"
     assert _quantization(weights).scale.size == 1
     assert {tensor.dtype for tensor in _ports(graph)} == {"float32"}
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_dynamic_range_unpacks_the_weights_of_a_transposed_convolution(
+    tmp_path: Path, bias: bool
+) -> None:
+    path = _transposed(tmp_path / "model.tflite", bias=bias)
+    x = np.random.default_rng(1).uniform(-1, 1, (1, 5, 6, 3)).astype(np.float32)
+    ((before,),) = Litert("builtin").run(path, [[x]])
+    size = path.stat().st_size
+    quantize_weights(path, "dynamic")
+    graph = read_model(path).graph
+    assert [op.op for op in graph.operators] == ["DEQUANTIZE", "TRANSPOSE_CONV"]
+    weights = graph.tensors[graph.operators[0].inputs[0]]
+    assert weights.dtype == "int8"
+    assert _quantization(weights).scale.size == 40
+    assert path.stat().st_size < 0.6 * size
+    for kernels in KERNELS:
+        ((found,),) = Litert(kernels).run(path, [[x]])
+        assert np.abs(found - before).max() < 0.01 * np.abs(before).max()
 
 
 def test_dynamic_range_keeps_a_scale_for_each_channel_of_a_convolution(tmp_path: Path) -> None:
