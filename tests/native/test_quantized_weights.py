@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 
 from support.quantized_ops import NOISE, Case, FileWriter, all_cases
 from support.runtimes import InPython, ThroughCLibrary
@@ -32,7 +33,8 @@ _LIKE_STOCK = [
 def _run(bundle: Bundle, model: Path, x: Array, *options: str) -> tuple[list[Array], RunnerOutput]:
     source, folder = model.with_suffix(".input"), model.with_suffix(".outputs")
     x.tofile(source)
-    command = [bundle.runner, "--model", model, "--input", source, "--output-dir", folder]
+    command = [str(bundle.runner), "--model", str(model), "--input", str(source)]
+    command += ["--output-dir", str(folder)]
     done = subprocess.run(
         [*command, "--runs", "0", "--json", "-", *options],
         capture_output=True, text=True, check=False,
@@ -133,7 +135,9 @@ def _filtered(file: FileWriter) -> tuple[int, int]:
     feature = file.tensor((2, 3), "int8", scales=np.array([0.1, 0.2]), data=bytes(6))
     time = file.tensor((2, 4), "int8", scales=0.1, data=bytes(8))
     state = file.tensor((1, 8), "float32", variable=True)
-    file.operator("SVDF", [x, feature, time, -1, state], [y])
+    options = schema.SVDFOptionsT()
+    options.rank = 1
+    file.operator("SVDF", [x, feature, time, -1, state], [y], "SVDFOptions", options, version=2)
     return x, y
 
 
@@ -161,7 +165,12 @@ def test_what_a_kernel_would_misread_is_refused_by_the_operators_name(
     file = FileWriter()
     x, y = build(file)
     path = file.write(tmp_path / "model.tflite", [x], [y])
-    command = [host_bundle.runner, "--model", path, *([] if delegate else ["--no-delegate"])]
+    command = [
+        str(host_bundle.runner),
+        "--model",
+        str(path),
+        *([] if delegate else ["--no-delegate"]),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 3, done.stdout
     assert f"{op}: " in done.stderr
@@ -204,7 +213,14 @@ def test_the_table_of_operators_is_the_runtimes(tmp_path: Path, host_bundle: Bun
             x, y = file.tensor((1, 2), "float32"), file.tensor((1, 2), "float32")
             file.operator(op, [x], [y], version=version)
             path = file.write(tmp_path / f"{number}.tflite", [x], [y])
-            command = [host_bundle.runner, "--model", path, "--runs", "0", "--no-delegate"]
+            command = [
+                str(host_bundle.runner),
+                "--model",
+                str(path),
+                "--runs",
+                "0",
+                "--no-delegate",
+            ]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             unknown = f"Didn't find op for builtin opcode '{op}' version '{version}'"
             assert (unknown in done.stderr) is (version > newest), (op, version, done.stderr)
