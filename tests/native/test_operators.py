@@ -42,7 +42,7 @@ FRESH = 60
 NOT_TAKEN_BY_DEFAULT = {"ASSIGN_VARIABLE", "READ_VARIABLE", "VAR_HANDLE"}
 """Variables: a flag of the delegate that none of our programs sets."""
 NOT_KINDS = {
-    "CUSTOM",  # three of MediaPipe, by their names: test_custom_operators.py
+    "CUSTOM",  # three of MediaPipe, by their names: test_delegate_fallback.py
     "DENSIFY",  # of sparse weights, which two kinds have
 }
 
