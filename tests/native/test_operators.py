@@ -22,14 +22,13 @@ from support.operator_chains import (
     ChainModel,
     Variant,
     chains,
-    faults,
+    check,
     kinds_of,
     random_chains,
     write_chains,
 )
-from support.operator_kinds import KINDS, WHOLE, Kind
+from support.operator_kinds import KINDS, Kind
 from support.runtimes import Runtime
-from support.stock_interpreter import KERNELS, run_stock
 from toolchain.board.config import load_board
 from toolchain.build.bundle import recipe_for
 from toolchain.fetch.apt import AptRoot
@@ -45,23 +44,6 @@ NOT_KINDS = {
     "CUSTOM",  # three of MediaPipe, by their names: test_delegate_fallback.py
     "DENSIFY",  # of sparse weights, which two kinds have
 }
-
-
-def check(runtime: Runtime, model: ChainModel, threads: int) -> list[str]:
-    """What is wrong with a model; nothing, if all is well."""
-    found = differences(runtime, model, model.input, threads)
-    rounded = any(name in WHOLE for output in model.outputs for name in output.operators)
-    if found and rounded:
-        # A last bit may have made another whole number of one element; not again of others.
-        found = differences(runtime, model, np.flip(model.input).copy(), threads)
-    return [f"{line} (seed {model.seed}, {threads} threads)" for line in found]
-
-
-def differences(runtime: Runtime, model: ChainModel, x: np.ndarray, threads: int) -> list[str]:
-    ran = runtime.run(model.path, x, threads)
-    if ran.whole is False:
-        return [f"not taken as a whole: {[output.operators for output in model.outputs]}"]
-    return faults(model, ran.outputs, [run_stock(model.path, x, kernels) for kernels in KERNELS])
 
 
 def models(

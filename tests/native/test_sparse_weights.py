@@ -7,6 +7,7 @@ certain convolution.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -121,14 +122,14 @@ def _options(name: str) -> object:
     return made
 
 
-STEPS = {
+STEPS: dict[str, Callable[[Network], object]] = {
     "pointwise": lambda net: net.pointwise(16),
     "residual": lambda net: net.residual(),
     "depthwise 5": lambda net: net.depthwise(5),
     "gate": lambda net: net.gate(),
     "resize": lambda net: net.resize(),
 }
-ENDS = {
+ENDS: dict[str, Callable[[Network], object]] = {
     "mean": lambda net: net.reduce("MEAN", keep=False),
     "mean, axes kept": lambda net: net.reduce("MEAN", keep=True),
     "sum": lambda net: net.reduce("SUM", keep=False),

@@ -14,7 +14,9 @@ from typing import Literal
 
 import numpy as np
 
-from support.operator_kinds import KINDS, DType, Kind, Site, Value, quantize
+from support.operator_kinds import KINDS, WHOLE, DType, Kind, Site, Value, quantize
+from support.runtimes import Runtime
+from support.stock_interpreter import KERNELS, run_stock
 from support.tflite_writer import Array, GraphWriter
 
 Variant = Literal["float32", "float16_weights", "int8", "uint8"]
@@ -155,6 +157,28 @@ def _kind(name: str) -> Kind:
 
 FLOAT_TOLERANCE = 1e-4
 """Of the largest value of an output; a wrong pixel or channel is off by about the largest."""
+
+
+def check(runtime: Runtime, model: ChainModel, threads: int) -> list[str]:
+    """What is wrong with a model on a runtime; nothing, if the stock interpreter agrees.
+
+    Args:
+        runtime: the one under test.
+        model: to run.
+        threads: of the runtime.
+    """
+    found = _differences(runtime, model, model.input, threads)
+    if found and any(name in WHOLE for output in model.outputs for name in output.operators):
+        # A last bit may have made another whole number of one element; not again of others.
+        found = _differences(runtime, model, np.flip(model.input).copy(), threads)
+    return [f"{line} (seed {model.seed}, {threads} threads)" for line in found]
+
+
+def _differences(runtime: Runtime, model: ChainModel, x: Array, threads: int) -> list[str]:
+    ran = runtime.run(model.path, x, threads)
+    if ran.whole is False:
+        return [f"not taken as a whole: {[output.operators for output in model.outputs]}"]
+    return faults(model, ran.outputs, [run_stock(model.path, x, kernels) for kernels in KERNELS])
 
 
 def faults(

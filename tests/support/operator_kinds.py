@@ -251,7 +251,7 @@ def _elementwise(name: str, options: str | None = None, *, positive: bool = Fals
     """A function of each element."""
 
     def apply(site: Site, x: Value) -> Value:
-        chosen = getattr(schema, f"{options}T")() if options else None
+        chosen: Any = getattr(schema, f"{options}T")() if options else None
         if name == "LEAKY_RELU":
             chosen.alpha = float(np.float32(site.rng.uniform(0.05, 0.6)))
         # TFLite gives these two one quantization, all others any.
@@ -308,7 +308,7 @@ def _dequantize(site: Site, x: Value) -> Value:
 
 def _binary(name: str, options: str | None, *, fused: bool = False) -> Apply:
     def apply(site: Site, x: Value) -> Value:
-        chosen = getattr(schema, f"{options}T")() if options else None
+        chosen: Any = getattr(schema, f"{options}T")() if options else None
         activation = site.activation() if fused else None
         if fused:
             chosen.fusedActivationFunction = ACTIVATIONS[activation]
