@@ -313,7 +313,7 @@ def quantised(model: Model) -> bool:
         tensors[index].dtype in ("int8", "uint8", "int16", "int4")
         for op in model.graph.operators
         if op.op != "DEQUANTIZE"
-        for index in op.inputs
+        for index in (*op.inputs, *op.outputs)
         if index >= 0
     )
 
@@ -379,16 +379,18 @@ def _moved(array: Array, generator: np.random.Generator, *, coarse: bool) -> Arr
         return array
     change = generator.uniform(-1, 1, array.shape)
     if array.dtype.kind == "f" and coarse:
-        return (array + change * np.abs(array).max(initial=0.0) / 254).astype(array.dtype)
+        step = np.abs(array).max(initial=0.0) / 127
+        shifted: Array = array + 0.5 * step * change
+        return shifted.astype(array.dtype)
     if array.dtype.kind == "f":
-        moved = np.nextafter(array, np.where(change < 0, -np.inf, np.inf).astype(array.dtype))
-        kept: Array = np.where(array == 0, array, moved)
-        return kept
+        next_one = np.nextafter(array, np.where(change < 0, -np.inf, np.inf).astype(array.dtype))
+        moved: Array = np.where(array == 0, array, next_one)
+        return moved
     if not coarse:
         return array
     span = np.iinfo(array.dtype)
-    shifted = array.astype(np.float64) + np.rint(0.75 * change)
-    return np.clip(shifted, span.min, span.max).astype(array.dtype)
+    steps: Array = np.clip(array + np.rint(0.75 * change), span.min, span.max)
+    return steps.astype(array.dtype)
 
 
 def _unit(model: Model, index: int) -> float | None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import Phase, given, settings
 from torch import Tensor, nn
 
 from support.conv_nets import Block, Net, nets
+from support.faulty_runtime import FaultyRuntime
 from support.published import (
     SIZE,
     mask_by_hooks,
@@ -21,6 +23,8 @@ from support.published import (
     write_header,
 )
 from toolchain.convert.conversion import Conversion, convert, default_output
+from toolchain.convert.runtimes import Runtimes
+from toolchain.differences import Array
 from toolchain.errors import OutputError, VerificationError
 from toolchain.model.graph import read_model
 from toolchain.model.layers import find_layers
@@ -36,9 +40,7 @@ def _clean_modules() -> Iterator[None]:
     sys.modules.pop(_MODULE, None)
 
 
-def _convert(
-    model: nn.Module, shape: tuple[int, ...], output: Path, **options: float
-) -> Conversion:
+def _convert(model: nn.Module, shape: tuple[int, ...], output: Path, **options: Any) -> Conversion:
     """Convert a module that exists already, by way of a factory in a module of its own."""
     module = type(sys)(_MODULE)
     module.__dict__["make"] = lambda: model
@@ -48,7 +50,7 @@ def _convert(
         output,
         model=f"{_MODULE}:make",
         input_shapes=[shape],
-        tolerance=options.get("tolerance", 1e-5),
+        **options,
     )
 
 
@@ -222,6 +224,115 @@ def test_a_difference_above_the_tolerance_leaves_no_file(tmp_path: Path) -> None
         _convert(net.build(), net.input_shape, tmp_path / "net.tflite", tolerance=0.0)
     assert caught.value.exit_code == 4
     assert not list(tmp_path.iterdir())
+
+
+class TwoScales(nn.Module):
+    """A depth in millimetres, and a confidence of a pooled image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.depth, self.score = nn.Conv2d(2, 1, 3), nn.Conv2d(2, 3, 1)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        pooled = x.mean((2, 3), keepdim=True)
+        return {"depth": self.depth(x).relu() * 60_000, "score": self.score(pooled).sigmoid()}
+
+
+def _score_is_off(outputs: list[Array], by: float = 0.2) -> list[Array]:
+    return [array + by * (array.shape[-1] == 3) for array in outputs]
+
+
+def test_every_output_is_told_on_every_runtime(tmp_path: Path) -> None:
+    done = _convert(
+        TwoScales(), (1, 2, 8, 8), tmp_path / "net.tflite", others=_only(FaultyRuntime())
+    )
+    assert [item.runtime.split()[0] for item in done.runtimes][-1] == "faulty"
+    for item in done.runtimes:
+        assert [one.name for one in item.outputs] == ["output 0 ['depth']", "output 1 ['score']"]
+        assert all(one.relative_diff <= 1e-5 for one in item.outputs)
+
+
+def _only(runtime: FaultyRuntime) -> Runtimes:
+    return Runtimes((runtime,), ())
+
+
+def test_a_runtime_that_computes_a_small_output_wrong_leaves_no_file(tmp_path: Path) -> None:
+    """It is wrong behind a MEAN, as one that ships was."""
+    runtime = FaultyRuntime(_score_is_off, fault_of="MEAN")
+    with pytest.raises(VerificationError, match=r"output 1 \['score'\] differs from") as caught:
+        _convert(TwoScales(), (1, 2, 8, 8), tmp_path / "net.tflite", others=_only(runtime))
+    assert "on faulty 1.0, xnnpack kernels" in caught.value.what
+    assert "right on ai-edge-litert" in caught.value.what
+    assert "they part at operator" in caught.value.what
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("quantize", [None, "fp16", "dynamic"])
+def test_a_runtime_that_refuses_a_file_leaves_none_and_the_operator_is_named(
+    tmp_path: Path, quantize: str | None
+) -> None:
+    runtime = FaultyRuntime(refuses="LOGISTIC")
+    with pytest.raises(VerificationError, match=r"faulty 1.0 cannot run .*refuses .*LOGISTIC of"):
+        _convert(
+            TwoScales(), (1, 2, 8, 8), tmp_path / "net.tflite", others=_only(runtime),
+            quantize=quantize,
+        )  # fmt: skip
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("quantize", ["fp16", "dynamic", "int8"])
+def test_a_quantised_file_that_one_runtime_computes_otherwise_is_not_written(
+    tmp_path: Path, quantize: str
+) -> None:
+    runtime = FaultyRuntime(lambda outputs: _score_is_off(outputs, 0.1))
+    with pytest.raises(VerificationError, match=r"output 1 \['score'\].*on ai-edge-litert"):
+        _convert(
+            TwoScales(), (1, 2, 8, 8), tmp_path / "net.tflite", others=_only(runtime),
+            quantize=quantize, calibration="random" if quantize == "int8" else None,
+        )  # fmt: skip
+    assert not list(tmp_path.iterdir())
+
+
+class InPlace(nn.Module):
+    """Normalises its input in place, in two steps, one of them through a view."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv = nn.Conv2d(3, 4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x.sub_(0.5)
+        x.mul_(4.0)
+        return self.conv(x)
+
+
+class GivesItsInput(nn.Module):
+    """An output that is the input, changed after the other output was computed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv = nn.Conv2d(3, 4, 3)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.conv(x), x.relu_()
+
+
+@pytest.mark.parametrize("model", [InPlace, GivesItsInput])
+@pytest.mark.parametrize("quantize", [None, "fp16"])
+def test_a_network_that_changes_its_input_is_converted(
+    tmp_path: Path, model: type[nn.Module], quantize: str | None
+) -> None:
+    done = _convert(model(), (1, 3, 8, 8), tmp_path / "net.tflite", quantize=quantize)
+    assert (done.float_relative_diff or done.relative_diff) <= 1e-5
+
+
+def test_an_exported_program_that_changes_its_input_is_converted(tmp_path: Path) -> None:
+    program = torch.export.export(InPlace().eval(), (torch.zeros(1, 3, 8, 8),))
+    torch.export.save(program, tmp_path / "net.pt2")
+    assert convert(tmp_path / "net.pt2", tmp_path / "net.tflite").relative_diff <= 1e-5
 
 
 def test_a_network_that_gives_nan_cannot_be_checked(tmp_path: Path) -> None:
