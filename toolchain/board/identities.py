@@ -49,8 +49,11 @@ def read_identity(name: str, path: Path, certificates: tuple[Path, ...]) -> Iden
     Raises:
         ConnectionFailed: it cannot be read, or is no key.
     """
+    if path.name.endswith("-cert.pub"):
+        certificates = (path, *certificates)
+        path = path.with_name(path.name.removesuffix("-cert.pub"))
     try:
-        data = path.read_bytes()
+        data = (path if path.is_file() else path.with_name(f"{path.name}.pub")).read_bytes()
     except OSError as error:
         raise ConnectionFailed(
             f"{name}: the key file {path} cannot be read: {error.strerror}",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import secrets
 import shlex
+import threading
 from collections.abc import Callable, Sequence
 
 _SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_./:=,@-")
@@ -43,9 +44,18 @@ class AfterMark:
     """
 
     def __init__(self, mark: bytes, sink: Callable[[bytes], None]) -> None:
-        self.found = False
+        self._found = threading.Event()
         self._mark, self._sink = mark + b"\n", sink
         self._before = bytearray()
+
+    @property
+    def found(self) -> bool:
+        """Whether the mark has come."""
+        return self._found.is_set()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for the mark; whether it has come."""
+        return self._found.wait(seconds)
 
     @property
     def before(self) -> str:
@@ -60,7 +70,7 @@ class AfterMark:
             if place < 0:
                 del self._before[:-_KEPT]
                 return
-            self.found = True
+            self._found.set()
             piece = bytes(self._before[place + len(self._mark) :])
             del self._before[place:]
         if piece:

@@ -18,13 +18,15 @@ from toolchain.board.connection import CHUNK, Advance, Connection
 from toolchain.board.host_keys import HostKeys, ShownKey
 from toolchain.board.proxy import ProxyProcess
 from toolchain.board.remote_shell import AfterMark
-from toolchain.board.target import SshTarget
+from toolchain.board.target import SshTarget, is_there
 from toolchain.board.transport import SILENCE_S, Keepalive, Transport
 from toolchain.errors import BoardError, ConnectionFailed, DeployError
 
 CONNECT_TIMEOUT_S = 15.0
 _FAMILIES = {"inet": socket.AF_INET, "inet6": socket.AF_INET6}
 _ADMINISTRATIVELY_PROHIBITED = 1
+_BEGIN_TIMEOUT_S = 120.0
+"""Seconds that a login's start-up files may take before the program begins."""
 
 # paramiko logs a traceback for every refused connection; what matters of it is in our errors.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
@@ -149,7 +151,7 @@ class SshConnection(Connection):
     def _open(self, name: str) -> None:
         target = self._target
         for identity in target.identities:
-            if not identity.is_file():
+            if not is_there(identity):
                 raise ConnectionFailed(
                     f"{self.name}: there is no key file {identity}",
                     hint="name an existing private key with --identity",
@@ -317,6 +319,7 @@ class _Exchange:
         readers = [threading.Thread(target=f, daemon=True) for f in (read_output, read_errors)]
         for reader in readers:
             reader.start()
+        self._await_begin(readers)
         self._feed(channel)
         while any(reader.is_alive() for reader in readers):
             if self._deadline is not None and time.monotonic() > self._deadline:
@@ -336,6 +339,23 @@ class _Exchange:
                 f"what {self._program} wrote cannot be kept here: {self._failure.strerror}"
             )
         return code, self._errors.decode("utf-8", errors="replace")
+
+    def _await_begin(self, readers: Sequence[threading.Thread]) -> None:
+        """Wait for the mark: what a login reads itself must not be the program's input."""
+        limit = time.monotonic() + _BEGIN_TIMEOUT_S
+        while not self._after.wait(0.1):
+            if not any(reader.is_alive() for reader in readers):
+                return
+            now = time.monotonic()
+            if self._deadline is not None and now > self._deadline:
+                raise BoardError(f"{self._connection.name}: {self._program} did not end in time")
+            if now > limit:
+                raise BoardError(
+                    f"{self._connection.name}: the login there has run no command after "
+                    f"{_BEGIN_TIMEOUT_S:g} s; {self._words()}",
+                    hint="its start-up files may wait for something, or start another shell: let "
+                    "them pass where there is no terminal",
+                )
 
     def _feed(self, channel: paramiko.Channel) -> None:
         if self._stdin is None:
@@ -358,15 +378,17 @@ class _Exchange:
             self._advance(len(piece))
 
     def _runs_nothing(self, code: int) -> BoardError:
-        said = [self._after.before, self._errors_after.before]
-        lines = [line.strip() for text in said for line in text.splitlines() if line.strip()]
-        words = f"it says: {'; '.join(lines[-3:])}" if lines else "it says nothing"
         return BoardError(
             f"{self._connection.name}: the login there runs no commands (exit code {code}); "
-            f"{words}",
+            f"{self._words()}",
             hint="give the user a shell (chsh -s /bin/sh on the board), and let its start-up files "
             "pass where there is no terminal",
         )
+
+    def _words(self) -> str:
+        said = [self._after.before, self._errors_after.before]
+        lines = [line.strip() for text in said for line in text.splitlines() if line.strip()]
+        return f"it says: {'; '.join(lines[-3:])}" if lines else "it says nothing"
 
 
 def _connected(host: str, port: int, family: int, timeout: float) -> socket.socket:

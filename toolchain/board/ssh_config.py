@@ -121,9 +121,8 @@ def lookup(host: str, user: str | None, port: int | None, config: Path | None) -
         ConnectionFailed: the configuration has a fault; the message is OpenSSH's own.
     """
     program = shutil.which("ssh")
-    if program:
-        values = _ask(program, host, user, port, config)
-    else:
+    values = _ask(program, host, user, port, config) if program else None
+    if values is None:
         values = _parse(host, user, port, config)
     text = values.get("port", ("22",))[0]
     return Settings(
@@ -145,7 +144,8 @@ def _at_home(text: str) -> str:
 
 def _ask(
     program: str, host: str, user: str | None, port: int | None, config: Path | None
-) -> dict[str, tuple[str, ...]]:
+) -> dict[str, tuple[str, ...]] | None:
+    """OpenSSH's answer; ``None`` if that ``ssh`` is another one, which knows no ``-G``."""
     home = Path("~").expanduser()
     with tempfile.TemporaryDirectory(prefix="tileskip-ssh-") as folder:
         command = [program, "-G", "-T"]
@@ -172,6 +172,8 @@ def _ask(
                 hint="a 'Match exec' of your SSH configuration may wait for something",
             ) from error
     said = [line for line in done.stderr.decode(errors="replace").splitlines() if line.strip()]
+    if done.returncode and any(re.match(r"(?i)(usage:|.*unknown option)", line) for line in said):
+        return None
     if done.returncode:
         raise ConnectionFailed(
             f"the SSH configuration of '{host}': {'; '.join(said[:2]) or 'ssh -G failed'}",

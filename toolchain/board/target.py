@@ -84,6 +84,11 @@ class SshTarget:
         return self.jump is None and self.proxy_command is None
 
 
+def is_there(identity: Path) -> bool:
+    """Whether there is a key file: the public one is enough, the agent may have the other."""
+    return identity.is_file() or identity.with_name(f"{identity.name}.pub").is_file()
+
+
 def parse_host(text: str) -> HostSpec:
     """Take apart what one gives to ``ssh``, or ``[user@]address:port``.
 
@@ -171,7 +176,7 @@ def _lookup(spec: HostSpec, config: Path | None, *, depth: int) -> SshTarget:
         hostname=found.hostname,
         user=found.user,
         port=found.port,
-        identities=tuple(path for path in identities if path.is_file()),
+        identities=tuple(path for path in identities if is_there(path)),
         known_hosts=_records(found),
         only_identities=(found.one("identitiesonly") or "no").lower() in ("yes", "true"),
         proxy_command=None if command is None else found.expanded(command),
@@ -183,7 +188,7 @@ def _lookup(spec: HostSpec, config: Path | None, *, depth: int) -> SshTarget:
         absent=tuple(
             path
             for path in identities
-            if not path.is_file() and path not in map(Path, map(found.expanded, DEFAULT_IDENTITIES))
+            if not is_there(path) and path not in map(Path, map(found.expanded, DEFAULT_IDENTITIES))
         ),
         revoked=None if revoked is None else Path(found.expanded(revoked)),
         family=(found.one("addressfamily") or "any").lower(),

@@ -143,6 +143,18 @@ def test_a_public_key_names_the_one_of_the_agent(place: Place, held: Path, keys:
     assert place.logs_in()
 
 
+def test_a_public_file_alone_stands_for_the_key_of_the_agent(
+    place: Place, held: Path, keys: Path
+) -> None:
+    add_to_agent(held, keys / "plain")
+    gone = place.folder / "gone"
+    gone.with_suffix(".pub").write_text((keys / "plain.pub").read_text())
+    place.configure(f"IdentityFile {gone}", "IdentitiesOnly yes")
+    assert client_logs_in(place.config, "pi")
+    assert place.logs_in()
+    assert place.logs_in(gone)
+
+
 def test_identities_only_offers_no_other_key_of_the_agent(
     place: Place, held: Path, keys: Path
 ) -> None:

@@ -103,11 +103,11 @@ def carry(tmp_path: Path) -> str:
 @pytest.mark.parametrize(
     "form",
     ["{carry} %h %p", "sh -c '{quoted} %h %p 2>/dev/null'", "env A=1 {carry} $(echo %h) \"%p\"",
-     "{carry} %h $((%p)) | cat", "{carry} %h %p # as it is"],
+     "{carry} %h $((%p)) | cat", "{carry} %h %p # as it is", "ssh -F {config} -W %h:%p gate"],
 )  # fmt: skip
 def test_a_proxy_command_is_run_by_the_shell(config: Path, carry: str, form: str) -> None:
     quoted = carry.replace("'", '"')
-    target = by(config, f"ProxyCommand {form.format(carry=carry, quoted=quoted)}")
+    target = by(config, f"ProxyCommand {form.format(carry=carry, quoted=quoted, config=config)}")
     assert client_logs_in(config, "pi")
     assert logs_in(target)
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from support.bundles import write_bundle
 from support.openssh import make_key, public_text, serving
-from toolchain.board import push, remote_shell, requirements
+from toolchain.board import push, remote_shell, requirements, ssh
 from toolchain.board.config import load_board
 from toolchain.board.remote_shell import AfterMark
 from toolchain.board.ssh import SshConnection
@@ -176,6 +176,18 @@ def test_a_login_that_runs_no_commands_is_told_in_its_words(
             with pytest.raises(BoardError, match="runs no commands") as caught:
                 connection.run(["cat"], stdin=fed)
             assert words in caught.value.what
+
+
+@pytest.mark.parametrize("fed", [None, b"touch swallowed\n"])
+def test_a_login_that_waits_is_given_up_and_is_fed_nothing(
+    tmp_path: Path, key: Path, fed: bytes | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Start-up files that end with another shell, which reads commands from its input."""
+    monkeypatch.setattr(ssh, "_BEGIN_TIMEOUT_S", 1.5)
+    with board(tmp_path, key, "echo Welcome; exec sh") as connection:
+        with pytest.raises(BoardError, match=r"has run no command after 1.5 s.*Welcome"):
+            connection.run(["cat"], stdin=fed)
+        assert not (tmp_path / "home" / "swallowed").exists()
 
 
 # --- programs that a board lacks -----------------------------------------------------------------

@@ -177,6 +177,18 @@ def test_bytes_that_are_no_text_are_no_fault(tmp_path: Path) -> None:
     assert lookup(config).hostname == "10.0.0.7"
 
 
+def test_another_ssh_that_cannot_be_asked_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dropbear's client, on small systems."""
+    program = tmp_path / "bin" / "ssh"
+    written(program, "#!/bin/sh\necho 'WARNING: Ignoring unknown option -G' >&2; exit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent))
+    config = written(tmp_path / "config", "Host pi\n HostName 10.0.0.7\n")
+    assert lookup(config).hostname == "10.0.0.7"
+
+
 def test_a_fault_is_told_in_openssh_s_words(tmp_path: Path, reader: str) -> None:
     if reader == "read":
         pytest.skip("paramiko passes over words that it does not know")
