@@ -16,7 +16,7 @@ PIP := $(VENV)/bin/pip install --quiet --disable-pip-version-check
 # What the toolchain calls; the compilers are the ones that the figures in docs/ were measured with.
 DEBIAN_PACKAGES := ca-certificates ccache cmake debian-archive-keyring g++ g++-aarch64-linux-gnu \
   g++-arm-linux-gnueabihf ninja-build patch python3-venv qemu-system-arm qemu-user xz-utils
-DEBIAN_PACKAGES_DEV := clang-format-14 openssh-client openssh-server valgrind
+DEBIAN_PACKAGES_DEV := clang-format-14 fish openssh-client openssh-server tcsh valgrind
 
 .PHONY: help
 help:  ## this list

@@ -554,7 +554,7 @@ def _print_emulator(name: str, state: EmulatorState | None, *, json_output: bool
 
 HostOption = Annotated[
     str | None,
-    typer.Option("--host", "-H", help="A real board: user@address[:port].", metavar="HOST"),
+    typer.Option("--host", "-H", help="A real board: what you give to ssh.", metavar="HOST"),
 ]
 IdentityOption = Annotated[
     Path | None,

@@ -20,9 +20,9 @@ def connect(board: Board, host: str | None = None, *, identity: Path | None = No
 
     Args:
         board: which one.
-        host: ``user@address[:port]`` of a real board; goes before the board's file, and before
+        host: a real board, as one gives it to ``ssh``; goes before the board's file, and before
             the kind of connection that the file names.
-        identity: a private key to log in with; no other is tried.
+        identity: a key to log in with, from its file or from the agent; no other is tried.
 
     Raises:
         HostKeyError: the host key is unknown or not the one on record.
