@@ -39,6 +39,7 @@ if TYPE_CHECKING:  # pydantic is slow to import, and help needs none of it
 FIXED_WIDTH = 100
 READER_GONE = 128 + 13
 INTERRUPTED = 128 + 2
+WRONG_USE = 2
 _NARROWEST = 20
 _IN, _OUT, _ERR = 0, 1, 2
 _ERRORS = "tileskip-plain"
@@ -181,6 +182,12 @@ def _code(command: Callable[[], object]) -> int:
     except DeployError as error:
         tell(error)
         return error.exit_code
+    except UnicodeEncodeError as error:
+        if not any(0xDC80 <= ord(letter) <= 0xDCFF for letter in error.object):
+            raise
+        # Some library that was given a file's name; where we know of one, it is told better.
+        tell(DeployError(f"'{error.object}': holds bytes that are not UTF-8", hint="rename it"))
+        return WRONG_USE
     except KeyboardInterrupt:
         err.print("interrupted", markup=False)
         return INTERRUPTED

@@ -172,6 +172,10 @@ def test_a_name_that_is_no_text_is_shown(files: Path, encoding: str) -> None:
         (["verify", "a\udcff.tflite", "--board", "rpi4"], 3),
         (["train", "a\udcff.toml"], 15),
         (["build", "--board", "a\udcff.toml"], 5),
+        (["build", "--board", "host", "--out", "a\udcff"], 13),
+        (["build", "--board", "host", "--sources", "a\udcff"], 2),
+        (["run", "model.tflite", "--input", "a\udcff", "-o", "out"], 3),
+        (["push", "--host", "a\udcff"], 6),
         (["compare", "a\udcff.json", "profile.json"], 3),
         (["profile", "a\udcff.tflite"], 3),
     ],
@@ -184,6 +188,15 @@ def test_every_command_refuses_such_a_name_in_words(
     assert b"Traceback" not in done.stderr
     assert b"a\\xff" in done.stderr
     assert done.returncode == code
+
+
+def test_a_name_that_some_library_refuses_is_wrong_use(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        console.run(lambda: "a\udcff".encode())
+    assert ended.value.code == 2
+    assert "holds bytes that are not UTF-8" in capsys.readouterr().err
+    with pytest.raises(UnicodeEncodeError):
+        console.run(lambda: "é".encode("ascii"))
 
 
 def test_json_holds_no_value_that_is_no_json() -> None:

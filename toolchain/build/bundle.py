@@ -25,7 +25,7 @@ from toolchain.cache import digest, locked, sha256_file
 from toolchain.errors import BundleError, OutputError
 from toolchain.fetch.apt import AptRoot
 from toolchain.fetch.sources import load_sources
-from toolchain.files import check_folder
+from toolchain.files import check_folder, check_name
 from toolchain.progress import Progress, Silent
 from toolchain.resources import runtime_patch_dir
 
@@ -197,6 +197,7 @@ def recipe_for(board: Board, *, stock: bool = False, sanitizer: Sanitizer | None
 
 
 def _check_out(out: Path) -> None:
+    check_name(out, OutputError)
     if out.exists() and not (out / MANIFEST).is_file():
         empty = out.is_dir() and not any(out.iterdir())
         if not empty:
