@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from toolchain.convert.rewrite import MaskedLayer
+from toolchain.convert.masks import MaskedLayer
 from toolchain.model.layers import Layer
 
 Form = Literal["select", "dense", "constant", "changed"]

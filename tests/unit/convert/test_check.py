@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from toolchain.convert.check import check_layers
-from toolchain.convert.rewrite import MaskedLayer
+from toolchain.convert.masks import MaskedLayer
 from toolchain.model.layers import Layer, Mask
 
 _PLANE = np.eye(4, dtype=bool)

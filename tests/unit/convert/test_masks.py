@@ -1,0 +1,248 @@
+"""Masks as users write them: where they stand, what they are made of, what is made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, fx, nn
+
+from toolchain.convert.masks import MaskedLayer
+from toolchain.convert.rewrite import rewrite
+
+aten = torch.ops.aten
+Forward = Callable[["_Masked", Tensor], Tensor]
+
+
+class _Masked(nn.Module):
+    """A convolution, a second one, BatchNorm, and a mask; ``how`` puts them together."""
+
+    def __init__(self, how: Forward) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.how = how
+        self.conv, self.other = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(3, 4, 1)
+        self.norm, self.group = nn.BatchNorm2d(4), nn.GroupNorm(2, 4)
+        for tensor in (self.norm.weight, self.norm.bias, self.norm.running_mean):
+            assert tensor is not None
+            nn.init.normal_(tensor, 0.5, 0.5)
+        self.shift = nn.Parameter(torch.randn(4, 1, 1))
+        self.soft = nn.Parameter(torch.rand(9, 9))
+        self.register_buffer("keep", torch.rand(9, 9) > 0.4)
+        self.register_buffer("map", torch.rand(1, 4, 9, 9))
+
+    @property
+    def plane(self) -> Tensor:
+        return self.get_buffer("keep")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.how(self, x)
+
+
+def _rewritten(how: Forward) -> tuple[_Masked, list[MaskedLayer], list[object], fx.GraphModule]:
+    """The module, its layers, and the operators behind the rewriting, which change no number."""
+    model, x = _Masked(how).eval(), torch.randn(2, 3, 9, 9)
+    with torch.no_grad():
+        wanted = model(x)
+        module, layers = rewrite(torch.export.export(model, (x,)))
+        torch.testing.assert_close(module(x), wanted, rtol=1e-4, atol=1e-5)
+    targets = [
+        node.target if node.op == "call_function" else "layer"
+        for node in module.graph.nodes
+        if node.op in ("call_function", "call_module")
+    ]
+    return model, layers, targets, module
+
+
+_MASKED_RIGHT_BEHIND: dict[str, Forward] = {
+    "where": lambda m, x: torch.where(m.plane, m.conv(x), 0.0),
+    "where, zeros_like": lambda m, x: _where_zeros(m, m.conv(x)),
+    "where, exchanged": lambda m, x: torch.where(~m.plane, torch.zeros(()), m.conv(x)),
+    "masked_fill": lambda m, x: m.conv(x).masked_fill(~m.plane, 0),
+    "masked_fill in place": lambda m, x: m.conv(x).masked_fill_(m.plane == 0, 0.0),
+    "an index": lambda m, x: _indexed(m, m.conv(x)),
+    "[C, H, W]": lambda m, x: m.conv(x) * m.plane.repeat(4, 1, 1),
+    "[1, C, H, W]": lambda m, x: m.plane.float().expand(1, 4, 9, 9) * m.conv(x),
+    "expand_as": lambda m, x: _expand_as(m, m.conv(x)),
+    "type_as": lambda m, x: _type_as(m, m.conv(x)),
+    "of its device and type": lambda m, x: _moved(m, m.conv(x)),
+    "int": lambda m, x: m.conv(x) * m.plane.int(),
+    "a comparison": lambda m, x: m.conv(x) * (m.soft > 0.4),
+    "in place": lambda m, x: m.conv(x).mul_(m.plane),
+    "NHWC": lambda m, x: (m.conv(x).permute(0, 2, 3, 1) * m.plane[..., None]).permute(0, 3, 1, 2),
+    "twice": lambda m, x: m.conv(x) * m.plane * m.plane,
+    "detached, dropped out": lambda m, x: F.dropout(m.conv(x).clone(), training=False) * m.plane,
+}
+
+
+def _where_zeros(m: _Masked, y: Tensor) -> Tensor:
+    return torch.where(m.plane, y, torch.zeros_like(y))
+
+
+def _indexed(m: _Masked, y: Tensor) -> Tensor:
+    y[:, :, ~m.plane] = 0
+    return y
+
+
+def _expand_as(m: _Masked, y: Tensor) -> Tensor:
+    return y * m.plane.expand_as(y)
+
+
+def _type_as(m: _Masked, y: Tensor) -> Tensor:
+    return y * m.plane.type_as(y)
+
+
+def _moved(m: _Masked, y: Tensor) -> Tensor:
+    return y.float() * m.plane.to(y)
+
+
+@pytest.mark.parametrize("how", _MASKED_RIGHT_BEHIND.values(), ids=_MASKED_RIGHT_BEHIND)
+def test_a_mask_right_behind_its_convolution_becomes_the_pair(how: Forward) -> None:
+    model, (layer,), targets, _ = _rewritten(lambda m, x: F.relu(m.norm(how(m, x))))
+    assert layer.name == "conv"
+    assert layer.rewritten
+    plane = model.soft > 0.4 if not torch.equal(layer.mask, model.plane) else model.plane
+    assert torch.equal(layer.mask, plane)
+    # BatchNorm and ReLU are in front of it, so that they can be fused.
+    assert targets[-1] is aten.where.self
+    assert torch.equal(
+        layer.fill, F.relu(model.norm(torch.zeros(1, 4, 1, 1))).detach().flatten()
+    )
+
+
+_MASKED_LATER: dict[str, Forward] = {
+    "behind BatchNorm": lambda m, x: F.relu(m.norm(m.conv(x)) * m.plane),
+    "behind the activation": lambda m, x: F.relu(m.norm(m.conv(x))) * m.plane,
+    "behind BatchNorm, filled": lambda m, x: m.norm(m.conv(x)).masked_fill(~m.plane, 0.5),
+    "behind the activation, NHWC": lambda m, x: (
+        F.relu(m.norm(m.conv(x))).permute(0, 2, 3, 1) * m.plane[None, :, :, None]
+    ).permute(0, 3, 1, 2),
+    "a value a channel": lambda m, x: torch.where(m.plane, F.relu(m.conv(x)), m.shift),
+    "before the bias": lambda m, x: F.relu(m.conv(x) * m.plane + m.shift),
+    "scaled and shifted before": lambda m, x: (m.conv(x) * 2 + m.shift) * m.plane,
+}
+
+
+@pytest.mark.parametrize("how", _MASKED_LATER.values(), ids=_MASKED_LATER)
+def test_a_mask_behind_what_is_fused_becomes_the_pair(how: Forward) -> None:
+    _, (layer,), targets, _ = _rewritten(how)
+    assert layer.rewritten
+    assert targets[-1] is aten.where.self
+    assert targets.count(aten.where.self) == 1
+
+
+@pytest.mark.parametrize("activation", [F.silu, F.hardswish, F.gelu, F.leaky_relu, torch.tanh])
+def test_a_mask_behind_an_activation_that_keeps_zero_moves_in_front_of_it(
+    activation: Callable[[Tensor], Tensor],
+) -> None:
+    _, (layer,), targets, _ = _rewritten(lambda m, x: activation(m.norm(m.conv(x))) * m.plane)
+    assert layer.rewritten
+    assert targets.count(aten.where.self) == 1
+    assert aten.mul.Tensor not in targets
+    assert targets[-1] is not aten.where.self
+
+
+_MASKED_AGAIN: dict[str, Forward] = {
+    "a sigmoid": lambda m, x: torch.sigmoid(m.norm(m.conv(x))) * m.plane,
+    "a sum": lambda m, x: F.relu(m.norm(m.conv(x)) + m.map) * m.plane,
+    "a sum with the input": lambda m, x: F.relu(m.conv(x) + x[:, :1]) * m.plane,
+    "another value a pixel": lambda m, x: torch.where(m.plane, m.conv(x), m.map),
+    "a factor that also scales": lambda m, x: m.conv(x) * (m.plane * 1.25),
+    "a fill that is no activation's": lambda m, x: F.silu(m.conv(x)).masked_fill(~m.plane, 2.0),
+}
+
+
+@pytest.mark.parametrize("how", _MASKED_AGAIN.values(), ids=_MASKED_AGAIN)
+def test_a_mask_that_cannot_move_stays_and_its_convolution_is_masked_too(how: Forward) -> None:
+    model, (layer,), targets, _ = _rewritten(how)
+    assert layer.rewritten
+    assert torch.equal(layer.mask, model.plane)
+    position = targets.index(aten.where.self)
+    assert "layer" in targets[:position]
+    again = (aten.mul.Tensor, aten.where.self, aten.masked_fill.Scalar)
+    assert any(target in again for target in targets[position + 1 :])
+
+
+def test_both_branches_of_a_masked_sum_are_masked() -> None:
+    _, layers, targets, _ = _rewritten(
+        lambda m, x: F.relu(m.norm(m.conv(x)) + m.other(x)) * m.plane
+    )
+    assert [layer.name for layer in layers] == ["conv", "other"]
+    assert all(layer.rewritten for layer in layers)
+    assert targets.count(aten.where.self) == 2
+    assert aten.mul.Tensor not in targets  # relu(0 + 0) is what it would put there
+
+
+def test_masked_channels_put_together_are_masked_each() -> None:
+    _, layers, _, _ = _rewritten(
+        lambda m, x: torch.cat([m.conv(x), F.relu(m.other(x))], 1) * m.plane
+    )
+    assert [(layer.name, layer.rewritten) for layer in layers] == [("conv", True), ("other", True)]
+
+
+_LEFT: dict[str, tuple[Forward, str, str]] = {
+    "channels that differ": (
+        lambda m, x: m.conv(x) * (m.map > 0.5),
+        "conv",
+        "the mask differs between channels",
+    ),
+    "read without the mask too": (
+        lambda m, x: _twice(m, F.relu(m.conv(x))),
+        "conv",
+        "used elsewhere",
+    ),
+    "behind a pool": (
+        lambda m, x: F.max_pool2d(m.conv(x), 3, 1, 1) * m.plane,
+        "max_pool2d",
+        "max_pool2d stands between",
+    ),
+    "behind a norm that mixes": (
+        lambda m, x: m.group(m.conv(x)) * m.plane,
+        "group",
+        "group_norm stands between",
+    ),
+    "behind a transposed convolution": (
+        lambda m, x: F.conv_transpose2d(x, m.other.weight.transpose(0, 1)) * m.plane,
+        "conv_transpose2d",
+        "masks the output of a conv_transpose2d",
+    ),
+    "on the input": (lambda m, x: m.conv(x * m.plane), "x", "masks an input"),
+}
+
+
+def _twice(m: _Masked, y: Tensor) -> Tensor:
+    return y * m.plane + y
+
+
+@pytest.mark.parametrize(("how", "name", "reason"), _LEFT.values(), ids=_LEFT)
+def test_a_mask_that_reaches_no_convolution_is_told_with_the_reason(
+    how: Forward, name: str, reason: str
+) -> None:
+    _, (layer,), _, _ = _rewritten(how)
+    assert not layer.rewritten
+    assert reason in (layer.reason or "")
+    assert name in layer.name
+
+
+def test_a_mask_of_attention_is_none_of_a_convolution() -> None:
+    class Attention(nn.Module):
+        def forward(self, q: Tensor) -> Tensor:
+            causal = torch.ones(9, 9).tril().bool()
+            scores = (q @ q.transpose(-1, -2)).masked_fill(~causal, -1e9)
+            result: Tensor = scores.softmax(-1) @ q
+            return result
+
+    program = torch.export.export(Attention().eval(), (torch.randn(1, 2, 9, 4),))
+    _, layers = rewrite(program)
+    assert not layers
+
+
+def test_a_hook_that_masks_is_found() -> None:
+    model, x = _Masked(lambda m, x: F.relu(m.norm(m.conv(x)))).eval(), torch.randn(1, 3, 9, 9)
+    mask = model.plane.float()
+    model.conv.register_forward_hook(lambda module, args, output: output * mask)
+    _, (layer,) = rewrite(torch.export.export(model, (x,)))
+    assert layer.rewritten
+    assert torch.equal(layer.mask, model.plane)
