@@ -80,7 +80,11 @@ class Samples:
         return Samples(self.name, self.shapes, batches, self.example)
 
     def _checked(self, number: int) -> Example:
-        parts = self.example(number)
+        parts = [
+            # Channels last, as an image is read from a file, where only that can be meant.
+            part.permute(2, 0, 1) if _is_turned(part, shape) else part
+            for part, shape in zip(self.example(number), self.shapes, strict=True)
+        ]
         for position, (part, shape) in enumerate(zip(parts, self.shapes, strict=True)):
             which = f" of input {position}" if len(self.shapes) > 1 else ""
             where = f"{self.name}: example {number}{which}"
@@ -91,7 +95,7 @@ class Samples:
                 )
             if not part.isfinite().all():
                 raise DataError(f"{where} holds NaN or infinity")
-        return parts
+        return tuple(parts)
 
 
 def load_samples(
@@ -342,6 +346,11 @@ def spread(count: int, most: int) -> list[int]:
     """At most ``most`` of the numbers below ``count``, spread evenly."""
     wanted = min(count, most)
     return [index * count // wanted for index in range(wanted)]
+
+
+def _is_turned(part: Tensor, shape: Shape) -> bool:
+    given = tuple(part.shape)
+    return len(shape) == 4 and given != shape[1:] and given == (*shape[2:], shape[1])
 
 
 def _shown(shape: Sequence[int]) -> str:

@@ -23,6 +23,7 @@ from toolchain.convert.compare import (
     compare_outputs,
     file_inputs,
 )
+from toolchain.convert.interface import Flat
 from toolchain.convert.kinds import Boundary, Kind
 from toolchain.convert.lower import channel_last, lower
 from toolchain.convert.ports import Port, channel_last_array, read_ports
@@ -30,7 +31,7 @@ from toolchain.convert.quantize import float_operators, quantize_int8, quantize_
 from toolchain.convert.reference import random_inputs
 from toolchain.convert.rewrite import rewrite
 from toolchain.convert.runtimes import NONE, Litert, Runtime, Runtimes, find_runtimes
-from toolchain.convert.source import Flat, Source, load_source
+from toolchain.convert.source import Source, load_source
 from toolchain.convert.verdict import Find, require_agreement, require_quality
 from toolchain.differences import Difference
 from toolchain.errors import DataError, ModelError, OutputError, VerificationError
@@ -164,6 +165,8 @@ class Conversion(_Result):
     source: str
     inputs: list[TensorInfo]
     outputs: list[TensorInfo]
+    notes: list[str] = []
+    """In what the file is another than the model, a sentence each."""
     layers: list[ConvertedLayer]
     """The masked layers, in the order of the model."""
     mask_header: HeaderReport | None = None
@@ -288,8 +291,8 @@ def convert(
             module, masked = rewrite(source.program)
             stage.advance()
         with progress.stage("lower to TFLite") as stage:
-            spec = source.program.call_spec.in_spec
-            lower(Flat(module, spec), source.inputs, source.outputs, scratch)
+            flat = Flat(module, source.interface)
+            lower(flat, source.inputs, source.outputs, scratch)
             stage.total(1)
             stage.advance()
         check = _Check(source, scratch, progress, seed)
@@ -321,8 +324,9 @@ def convert(
         path=output,
         bytes=file.size,
         source=source.description,
-        inputs=_tensors("args", source.inputs, ports.inputs),
-        outputs=_tensors("output", source.outputs, ports.outputs),
+        inputs=_tensors("args", source.inputs, source.torch_inputs, ports.inputs),
+        outputs=_tensors("output", source.outputs, source.torch_outputs, ports.outputs),
+        notes=list(source.notes),
         layers=[ConvertedLayer(**vars(check)) for check in check_layers(masked, found)],
         mask_header=source.header,
         weights=list(source.weights),
@@ -489,16 +493,19 @@ def _quantize_int8(path: Path, samples: Samples, boundary: Boundary, progress: P
 
 
 def _tensors(
-    kind: str, shapes: Sequence[tuple[int, ...]], ports: Sequence[Port]
+    kind: str,
+    shapes: Sequence[tuple[int, ...]],
+    in_torch: Sequence[tuple[int, ...]],
+    ports: Sequence[Port],
 ) -> list[TensorInfo]:
     return [
         TensorInfo(
             name=f"{kind}_{i}",
             dtype=port.dtype.name,
             shape=channel_last(shape),
-            torch_shape=shape,
+            torch_shape=own,
             scale=port.scale if port.quantised else None,
             zero_point=port.zero_point if port.quantised else None,
         )
-        for i, (shape, port) in enumerate(zip(shapes, ports, strict=True))
+        for i, (shape, own, port) in enumerate(zip(shapes, in_torch, ports, strict=True))
     ]

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
-import os
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, fx, nn
 
+from toolchain.convert.converter import litert_torch
+from toolchain.convert.culprit import find_culprit
+from toolchain.convert.explain import lowering_failure
+from toolchain.convert.runtimes import litert_interpreter
 from toolchain.convert.silence import quiet
-from toolchain.errors import ModelError
-
-_OFFLINE = {
-    "LITERT_TORCH_SHOW_PROGRESS": "n",
-    # litert-torch imports transformers, which would otherwise ask the network for models.
-    "HF_HUB_OFFLINE": "1",
-    "TRANSFORMERS_OFFLINE": "1",
-}
-
 
 def lower(
     module: nn.Module,
@@ -36,28 +30,51 @@ def lower(
         path: where the file goes; it is not complete until this function returns.
 
     Raises:
-        ModelError: the model holds something that the converter cannot lower.
+        ModelError: the model holds something that the converter cannot lower, or that no runtime
+            loads; names the operator and its line.
     """
-    for name, value in _OFFLINE.items():
-        os.environ.setdefault(name, value)
-    with quiet() as log:
-        try:
-            converter = importlib.import_module("litert_torch")
-            wrapped = converter.to_channel_last_io(
-                module,
-                args=[i for i, shape in enumerate(inputs) if len(shape) == 4],
-                outputs=[i for i, shape in enumerate(outputs) if len(shape) == 4],
-            )
-            samples = tuple(torch.zeros(channel_last(shape)) for shape in inputs)
-            converter.convert(wrapped, samples).export(str(path))
-        except Exception as error:
-            last = log.tail(5)
-            message = next(iter(str(error).splitlines()), "") or type(error).__name__
-            raise ModelError(
-                f"litert-torch could not convert the model: {message}"
-                + (f"\n{last}" if last else ""),
-                hint="replace the operator that it names, or export the model without it",
-            ) from error
+    try:
+        _convert(module, inputs, outputs, path)
+    except Exception as error:
+        graph = getattr(module, "module", None)
+        node = find_culprit(graph, _single) if isinstance(graph, fx.GraphModule) else None
+        raise lowering_failure(node) from error
+
+
+def _convert(
+    module: nn.Module,
+    inputs: Sequence[tuple[int, ...]],
+    outputs: Sequence[tuple[int, ...]],
+    path: Path,
+    types: Sequence[torch.dtype] | None = None,
+) -> None:
+    """Raises whatever the converter does, or the interpreter that cannot load what it wrote."""
+    converter = litert_torch()
+    types = types or [torch.float32] * len(inputs)
+    with quiet():
+        wrapped = converter.to_channel_last_io(
+            module,
+            args=[i for i, shape in enumerate(inputs) if len(shape) == 4],
+            outputs=[i for i, shape in enumerate(outputs) if len(shape) == 4],
+        )
+        samples = tuple(
+            torch.zeros(channel_last(shape), dtype=kind)
+            for shape, kind in zip(inputs, types, strict=True)
+        )
+        converter.convert(wrapped, samples).export(str(path))
+        litert_interpreter(path, "builtin")
+
+
+def _single(module: nn.Module, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> None:
+    """Convert one operator to nothing."""
+    with tempfile.TemporaryDirectory(prefix="tileskip-") as folder:
+        _convert(
+            module,
+            [tuple(tensor.shape) for tensor in inputs],
+            [tuple(tensor.shape) for tensor in outputs],
+            Path(folder) / "one.tflite",
+            [tensor.dtype for tensor in inputs],
+        )
 
 
 def channel_last(shape: tuple[int, ...]) -> tuple[int, ...]:

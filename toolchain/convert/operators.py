@@ -6,6 +6,7 @@ Each module gives torch's numbers, on any runtime:
                                            products with constant matrices (all others)
     average over windows of several sizes  two such products
     largest of windows of several sizes    rows and columns, repeated so that all windows are alike
+    sort, top-k of any axis, the smallest  TOPK_V2, which knows the last axis and the largest
     transposed convolution                 one without padding, and a crop
 
 Indices and matrices are what torch's own operator makes of counting numbers and of the identity.
@@ -21,31 +22,40 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from toolchain.convert.converter import litert_torch
+
 PerAxis = Callable[[Tensor], Tensor]
 """Torch's operator along one axis: ``[1, C, in, 1]`` -> ``[1, C, out, 1]``."""
 
 
 class Gather(nn.Module):
-    """Takes elements of each spatial axis by constant indices.
+    """Takes pixels by constant indices.
 
     Args:
         indices: int64 ``[out]`` for each axis behind ``[N, C]``; ``None`` leaves an axis.
+        sizes: of these axes in the input.
+        batch: ``N``.
     """
 
-    def __init__(self, indices: Sequence[Tensor | None]) -> None:
+    def __init__(self, indices: Sequence[Tensor | None], sizes: Sequence[int], batch: int) -> None:
         super().__init__()
-        self._axes = [axis for axis, index in enumerate(indices) if index is not None]
-        for axis, index in enumerate(indices):
-            if index is not None:
-                self.register_buffer(f"index_{axis}", index.clone())
+        whole = [
+            torch.arange(size) if index is None else index
+            for index, size in zip(indices, sizes, strict=True)
+        ]
+        self._shape = [batch, *(len(index) for index in whole)]
+        # One index a pixel, of all images, channels last as the file's tensors are: one copy of a
+        # row of channels each, and no transpose.
+        flat = torch.arange(batch)
+        for index, size in zip(whole, sizes, strict=True):
+            flat = (flat[:, None] * size + index).flatten()
+        self.register_buffer("index", flat)
 
     def forward(self, x: Tensor) -> Tensor:
         """``[N, C, *in]`` -> ``[N, C, *out]``."""
-        # Channels last, which is what the file's tensors are: no transpose is left of it.
-        x = x.movedim(1, -1)
-        for axis in self._axes:
-            x = x.index_select(1 + axis, self.get_buffer(f"index_{axis}"))
-        return x.movedim(-1, 1)
+        channels = x.shape[1]
+        pixels = x.movedim(1, -1).reshape(-1, channels).index_select(0, self.get_buffer("index"))
+        return pixels.reshape(*self._shape, channels).movedim(-1, 1)
 
 
 class Weigh(nn.Module):
@@ -79,19 +89,21 @@ class AdaptiveMaxPool(nn.Module):
     Args:
         inputs: sizes of the spatial axes.
         outputs: windows of each.
+        batch: ``N``.
     """
 
-    def __init__(self, inputs: Sequence[int], outputs: Sequence[int]) -> None:
+    def __init__(self, inputs: Sequence[int], outputs: Sequence[int], batch: int) -> None:
         super().__init__()
         pairs = list(zip(inputs, outputs, strict=True))
         windows = [_windows(size, count) for size, count in pairs]
-        self._kernel = [len(window) // count for window, (_, count) in zip(windows, pairs, strict=True)]
-        self._gather = Gather(
-            [
-                None if torch.equal(window, torch.arange(size)) else window
-                for window, (size, _) in zip(windows, pairs, strict=True)
-            ]
+        self._kernel = [
+            len(window) // count for window, (_, count) in zip(windows, pairs, strict=True)
+        ]
+        even = all(
+            torch.equal(window, torch.arange(size))
+            for window, size in zip(windows, inputs, strict=True)
         )
+        self._gather = nn.Identity() if even else Gather(windows, inputs, batch)
 
     def forward(self, x: Tensor) -> Tensor:
         """``[N, C, *in]`` -> ``[N, C, *out]``."""
@@ -108,6 +120,29 @@ def _windows(size: int, count: int) -> Tensor:
     return torch.tensor(
         [min(start + k, end - 1) for start, end in bounds for k in range(longest)]
     )
+
+
+class Largest(nn.Module):
+    """The ``k`` largest (or smallest) of an axis, in order, and where they stand.
+
+    Args:
+        k: how many.
+        axis: of what.
+        largest: or smallest.
+    """
+
+    def __init__(self, k: int, axis: int, largest: bool) -> None:
+        super().__init__()
+        # Defines TFLite's operator for torch.
+        litert_torch("backend.experimental.torch_tfl")
+        self._k, self._axis, self._largest = k, axis, largest
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Values and int64 indices."""
+        x = x.transpose(self._axis, -1)
+        values, indices = torch.ops.tfl.topk_v2(x if self._largest else -x, self._k)
+        values = values if self._largest else -values
+        return values.transpose(self._axis, -1), indices.transpose(self._axis, -1).to(torch.int64)
 
 
 class TransposedConvolution(nn.Module):

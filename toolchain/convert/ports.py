@@ -31,8 +31,8 @@ class Port:
 
     @property
     def quantised(self) -> bool:
-        """Whether it is stored as whole numbers."""
-        return self.dtype.kind != "f"
+        """Whether its whole numbers stand for real ones; those of an index or a class do not."""
+        return self.dtype.kind in "iu" and self.scale != 0
 
     def to_file(self, array: Array) -> Array:
         """Real numbers as the file takes them."""

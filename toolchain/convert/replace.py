@@ -13,6 +13,7 @@ from torch import Tensor, fx, nn
 from toolchain.convert.operators import (
     AdaptiveMaxPool,
     Gather,
+    Largest,
     TransposedAxis,
     TransposedConvolution,
     Weigh,
@@ -69,8 +70,8 @@ def replacement(node: fx.Node, constant: Constant) -> nn.Module | None:
         constant: values of nodes that depend on no input.
 
     Returns:
-        ``None`` where the node is to stay as it is. The module's output stands for the node's, or
-        for the first of the node's outputs.
+        ``None`` where the node is to stay as it is. The module's output stands for the node's;
+        where the node has several and the module one, for the first.
     """
     target = node.target
     if node.op != "call_function" or not isinstance(target, torch._ops.OpOverload):
@@ -83,6 +84,8 @@ def replacement(node: fx.Node, constant: Constant) -> nn.Module | None:
         return _average(node, *_AVERAGES[name])
     if name in _LARGEST:
         return _largest(node, _LARGEST[name])
+    if name in ("topk", "sort"):
+        return _ordered(node, name, arguments)
     if name in _TRANSPOSED or (name == "convolution" and arguments["transposed"]):
         return _transposed(node, arguments, constant)
     return None
@@ -119,6 +122,10 @@ def _in_and_out(node: fx.Node, axes: int) -> tuple[list[int], list[int]] | None:
     return None if sizes is None or outputs is None else (sizes, outputs)
 
 
+def _batch(node: fx.Node) -> int:
+    return int(cast(fx.Node, node.args[0]).meta["val"].shape[0])
+
+
 def _resize(node: fx.Node, kind: _Resize, arguments: dict[str, Any]) -> nn.Module | None:
     found = _in_and_out(node, kind.axes)
     if found is None:
@@ -130,14 +137,15 @@ def _resize(node: fx.Node, kind: _Resize, arguments: dict[str, Any]) -> nn.Modul
 
     def along(size: int, scale: float | None) -> Callable[[Tensor], Tensor]:
         options = [corners] if kind.corners else []
-        # One axis at a time: the others have one element, and keep it.
-        others: list[Any] = [None] * (kind.axes - 1)
-        shape = [size] + [1] * (kind.axes - 1)
+        # One axis at a time: the others have two equal elements, and keep them. (With one, torch's
+        # antialiasing does something else.)
+        others = [2] * (kind.axes - 1)
+        scales = [scale, *([None] * (kind.axes - 1))]
 
         def operation(x: Tensor) -> Tensor:
-            x = x.reshape(*x.shape[:3], *([1] * (kind.axes - 1)))
-            y = cast(Tensor, kind.plain(x, shape, *options, scale, *others))
-            return y.reshape(*y.shape[:3], 1)
+            x = x.reshape(*x.shape[:3], *(1 for _ in others)).expand(*x.shape[:3], *others)
+            y = cast(Tensor, kind.plain(x, [size, *others], *options, *scales))
+            return y.reshape(*y.shape[:3], -1)[..., :1]
 
         return operation
 
@@ -146,7 +154,7 @@ def _resize(node: fx.Node, kind: _Resize, arguments: dict[str, Any]) -> nn.Modul
             indices = [gather_or_none(along(out, scale), size) for size, out, scale in axes]
             if kind.axes == 2 and all(map(is_repeated, indices, sizes)):
                 return None if node.target is _aten.upsample_nearest2d.vec else _Repeat(outputs)
-            return Gather(indices)
+            return Gather(indices, sizes, _batch(node))
         if node.target is _aten.upsample_bilinear2d.vec and all(
             _tflite_is_exact(size, out, scale, corners) for size, out, scale in axes
         ):
@@ -203,7 +211,17 @@ def _average(node: fx.Node, axes: int, plain: Callable[..., Any]) -> nn.Module |
 
 def _largest(node: fx.Node, axes: int) -> nn.Module | None:
     found = _in_and_out(node, axes)
-    return None if found is None or not unread(node) else AdaptiveMaxPool(*found)
+    return None if found is None or not unread(node) else AdaptiveMaxPool(*found, _batch(node))
+
+
+def _ordered(node: fx.Node, name: str, arguments: dict[str, Any]) -> nn.Module | None:
+    shape = cast(fx.Node, node.args[0]).meta["val"].shape
+    axis = arguments["dim"] % len(shape) if shape else 0
+    if not shape or not isinstance(shape[axis], int):
+        return None
+    if name == "topk":
+        return Largest(arguments["k"], axis, bool(arguments["largest"]))
+    return Largest(int(shape[axis]), axis, bool(arguments["descending"]))
 
 
 def _transposed(

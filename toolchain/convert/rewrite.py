@@ -26,6 +26,8 @@ from torch import fx, nn
 from toolchain.convert.constants import Constants
 from toolchain.convert.masking import simplify
 from toolchain.convert.masks import MaskedLayer, MaskRewriter, layer_name
+from toolchain.convert.operators import Largest
+from toolchain.convert.precision import to_float32
 from toolchain.convert.reach import CONVOLUTIONS
 from toolchain.convert.replace import replacement
 from toolchain.convert.silence import quiet
@@ -65,6 +67,7 @@ def rewrite(program: torch.export.ExportedProgram) -> tuple[fx.GraphModule, list
                 "the program was exported in training mode",
                 hint="call model.eval() before torch.export.export()",
             )
+    to_float32(module)
     rewriter = _Rewriter(module)
     rewriter.run()
     return module, rewriter.layers
@@ -102,8 +105,9 @@ class _Rewriter:
         with self._graph.inserting_before(node):
             call = self._graph.call_module(path, node.args[:1])
         call.meta = dict(node.meta)
+        several = isinstance(module, Largest)
         for user in list(node.users):
-            if user.target is operator.getitem:
+            if user.target is operator.getitem and not several:
                 user.replace_all_uses_with(call)
                 self._graph.erase_node(user)
         node.replace_all_uses_with(call)

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
 import zipfile
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stderr
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 import torch.utils._pytree as pytree
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
+from toolchain.convert.explain import export_failure, where_raised
+from toolchain.convert.interface import (
+    Flat,
+    Interface,
+    describe_outputs,
+    images_first,
+    register_containers,
+)
+from toolchain.convert.layout import channels_last_inputs, channels_last_outputs
+from toolchain.convert.precision import computed_in, has_other_floats, to_float32
 from toolchain.convert.silence import quiet
 from toolchain.errors import DeployError, ModelError, failure, first_line
 from toolchain.factory import make_module
@@ -41,32 +53,22 @@ class Source:
     description: str
     program: torch.export.ExportedProgram
     reference: nn.Module
-    """Computes the original model, masks multiplied; takes and gives what :func:`flat` says."""
+    """Computes the original model, masks multiplied; takes and gives what :class:`Flat` says."""
+    interface: Interface
     inputs: tuple[Shape, ...]
-    """Shapes of the inputs as torch has them, float32, ``[N, C, H, W]`` for images."""
+    """Shapes of the inputs, float32, ``[N, C, H, W]`` for images, also where torch has them last."""
     outputs: tuple[Shape, ...]
+    torch_inputs: tuple[Shape, ...]
+    """The same as torch has them."""
+    torch_outputs: tuple[Shape, ...]
+    output_names: tuple[str, ...]
+    """What each is called in torch: ``['score']``, ``[1]``; empty where there is one."""
+    notes: tuple[str, ...] = ()
+    """In what the file is another than the model, a sentence each."""
     header: HeaderReport | None = None
     """What came of a header of masks, where one was given."""
     weights: tuple[str, ...] = ()
     """Which of a checkpoint's weights were taken, where it holds several, and what was not."""
-
-
-class Flat(nn.Module):
-    """A module that takes its inputs, and gives its outputs, one after the other in a tuple.
-
-    Args:
-        module: any module.
-        in_spec: the tree of ``(args, kwargs)`` that the inputs are the leaves of.
-    """
-
-    def __init__(self, module: nn.Module, in_spec: pytree.TreeSpec) -> None:
-        super().__init__()
-        self.module, self._in_spec = module, in_spec
-
-    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """Tensors to tensors."""
-        args, kwargs = pytree.tree_unflatten(list(inputs), self._in_spec)
-        return tuple(pytree.tree_leaves(self.module(*args, **kwargs)))
 
 
 def load_source(
@@ -170,11 +172,11 @@ def _from_factory(
     if state is not None:
         module = load_model(module, state, resize=has_pruned_channels(metadata))
     module.eval()
-    _try(module, inputs, factory)
+    changed = _try(module, inputs, factory)
     program = _export(module, tuple(inputs), factory)
     what = f"{factory} with {path}" if path is not None else model
     source = _source(what, program, module, [tuple(shape) for shape in shapes])
-    return replace(source, header=header, weights=notes)
+    return replace(source, header=header, weights=notes, notes=(*changed, *source.notes))
 
 
 def make(factory: str, arguments: Mapping[str, Any] | None = None) -> nn.Module:
@@ -241,31 +243,74 @@ def _shape_in(path: str | os.PathLike[str], metadata: Mapping[str, str]) -> Shap
     return shape
 
 
-def _try(module: nn.Module, inputs: Sequence[Tensor], name: str) -> None:
-    """Run a model once, so that a shape that does not fit is told in torch's plain words."""
+def _try(module: nn.Module, inputs: Sequence[Tensor], name: str) -> list[str]:
+    """Run a model once, so that a shape that does not fit is told in torch's plain words.
+
+    Weights of other floats become float32 where the model does not take float32 images otherwise.
+
+    Returns:
+        What was changed, a sentence each.
+    """
+    others, notes = has_other_floats(module), []
     try:
-        with torch.no_grad():
-            module(*(tensor.clone() for tensor in inputs))  # it may write into them
+        try:
+            result = _run(module, inputs)
+        except DeployError:
+            raise
+        except Exception:
+            if not others:
+                raise
+            module.float()
+            notes = [f"weights are {' and '.join(others)} in torch, float32 in the file"]
+            result = _run(module, inputs)
     except DeployError:
         raise
     except Exception as error:
         shapes = " and ".join("x".join(str(size) for size in tensor.shape) for tensor in inputs)
-        doing = f"running {name} on an input of {shapes}"
+        place = where_raised(error)
+        doing = f"running {name} on an input of {shapes}" + (f", {place}," if place else "")
         hint = "--input-shape gives the input's shape, N,C,H,W"
+        turned = [_turned(tensor) for tensor in inputs]
+        if turned != list(inputs) and _runs(module, turned):
+            given = " ".join(
+                "--input-shape " + ",".join(str(size) for size in tensor.shape)
+                for tensor in turned
+            )
+            hint = f"the model takes channels behind the batch: {given}"
         raise failure(ModelError, doing, error, hint=hint) from error
+    register_containers(result)
+    describe_outputs(result, name)
+    return notes
+
+
+def _run(module: nn.Module, inputs: Sequence[Tensor]) -> Any:
+    with torch.no_grad():
+        return module(*(tensor.clone() for tensor in inputs))  # it may write into them
+
+
+def _runs(module: nn.Module, inputs: Sequence[Tensor]) -> bool:
+    try:
+        _run(module, inputs)
+    except Exception:
+        return False
+    return True
+
+
+def _turned(tensor: Tensor) -> Tensor:
+    return tensor.permute(0, 3, 1, 2) if tensor.dim() == 4 else tensor
 
 
 def _export(
     module: nn.Module, inputs: tuple[Tensor, ...], name: str
 ) -> torch.export.ExportedProgram:
     try:
-        with quiet():
+        # Torch prints the part of the graph that it has, to Python's own standard error.
+        with quiet(), redirect_stderr(io.StringIO()):
             return torch.export.export(module, inputs, strict=False)
     except DeployError:
         raise
     except Exception as error:
-        hint = "torch.export cannot follow Python branches that depend on a tensor's values"
-        raise failure(ModelError, f"torch.export of {name}", error, hint=hint) from error
+        raise export_failure(name, error) from error
 
 
 # --- exported programs -----------------------------------------------------------------------
@@ -339,17 +384,78 @@ def _source(
     spec = program.call_spec.in_spec
     if spec is None or spec.num_leaves != len(shapes):
         raise ModelError(f"{description}: takes inputs that are not tensors")
-    reference = Flat(module, spec)
+    args, kwargs = pytree.tree_unflatten([torch.zeros(shape) for shape in shapes], spec)
     with torch.no_grad():
-        outputs: Sequence[object] = reference(*(torch.zeros(shape) for shape in shapes))
-    for output in outputs:
-        if not isinstance(output, Tensor) or output.dtype != torch.float32:
-            kind = str(output.dtype) if isinstance(output, Tensor) else type(output).__name__
-            raise ModelError(f"{description}: has an output of type {kind}, which is not float32")
+        outputs = describe_outputs(module(*args, **kwargs), description)
+    notes = list(outputs.notes)
+    last_inputs = channels_last_inputs(program)
+    last_outputs = channels_last_outputs(program) & set(outputs.leaves)
+    module, moved = _in_float32(program, module, shapes, Interface(spec, outputs.leaves))
+    notes += moved
+    interface = Interface(
+        spec, outputs.leaves, frozenset(last_inputs), frozenset(last_outputs)
+    )
+    plain = Flat(module, Interface(spec, outputs.leaves))
+    with torch.no_grad():
+        given = [tuple(result.shape) for result in plain(*map(torch.zeros, shapes))]
+    notes += [
+        f"input {number} is N,H,W,C in torch, {_shown([shapes[number]])}: the file takes it as it is"
+        for number in sorted(last_inputs)
+    ]
+    for number, (leaf, name) in enumerate(zip(outputs.leaves, outputs.names, strict=True)):
+        if leaf in last_outputs:
+            what = f"output {number} {name}".rstrip()
+            notes.append(f"{what} is N,H,W,C in torch, {_shown([given[number]])}: it stays so")
     return Source(
         description=description,
         program=program,
-        reference=reference,
-        inputs=tuple(shapes),
-        outputs=tuple(tuple(o.shape) for o in outputs if isinstance(o, Tensor)),
+        reference=Flat(module, interface),
+        interface=interface,
+        inputs=tuple(images_first(shapes, last_inputs)),
+        outputs=tuple(
+            images_first(
+                given, {n for n, leaf in enumerate(outputs.leaves) if leaf in last_outputs}
+            )
+        ),
+        torch_inputs=tuple(shapes),
+        torch_outputs=tuple(given),
+        output_names=outputs.names,
+        notes=tuple(notes),
     )
+
+
+def _in_float32(
+    program: torch.export.ExportedProgram,
+    module: nn.Module,
+    shapes: Sequence[Shape],
+    interface: Interface,
+) -> tuple[nn.Module, list[str]]:
+    """The model with every float of another type as float32; and what that changes."""
+    kinds = computed_in(program)
+    if not kinds:
+        return module, []
+    with quiet():
+        single = cast(fx.GraphModule, program.run_decompositions({}).module(check_guards=False))
+    to_float32(single)
+    generator = torch.Generator().manual_seed(0)
+    inputs = [torch.randn(shape, generator=generator) for shape in shapes]
+    with torch.no_grad():
+        pairs = list(
+            zip(
+                Flat(single, interface)(*(tensor.clone() for tensor in inputs)),
+                Flat(module, interface)(*(tensor.clone() for tensor in inputs)),
+                strict=True,
+            )
+        )
+    apart = max(
+        (
+            float((one - other).abs().max() / other.abs().max().clamp_min(1e-30))
+            for one, other in pairs
+            if one.is_floating_point() and one.numel()
+        ),
+        default=0.0,
+    )
+    return single, [
+        f"what is {' and '.join(kinds)} in torch is float32 in the file, and the file is compared "
+        f"with that: it moves outputs by up to {apart:.1g} of the largest"
+    ]

@@ -95,6 +95,7 @@ def conversion_summary(done: Conversion, *, verbose: bool = False) -> Renderable
         ),
     ]
     lines += [Text(f"  weights: {note}") for note in done.weights]
+    lines += [Text(f"  {note}", style="yellow") for note in done.notes]
     if done.mask_header:
         first, *others = done.mask_header.lines()
         style = "yellow" if others else ""
