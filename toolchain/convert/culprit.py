@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, fx, nn
+from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 
 from toolchain.convert.reach import name_of
 
@@ -14,14 +15,23 @@ Converter = Callable[[nn.Module, Sequence[Tensor], Sequence[Tensor]], None]
 """Takes a module, its inputs and its outputs; raises what it raises."""
 
 _COMMON = (
-    "conv2d relu relu6 sigmoid add mul sub where batch_norm linear reshape view permute cat mean "
-    "max_pool2d avg_pool2d adaptive_avg_pool2d hardtanh hardswish silu softmax unsqueeze slice full "
-    "_to_copy flatten select"
-).split()
+    *("conv2d", "relu", "relu6", "sigmoid", "add", "mul", "sub", "where", "batch_norm", "linear"),
+    *("reshape", "view", "permute", "cat", "mean", "max_pool2d", "avg_pool2d", "hardtanh", "silu"),
+    *("adaptive_avg_pool2d", "hardswish", "softmax", "unsqueeze", "slice", "full", "_to_copy"),
+    *("flatten", "select"),
+)
 """Tried last: they are hardly ever at fault."""
 
 
-BY_VALUE = ("item", "_local_scalar_dense", "nonzero", "masked_select", "_unique2", "bincount", "nms")
+BY_VALUE = (
+    "item",
+    "_local_scalar_dense",
+    "nonzero",
+    "masked_select",
+    "_unique2",
+    "bincount",
+    "nms",
+)
 """Operators whose results, as numbers or as sizes, torch knows when it has the values alone."""
 
 
@@ -37,9 +47,18 @@ def find_culprit(module: fx.GraphModule, convert: Converter) -> fx.Node | None:
         first up to which the graph cannot be; ``None`` where all can.
     """
     for node in module.graph.nodes:
-        if node.op == "call_function" and name_of(node) in BY_VALUE:
+        if node.op == "call_function" and depends_on_values(node):
             return cast(fx.Node, node)
     return _alone(module, convert) or _first(module, convert)
+
+
+def depends_on_values(node: fx.Node) -> bool:
+    """Whether what a node gives, or how much, is known with the values of its input alone."""
+    value = node.meta.get("val")
+    sizes = list(value.shape) if isinstance(value, Tensor) else [value]
+    return name_of(node) in BY_VALUE or any(
+        isinstance(size, torch.SymInt) and bool(free_unbacked_symbols(size)) for size in sizes
+    )
 
 
 def _alone(module: fx.GraphModule, convert: Converter) -> fx.Node | None:
@@ -81,7 +100,7 @@ def _first(module: fx.GraphModule, convert: Converter) -> fx.Node | None:
             low = middle + 1
         except Exception:
             high = middle
-    return nodes[low] if low < len(nodes) else None
+    return cast(fx.Node, nodes[low]) if low < len(nodes) else None
 
 
 def _until(module: fx.GraphModule, last: fx.Node) -> fx.GraphModule:
@@ -97,7 +116,9 @@ def _until(module: fx.GraphModule, last: fx.Node) -> fx.GraphModule:
 
 def _key(node: fx.Node) -> Any:
     """Two nodes of one key are converted alike."""
-    shapes = str([getattr(source.meta.get("val"), "shape", None) for source in node.all_input_nodes])
+    shapes = str(
+        [getattr(source.meta.get("val"), "shape", None) for source in node.all_input_nodes]
+    )
     numbers = fx.node.map_arg((node.args, node.kwargs), lambda _: "a tensor")
     return str(node.target), shapes, str(numbers)
 

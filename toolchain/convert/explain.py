@@ -13,12 +13,14 @@ from pathlib import Path
 import torch
 from torch import fx
 
-from toolchain.convert.culprit import BY_VALUE
+from toolchain.convert.culprit import depends_on_values
 from toolchain.convert.masks import layer_name
 from toolchain.convert.reach import name_of
 from toolchain.errors import ModelError, first_line
 
-_FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in [^\n]*(?:\n\s+(?P<code>[^\n]+))?')
+_FRAME = re.compile(
+    r'File "(?P<file>[^"]+)", line (?P<line>\d+), in [^\n]*(?:\n\s+(?P<code>[^\n]+))?'
+)
 _FOREIGN = ("/torch/", "/litert_torch/", "/litert_converter/", "/jax/", "/jaxlib/", "/torchax/")
 _OURS = Path(__file__).resolve().parent.parent
 
@@ -80,7 +82,7 @@ def lowering_failure(node: fx.Node | None, stage: str = "lowered to TFLite") -> 
         )
     place, layer = where_written(node), layer_name(node)
     what = f"the operator {name_of(node)}{_shapes(node)} cannot be {stage}"
-    if name_of(node) in BY_VALUE:
+    if depends_on_values(node):
         what = f"what the operator {name_of(node)} gives depends on values, and TFLite has no such"
     layer = f" (layer '{layer}')" if layer and layer != node.name else ""
     return ModelError(
@@ -138,5 +140,3 @@ def _shapes(node: fx.Node) -> str:
 def _plain(text: str) -> str:
     """A message without the names of torch's own symbols, and of one line."""
     return re.sub(r"\s+", " ", text)[:300]
-
-

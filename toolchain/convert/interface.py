@@ -1,4 +1,4 @@
-"""What goes into a network and what comes out of it, as a file has it: tensors, one after the other.
+"""What goes into a network and comes out of it, as a file has it: tensors, one after the other.
 
 A network may give dicts, named tuples and dataclasses, ``None`` among the tensors, and numbers of
 types that TFLite's kernels do not compute in.
@@ -124,7 +124,9 @@ def describe_outputs(result: Any, where: str) -> Outputs:
             leaves.append(number)
             names.append(name)
     if not leaves:
-        raise ModelError(f"{where}: gives no tensor", hint="a network's forward returns its outputs")
+        raise ModelError(
+            f"{where}: gives no tensor", hint="a network's forward returns its outputs"
+        )
     return Outputs(tuple(leaves), tuple(names) if len(names) > 1 else ("",), tuple(notes))
 
 
@@ -179,9 +181,7 @@ def _full_name(kind: type[Any]) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
-def images_first(
-    shapes: Sequence[tuple[int, ...]], last: Collection[int]
-) -> list[tuple[int, ...]]:
+def images_first(shapes: Sequence[tuple[int, ...]], last: Collection[int]) -> list[tuple[int, ...]]:
     """Shapes with the channels behind the batch, where some numbers have them last."""
     return [
         (shape[0], shape[3], shape[1], shape[2]) if number in last else tuple(shape)

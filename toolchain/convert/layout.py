@@ -1,7 +1,8 @@
 """Which images of a program have their channels last in torch already.
 
-Inputs of rank 4 are taken for ``[N, C, H, W]``, and become channels-last in the file. A network that
-takes images as a camera gives them moves the channels itself: then the file takes what torch takes.
+Inputs of rank 4 are taken for ``[N, C, H, W]``, and become channels-last in the file. A network
+that takes images as a camera gives them moves the channels itself: the file then takes what torch
+takes.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ from torch import Tensor, fx
 
 _aten = torch.ops.aten
 _CHECKS = ("_assert_tensor_metadata", "sym_size", "_assert_scalar")
-_PASSED = ("clone", "detach", "alias", "_to_copy", "to", "slice", "flip", "softmax", "contiguous",
-           "lift_fresh_copy", "dropout", "hardtanh", "relu6", "hardswish", "silu", "gelu", "mish")  # fmt: skip
+_PASSED = (
+    *("clone", "detach", "alias", "_to_copy", "to", "slice", "flip", "softmax", "contiguous"),
+    *("lift_fresh_copy", "dropout", "hardtanh", "relu6", "hardswish", "silu", "gelu", "mish"),
+)
 _OF_LAST_AXIS = ("linear", "layer_norm", "native_layer_norm")
 """Operators that have their channels in the last axis."""
 
@@ -87,9 +90,7 @@ def _was_moved(node: fx.Node) -> bool:
 
 def _passes(node: fx.Node, name: str) -> bool:
     target = node.target
-    pointwise = (
-        isinstance(target, torch._ops.OpOverload) and torch.Tag.pointwise in target.tags
-    )
+    pointwise = isinstance(target, torch._ops.OpOverload) and torch.Tag.pointwise in target.tags
     return _rank(node) == 4 and (pointwise or name in _PASSED)
 
 

@@ -14,6 +14,8 @@ from toolchain.convert.culprit import find_culprit
 from toolchain.convert.explain import lowering_failure
 from toolchain.convert.runtimes import litert_interpreter
 from toolchain.convert.silence import quiet
+from toolchain.model.graph import read_model
+
 
 def lower(
     module: nn.Module,
@@ -63,6 +65,10 @@ def _convert(
         )
         converter.convert(wrapped, samples).export(str(path))
         litert_interpreter(path, "builtin")
+    # Operators that came later than TFLite 2.14, which our runtime is.
+    late = [op.op for op in read_model(path).graph.operators if op.op.startswith("STABLEHLO_")]
+    if late:
+        raise ValueError(f"{late[0]} is not in TFLite 2.14")
 
 
 def _single(module: nn.Module, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> None:

@@ -1,8 +1,8 @@
 """Operators that mask: what of a tensor they keep, and what they put in the place of the rest.
 
-    x * mask, mask * x                        a constant that holds zeros
-    where(mask, x, value), masked_fill        a constant condition
-    x[..., ~mask] = value                     likewise
+x * mask, mask * x                        a constant that holds zeros
+where(mask, x, value), masked_fill        a constant condition
+x[..., ~mask] = value                     likewise
 """
 
 from __future__ import annotations
@@ -124,9 +124,9 @@ _COPIES = (_aten.clone.default, _aten.detach.default, _aten.alias.default)
 def simplify(module: fx.GraphModule, constants: Constants) -> None:
     """Bring a graph to the forms that :func:`find_masking` and what follows it know.
 
-    Checks of types, dropout and copies, which do nothing here, go. Constants that take no more than the shape or
-    type of a tensor (``zeros_like``) do not read it any more. What is put at the places of a
-    constant mask becomes a ``where``.
+    Checks of types, dropout and copies, which do nothing here, go. Constants that take no more
+    than the shape or type of a tensor (``zeros_like``) do not read it any more. What is put at the
+    places of a constant mask becomes a ``where``.
     """
     graph = module.graph
     for node in list(graph.nodes):
@@ -134,9 +134,7 @@ def simplify(module: fx.GraphModule, constants: Constants) -> None:
             continue
         if node.target is _aten._assert_tensor_metadata.default:
             graph.erase_node(node)
-        elif node.target in _COPIES or (
-            node.target is _aten.dropout.default and not node.args[2]
-        ):
+        elif node.target in _COPIES or (node.target is _aten.dropout.default and not node.args[2]):
             node.replace_all_uses_with(cast(fx.Node, node.args[0]))
             graph.erase_node(node)
         elif (plain := _plain_constant(node)) is not None or (

@@ -143,9 +143,10 @@ class MaskRewriter:
             self._graph.erase_node(masking.node)
             self._graph.erase_node(permute)
             for user in list(again.users):
-                if user.target is _aten.permute.default and [
-                    axis % len(back) for axis in cast(list[int], user.args[1])
-                ] == back:
+                if (
+                    user.target is _aten.permute.default
+                    and [axis % len(back) for axis in cast(list[int], user.args[1])] == back
+                ):
                     user.replace_all_uses_with(node)
                     self._graph.erase_node(user)
             if not again.users:
@@ -280,9 +281,7 @@ class MaskRewriter:
         plain = norm.target is _aten.batch_norm.default and not norm.args[5]
         if not (legit or plain) or norm.args[0] is not source:
             return None
-        numbers = [
-            self._constants.value(a) if isinstance(a, fx.Node) else a for a in norm.args[1:]
-        ]
+        numbers = [self._constants.value(a) if isinstance(a, fx.Node) else a for a in norm.args[1:]]
         if any(
             number is None
             for number, a in zip(numbers, norm.args[1:], strict=True)

@@ -117,9 +117,7 @@ def _windows(size: int, count: int) -> Tensor:
     """Indices of all windows in a row, each filled up to the longest with its last index."""
     bounds = [(i * size // count, -(-(i + 1) * size // count)) for i in range(count)]
     longest = max(end - start for start, end in bounds)
-    return torch.tensor(
-        [min(start + k, end - 1) for start, end in bounds for k in range(longest)]
-    )
+    return torch.tensor([min(start + k, end - 1) for start, end in bounds for k in range(longest)])
 
 
 class Largest(nn.Module):
@@ -195,7 +193,9 @@ class TransposedConvolution(nn.Module):
         ]
         late = bias is not None and any(missing)
         y = F.conv_transpose2d(x, weight, None if late else bias, stride, 0, 0, self._groups)
-        (top, left), (height, width) = zip(*((n.padding, n.size) for n in self._numbers), strict=True)
+        (top, left), (height, width) = zip(
+            *((n.padding, n.size) for n in self._numbers), strict=True
+        )
         y = y[:, :, top : top + height, left : left + width]
         if any(missing):
             y = F.pad(y, [0, missing[1], 0, missing[0]])

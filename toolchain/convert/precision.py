@@ -31,15 +31,16 @@ def to_float32(module: fx.GraphModule) -> None:
     """Change a graph's weights, and the types that its operators name, to float32."""
     for owner in module.modules():
         # New tensors: the model that was exported shares the old ones.
-        for held in (owner._parameters, owner._buffers, vars(owner)):
+        for name, weight in list(owner._parameters.items()):
+            if weight is not None and weight.dtype in OTHERS:
+                owner._parameters[name] = nn.Parameter(weight.detach().float(), requires_grad=False)
+        for held in (owner._buffers, vars(owner)):
             for name, value in list(held.items()):
-                if isinstance(value, nn.Parameter) and value.dtype in OTHERS:
-                    held[name] = nn.Parameter(value.detach().float(), requires_grad=False)
-                elif isinstance(value, torch.Tensor) and value.dtype in OTHERS:
+                if isinstance(value, torch.Tensor) and value.dtype in OTHERS:
                     held[name] = value.float()
     for node in module.graph.nodes:
-        node.args = fx.node.map_aggregate(node.args, _single)  # type: ignore[assignment]
-        node.kwargs = fx.node.map_aggregate(node.kwargs, _single)  # type: ignore[assignment]
+        node.args = fx.node.map_aggregate(node.args, _single)
+        node.kwargs = fx.node.map_aggregate(node.kwargs, _single)
         value = node.meta.get("val")
         if isinstance(value, torch.Tensor) and value.dtype in OTHERS:
             node.meta["val"] = value.to(torch.float32)

@@ -21,10 +21,11 @@ _aten = torch.ops.aten
 CONVOLUTIONS = (_aten.conv2d.default, _aten.conv2d.padding, _aten.convolution.default)
 _NORMS = (_aten.batch_norm.default, _aten._native_batch_norm_legit_no_training.default)
 _ELEMENTWISE = (
-    "relu6 hardtanh hardswish hardsigmoid mish silu gelu leaky_relu elu celu selu prelu "
-    "_prelu_kernel softplus threshold clamp clamp_min clamp_max dropout clone detach alias "
-    "contiguous lift_fresh_copy _to_copy to masked_fill where"
-).split()
+    *("relu6", "hardtanh", "hardswish", "hardsigmoid", "mish", "silu", "gelu", "leaky_relu", "elu"),
+    *("celu", "selu", "prelu", "_prelu_kernel", "softplus", "threshold", "clamp", "clamp_min"),
+    *("clamp_max", "dropout", "clone", "detach", "alias", "contiguous", "lift_fresh_copy"),
+    *("_to_copy", "to", "masked_fill", "where"),
+)
 """Beside those that torch itself calls pointwise."""
 _RESHAPES = ("view", "reshape", "_unsafe_view", "flatten", "unsqueeze", "squeeze", "unflatten")
 _MIXING = ("pool", "upsample", "conv", "norm", "slice", "split", "chunk", "pad", "shuffle", "roll")
@@ -73,7 +74,11 @@ def reach(
         node = max(pending, key=lambda item: order.get(item, -1))
         kept, reason = pending.pop(node), reasons.get(node)
         if reason is None and any(user not in free for user in node.users):
-            named = "the convolution's output" if is_convolution(node) else f"what {name_of(node)} gives"
+            named = (
+                "the convolution's output"
+                if is_convolution(node)
+                else f"what {name_of(node)} gives"
+            )
             reason = f"{named} is used elsewhere, without the mask"
         if reason is None:
             free.add(node)
@@ -177,9 +182,7 @@ def _shrunk(kept: Tensor, source: fx.Node) -> Tensor:
     return kept
 
 
-def evaluate(
-    node: fx.Node, known: Mapping[fx.Node, Tensor], constants: Constants
-) -> Tensor | None:
+def evaluate(node: fx.Node, known: Mapping[fx.Node, Tensor], constants: Constants) -> Tensor | None:
     """The value of a node where some others have given values; ``None`` if it needs more.
 
     Args:

@@ -40,7 +40,11 @@ class _Resize:
 
 def _resizes() -> dict[str, _Resize]:
     found = {}
-    for axes, linear in ((1, "upsample_linear"), (2, "upsample_bilinear"), (3, "upsample_trilinear")):
+    for axes, linear in (
+        (1, "upsample_linear"),
+        (2, "upsample_bilinear"),
+        (3, "upsample_trilinear"),
+    ):
         for name in (f"upsample_nearest{axes}d", f"_upsample_nearest_exact{axes}d"):
             found[name] = _Resize(axes, getattr(_aten, name).default, gathers=True)
         name = f"{linear}{axes}d"
@@ -224,9 +228,7 @@ def _ordered(node: fx.Node, name: str, arguments: dict[str, Any]) -> nn.Module |
     return Largest(int(shape[axis]), axis, bool(arguments["descending"]))
 
 
-def _transposed(
-    node: fx.Node, arguments: dict[str, Any], constant: Constant
-) -> nn.Module | None:
+def _transposed(node: fx.Node, arguments: dict[str, Any], constant: Constant) -> nn.Module | None:
     shape = node.meta["val"].shape
     sizes = _sizes(node.meta["val"], len(shape) - 2)
     tensors = [

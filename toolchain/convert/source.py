@@ -56,7 +56,7 @@ class Source:
     """Computes the original model, masks multiplied; takes and gives what :class:`Flat` says."""
     interface: Interface
     inputs: tuple[Shape, ...]
-    """Shapes of the inputs, float32, ``[N, C, H, W]`` for images, also where torch has them last."""
+    """Shapes of the inputs, float32, ``[N, C, H, W]`` for images wherever torch has channels."""
     outputs: tuple[Shape, ...]
     torch_inputs: tuple[Shape, ...]
     """The same as torch has them."""
@@ -137,7 +137,7 @@ def _from_factory(
 ) -> Source:
     state: Mapping[str, Any] | None = None
     header: HeaderReport | None = None
-    notes: tuple[str, ...] = ()
+    taken: tuple[str, ...] = ()
     metadata: Mapping[str, str] = {}
     if path is not None:
         state, metadata = load_checkpoint(path, weights=weights), load_metadata(path)
@@ -166,7 +166,7 @@ def _from_factory(
     inputs = [torch.zeros(shape) for shape in shapes]
     if state is not None:
         state = matched = match(module, state)
-        notes = matched.notes
+        taken = matched.notes
     if masks is not None:
         state, header = with_header(module.state_dict() if state is None else state, module, masks)
     if state is not None:
@@ -176,7 +176,7 @@ def _from_factory(
     program = _export(module, tuple(inputs), factory)
     what = f"{factory} with {path}" if path is not None else model
     source = _source(what, program, module, [tuple(shape) for shape in shapes])
-    return replace(source, header=header, weights=notes, notes=(*changed, *source.notes))
+    return replace(source, header=header, weights=taken, notes=(*changed, *source.notes))
 
 
 def make(factory: str, arguments: Mapping[str, Any] | None = None) -> nn.Module:
@@ -271,10 +271,9 @@ def _try(module: nn.Module, inputs: Sequence[Tensor], name: str) -> list[str]:
         doing = f"running {name} on an input of {shapes}" + (f", {place}," if place else "")
         hint = "--input-shape gives the input's shape, N,C,H,W"
         turned = [_turned(tensor) for tensor in inputs]
-        if turned != list(inputs) and _runs(module, turned):
+        if any(tensor.dim() == 4 for tensor in inputs) and _runs(module, turned):
             given = " ".join(
-                "--input-shape " + ",".join(str(size) for size in tensor.shape)
-                for tensor in turned
+                "--input-shape " + ",".join(str(size) for size in tensor.shape) for tensor in turned
             )
             hint = f"the model takes channels behind the batch: {given}"
         raise failure(ModelError, doing, error, hint=hint) from error
@@ -392,20 +391,20 @@ def _source(
     last_outputs = channels_last_outputs(program) & set(outputs.leaves)
     module, moved = _in_float32(program, module, shapes, Interface(spec, outputs.leaves))
     notes += moved
-    interface = Interface(
-        spec, outputs.leaves, frozenset(last_inputs), frozenset(last_outputs)
-    )
+    interface = Interface(spec, outputs.leaves, frozenset(last_inputs), frozenset(last_outputs))
     plain = Flat(module, Interface(spec, outputs.leaves))
     with torch.no_grad():
         given = [tuple(result.shape) for result in plain(*map(torch.zeros, shapes))]
     notes += [
-        f"input {number} is N,H,W,C in torch, {_shown([shapes[number]])}: the file takes it as it is"
+        f"input {number} is N,H,W,C in torch, {_shown([shapes[number]])}: so it is in the file"
         for number in sorted(last_inputs)
     ]
     for number, (leaf, name) in enumerate(zip(outputs.leaves, outputs.names, strict=True)):
         if leaf in last_outputs:
             what = f"output {number} {name}".rstrip()
-            notes.append(f"{what} is N,H,W,C in torch, {_shown([given[number]])}: it stays so")
+            notes.append(
+                f"{what} is N,H,W,C in torch, {_shown([given[number]])}: so it is in the file"
+            )
     return Source(
         description=description,
         program=program,

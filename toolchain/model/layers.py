@@ -250,22 +250,24 @@ class _MaskFinder:
         self._graph, self._conv, self._result = graph, conv, result
 
     def find(self) -> Mask | None:
-        tensor, path = self._result, [self._conv.op]
-        shared = self._shared(tensor)
-        # An activation that no convolution can fuse may stand before the mask: two steps at most
-        # (MINIMUM and MAXIMUM of a clamp).
+        tensor, path, shared = self._result, [self._conv.op], self._shared(self._result)
+        joined: str | None = None
+        # An activation that no convolution can fuse may stand before the mask, and a sum with
+        # another branch: two steps at most (MINIMUM and MAXIMUM of a clamp).
         for _ in range(3):
             for op in self._graph.consumers.get(tensor.index, ()):
                 if found := self._match(op, tensor):
                     form = " -> ".join([*path, op.op])
-                    fault = self._blocked(path, shared) or found.fault or self._unsupported()
+                    fault = (
+                        self._blocked(path, shared, joined) or found.fault or self._unsupported()
+                    )
                     return Mask(found.kept, found.fill, form, fault is None, fault, found.fill_step)
             step = self._graph.sole_consumer(tensor.index)
             if step is None or step.op not in _ELEMENTWISE or len(step.outputs) != 1:
                 return None
             others = [index for index in step.inputs if index not in (tensor.index, -1)]
             if not all(self._graph.tensors[index].constant for index in others):
-                return None  # two branches meet: a mask behind that is not the convolution's
+                joined = step.op
             tensor = self._graph.tensors[step.outputs[0]]
             if tensor.shape != self._result.shape:
                 return None
@@ -293,14 +295,17 @@ class _MaskFinder:
         condition, on_true, on_false = (self._graph.tensors[index] for index in op.inputs)
         swapped = on_false.index == tensor.index
         other, packed = self._stored(on_true if swapped else on_false)
-        if condition.data is None or condition.dtype != "bool" or other.data is None:
+        if condition.data is None or condition.dtype != "bool":
             return None
         if self._graph.tensors[op.outputs[0]].shape != self._result.shape:
             return None
-        plane = self._plane(condition, condition.data)
+        kept = ~condition.data if swapped else condition.data
+        plane, uneven = self._plane(condition, kept)
         if plane is None:
             return None
-        fault = None
+        if other.data is None:
+            return _Match(plane, np.zeros(1, np.float32), "what the mask puts in is computed")
+        fault = uneven
         if op.op == "SELECT":
             fault = "the mask is a SELECT, an old operator; SELECT_V2 is recognised"
         elif not self._per_channel(other):
@@ -310,36 +315,56 @@ class _MaskFinder:
         elif not _one_scale(tensor, other, self._graph.tensors[op.outputs[0]]):
             fault = "the convolution, the fill and the masked output differ in scale or zero point"
         step = float(other.quantization.scale[0]) if other.quantization is not None else 0.0
-        return _Match(~plane if swapped else plane, _real(other), fault, step)
+        return _Match(plane, _real(other), fault, step)
 
     def _match_multiply(self, op: Operator, tensor: Tensor) -> _Match | None:
         others = [index for index in op.inputs if index != tensor.index]
         if len(op.inputs) != 2 or len(others) != 1 or others[0] < 0 or not op.outputs:
             return None
-        factor = self._graph.tensors[others[0]]
-        if factor.data is None or factor.dtype != "float32":
+        factor, packed = self._stored(self._graph.tensors[others[0]])
+        if factor.data is None or self._graph.tensors[op.outputs[0]].shape != self._result.shape:
             return None
-        if not np.isin(factor.data, (0, 1)).all():
-            return None
-        plane = self._plane(factor, factor.data)
+        values = _real(factor).reshape(factor.data.shape)
+        plane, uneven = self._plane(factor, values != 0)
         if plane is None or plane.all():
             return None
-        fused = _activation(op)
-        fault = None if fused == "NONE" else f"the mask's MUL fuses {fused}"
+        fused, ones = _activation(op), np.unique(values[values != 0])
+        fault = uneven
+        if factor.dtype != "float32" or packed:
+            fault = f"the mask is multiplied as {factor.dtype}"
+        elif ones.size and not np.array_equal(ones, [1]):
+            fault = "the mask's factor holds other numbers than 0 and 1"
+        elif fused != "NONE":
+            fault = f"the mask's MUL fuses {fused}"
         return _Match(plane, np.zeros(1, np.float32), fault)
 
-    def _plane(self, tensor: Tensor, data: npt.NDArray[Any]) -> Plane | None:
-        """A constant as one ``[H, W]`` plane, if it is the same for all images and channels."""
+    def _plane(
+        self, tensor: Tensor, kept: npt.NDArray[np.bool_]
+    ) -> tuple[Plane | None, str | None]:
+        """A constant as one ``[H, W]`` plane, and why it is none for all images and channels.
+
+        ``None`` for one that masks no pixels: of another size, or of whole channels.
+        """
         shape = (1,) * (4 - len(tensor.shape)) + tensor.shape
         height, width = self._result.shape[1:3]
-        if len(shape) != 4 or shape[0] != 1 or shape[3] != 1 or height * width > _MAX_PIXELS:
-            return None
-        if shape[1] not in (1, height) or shape[2] not in (1, width):
-            return None
+        if len(shape) != 4 or height * width > _MAX_PIXELS:
+            return None, None
+        if any(
+            size not in (1, whole) for size, whole in zip(shape, self._result.shape, strict=True)
+        ):
+            return None, None
         if shape[1:3] == (1, 1) != (height, width):  # one number for all pixels is no mask
-            return None
-        values = data.reshape(shape[1:3]).astype(np.bool_)
-        return np.broadcast_to(values, (height, width))
+            return None, None
+        values = kept.reshape(shape)
+        plane: Plane = values.any(axis=(0, 3))
+        uneven = None
+        if not (values == plane[None, :, :, None]).all():
+            uneven = "the mask differs between channels or images"
+            if (values == values[:, :1, :1]).all():
+                return None, None  # channels that are left out
+        elif shape[0] != 1 or shape[3] != 1:
+            uneven = f"the mask's shape is {list(tensor.shape)}, not one plane"
+        return np.broadcast_to(plane, (height, width)), uneven
 
     def _stored(self, tensor: Tensor) -> tuple[Tensor, bool]:
         """A tensor, or the constant that a DEQUANTIZE unpacks to it; and whether one does."""
@@ -353,10 +378,12 @@ class _MaskFinder:
         channels = self._result.shape[3]
         return fill.elements == 1 or (fill.elements == channels and fill.shape[-1] == channels)
 
-    def _blocked(self, path: list[str], shared: str | None) -> str | None:
+    def _blocked(self, path: list[str], shared: str | None, joined: str | None) -> str | None:
         """Why the pair is no pair: something between the two, or another reader."""
         if shared:
             return shared
+        if joined:
+            return f"{joined} of two tensors between the convolution and its mask"
         if len(path) > 1:
             return f"{' and '.join(path[1:])} between the convolution and its mask"
         if _activation(self._conv) not in _FUSED:

@@ -31,11 +31,15 @@ class _Masked(nn.Module):
         self.shift = nn.Parameter(torch.randn(4, 1, 1))
         self.soft = nn.Parameter(torch.rand(9, 9))
         self.register_buffer("keep", torch.rand(9, 9) > 0.4)
-        self.register_buffer("map", torch.rand(1, 4, 9, 9))
+        self.register_buffer("field", torch.rand(1, 4, 9, 9))
 
     @property
     def plane(self) -> Tensor:
         return self.get_buffer("keep")
+
+    @property
+    def map(self) -> Tensor:
+        return self.get_buffer("field")
 
     def forward(self, x: Tensor) -> Tensor:
         return self.how(self, x)
@@ -107,9 +111,7 @@ def test_a_mask_right_behind_its_convolution_becomes_the_pair(how: Forward) -> N
     assert torch.equal(layer.mask, plane)
     # BatchNorm and ReLU are in front of it, so that they can be fused.
     assert targets[-1] is aten.where.self
-    assert torch.equal(
-        layer.fill, F.relu(model.norm(torch.zeros(1, 4, 1, 1))).detach().flatten()
-    )
+    assert torch.equal(layer.fill, F.relu(model.norm(torch.zeros(1, 4, 1, 1))).detach().flatten())
 
 
 _MASKED_LATER: dict[str, Forward] = {
@@ -242,7 +244,7 @@ def test_a_mask_of_attention_is_none_of_a_convolution() -> None:
 def test_a_hook_that_masks_is_found() -> None:
     model, x = _Masked(lambda m, x: F.relu(m.norm(m.conv(x)))).eval(), torch.randn(1, 3, 9, 9)
     mask = model.plane.float()
-    model.conv.register_forward_hook(lambda module, args, output: output * mask)
+    model.conv.register_forward_hook(lambda *given: given[-1] * mask)
     _, (layer,) = rewrite(torch.export.export(model, (x,)))
     assert layer.rewritten
     assert torch.equal(layer.mask, model.plane)

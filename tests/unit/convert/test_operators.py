@@ -164,8 +164,7 @@ def test_a_transposed_convolution_computes_the_same_in_any_setting() -> None:
         with torch.no_grad():
             wanted = layer(x)
             axes = [
-                TransposedAxis(stride, dilation, size, padding, extra)
-                for size in wanted.shape[2:]
+                TransposedAxis(stride, dilation, size, padding, extra) for size in wanted.shape[2:]
             ]
             found = TransposedConvolution(layer.weight, layer.bias, axes, groups)(x)
         torch.testing.assert_close(found, wanted)

@@ -116,11 +116,13 @@ def test_an_activation_in_between_is_not_skipped(tmp_path: Path, between: str) -
     assert mask.form == f"CONV_2D -> {between} -> SELECT_V2"
 
 
-def test_a_mask_behind_a_residual_add_is_not_the_convolutions(tmp_path: Path) -> None:
+def test_a_mask_behind_a_residual_add_is_told_and_not_skipped(tmp_path: Path) -> None:
     graph = _Graph.begin()
     other = graph.writer.tensor(SHAPE)
     total = graph.writer.add(graph.conv, other, SHAPE)
-    assert graph.mask(tmp_path, graph.masked(total)) is None
+    mask = graph.mask(tmp_path, graph.masked(total))
+    assert mask is not None
+    assert mask.reason == "ADD of two tensors between the convolution and its mask"
 
 
 def test_a_mask_that_is_computed_is_none(tmp_path: Path) -> None:
@@ -132,10 +134,25 @@ def test_a_mask_that_is_computed_is_none(tmp_path: Path) -> None:
     assert graph.mask(tmp_path, output) is None
 
 
-def test_a_mask_that_differs_between_channels_is_none(tmp_path: Path) -> None:
+def test_a_mask_that_differs_between_channels_is_told_and_not_skipped(tmp_path: Path) -> None:
     graph = _Graph.begin()
-    mask: Array = np.arange(60).reshape(SHAPE) % 2 == 0
-    assert graph.mask(tmp_path, graph.masked(graph.conv, mask)) is None
+    mask = graph.mask(tmp_path, graph.masked(graph.conv, np.arange(60).reshape(SHAPE) % 2 == 0))
+    assert mask is not None
+    assert mask.reason == "the mask differs between channels or images"
+
+
+def test_a_mask_that_is_written_for_every_channel_is_told_and_not_skipped(tmp_path: Path) -> None:
+    graph = _Graph.begin()
+    mask = graph.mask(tmp_path, graph.masked(graph.conv, MASK.repeat(3, 3)))
+    assert mask is not None
+    assert int(mask.kept.sum()) == KEPT
+    assert mask.reason == "the mask's shape is [1, 4, 5, 3], not one plane"
+
+
+def test_channels_that_are_left_out_are_no_mask(tmp_path: Path) -> None:
+    graph = _Graph.begin()
+    factor = graph.writer.constant(np.array([1, 0, 1], np.float32).reshape(1, 1, 1, 3))
+    assert graph.mask(tmp_path, graph.writer.multiply(graph.conv, factor, SHAPE)) is None
 
 
 def test_a_fill_that_differs_between_pixels_is_not_skipped(tmp_path: Path) -> None:
@@ -160,9 +177,17 @@ def test_one_number_for_all_pixels_is_no_mask(tmp_path: Path) -> None:
     assert graph.mask(tmp_path, graph.writer.multiply(graph.conv, factor, SHAPE)) is None
 
 
-def test_a_factor_with_other_values_is_no_mask(tmp_path: Path) -> None:
+def test_a_factor_with_zeros_and_other_values_is_told_and_not_skipped(tmp_path: Path) -> None:
     graph = _Graph.begin()
     factor = graph.writer.constant(MASK * np.float32(0.5))
+    mask = graph.mask(tmp_path, graph.writer.multiply(graph.conv, factor, SHAPE))
+    assert mask is not None
+    assert mask.reason == "the mask's factor holds other numbers than 0 and 1"
+
+
+def test_a_factor_without_zeros_is_no_mask(tmp_path: Path) -> None:
+    graph = _Graph.begin()
+    factor = graph.writer.constant(MASK + np.float32(0.5))
     assert graph.mask(tmp_path, graph.writer.multiply(graph.conv, factor, SHAPE)) is None
 
 
