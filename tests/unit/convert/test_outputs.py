@@ -31,7 +31,7 @@ class _Dict(dict[str, Any]):
     """As libraries derive theirs."""
 
 
-_Pair = namedtuple("_Pair", "first second")  # noqa: PYI024 (as users write it)
+_Pair = namedtuple("_Pair", "first second")
 
 
 class _Net(nn.Module):
@@ -85,8 +85,8 @@ def test_every_kind_of_output_is_in_the_file_or_is_said_not_to_be(tmp_path: Path
     [
         (lambda y: {"a": y, "b": object()}, r"output \['b'\] is of type object"),
         (lambda y: (y, torch.complex(y, y)), r"output \[1\] is of type torch.complex64"),
-        (lambda y: None, "gives no tensor"),
-        (lambda y: [None, 3], "gives no tensor"),
+        (lambda _: None, "gives no tensor"),
+        (lambda _: [None, 3], "gives no tensor"),
     ],
 )
 def test_an_output_that_no_file_holds_is_named(
