@@ -53,7 +53,7 @@ def _check_layer(masked: MaskedLayer, layer: Layer | None) -> LayerCheck:
         return LayerCheck(masked.name, op, masked.mask.numel(), kept, form, skipped, detail)
 
     if not masked.rewritten:
-        return result("changed", f"left as a multiplication: {masked.reason}")
+        return result("changed", f"left as it is: {masked.reason}")
     if kept == masked.mask.numel():
         return result("dense", "the mask keeps every pixel")
     if layer is None:

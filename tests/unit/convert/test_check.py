@@ -71,7 +71,7 @@ def test_a_layer_that_was_not_rewritten_says_why() -> None:
     (check,) = check_layers([masked], [dataclasses.replace(_IN_FILE, mask=None)])
     assert (check.form, check.detail) == (
         "changed",
-        "left as a multiplication: it is used elsewhere",
+        "left as it is: it is used elsewhere",
     )
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, fx, nn
 
+from support.conversion import convert_module
 from toolchain.convert.masks import MaskedLayer
 from toolchain.convert.rewrite import rewrite
+from toolchain.model.inspection import inspect_model
 
 aten = torch.ops.aten
 Forward = Callable[["_Masked", Tensor], Tensor]
@@ -248,3 +251,52 @@ def test_a_hook_that_masks_is_found() -> None:
     _, (layer,) = rewrite(torch.export.export(model, (x,)))
     assert layer.rewritten
     assert torch.equal(layer.mask, model.plane)
+
+
+class _Several(nn.Module):
+    """A masked convolution of each way of writing it, one behind the other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        ways = _MASKED_RIGHT_BEHIND | _MASKED_LATER | _MASKED_AGAIN | _FILE_WAYS
+        self.blocks = nn.ModuleList(_Masked(how) for how in ways.values())
+        for block in self.blocks:
+            assert isinstance(block, _Masked)
+            block.conv = nn.Conv2d(4, 4, 3, padding=1)
+        self.last = nn.Conv2d(4, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self.blocks:
+            x = F.relu(block(x))
+        result: Tensor = self.last(x)
+        return result
+
+
+_FILE_WAYS: dict[str, Forward] = {
+    "in front of silu": lambda m, x: F.silu(m.norm(m.conv(x))) * m.plane,
+    "in front of hardswish": lambda m, x: F.hardswish(m.norm(m.conv(x)) * m.plane),
+}
+
+
+def test_every_way_is_a_pair_in_the_file_and_inspect_agrees(tmp_path: Path) -> None:
+    model, path = _Several(), tmp_path / "net.tflite"
+    done = convert_module(model, [(1, 4, 9, 9)], path)
+    assert len(done.layers) == len(model.blocks)
+    assert [(layer.form, layer.detail) for layer in done.layers] == [("select", None)] * len(
+        done.layers
+    )
+    found = [layer for layer in inspect_model(path).layers if layer.mask is not None]
+    assert len(found) == len(done.layers)
+    assert all(layer.mask.skipped for layer in found if layer.mask)
+
+
+def test_what_is_told_in_conversion_is_told_by_inspect(tmp_path: Path) -> None:
+    path = tmp_path / "net.tflite"
+    model = _Masked(lambda m, x: m.conv(x) * (m.map > 0.5))
+    (layer,) = convert_module(model, [(1, 3, 9, 9)], path).layers
+    assert (layer.form, layer.skipped) == ("changed", False)
+    assert layer.detail == "left as it is: the mask differs between channels or images"
+    (inspected,) = inspect_model(path).layers
+    assert inspected.mask is not None
+    assert inspected.mask.reason == "the mask differs between channels or images"
