@@ -59,6 +59,8 @@ class Difference:
     """... what there is ..."""
     expected: float
     """... and what there should be."""
+    whole: bool = False
+    """Whether it holds whole numbers, which are to be equal."""
 
     @property
     def slice(self) -> str:
@@ -75,6 +77,11 @@ class Difference:
             other: whose value was expected: ``torch``, ``the host``.
         """
         where = f"[{', '.join(map(str, self.position))}] of inference {self.inference}"
+        if self.whole:
+            return (
+                f"{self.name} is not {other}'s, and whole numbers have to be: "
+                f"{self.found:g} where it should be {self.expected:g}, at {where}"
+            )
         scale = f"the largest value of {self.slice} ({self.largest:.3g})"
         if self.scale > self.largest:
             scale = f"what is summed up in {self.slice} (about {self.scale:.3g})"
@@ -97,7 +104,7 @@ def output_name(index: int, name: str | None = None) -> str:
 
 def compare_output(
     found: Array, expected: Array, *, output: int = 0, name: str | None = None,
-    noise: Array | None = None,
+    noise: Array | None = None, whole: bool = False,
 ) -> Difference:  # fmt: skip
     """Compare one output of some inferences.
 
@@ -107,9 +114,14 @@ def compare_output(
         output: which one it is.
         name: beside the number.
         noise: likewise, how far rounding moves each value; nothing by default.
+        whole: the values are classes, places or flags: they have no scale, and have to be equal
+            however large they are.
     """
     apart = absolute_difference(found, expected)
     size = np.where(np.isfinite(expected), np.abs(expected.astype(np.float64)), 0.0)
+    most = _top(size)
+    if whole:
+        size = np.ones(expected.shape)
     rounding = None if noise is None else noise / NOISE
     best: tuple[float, float, float, int | None, int | None] = (-1.0, 0.0, 0.0, None, None)
     for axis in reversed(judged_axes(expected.shape)):
@@ -132,7 +144,7 @@ def compare_output(
         output=output,
         name=output_name(output, name),
         max_abs_diff=_top(apart),
-        max_output=_top(size),
+        max_output=most,
         relative_diff=relative_diff,
         scale=scale_of_worst,
         largest=largest_of_worst,
@@ -142,6 +154,7 @@ def compare_output(
         position=where[1:],
         found=float(found[where]) if where else 0.0,
         expected=float(expected[where]) if where else 0.0,
+        whole=whole,
     )
 
 

@@ -134,6 +134,26 @@ def test_numbers_and_outputs_of_no_size_are_compared_too() -> None:
     assert compare_output(nothing, nothing).relative_diff == 0
 
 
+def test_whole_numbers_are_equal_or_wrong_however_large_they_are() -> None:
+    expected = np.full((1, 1, 4, 4), 262_144, np.int32)
+    found = expected.copy()
+    assert compare_output(found, expected, whole=True).relative_diff == 0
+    found[0, 0, 2, 3] += 1
+    difference = compare_output(found, expected, whole=True)
+    assert difference.max_output == 262_144
+    assert difference.relative_diff == 1
+    assert difference.describe("torch") == (
+        "output 0 is not torch's, and whole numbers have to be: 262145 where it should be 262144, "
+        "at [0, 2, 3] of inference 0"
+    )
+
+
+def test_flags_are_compared_as_numbers() -> None:
+    expected = np.zeros((1, 1, 4), np.bool_)
+    assert compare_output(expected, expected, whole=True).relative_diff == 0
+    assert compare_output(~expected, expected, whole=True).relative_diff == 1
+
+
 def test_a_message_says_which_output_where_and_what() -> None:
     found, expected = _arrays(1, 2, 2, 3)
     expected[0, 0, 1, 0, 2], found[0, 0, 1, 0, 2] = 0.25, 3.0

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from toolchain.convert.ports import Array, channel_last_array, read_ports
 from toolchain.convert.quality import Quality, Slices, output_quality
-from toolchain.convert.reference import output_names, reference_noise, reference_outputs
+from toolchain.convert.reference import reference_noise, reference_outputs
 from toolchain.convert.runtimes import Runtime, Runtimes
 from toolchain.convert.source import Source
 from toolchain.differences import Difference, compare_output, output_name, worst
@@ -187,7 +187,7 @@ def compare_outputs(
         ]
         found.append(_Run(runtime, chosen, outputs))
         step()
-    judge = _Judge(wanted, [port.step for port in ports.outputs], output_names(source))
+    judge = _Judge(wanted, [port.step for port in ports.outputs], list(source.output_names))
     agreements = [judge.agreement(run) for run in found]
     if judge.doubtful(agreements, tolerance):
         judge.noise = reference_noise(source, samples, wanted)
@@ -240,7 +240,12 @@ class _Judge:
             wanted = self.wanted[index][rows]
             noise = None if self.noise is None else self.noise[index]
             difference = compare_output(
-                array, wanted, output=index, name=self.names[index], noise=noise
+                array,
+                wanted,
+                output=index,
+                name=self.names[index],
+                noise=noise,
+                whole=wanted.dtype.kind in "iub",
             )
             quality = output_quality(array, wanted, wanted, self.steps[index], noise)
             outputs.append(Output(difference, *_parts(quality)))

@@ -13,6 +13,8 @@ LOST_DB = 3.0
 """Below it half of a slice's power is noise: what it says is lost. All zeros is 0 dB."""
 WRONG_DB = -3.0
 """Below it there is twice as much noise as signal: no rounding to a step too coarse makes that."""
+MOST_OTHERS = 0.1
+"""Of the values of an integer output of a quantised file, which may be others than torch's."""
 _WRONG_STEPS = 2.0
 """Of an output with steps; what values near 0 are off by when all is right."""
 
@@ -71,6 +73,11 @@ def output_quality(
         step: of the output's quantisation; ``None`` for float.
         noise: how far rounding to float32 moves each value, which tells slices of large terms.
     """
+    if signal.dtype.kind in "iub":
+        # Classes, places, decisions: how far two are apart says nothing, how many are others does.
+        others_of, count = int((found != other).sum()), signal.size
+        few = others_of <= MOST_OTHERS * count
+        return Quality(math.inf if few else decibels(count, others_of), None, None)
     apart = absolute_difference(found, other)
     with np.errstate(over="ignore"):
         power, lost = np.square(signal.astype(np.float64)), np.square(apart)

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-import torch.utils._pytree as pytree
 from torch import Tensor
 
 from toolchain.convert.ports import Array, channel_last_array
@@ -74,15 +73,6 @@ def reference_noise(
         return _run(source, rows, changed)
 
     return rounding_noise(moved, expected)
-
-
-def output_names(source: Source) -> list[str]:
-    """What each output is called in torch: ``['score']``, ``[1]``; empty where there is one."""
-    count, spec = len(source.outputs), source.program.call_spec.out_spec
-    if spec is None or spec.num_leaves != count or count == 1:
-        return [""] * count
-    tree = pytree.tree_unflatten(list(range(count)), spec)
-    return [pytree.keystr(path) for path, _ in pytree.tree_flatten_with_path(tree)[0]]
 
 
 def _run(source: Source, samples: Sequence[Sequence[Tensor]], state: State) -> list[Array]:

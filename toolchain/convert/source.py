@@ -384,8 +384,7 @@ def _source(
     if spec is None or spec.num_leaves != len(shapes):
         raise ModelError(f"{description}: takes inputs that are not tensors")
     args, kwargs = pytree.tree_unflatten([torch.zeros(shape) for shape in shapes], spec)
-    with torch.no_grad():
-        outputs = describe_outputs(module(*args, **kwargs), description)
+    outputs = describe_outputs(_without_traces(module, args, kwargs), description)
     notes = list(outputs.notes)
     last_inputs = channels_last_inputs(program)
     last_outputs = channels_last_outputs(program) & set(outputs.leaves)
@@ -393,8 +392,8 @@ def _source(
     notes += moved
     interface = Interface(spec, outputs.leaves, frozenset(last_inputs), frozenset(last_outputs))
     plain = Flat(module, Interface(spec, outputs.leaves))
-    with torch.no_grad():
-        given = [tuple(result.shape) for result in plain(*map(torch.zeros, shapes))]
+    results = _without_traces(plain, tuple(map(torch.zeros, shapes)), {})
+    given = [tuple(result.shape) for result in results]
     notes += [
         f"input {number} is N,H,W,C in torch, {_shown([shapes[number]])}: so it is in the file"
         for number in sorted(last_inputs)
@@ -423,6 +422,16 @@ def _source(
     )
 
 
+def _without_traces(module: nn.Module, args: Any, kwargs: Any) -> Any:
+    """Run a model that may write into its buffers, and leave them as they are."""
+    state = {
+        name: tensor.detach().clone()
+        for name, tensor in (*module.named_parameters(), *module.named_buffers())
+    }
+    with torch.no_grad():
+        return torch.func.functional_call(module, state, args, kwargs)
+
+
 def _in_float32(
     program: torch.export.ExportedProgram,
     module: nn.Module,
@@ -438,14 +447,17 @@ def _in_float32(
     to_float32(single)
     generator = torch.Generator().manual_seed(0)
     inputs = [torch.randn(shape, generator=generator) for shape in shapes]
-    with torch.no_grad():
-        pairs = list(
-            zip(
-                Flat(single, interface)(*(tensor.clone() for tensor in inputs)),
-                Flat(module, interface)(*(tensor.clone() for tensor in inputs)),
-                strict=True,
-            )
+    pairs = list(
+        zip(
+            *(
+                _without_traces(
+                    Flat(item, interface), tuple(tensor.clone() for tensor in inputs), {}
+                )
+                for item in (single, module)
+            ),
+            strict=True,
         )
+    )
     apart = max(
         (
             float((one - other).abs().max() / other.abs().max().clamp_min(1e-30))

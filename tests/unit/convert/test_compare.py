@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 from support.faulty_runtime import FaultyRuntime
 from toolchain.convert.compare import Comparison, compare_outputs
+from toolchain.convert.interface import Flat, Interface
 from toolchain.convert.lower import lower
-from toolchain.convert.reference import output_names, random_inputs, reference_outputs
+from toolchain.convert.reference import random_inputs, reference_outputs
 from toolchain.convert.runtimes import Litert, Runtime, Runtimes
-from toolchain.convert.source import Flat, Source, load_source
+from toolchain.convert.source import Source, load_source
 from toolchain.differences import Array
 
 
@@ -56,12 +57,8 @@ def _source(model: nn.Module, path: Path, folder: Path) -> Source:
     program = torch.export.export(model.eval(), (torch.zeros(1, 2, 8, 8),))
     torch.export.save(program, folder / "model.pt2")
     source = load_source(folder / "model.pt2")
-    lower(
-        Flat(source.program.module(), source.program.call_spec.in_spec),
-        source.inputs,
-        source.outputs,
-        path,
-    )
+    flat = Flat(source.program.module(), source.interface)
+    lower(flat, source.inputs, source.outputs, path)
     return source
 
 
@@ -161,8 +158,20 @@ class InPlace(nn.Module):
 
 
 def _reference(model: nn.Module, program: torch.export.ExportedProgram) -> Source:
-    flat = Flat(model.eval(), program.call_spec.in_spec)
-    return Source("a test", program, flat, ((1, 3, 4, 4),), ((1, 3), (1, 3, 4, 4)))
+    spec = program.call_spec.in_spec
+    assert spec is not None
+    interface, inputs, outputs = Interface(spec), ((1, 3, 4, 4),), ((1, 3), (1, 3, 4, 4))
+    return Source(
+        description="a test",
+        program=program,
+        reference=Flat(model.eval(), interface),
+        interface=interface,
+        inputs=inputs,
+        outputs=outputs,
+        torch_inputs=inputs,
+        torch_outputs=outputs,
+        output_names=("[0]", "[1]"),
+    )
 
 
 def test_each_inference_of_the_reference_begins_with_what_is_its_own() -> None:
@@ -185,5 +194,5 @@ def test_outputs_are_called_what_they_are_in_the_models_own_structure(tmp_path: 
             return {"boxes": x * 2, "masks": [x + 1, {"small": x - 1}]}
 
     torch.export.save(torch.export.export(Nested(), (torch.zeros(1, 2),)), tmp_path / "net.pt2")
-    names = output_names(load_source(tmp_path / "net.pt2"))
-    assert names == ["['boxes']", "['masks'][0]", "['masks'][1]['small']"]
+    names = load_source(tmp_path / "net.pt2").output_names
+    assert names == ("['boxes']", "['masks'][0]", "['masks'][1]['small']")

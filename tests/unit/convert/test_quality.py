@@ -77,3 +77,15 @@ def test_many_weak_slices_are_counted() -> None:
     found = np.where(np.arange(9)[:, None] < 7, -1.0, wanted)
     quality = output_quality(found, wanted, wanted, None)
     assert str(quality.weak) == "indices 0, 1, 2 and 4 more of axis 1"
+
+
+@pytest.mark.parametrize(("others", "ratio"), [(0, math.inf), (10, math.inf), (11, 9.59), (100, 0)])
+def test_classes_of_a_quantised_file_may_be_others_in_one_of_ten_places(
+    others: int, ratio: float
+) -> None:
+    wanted = np.arange(100, dtype=np.int32).reshape(1, 1, 100)
+    found = wanted.copy()
+    found[..., :others] += 1
+    quality = output_quality(found, wanted, wanted, None)
+    assert quality.sqnr_db == pytest.approx(ratio, abs=0.01)
+    assert quality.weak is None
