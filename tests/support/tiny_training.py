@@ -92,6 +92,14 @@ def net_of_norms() -> nn.Sequential:
     )
 
 
+def net_of_slow_statistics() -> nn.Sequential:
+    made = net()
+    for layer in made:
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.momentum = 0.01
+    return made
+
+
 class Sleeps(nn.Module):
     """Gives something else in evaluation: a mistake in a user's code."""
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
@@ -59,6 +60,35 @@ def test_convert_takes_the_masks_of_a_header_for_weights_without(tmp_path: Path)
     assert (layer["name"], layer["kept"], layer["form"]) == ("layer1.0.conv1", 156, "select")
     assert done["mask_header"]["used"]
     assert done["mask_header"]["layers"] == ["layer1.0.conv1"]
+
+
+def test_convert_takes_the_weights_that_are_asked_for_and_says_which(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(1)
+    plain, averaged = fashion_resnet(), fashion_resnet()
+    states = [{f"module._orig_mod.{n}": t for n, t in m.state_dict().items()}
+              for m in (plain, averaged)]  # fmt: skip
+    beside = {"args": argparse.Namespace(lr=0.1), "epoch": 3}
+    torch.save({"model": states[0], "model_ema": states[1], **beside}, "both.pt")
+    torch.save({"model": averaged.state_dict()}, "averaged.pt")
+    command = ("convert", "both.pt", "--model", "fashion_resnet_dense", "-o", "net.tflite")
+    told = json.loads(_invoke(*command, "--json"))["weights"]
+    assert told == [
+        "the weights 'model' are taken; the file also holds 'model_ema' "
+        "(--weights model_ema takes them)"
+    ]
+    files = []
+    for weights in ("ema", "model_ema"):
+        printed = " ".join(_invoke(*command, "--weights", weights).split())
+        assert "weights: the weights 'model_ema', an average, are taken" in printed
+        files.append(Path("net.tflite").read_bytes())
+    _invoke("convert", "averaged.pt", "--model", "fashion_resnet_dense", "-o", "net.tflite")
+    assert files == [Path("net.tflite").read_bytes()] * 2
+    for wrong, message in (("best", "no weights called 'best'"), ("args", "called 'args'")):
+        with pytest.raises(ModelError, match=message):
+            _invoke(*command, "--weights", wrong)
 
 
 @pytest.fixture(scope="module")

@@ -10,13 +10,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 import deploy
 from support.places import REPOSITORY
-from support.tiny_training import FASHION, NET, STEPS, deploy_train, scalars, write_recipe
+from support.tiny_training import (
+    FASHION,
+    NET,
+    STEPS,
+    deploy_train,
+    images,
+    net_of_slow_statistics,
+    scalars,
+    write_recipe,
+)
 from toolchain.models.zoo import ZOO
-from toolchain.sparsity.checkpoint import load_metadata
+from toolchain.sparsity.checkpoint import load_checkpoint, load_metadata, load_model
 
 FASHION_NET = ZOO["fashion_resnet_dense"].factory
 
@@ -63,8 +73,13 @@ def test_json_says_all_that_the_table_shows(here: Path) -> None:
     assert names(here) == ["out.st", "run", "tiny.toml"]
     assert (said["path"], said["run_folder"], said["resumed_at"]) == ("out.st", "run", None)
     assert said["convert_command"] == f"deploy convert out.st --model {NET}"
-    assert said["accuracy"] == said["epochs"][-1]["accuracy"]
-    assert said["loss"] == said["epochs"][-1]["loss"]
+    for one in (said, said["last"]):
+        assert one["accuracy"] == said["epochs"][one["epoch"] - 1]["accuracy"]
+        assert one["loss"] == said["epochs"][one["epoch"] - 1]["loss"]
+    assert said["last"]["epoch"] == 4
+    assert said["schedule"] == {"first_step": 2, "final_step": 21, "steps": 24}
+    assert said["same_images"]["images"] == 96
+    assert said["notes"] == []
     assert [epoch["step"] for epoch in said["epochs"]] == [6, 12, 18, 24]
     network = said["network"]
     assert network["tile_rows"] == 4
@@ -191,6 +206,31 @@ def test_a_network_of_the_users_converts_with_the_command_that_was_told(here: Pa
     assert command[0] == "deploy"
     done = json.loads(invoke(*command[1:], "--json"))
     assert [layer["kept"] for layer in done["layers"]] == [48, 12]
+
+
+def test_a_short_training_is_written_as_good_as_it_was(here: Path) -> None:
+    # Statistics that follow slowly, as in a network that is trained on for long: whether they were
+    # measured anew or not is then all the difference.
+    write_recipe(
+        here / "r.toml",
+        model={"factory": "support.tiny_training:net_of_slow_statistics"},
+        masks={"sparsity": 0.25},
+    )
+    said = json.loads(invoke("train", "r.toml", "--json"))
+    assert said["accuracy"] > 0.9
+    pictures, labels = images("train").tensors
+    for name in ("r.safetensors", "r.run/last.safetensors"):
+        model = load_model(net_of_slow_statistics(), load_checkpoint(name))
+        with torch.no_grad():
+            assert float((model(pictures).argmax(1) == labels).float().mean()) > 0.9
+
+
+def test_both_networks_that_are_kept_convert(here: Path) -> None:
+    write_recipe(here / "r.toml", model={"arguments": {"channels": 4}}, training={"epochs": 1})
+    said = json.loads(invoke("train", "r.toml", "--json"))
+    assert said["last"]["path"] == "r.run/last.safetensors"
+    for command in (said["convert_command"], said["last"]["convert_command"]):
+        invoke(*command.split()[1:], "--json")
 
 
 # --- where a recipe's names count from -------------------------------------------------------

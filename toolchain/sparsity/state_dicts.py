@@ -231,7 +231,8 @@ class _Fit(NamedTuple):
 
     @property
     def label(self) -> str:
-        return ".".join([*self.one.path, *self.parts])
+        """By which ``weights`` chooses it; empty at the top of the file."""
+        return ".".join([*self.one.path, *(p for p in self.parts if p not in _WRAPPERS)])
 
     def renamed(self, name: str) -> str | None:
         """A name of the file as the model has it; ``None`` where it is another's."""
