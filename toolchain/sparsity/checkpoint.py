@@ -175,7 +175,9 @@ def load_model(
     if unknown:
         raise ModelError(
             f"the checkpoint holds {_listed(unknown)}, which the model does not have",
-            hint=_ANOTHER_MODEL,
+            hint="a mask is called <layer>.mask, after its convolution"
+            if any("mask" in name.rpartition(".")[2] for name in unknown)
+            else _ANOTHER_MODEL,
         )
     return model.eval()
 

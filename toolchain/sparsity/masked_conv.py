@@ -163,8 +163,8 @@ def clean_mask(mask: Tensor, name: str) -> Tensor:
     if wrong.numel():
         raise ModelError(
             f"mask of layer '{name}' holds {wrong.numel()} values that are not 0 or 1, "
-            f"the first is {wrong[0].item():g}",
-            hint="1 keeps a pixel, 0 skips it",
+            f"the first is {wrong[0].item()}",
+            hint="1 keeps a pixel, 0 skips it; where other numbers mean that, save mask > 0.5",
         )
     return plane != 0
 
@@ -206,7 +206,8 @@ def attach_masks(
         if not isinstance(layer, nn.Conv2d):
             raise ModelError(
                 f"there is a mask for layer '{name}', which is a {type(layer).__name__}; "
-                "only convolutions can be masked"
+                "only convolutions can be masked",
+                hint="name it after the convolution whose output it multiplies: <layer>.mask",
             )
         new[name] = MaskedConv2d.from_conv(layer, mask, name=name)
     if example_input is not None:
