@@ -186,7 +186,8 @@ def _code(command: Callable[[], object]) -> int:
         if not any(0xDC80 <= ord(letter) <= 0xDCFF for letter in error.object):
             raise
         # Some library that was given a file's name; where we know of one, it is told better.
-        tell(DeployError(f"'{error.object}': holds bytes that are not UTF-8", hint="rename it"))
+        name = "".join(map(_in_ascii, error.object))
+        tell(DeployError(f"'{name}': holds bytes that are not UTF-8", hint="rename it"))
         return WRONG_USE
     except KeyboardInterrupt:
         err.print("interrupted", markup=False)
