@@ -175,7 +175,7 @@ def convert(
     source: Annotated[
         str | None,
         typer.Argument(
-            metavar="[CHECKPOINT|PROGRAM.pt2]",
+            metavar="CHECKPOINT|PROGRAM.pt2",
             help="weights (safetensors or a PyTorch state_dict), or an exported program",
         ),
     ] = None,
@@ -568,7 +568,7 @@ ThreadsOption = Annotated[
     typer.Option("--threads", "-t", min=1, max=64, help="Threads; as the board's file says."),
 ]
 ModelArgument = Annotated[Path, typer.Argument(help="A .tflite file.", metavar="MODEL")]
-ModelsArgument = Annotated[list[Path], typer.Argument(help=".tflite files.", metavar="MODEL...")]
+ModelsArgument = Annotated[list[Path], typer.Argument(help=".tflite files.", metavar="MODEL")]
 
 
 @contextmanager
@@ -610,7 +610,7 @@ def _readable(models: Sequence[Path], failures: Failures) -> list[Path]:
 )
 def push(
     models: Annotated[
-        list[Path] | None, typer.Argument(help=".tflite files.", metavar="[MODEL...]")
+        list[Path] | None, typer.Argument(help=".tflite files.", metavar="MODEL")
     ] = None,
     board: BoardOption = "qemu",
     host: HostOption = None,

@@ -64,8 +64,8 @@ def test_help_shows_every_text_to_the_letter(words: str) -> None:
 
 def test_what_looks_like_html_or_markdown_is_shown() -> None:
     assert "output<i>.npy" in shown("run")
-    assert "user@address[:port]" in shown("run")
-    assert "MODEL..." in shown("verify")
+    assert "push [OPTIONS] [MODEL]..." in shown("push")
+    assert "convert [OPTIONS] [CHECKPOINT|PROGRAM.pt2]" in shown("convert")
 
 
 @pytest.mark.parametrize("words", COMMANDS)
