@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from toolchain.board.connection import Connection
     from toolchain.board.emulator import State as EmulatorState
     from toolchain.board.invoke import BoardRunner
+    from toolchain.board.verify import Verification
     from toolchain.failures import Failures
 
 app = App(
@@ -745,7 +746,7 @@ def verify(
                 )
     for item in results:
         with failures.of(item.model):
-            item.require(_narrow_down(chosen, item.model))
+            item.require(_narrow_down(chosen, item))
     if json_output and (results or failures.items):
         rows = [item.document() for item in results]
         print_json({"board": name, "models": rows, "failed": failures.rows()})
@@ -756,18 +757,23 @@ def verify(
     failures.require()
 
 
-def _narrow_down(board: Board, model: str) -> str:
-    """A command that tells what a board's difference comes from, and what it tells."""
+def _narrow_down(board: Board, done: Verification) -> str:
+    """What to run to learn what a board's difference comes from."""
     from toolchain.build.bundle import bundle_path
 
+    again = ["verify", done.model, "--inputs", done.inputs, "--seed", done.seed]
     if board.connection != "local":
         build = command("build", "--board", "host")
-        again = command("verify", "--board", "host", model)
-        return f"{build} && {again} tells whether this machine's build of the runtime does the same"
+        return (
+            "to see whether this machine's build of the runtime does the same on the same inputs, "
+            f"run: {build} && {command(*again, '--board', 'host')}"
+        )
     build = command("build", "--board", board.given, "--stock")
     stock = bundle_path(board, stock=True)
-    again = command("verify", "--board", board.given, "--bundle", stock, model)
-    return f"{build} && {again} tells whether the patches make it"
+    return (
+        "to see whether a runtime without patches does the same on the same inputs, "
+        f"run: {build} && {command(*again, '--board', board.given, '--bundle', stock)}"
+    )
 
 
 @app.example(

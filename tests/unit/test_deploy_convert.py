@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,8 +14,10 @@ import torch
 from typer.testing import CliRunner
 
 import deploy
+from support.bundles import write_bundle
 from support.masked_case import Case
 from support.published import write_header
+from support.python_runner import python_runner
 from toolchain.errors import BoardConfigError, DataError, ModelError, VerificationError
 from toolchain.models.fashion_resnet import fashion_resnet
 
@@ -180,8 +183,41 @@ def test_a_quantised_file_that_is_too_far_from_torch_is_not_written(tmp_path: Pa
     command = ("convert", "--model", "fashion_resnet_s20", "-o", tmp_path / "net.tflite")
     with pytest.raises(VerificationError, match="too far from torch on ai-edge-litert") as caught:
         _invoke(*command, "--quantize", "fp16", "--min-sqnr", "200")
-    assert "--min-sqnr" in (caught.value.hint or "")
+    assert "no file was written" in (caught.value.hint or "")
+    assert "--min-sqnr" not in (caught.value.hint or "")
     assert not list(tmp_path.iterdir())
+
+
+def test_what_was_not_tried_is_for_those_who_ask(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No environment of tflite-runtime, and no bundle for this machine, is nothing to tell."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("VENV_TFLITE", raising=False)
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / "here" / "venv"))
+    command = ("convert", "--model", "fashion_resnet_dense", "-o", tmp_path / "net.tflite")
+    plain, verbose = _invoke(*command), _invoke(*command, "--verbose")
+    for word in ("not run", ".venv-tflite", "build/host"):
+        assert word not in plain
+        assert word in verbose
+    assert "output 0: " in verbose
+    told = json.loads(_invoke(*command, "--json"))["not_run"]
+    assert ["tflite-runtime" in told[0], "deploy build --board host" in told[1]] == [True, True]
+
+
+def test_a_file_is_tried_on_the_runtime_of_this_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_bundle(tmp_path / "build" / "host", python_runner("outputs[0][0, 3] += 1"))
+    command = ("convert", "--model", "fashion_resnet_dense", "-o", "net.tflite")
+    with pytest.raises(VerificationError, match=r"channel 3 .* on tileskip 0 \(build/host\)"):
+        _invoke(*command)
+    write_bundle(tmp_path / "right", python_runner())
+    shutil.rmtree("build/host")
+    Path("right").rename("build/host")
+    done = json.loads(_invoke(*command, "--json"))
+    assert done["runtimes"][-1]["runtime"] == "tileskip 0 (build/host)"
 
 
 @pytest.mark.parametrize(

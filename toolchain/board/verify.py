@@ -133,7 +133,7 @@ class Verification:
         """Raise unless it passed.
 
         Args:
-            next_command: one that helps to find out where the difference comes from.
+            next_command: what to run to find out where the difference comes from.
 
         Raises:
             VerificationError: it did not.
@@ -162,9 +162,7 @@ class Verification:
             parts.append("on the host XNNPACK and plain kernels agree")
         if self.blame:
             parts.append(f"board and host part at {self.blame}")
-        hint = f"--seed {self.seed} tries the same inputs again"
-        if next_command:
-            hint = f"{next_command}; {hint}"
+        hint = next_command or f"--seed {self.seed} tries the same inputs again"
         raise VerificationError("; ".join(parts), hint=hint)
 
     def _excess(self, check: OutputCheck) -> tuple[bool, float]:

@@ -223,6 +223,21 @@ def test_an_endless_function_is_read_as_far_as_is_needed(module: dict[str, Any])
     assert len(load_samples(f"{_MODULE}:data", [SHAPE], limit=9)) == 9
 
 
+@pytest.mark.parametrize("alone", [True, False], ids=["examples", "batches"])
+def test_a_function_may_fill_one_buffer_anew_for_each_item(
+    module: dict[str, Any], *, alone: bool
+) -> None:
+    def filled() -> Iterator[torch.Tensor]:
+        buffer = torch.empty(SHAPE[1:] if alone else (2, *SHAPE[1:]))
+        for number in range(3):
+            yield buffer.fill_(float(number))
+
+    module["data"] = filled
+    samples = load_samples(f"{_MODULE}:data", [SHAPE])
+    values = [float(image.mean()) for (image,) in _all(samples)]
+    assert values == ([0.0, 1.0, 2.0] if alone else [0.0, 0.0, 1.0, 1.0, 2.0, 2.0])
+
+
 def test_a_function_gives_all_inputs_of_each_example(module: dict[str, Any]) -> None:
     module["data"] = lambda: [(IMAGES, LABELS.float()[:, None], LABELS)]
     samples = load_samples(f"{_MODULE}:data", [SHAPE, (1, 1)])

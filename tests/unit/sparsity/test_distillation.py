@@ -46,6 +46,25 @@ def test_the_teacher_does_not_learn() -> None:
     assert all(p.grad is None and not p.requires_grad for p in model.parameters())
 
 
+class InPlace(nn.Module):
+    """Normalises what it is given, in place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = teacher()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        classes: torch.Tensor = self.linear(x.sub_(0.5).div_(0.25))
+        return classes
+
+
+def test_a_teacher_that_changes_its_input_changes_its_own() -> None:
+    images, logits = IMAGES.clone(), torch.zeros(6, 3)
+    loss = Distillation(InPlace())
+    assert loss(logits, LABELS, images) == loss(logits, LABELS, images)
+    assert torch.equal(images, IMAGES)
+
+
 @pytest.mark.parametrize("options", [{"weight": -1}, {"temperature": 0}])
 def test_values_out_of_range_are_refused(options: dict[str, float]) -> None:
     with pytest.raises(ModelError, match="distillation weight"):

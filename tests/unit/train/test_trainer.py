@@ -320,3 +320,34 @@ def test_the_accuracy_is_the_share_that_is_right(data: Data) -> None:
     labels = data.test.tensors[1]  # type: ignore[attr-defined]
     ones = torch.utils.data.TensorDataset(data.test.tensors[0], torch.ones_like(labels))  # type: ignore[attr-defined]
     assert evaluate(Says(), replace(data, test=ones)) == 1.0
+
+
+class InPlace(nn.Module):
+    """Normalises its images in place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rest = net()
+
+    def forward(self, x: Tensor) -> Tensor:
+        classes: Tensor = self.rest(x.sub_(0.5).div_(0.25))
+        return classes
+
+
+def test_the_loss_sees_the_images_that_the_model_was_given(data: Data) -> None:
+    """A teacher learns nothing from what a student has made of its input."""
+    seen: list[Tensor] = []
+
+    class Loss(nn.Module):
+        def forward(self, logits: Tensor, labels: Tensor, images: Tensor) -> Tensor:
+            seen.append(images.clone())
+            return nn.functional.cross_entropy(logits, labels)
+
+    def images_of(model: nn.Module) -> Tensor:
+        seen.clear()
+        chosen = recipe()
+        student = build_student(chosen, data, base=None)
+        Trainer(chosen, data, replace(student, model=model, search=None, loss=Loss())).train()
+        return torch.cat(seen)
+
+    assert torch.equal(images_of(InPlace()), images_of(net()))

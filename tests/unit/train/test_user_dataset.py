@@ -216,6 +216,22 @@ class Broken(list[tuple[Tensor, int]]):
         return GOOD
 
 
+def test_a_dataset_may_fill_one_buffer_anew_for_each_example() -> None:
+    class OneBuffer:
+        def __init__(self) -> None:
+            self.image = torch.empty(1, 2, 2)
+
+        def __len__(self) -> int:
+            return 3
+
+        def __getitem__(self, index: int) -> tuple[Tensor, int]:
+            return self.image.fill_(float(index)), 0
+
+    checked = CheckedDataset(OneBuffer(), "a test")
+    images = [checked[index][0] for index in range(3)]
+    assert [float(image.mean()) for image in images] == [0.0, 1.0, 2.0]
+
+
 def test_an_example_that_cannot_be_read_is_named_whenever_that_is() -> None:
     dataset = CheckedDataset(Broken([GOOD] * (FIRST + 3)), "'pets'", classes=2)
     with pytest.raises(
