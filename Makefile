@@ -53,11 +53,11 @@ $(VENV_PEERS)/.done: requirements-peers.lock | packages
 setup: packages $(VENV)/.runtime  ## the environment that `deploy` runs in
 
 .PHONY: demo
-demo: setup  ## convert, build, boot, push, classify, profile: one command, no board needed
+demo: setup  ## build, convert, boot, push, classify, profile: one command, no board needed
 	$(DEPLOY) demo
 
-.PHONY: test lint test-unit test-native test-emulated xnnpack-tests
-test: lint test-unit test-native test-emulated xnnpack-tests  ## everything that CI runs
+.PHONY: test lint host-bundle test-unit test-native test-emulated xnnpack-tests
+test: lint host-bundle test-unit test-native test-emulated xnnpack-tests  ## everything that CI runs
 
 FORMATTED := 'runtime_patch/*.c' 'runtime_patch/*.cc' 'runtime_patch/*.h' 'tests/*.cc' 'tests/*.c'
 lint: $(VENV)/.dev  ## ruff, mypy, clang-format
@@ -65,6 +65,9 @@ lint: $(VENV)/.dev  ## ruff, mypy, clang-format
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	clang-format-14 --dry-run --Werror $$(git ls-files $(FORMATTED))
+
+host-bundle: $(VENV)/.dev  ## the runtime for this machine: conversions, those of tests too, are tried on it
+	$(DEPLOY) build --board host
 
 test-unit: $(VENV)/.dev  ## seconds; no compiler, no emulator
 	$(PYTEST) --numprocesses 2 tests/unit
