@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from support.masked_case import SMALL
+from support.runtimes import ByRunner
+from toolchain.build.bundle import Bundle
 from toolchain.convert import quantize
 from toolchain.convert.conversion import Conversion, convert
 from toolchain.convert.kinds import Boundary, Kind
@@ -100,3 +102,19 @@ def test_both_runtimes_give_the_same_bits_with_builtin_int8_kernels(
     )
     ((ours,),), ((theirs,),) = (item.run(path, [[stored]]) for item in (Litert("builtin"), other))
     assert np.array_equal(ours, theirs)
+
+
+def test_dynamic_range_of_a_transposed_convolution_runs_on_each_stock_runtime_and_on_ours(
+    tmp_path: Path, host_bundle: Bundle
+) -> None:
+    path = tmp_path / "net.tflite"
+    done = convert(
+        None, path, model="support.conv_nets:upsampling", input_shapes=[(1, 3, 9, 11)],
+        quantize="dynamic", seed=1, min_sqnr_db=25,
+    )  # fmt: skip
+    assert not done.not_run
+    assert len(done.runtimes) == 4
+    x = np.random.default_rng(0).uniform(-1, 1, (1, 9, 11, 3)).astype(np.float32)
+    ((expected,),) = Litert("builtin").run(path, [[x]])
+    found = ByRunner(host_bundle).run(path, x).outputs[0]
+    np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())

@@ -219,3 +219,11 @@ def nets(draw: st.DrawFn, max_blocks: int = 3) -> Net:
         classifier=draw(st.booleans()),
         seed=draw(st.integers(0, 2**16)),
     )
+
+
+def upsampling() -> nn.Module:
+    """A factory for ``--model``: a convolution and a transposed one, for ``[1, 3, 9, 11]``."""
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.ConvTranspose2d(8, 5, 2, stride=2)
+    )
