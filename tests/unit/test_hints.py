@@ -12,19 +12,24 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from typer.main import get_command
 from typer.testing import CliRunner
 
 import deploy
 from support.bundles import write_bundle, write_masked_model
 from support.places import REPOSITORY
+from support.quantized_ops import FileWriter
 from support.tiny_training import NET, write_recipe
 from toolchain.bench import counts
 from toolchain.board.config import load_board
 from toolchain.board.emulator import State
-from toolchain.errors import BoardError
+from toolchain.board.verify import Verification
+from toolchain.errors import BoardError, ModelError
 from toolchain.hints import command, did_you_mean, nearest, quoted
+from toolchain.sparsity.checkpoint import load_checkpoint
 
 # --- the pieces ------------------------------------------------------------------------------
 
@@ -229,6 +234,45 @@ def test_the_line_after_a_training_runs_from_here(
     assert (here / "r.tflite").is_file()
 
 
+@pytest.mark.parametrize("board", ["../my board.toml", "../pc.toml"])
+def test_the_lines_after_a_difference_run(here: Path, board: str) -> None:
+    loaded = load_board(str(here / board))
+    loaded._given = board
+    done = Verification("./model.tflite", 2, 5, tolerance=1e-5, step_tolerance=2, outputs=())
+    hint = deploy._narrow_down(loaded, done)
+    lines = hint.partition("run: ")[2].split(" && ")
+    assert len(lines) == 2
+    for line in lines:
+        # Neither bundle is there yet.
+        assert run(here, line)[0] == (NOT_INSTALLED if " build " in line else 16)
+
+
+def test_the_line_that_converts_an_exported_program_is_understood(here: Path) -> None:
+    path = here / "my program.pt"
+    program = torch.export.export(torch.nn.Linear(2, 2), (torch.zeros(1, 2),))
+    torch.export.save(program, path)
+    with pytest.raises(ModelError) as caught:
+        load_checkpoint(path)
+    line = line_in(f"hint: {caught.value.hint}")
+    words = shlex.split(line)
+    assert words == ["deploy", "convert", str(path)]
+    code, told = run(here, f"{line} -o nowhere/x.tflite")
+    assert code == 13, told
+
+
+def test_the_line_that_inspects_a_file_that_cannot_run_runs(here: Path) -> None:
+    file = FileWriter()
+    x, y = (file.tensor((1, 3), "int8", scales=0.1) for _ in range(2))
+    scales = np.array([0.1, 0.2, 0.3])
+    other = file.tensor((1, 3), "int8", scales=scales, axis=1, data=b"\1\2\3")
+    file.operator("MUL", [x, other], [y])
+    file.write(here / "a model.tflite", [x], [y])
+    code, told = run(here, "deploy verify './a model.tflite' --board ../my.toml")
+    assert code == 3
+    assert line_in(told) == "deploy inspect 'a model.tflite'"
+    assert run(here, line_in(told))[0] == 0
+
+
 # --- none is forgotten -----------------------------------------------------------------------
 
 COMMANDS = "|".join(get_command(deploy.app).commands)  # type: ignore[attr-defined]
@@ -238,6 +282,9 @@ PROSE = {
 }
 """Hints that tell of a command without being one."""
 TRIED = {
+    "deploy.py",
+    "toolchain/model/support.py",
+    "toolchain/sparsity/checkpoint_file.py",
     "toolchain/bench/counts.py",
     "toolchain/board/connect.py",
     "toolchain/board/emulator.py",

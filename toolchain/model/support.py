@@ -7,11 +7,11 @@ loaded there.
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from toolchain.errors import ModelError
+from toolchain.hints import command
 from toolchain.model.graph import Graph, Model, Operator, OperatorCode, Tensor, read_model
 
 RUNTIME = "TensorFlow Lite 2.14.1"
@@ -191,7 +191,7 @@ def read_supported(path: str | os.PathLike[str]) -> Model:
     require_supported(
         model,
         hint="convert the network with other operators, or quantize it in another way; to see all "
-        f"of the file, run: deploy inspect {shlex.quote(model.path)}",
+        f"of the file, run: {command('inspect', model.path)}",
     )
     return model
 

@@ -24,6 +24,7 @@ import safetensors.torch
 import torch
 
 from toolchain.errors import ModelError, first_line
+from toolchain.hints import command
 
 _MAX_HEADER = 100_000_000  # of safetensors, the format's own limit
 _LEGACY_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the number that torch wrote before 1.6
@@ -160,8 +161,8 @@ def _read_zip(path: Path) -> object:
     if any(name.endswith("/models/model.json") or name == "models/model.json" for name in names):
         raise ModelError(
             f"{path}: is an exported program, which holds its own model, and not a state_dict",
-            hint=f"deploy convert {shlex.quote(str(path))} takes it as it is; its weights are "
-            "torch.export.load(path).state_dict",
+            hint="its weights are torch.export.load(path).state_dict; to convert it as it is, run: "
+            + command("convert", path),
         )
     if not reader.has_record("data.pkl"):  # type: ignore[attr-defined]
         raise _other(path, "a zip archive", "unpack it, and give the checkpoint in it")
