@@ -170,7 +170,9 @@ class BoardRunner:
     def remove_model(self, model: Path) -> None:
         """Take a model away that :meth:`run` or :meth:`push_models` brought to the board."""
         if pushed := self._models.pop(model, None):
-            self._connection.remove(posixpath.dirname(pushed.remote))
+            self._connection.remove(pushed.remote)
+            # Another name of the same content may lie there.
+            self._connection.run(["rmdir", posixpath.dirname(pushed.remote)], check=False)
 
     def run(self, model: Model, settings: Settings, batch: Batch | None = None) -> Outcome:
         """Run a model once for each of the inputs, or on the runner's own without any.

@@ -159,8 +159,9 @@ def test_a_board_that_computes_otherwise_is_told_with_the_operator(tmp_path: Pat
     assert done.blame.op == "LOGISTIC"
     with pytest.raises(VerificationError, match="board and host part at operator 1, LOGISTIC"):
         done.require()
-    models = list((tmp_path / "board").rglob("*.tflite"))
-    assert [model.name for model in models] == ["m.tflite"]
+    models = list((tmp_path / "board" / "tileskip" / "models").rglob("*"))
+    assert [model.name for model in models if model.is_file()] == ["m.tflite"]
+    assert sum(model.is_dir() for model in models) == 1
 
 
 def test_no_message_advises_to_accept_a_difference(scales: Model) -> None:

@@ -305,7 +305,8 @@ class InPlace(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x.sub_(0.5)
         x.mul_(4.0)
-        return self.conv(x)
+        found: Tensor = self.conv(x)
+        return found
 
 
 class GivesItsInput(nn.Module):
