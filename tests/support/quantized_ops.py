@@ -39,6 +39,8 @@ _WEIGHTS = {
     "EMBEDDING_LOOKUP": ((11, 7), 0),
 }
 """Shapes, and the axis of output channels."""
+_WIDE_INPUTS = {"FULLY_CONNECTED": (64,), "DEPTHWISE_CONV_2D": (7, 9, 16)}
+_WIDE_WEIGHTS = {"FULLY_CONNECTED": (16, 64), "DEPTHWISE_CONV_2D": (1, 3, 3, 16)}
 NOISE = {"float32": 0.03, "int8": 0.02, "int16": 0.003}
 """What rounding inputs or outputs to that type comes to, as a part of the largest output."""
 
@@ -137,7 +139,7 @@ class Case:
     asymmetric: bool = False
     """The option of inputs that are quantised on the fly with a zero point."""
     wide: bool = False
-    """A fully connected layer of sizes that the fastest kernels want."""
+    """Sizes that the fastest kernels want."""
 
     def __str__(self) -> str:
         parts = [self.op.lower(), self.activations, self.weights, self.scales, f"b{self.batch}"]
@@ -160,7 +162,7 @@ class Case:
             rows = np.array([0, 3, 10, 3], np.int32)
             file.write(path, [x], [y])
             return rows, real[rows], 1.0, 0
-        shape = (self.batch, *((64,) if self.wide else _INPUTS[self.op]))
+        shape = (self.batch, *(_WIDE_INPUTS if self.wide else _INPUTS)[self.op])
         x, given, inputs, step = self._input(file, rng, shape)
         filters, real, scales = self._weights(file, rng)
         result = _compute(self.op, inputs, real, self.groups)
@@ -198,7 +200,7 @@ class Case:
         if self.op == "CONV_2D":
             shape = (*shape[:3], shape[3] // self.groups)
         if self.wide:
-            shape = (16, 64)
+            shape = _WIDE_WEIGHTS[self.op]
         channels, most = shape[axis], _BIGGEST[self.weights]
         stored = rng.integers(-most, most + 1, shape).astype(np.int8)
         scales = {
@@ -256,7 +258,7 @@ class Case:
             options.strideH = options.strideW = 1
             options.dilationHFactor = options.dilationWFactor = 1
             if depthwise:
-                options.depthMultiplier = 2
+                options.depthMultiplier = 1 if self.wide else 2
             kind = "DepthwiseConv2DOptions" if depthwise else "Conv2DOptions"
             file.operator(self.op, operands, [y], kind, options)
 
@@ -279,6 +281,7 @@ def all_cases() -> Iterator[Case]:
                     yield Case(op, kind, weights, scales, 2, bias=False)
             for batch in (1, 4):
                 yield Case("FULLY_CONNECTED", kind, weights, scales, batch, wide=True)
+            yield Case("DEPTHWISE_CONV_2D", kind, weights, scales, 3, wide=True)
             yield Case("CONV_2D", kind, weights, scales, 2, groups=2)
             if kind == "float32" or weights == "int8":
                 yield Case("TRANSPOSE_CONV", kind, weights, scales)
