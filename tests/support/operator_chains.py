@@ -156,8 +156,8 @@ def _kind(name: str) -> Kind:
 # --- comparing ---------------------------------------------------------------------------------
 
 FLOAT_TOLERANCE = 1e-3
-"""Of the largest value of an output, which a sum may leave small; a wrong pixel or channel is off by
-about as much as that value."""
+"""Of the largest value of an output, which a sum may leave small; a wrong pixel or channel is off
+by about as much as that value."""
 
 
 def check(runtime: Runtime, model: ChainModel, threads: int) -> list[str]:

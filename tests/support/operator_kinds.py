@@ -178,6 +178,7 @@ class Site:
         bias = self.rng.uniform(-0.3, 0.3, shape[axis])
         if sparse:
             filters = filters * (self.rng.random(shape) < 0.2)
+            filters.flat[0] = 1.7 / np.sqrt(taps)  # a buffer without a value is none
         held = source.quantization
         if held is None and sparse:
             dtype = np.float16 if self.float16_weights else np.float32

@@ -69,12 +69,28 @@ class Network:
         )
 
     def reduce(self, name: str, *, keep: bool) -> None:
+        """Of all pixels."""
         batch, _, _, channels = self.shape
         options = schema.ReducerOptionsT()
         options.keepDims = keep
         axes = self.graph.constant(np.array([1, 2], np.int32))
         shape = (batch, 1, 1, channels) if keep else (batch, channels)
         self.y = self.graph.operator(name, [self.y, axes], shape, "ReducerOptions", options)
+
+    def reduce_rows(self, *, keep: bool) -> None:
+        """The mean of each row of pixels."""
+        batch, height, _, channels = self.shape
+        options = schema.ReducerOptionsT()
+        options.keepDims = keep
+        axes = self.graph.constant(np.array([2], np.int32))
+        shape = (batch, height, 1, channels) if keep else (batch, height, channels)
+        self.y = self.graph.operator("MEAN", [self.y, axes], shape, "ReducerOptions", options)
+
+    def mean_twice(self) -> None:
+        """Means of all pixels, two of each: what joins them knows nothing of channels first."""
+        self.reduce("MEAN", keep=True)
+        batch, _, _, channels = self.shape
+        self.y = self.graph.concatenate([self.y, self.y], (batch, 1, 1, 2 * channels))
 
     def resize(self) -> None:
         batch, height, width, channels = self.shape
@@ -135,6 +151,9 @@ STEPS: dict[str, Callable[[Network], object]] = {
 ENDS: dict[str, Callable[[Network], object]] = {
     "mean": lambda net: net.reduce("MEAN", keep=False),
     "mean, axes kept": lambda net: net.reduce("MEAN", keep=True),
+    "mean twice": lambda net: net.mean_twice(),
+    "rows": lambda net: net.reduce_rows(keep=False),
+    "rows, axis kept": lambda net: net.reduce_rows(keep=True),
     "sum": lambda net: net.reduce("SUM", keep=False),
     "head": lambda net: net.head(),
     "depth to space": lambda net: net.depth_to_space(),
