@@ -70,10 +70,11 @@ def test_a_file_that_is_right_on_one_runtime_only_is_refused(
     monkeypatch.setattr(quantize, "_recipe", stock)
     with pytest.raises(VerificationError) as caught:
         _convert(tmp_path / "net.tflite", "dynamic")
-    wrong, _, right = caught.value.what.partition("; ai-edge-litert")
-    assert "tflite-runtime 2.14.0, xnnpack kernels: -" in wrong
-    assert "tflite-runtime 2.14.0, builtin kernels: -" in wrong
-    assert right
+    wrong, _, right = caught.value.what.partition("; right on ")
+    for kernels in ("xnnpack", "builtin"):
+        assert f"on tflite-runtime 2.14.0, {kernels} kernels" in wrong
+        assert f"ai-edge-litert 2.3.0, {kernels} kernels" in right
+    assert "FULLY_CONNECTED of 'fc'" in right
     assert not list(tmp_path.iterdir())
 
 

@@ -16,7 +16,7 @@ from ai_edge_litert import schema_py_generated as schema
 from toolchain.differences import Array, Difference, absolute_difference
 from toolchain.errors import ModelError, VerificationError
 from toolchain.model.graph import Graph, read_model
-from toolchain.model.layers import layer_name
+from toolchain.model.layers import find_layers, layer_name
 
 Run = Callable[[Path], Sequence[Array]]
 """Outputs of a file, in its graph's order, on inputs that are always the same."""
@@ -89,7 +89,9 @@ def find_operator(path: Path, good: Run, bad: Run, difference: Difference | None
             else:
                 low = middle
     op = model.graph.operators[high - 1]
-    return Blame(op.index, op.op, layer_name(model.graph.tensors[op.outputs[0]].name))
+    names = {layer.index: layer.name for layer in find_layers(model)}
+    result = model.graph.tensors[op.outputs[0]].name
+    return Blame(op.index, op.op, names.get(op.index) or layer_name(result))
 
 
 def _alive(graph: Graph, operators: int) -> list[int]:
