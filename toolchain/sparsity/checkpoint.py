@@ -291,7 +291,7 @@ def _without_state_dict(path: Path, content: object) -> ModelError:
     if modules:
         keys, module = modules[0]
         at = "".join(f"[{json.dumps(key)}]" for key in keys)
-        load = f'torch.load({{}}, map_location="cpu", weights_only=False){at}.float().state_dict()'
+        load = f'torch.load({{}}, map_location="cpu", weights_only=False){at}.float()'
         return ModelError(
             f"{path}: holds Python objects that are not tensors: a whole pickled model "
             f"({module.kind}), which its own code would have to load",
@@ -304,6 +304,8 @@ def _without_state_dict(path: Path, content: object) -> ModelError:
             hint="save the weights with their names: torch.save(model.state_dict(), path)",
         )
     kind = content.kind if isinstance(content, StandIn) else type(content).__name__
+    if isinstance(content, dict) and content:
+        kind = f"dict of {_listed([str(key) for key in dict.keys(content)])}"
     return ModelError(
         f"{path}: holds no state_dict (names and tensors), but a {kind}",
         hint="save the weights alone: torch.save(model.state_dict(), path)",

@@ -13,6 +13,7 @@ import json
 import pickle
 import pickletools
 import shlex
+import warnings
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -122,15 +123,16 @@ def is_safetensors(head: bytes) -> bool:
     return head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= _MAX_HEADER
 
 
-def save_again(path: Path, expression: str) -> str:
+def save_again(path: Path, model: str, saved: str = "model.state_dict()") -> str:
     """A line for the shell that writes the weights alone beside a file.
 
     Args:
         path: the file.
-        expression: Python that gives the state_dict; ``{}`` in it is the file.
+        model: Python that gives the model; ``{}`` in it is the file.
+        saved: what of it is written.
     """
     old, new = (json.dumps(str(one)) for one in (path, path.with_name(f"{path.stem}_weights.pt")))
-    code = f"import torch; torch.save({expression.replace('{}', old)}, {new})"
+    code = f"import torch; model = {model.replace('{}', old)}; torch.save({saved}, {new})"
     return f"python -c {shlex.quote(code)}"
 
 
@@ -155,7 +157,7 @@ def _read_zip(path: Path) -> object:
         raise ModelError(
             f"{path}: is a TorchScript program, which holds its code and not a state_dict alone",
             hint="write its weights with: "
-            + save_again(path, 'torch.jit.load({}, map_location="cpu").state_dict()')
+            + save_again(path, 'torch.jit.load({}, map_location="cpu")')
             + " (if you trust the file), and give the model with --model",
         )
     if any(name.endswith("/models/model.json") or name == "models/model.json" for name in names):
@@ -189,10 +191,12 @@ def _read_pickle(path: Path, pickles: Callable[[Path], Iterator[bytes | BinaryIO
     kinds: dict[str, type] = {}
     try:
         for pickled in pickles(path):
-            kinds |= {name: _stand_in(name) for name in _names_in(pickled)}
+            kinds |= {name: _stand_in(name) for name in _names_in(pickled, path)}
         while True:
             try:
-                with torch.serialization.safe_globals([(kinds[name], name) for name in kinds]):
+                allowed = [(kinds[name], name) for name in kinds]
+                with torch.serialization.safe_globals(allowed), warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
                     return torch.load(path, map_location="cpu", weights_only=True)
             except pickle.UnpicklingError as error:
                 if not _make_container(kinds, str(error)):
@@ -210,9 +214,16 @@ def _read_pickle(path: Path, pickles: Callable[[Path], Iterator[bytes | BinaryIO
         raise _damaged(path, error) from error
 
 
-def _names_in(pickled: bytes | BinaryIO) -> Iterator[str]:
+def _names_in(pickled: bytes | BinaryIO, path: Path) -> Iterator[str]:
     """``module.name`` of everything that one pickle refers to."""
     for opcode, argument, _ in pickletools.genops(pickled):
+        if opcode.name == "PROTO" and argument in (3, 4, 5):
+            load = 'torch.load({}, map_location="cpu", weights_only=False)'
+            raise ModelError(
+                f"{path}: was saved with pickle protocol {argument}, of which only 2, torch's own, "
+                "can be read without running code",
+                hint=f"if you trust the file, write it again: {save_again(path, load, 'model')}",
+            )
         if opcode.name == "GLOBAL" and isinstance(argument, str):
             module, _, name = argument.partition(" ")
             # The protocol knows them by the names that they had in Python 2.

@@ -22,6 +22,8 @@ from toolchain.sparsity.masked_conv import MASK_SUFFIX, masked_layers
 Versions = Mapping[str, Mapping[str, Any]]
 """Module name -> what torch keeps of it beside its tensors, as its ``version``."""
 
+Keys = tuple[str | int, ...]
+
 EMA = "ema"
 """Chooses averaged weights, whatever they are called."""
 _USUAL = ("state_dict", "model_state_dict", "model_state", "model", "weights", "model_weights",
@@ -103,14 +105,17 @@ def find_state_dicts(content: object) -> list[StateDict]:
     return list(_search(content, (), averaged=False, aside=False))
 
 
-def find_modules(content: object) -> list[tuple[tuple[str, ...], StandIn]]:
-    """Every whole model in a file's content, and the keys that lead to it."""
+def find_modules(content: object, deepest: int = _DEEPEST) -> list[tuple[Keys, StandIn]]:
+    """Every whole model in a file's content, and the keys and indices that lead to it."""
     if isinstance(content, StandIn):
         return [((), content)] if content.is_module else []
+    parts: list[tuple[str | int, Any]] = [*_items(content)]
+    if isinstance(content, list | tuple):
+        parts = [*enumerate(content)]
     return [
         ((key, *path), module)
-        for key, value in _items(content)
-        for path, module in find_modules(value)
+        for key, value in (parts if deepest else [])
+        for path, module in find_modules(value, deepest - 1)
     ]
 
 
@@ -391,7 +396,8 @@ def _notes(chosen: _Fit, beside: list[_Fit], outside: list[str], *, asked: bool)
     count = next(
         (v for n, v in chosen.one.tensors.items() if n.rpartition(".")[2] == "n_averaged"), None
     )
-    several = f" of {int(count)} models" if isinstance(count, Tensor) and count.numel() == 1 else ""
+    models = int(count) if isinstance(count, Tensor) and count.numel() == 1 else 0
+    several = f" of {models} models" if models > 1 else ""
     kind = f", an average{several}," if chosen.averaged else ""
     others = list(dict.fromkeys(fit.label or "(top)" for fit in beside))
     unusual = not {*_USUAL, *_WRAPPERS}.issuperset([*chosen.one.path, *chosen.parts])

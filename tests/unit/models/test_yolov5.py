@@ -117,7 +117,7 @@ def test_a_file_with_the_whole_model_is_refused_with_the_way_out(tmp_path: Path)
     with pytest.raises(ModelError, match="holds Python objects") as caught:
         load_checkpoint(tmp_path / "yolov5n.pt")
     assert "model.state_dict()" in str(caught.value.hint)
-    assert "['model']" in str(caught.value.hint)
+    assert '["model"]' in str(caught.value.hint)
 
 
 def test_weights_for_other_classes_are_refused() -> None:

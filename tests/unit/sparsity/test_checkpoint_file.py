@@ -223,7 +223,7 @@ KINDS: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "TorchScript": (scripted, "is a TorchScript program", "torch.jit.load"),
     "an exported program": (exported, "is an exported program", "deploy convert"),
     "a pickled model": (pickled_model, r"a whole pickled model \(torch\.nn\.\S*\.Sequential\)",
-                        r'["model"].float().state_dict()'),
+                        r'["model"].float(); torch.save(model.state_dict()'),
     "ONNX": (onnx, "but an ONNX model", "exported from"),
     "NumPy's npz": (lambda p: np.savez(p.open("wb"), a=np.zeros(3)), "a NumPy archive", "state_d"),
     "NumPy's npy": (lambda p: np.save(p.open("wb"), np.zeros(3)), "a NumPy array", "state_dict"),
@@ -237,6 +237,10 @@ KINDS: dict[str, tuple[Callable[[Path], object], str, str]] = {
                 "a pointer of Git LFS", "git lfs pull"),
     "an index": (lambda p: p.write_text(json.dumps({"weight_map": {}})), "in several files", ""),
     "a plain pickle": (lambda p: p.write_bytes(pickle.dumps({"a": 1})), "torch.save did not w", ""),
+    "an optimizer": (lambda p: torch.save({"optimizer": {"lr": 1}}, p), "dict of 'optimizer'", ""),
+    "models in a list": (lambda p: torch.save([net()], p), "a whole pickled model", "False)[0]."),
+    "another protocol": (lambda p: torch.save(net().state_dict(), p, pickle_protocol=4),
+                         "saved with pickle protocol 4, of which only 2", "python -c"),
     "a list of tensors": (lambda p: torch.save([torch.ones(1)], p), "1 tensors without names", ""),
     "an object": (lambda p: torch.save(Config(), p), r"no state_dict .*, but a \S*\.Config", ""),
 }  # fmt: skip
@@ -253,7 +257,11 @@ def test_a_file_of_another_kind_is_called_by_its_name(tmp_path: Path, name: str)
     assert hint in (caught.value.hint or "")
 
 
-@pytest.mark.parametrize("write", [scripted, pickled_model])
+def of_protocol_4(path: Path) -> None:
+    torch.save({"model": net().state_dict()}, path, pickle_protocol=4)
+
+
+@pytest.mark.parametrize("write", [scripted, pickled_model, of_protocol_4])
 def test_the_line_that_is_told_writes_the_weights(
     tmp_path: Path, write: Callable[[Path], object]
 ) -> None:

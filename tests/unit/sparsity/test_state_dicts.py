@@ -223,7 +223,7 @@ def test_averages_alone_are_taken_and_told(path: Path, content: object) -> None:
 
 
 def test_the_number_of_averaged_models_is_told(path: Path) -> None:
-    assert "an average of 1 models" in taken(swa(2), path)[1]
+    assert "an average of 3 models" in taken({**swa(2), "n_averaged": torch.tensor(3)}, path)[1]
 
 
 def test_lightnings_averages_stand_in_the_usual_place(path: Path) -> None:
