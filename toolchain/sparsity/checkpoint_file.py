@@ -194,7 +194,7 @@ def _read_pickle(path: Path, pickles: Callable[[Path], Iterator[bytes | BinaryIO
             kinds |= {name: _stand_in(name) for name in _names_in(pickled, path)}
         while True:
             try:
-                allowed = [(kinds[name], name) for name in kinds]
+                allowed: list[Any] = [(kind, name) for name, kind in kinds.items()]
                 with torch.serialization.safe_globals(allowed), warnings.catch_warnings():
                     warnings.simplefilter("ignore")
                     return torch.load(path, map_location="cpu", weights_only=True)
