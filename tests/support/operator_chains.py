@@ -14,7 +14,8 @@ from typing import Literal
 
 import numpy as np
 
-from support.operator_kinds import KINDS, WHOLE, DType, Kind, Site, Value, quantize
+from support.operator_kinds import KINDS, Kind
+from support.operator_site import WHOLE, DType, Site, Value, quantize
 from support.runtimes import Runtime
 from support.stock_interpreter import KERNELS, run_stock
 from support.tflite_writer import Array, GraphWriter
