@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from support.bundles import write_bundle
@@ -74,7 +74,7 @@ def test_awkward_arguments_arrive_as_they_are(login_shell: list[str]) -> None:
     assert code == 0
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 @given(text=st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=60))
 @pytest.mark.parametrize("shell", ["tcsh", "fish", "sh"])
 def test_any_argument_arrives_as_it_is(shell: str, text: str) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import paramiko
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from paramiko.common import AUTH_FAILED
 
@@ -167,7 +167,7 @@ def test_a_login_that_is_not_answered_in_time_is_not_called_refused(
         target = dataclasses.replace(reachable.target, port=port, known_hosts=(record,))
         try:
             with pytest.raises(ConnectionFailed, match="does not answer the login in time"):
-                SshConnection("rpi4", target, timeout=1)
+                SshConnection("rpi4", target, timeout=3)
         finally:
             done.set()
 
@@ -184,7 +184,7 @@ def test_an_unknown_name_is_named(reachable: Reachable) -> None:
 texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=40)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20, suppress_health_check=[HealthCheck.too_slow])
 @given(arguments=st.lists(texts, max_size=5))
 def test_arguments_arrive_as_they_are(connection: SshConnection, arguments: list[str]) -> None:
     shown = connection.run(["printf", r"%s\0", "begin", *arguments]).stdout
