@@ -66,7 +66,8 @@ def _check_layer(masked: MaskedLayer, layer: Layer | None) -> LayerCheck:
         return result("changed", "the mask in the file is another one")
     fill = np.broadcast_to(layer.mask.fill, (masked.fill.numel(),))
     # The nearest value that the type has, which is the fill itself where that is float32.
-    apart = np.abs(fill.astype(np.float64) - masked.fill.numpy())
+    wanted = np.nan_to_num(masked.fill.numpy())  # the converter writes the largest for infinity
+    apart = np.abs(fill.astype(np.float64) - wanted)
     if not (apart <= layer.mask.fill_step * 0.5001).all():
         return result("changed", "the fill in the file is another one")
     return result("select" if layer.mask.skipped else "changed", layer.mask.reason)

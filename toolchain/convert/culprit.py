@@ -78,7 +78,7 @@ def _alone(module: fx.GraphModule, convert: Converter) -> fx.Node | None:
         try:
             convert(one, inputs, outputs)
         except Exception:
-            return node
+            return cast(fx.Node, node)
     return None
 
 

@@ -36,7 +36,10 @@ _ADVICE = {
     "unique": "how many there are depends on values: give the tensor, and choose outside",
     "max_pool2d_with_indices": "where a maximum stands is not to be had: use its value alone",
     "max_unpool": "use a resize or a transposed convolution",
-    "conv3d": "TFLite's own kernels compute it, litert-torch does not lower it",
+    "median": "take the value of topk at the middle",
+    "kthvalue": "take the last value of topk(k, largest=False)",
+    "adaptive_max_pool": "where a maximum stands is not to be had: use its value alone",
+    "conv_transpose3d": "TFLite 2.14 has transposed convolutions of one and two axes",
     "linalg": "compute it once, and keep the result as a buffer",
 }
 _ANY = "write it with other operators, or compute it outside of the network"

@@ -138,7 +138,7 @@ def simplify(module: fx.GraphModule, constants: Constants) -> None:
             node.replace_all_uses_with(cast(fx.Node, node.args[0]))
             graph.erase_node(node)
         elif (plain := _plain_constant(node)) is not None or (
-            plain := _put(node, constants)
+            plain := _put(node, constants) or _product(node, constants, graph)
         ) is not None:
             target, args, kwargs = plain
             with graph.inserting_before(node):
@@ -189,3 +189,33 @@ def _put(node: fx.Node, constants: Constants) -> _Call | None:
     if len(indices) - 1 + mask.meta["val"].dim() != source.dim() or constants.value(mask) is None:
         return None
     return _aten.where.self, (mask, value, data), {}
+
+
+def _product(node: fx.Node, constants: Constants, graph: fx.Graph) -> _Call | None:
+    """``einsum("nchw,hw->nchw", x, mask)``, which sums nothing, as a multiplication."""
+    if node.target is not _aten.einsum.default:
+        return None
+    equation, operands = str(node.args[0]).replace(" ", ""), cast(list[fx.Node], node.args[1])
+    terms, _, result = equation.partition("->")
+    parts = terms.split(",")
+    if len(parts) != 2 or len(operands) != 2 or "." in equation:
+        return None
+    for (own, x), (other, factor) in zip(
+        zip(parts, operands, strict=True),
+        zip(parts[::-1], operands[::-1], strict=True),
+        strict=True,
+    ):
+        known = constants.value(factor)
+        if own != result or known is None or not set(other) <= set(own):
+            continue
+        if len(set(other)) != len(other) or len(set(own)) != len(own):
+            continue
+        order = [other.index(letter) for letter in own if letter in other]
+        shape = [known.shape[other.index(letter)] if letter in other else 1 for letter in own]
+        with graph.inserting_before(node):
+            turned = graph.call_function(_aten.permute.default, (factor, order))
+            spread = graph.call_function(_aten.reshape.default, (turned, shape))
+        turned.meta["val"] = known.permute(order)
+        spread.meta["val"] = known.permute(order).reshape(shape)
+        return _aten.mul.Tensor, (x, spread), {}
+    return None

@@ -378,6 +378,8 @@ def layer_name(node: fx.Node) -> str:
 
 def _plane(kept: Tensor) -> tuple[Tensor | None, str | None]:
     """A mask as ``[H, W]``, and why it is none for a whole layer; no plane where it is no mask."""
+    if kept.dim() == 3:
+        kept = kept[:, :, None]  # of one axis: told, never skipped
     if kept.dim() != 4:
         return None, None
     any_kept = kept.any(0).any(0)

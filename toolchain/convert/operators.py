@@ -83,27 +83,34 @@ class Weigh(nn.Module):
         return x
 
 
-class AdaptiveMaxPool(nn.Module):
-    """The largest of each of ``out`` windows, whose sizes and distances differ.
+Windows = list[list[int]]
+"""Of one axis: the indices that each output is made of."""
+
+
+class MaxOfWindows(nn.Module):
+    """The largest of each window, whatever their sizes and distances.
 
     Args:
-        inputs: sizes of the spatial axes.
-        outputs: windows of each.
+        windows: of each spatial axis, none of them empty.
+        sizes: of the axes of the input.
         batch: ``N``.
     """
 
-    def __init__(self, inputs: Sequence[int], outputs: Sequence[int], batch: int) -> None:
+    def __init__(self, windows: Sequence[Windows], sizes: Sequence[int], batch: int) -> None:
         super().__init__()
-        pairs = list(zip(inputs, outputs, strict=True))
-        windows = [_windows(size, count) for size, count in pairs]
-        self._kernel = [
-            len(window) // count for window, (_, count) in zip(windows, pairs, strict=True)
+        self._kernel = [max(len(window) for window in axis) for axis in windows]
+        # Windows in a row, each filled up to the longest with its last index.
+        indices = [
+            torch.tensor(
+                [window[min(k, len(window) - 1)] for window in axis for k in range(longest)]
+            )
+            for axis, longest in zip(windows, self._kernel, strict=True)
         ]
         even = all(
-            torch.equal(window, torch.arange(size))
-            for window, size in zip(windows, inputs, strict=True)
+            torch.equal(index, torch.arange(size))
+            for index, size in zip(indices, sizes, strict=True)
         )
-        self._gather = nn.Identity() if even else Gather(windows, inputs, batch)
+        self._gather = nn.Identity() if even else Gather(indices, sizes, batch)
 
     def forward(self, x: Tensor) -> Tensor:
         """``[N, C, *in]`` -> ``[N, C, *out]``."""
@@ -113,11 +120,22 @@ class AdaptiveMaxPool(nn.Module):
         return F.max_pool2d(x, self._kernel)
 
 
-def _windows(size: int, count: int) -> Tensor:
-    """Indices of all windows in a row, each filled up to the longest with its last index."""
-    bounds = [(i * size // count, -(-(i + 1) * size // count)) for i in range(count)]
-    longest = max(end - start for start, end in bounds)
-    return torch.tensor([min(start + k, end - 1) for start, end in bounds for k in range(longest)])
+def adaptive_windows(size: int, count: int) -> Windows:
+    """Of adaptive pooling of an axis to ``count``."""
+    return [
+        list(range(i * size // count, -(-(i + 1) * size // count)))  # rounded down, and up
+        for i in range(count)
+    ]
+
+
+def sliding_windows(
+    size: int, count: int, kernel: int, stride: int, padding: int, dilation: int
+) -> Windows:
+    """Of pooling with a kernel: what lies in the padding is left out."""
+    starts = [i * stride - padding for i in range(count)]
+    return [
+        [at for k in range(kernel) if 0 <= (at := start + k * dilation) < size] for start in starts
+    ]
 
 
 class Largest(nn.Module):

@@ -80,8 +80,6 @@ def reach(
                 else f"what {name_of(node)} gives"
             )
             reason = f"{named} is used elsewhere, without the mask"
-        if reason is None:
-            free.add(node)
         if is_convolution(node):
             found.append(Reached(node, kept, reason))
             continue
@@ -91,6 +89,10 @@ def reach(
         if sources is None:
             found.append(Reached(node, kept, reason or _between(node)))
             continue
+        if reason is None:
+            # Whatever it reads where the mask masks ends there. What a convolution, a mean or a
+            # pool reads does not: they are readers like any other.
+            free.add(node)
         for source, part in sources.items():
             if constants.value(source) is not None:
                 continue
@@ -208,7 +210,10 @@ def evaluate(node: fx.Node, known: Mapping[fx.Node, Tensor], constants: Constant
             stack += missing
             continue
         args, kwargs = fx.node.map_arg((last.args, last.kwargs), lambda n: values[n])
+        # A view of what is expanded here is none.
+        viewed = last.target is _aten.view.default
+        target = _aten.reshape.default if viewed else cast(Callable[..., Any], last.target)
         with torch.no_grad():
-            values[last] = cast(Callable[..., Any], last.target)(*args, **kwargs)
+            values[last] = target(*args, **kwargs)
     result = values[node]
     return result if isinstance(result, Tensor) else None

@@ -11,15 +11,17 @@ import torch
 from torch import Tensor, fx, nn
 
 from toolchain.convert.operators import (
-    AdaptiveMaxPool,
     Gather,
     Largest,
+    MaxOfWindows,
     TransposedAxis,
     TransposedConvolution,
     Weigh,
+    adaptive_windows,
     gather_or_none,
     is_repeated,
     matrix_or_none,
+    sliding_windows,
 )
 
 _aten = torch.ops.aten
@@ -88,7 +90,9 @@ def replacement(node: fx.Node, constant: Constant) -> nn.Module | None:
         return _average(node, *_AVERAGES[name])
     if name in _LARGEST:
         return _largest(node, _LARGEST[name])
-    if name in ("topk", "sort"):
+    if name in ("avg_pool2d", "max_pool2d", "max_pool2d_with_indices"):
+        return _pool(node, name, arguments)
+    if name in ("topk", "sort", "argsort"):
         return _ordered(node, name, arguments)
     if name in _TRANSPOSED or (name == "convolution" and arguments["transposed"]):
         return _transposed(node, arguments, constant)
@@ -96,8 +100,8 @@ def replacement(node: fx.Node, constant: Constant) -> nn.Module | None:
 
 
 def unread(node: fx.Node) -> bool:
-    """Whether only the first of a node's outputs is read."""
-    return all(user.target is operator.getitem and user.args[1] == 0 for user in node.users)
+    """Whether only the first of a node's outputs, or its only one, is read."""
+    return isinstance(node.meta["val"], Tensor) or all(user.target is operator.getitem and user.args[1] == 0 for user in node.users)
 
 
 def _arguments(node: fx.Node, target: torch._ops.OpOverload) -> dict[str, Any]:
@@ -215,7 +219,59 @@ def _average(node: fx.Node, axes: int, plain: Callable[..., Any]) -> nn.Module |
 
 def _largest(node: fx.Node, axes: int) -> nn.Module | None:
     found = _in_and_out(node, axes)
-    return None if found is None or not unread(node) else AdaptiveMaxPool(*found, _batch(node))
+    if found is None or not unread(node):
+        return None
+    sizes, outputs = found
+    windows = [adaptive_windows(size, out) for size, out in zip(sizes, outputs, strict=True)]
+    return MaxOfWindows(windows, sizes, _batch(node))
+
+
+def _pool(node: fx.Node, name: str, arguments: dict[str, Any]) -> nn.Module | None:
+    """Pools of settings that litert-torch has no operator for."""
+    found = _in_and_out(node, 2)
+    if found is None or not unread(node):
+        return None
+    sizes, outputs = found
+    kernel, stride, padding, dilation = (
+        _pair(arguments.get(key) or arguments["kernel_size" if key == "stride" else key])
+        if arguments.get(key, 0) or key == "stride"
+        else [1, 1]
+        if key == "dilation"
+        else [0, 0]
+        for key in ("kernel_size", "stride", "padding", "dilation")
+    )
+    numbers = list(zip(sizes, outputs, kernel, stride, padding, dilation, strict=True))
+    if name.startswith("max_pool2d"):
+        if dilation == [1, 1]:
+            return None
+        windows = [sliding_windows(*number) for number in numbers]
+        return MaxOfWindows(windows, sizes, _batch(node)) if all(map(all, windows)) else None
+    return _average_of_windows(numbers, arguments)
+
+
+def _average_of_windows(
+    numbers: list[tuple[int, ...]], arguments: dict[str, Any]
+) -> nn.Module | None:
+    ceil, counted = bool(arguments["ceil_mode"]), bool(arguments["count_include_pad"])
+    divisor = arguments["divisor_override"]
+    if divisor is None and (counted or not ceil):
+        return None
+
+    def along(axis: int) -> Callable[[Tensor], Tensor]:
+        _, _, kernel, stride, padding, _ = numbers[axis]
+        share = None if divisor is None else (divisor if axis == 0 else 1)
+        return lambda x: torch.nn.functional.avg_pool2d(
+            x, (kernel, 1), (stride, 1), (padding, 0), ceil, counted, share
+        )
+
+    with torch.no_grad():
+        matrices = [matrix_or_none(along(axis), number[0]) for axis, number in enumerate(numbers)]
+    return Weigh(matrices, [number[0] for number in numbers])
+
+
+def _pair(value: Any) -> list[int]:
+    values = list(value) if isinstance(value, tuple | list) else [value]
+    return [int(number) for number in (values * 2 if len(values) == 1 else values)]
 
 
 def _ordered(node: fx.Node, name: str, arguments: dict[str, Any]) -> nn.Module | None:
@@ -225,7 +281,20 @@ def _ordered(node: fx.Node, name: str, arguments: dict[str, Any]) -> nn.Module |
         return None
     if name == "topk":
         return Largest(arguments["k"], axis, bool(arguments["largest"]))
-    return Largest(int(shape[axis]), axis, bool(arguments["descending"]))
+    order = Largest(int(shape[axis]), axis, bool(arguments["descending"]))
+    return _Places(order) if name == "argsort" else order
+
+
+class _Places(nn.Module):
+    """Where the values of an axis stand, in order."""
+
+    def __init__(self, order: Largest) -> None:
+        super().__init__()
+        self._order = order
+
+    def forward(self, x: Tensor) -> Tensor:
+        _, places = self._order(x)
+        return cast(Tensor, places)
 
 
 def _transposed(node: fx.Node, arguments: dict[str, Any], constant: Constant) -> nn.Module | None:

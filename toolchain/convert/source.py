@@ -345,6 +345,15 @@ def _from_program(path: Path, shapes: Sequence[Shape] | None) -> Source:
             hint="leave --input-shape away, or export the model again",
         )
     module = cast(nn.Module, program.module(check_guards=False))
+    if any(not isinstance(size, int) for shape in own for size in shape):
+        # Sizes that may vary are fixed in a file: so are they in all that is made of the program.
+        inputs = tuple(torch.zeros(shape) for shape in shapes)
+        spec = program.call_spec.in_spec
+        if spec is not None:
+            args, kwargs = pytree.tree_unflatten(list(inputs), spec)
+            with quiet():
+                program = torch.export.export(module, tuple(args), kwargs, strict=False)
+            module = cast(nn.Module, program.module(check_guards=False))
     return _source(str(path), program, module, [tuple(shape) for shape in shapes])
 
 

@@ -356,7 +356,7 @@ class _MaskFinder:
         if shape[1:3] == (1, 1) != (height, width):  # one number for all pixels is no mask
             return None, None
         values = kept.reshape(shape)
-        plane: Plane = values.any(axis=(0, 3))
+        plane: Plane = np.asarray(values.any(axis=(0, 3)))
         uneven = None
         if not (values == plane[None, :, :, None]).all():
             uneven = "the mask differs between channels or images"

@@ -47,16 +47,18 @@ def _takes_a_number(y: Tensor) -> Tensor:
 
 
 def _transforms(y: Tensor) -> Tensor:
-    return torch.fft.rfft2(y).abs()
+    result: Tensor = torch.fft.rfft2(y).abs()
+    return result
 
 
 def _unpools(y: Tensor) -> Tensor:
     values, indices = F.max_pool2d(y, 2, return_indices=True)
-    return F.max_unpool2d(values, indices, 2)
+    return F.max_unpool2d(values, indices, [2, 2])
 
 
 def _inverts(y: Tensor) -> Tensor:
-    return torch.linalg.qr(y).R
+    result: Tensor = torch.linalg.qr(y).R
+    return result
 
 
 def _chooses(y: Tensor) -> Tensor:

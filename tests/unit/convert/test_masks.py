@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, fx, nn
 
 from support.conversion import convert_module
+from toolchain.convert.conversion import convert
 from toolchain.convert.masks import MaskedLayer
 from toolchain.convert.rewrite import rewrite
 from toolchain.model.inspection import inspect_model
@@ -26,7 +28,9 @@ class _Masked(nn.Module):
         super().__init__()
         torch.manual_seed(0)
         self.how = how
+        self.inner = nn.Conv2d(4, 4, 3, padding=1)
         self.conv, self.other = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(3, 4, 1)
+        self.line = nn.Conv1d(3, 4, 3, padding=1)
         self.norm, self.group = nn.BatchNorm2d(4), nn.GroupNorm(2, 4)
         for tensor in (self.norm.weight, self.norm.bias, self.norm.running_mean):
             assert tensor is not None
@@ -79,6 +83,10 @@ _MASKED_RIGHT_BEHIND: dict[str, Forward] = {
     "a comparison": lambda m, x: m.conv(x) * (m.soft > 0.4),
     "in place": lambda m, x: m.conv(x).mul_(m.plane),
     "NHWC": lambda m, x: (m.conv(x).permute(0, 2, 3, 1) * m.plane[..., None]).permute(0, 3, 1, 2),
+    "a product of letters": lambda m, x: torch.einsum("nchw,hw->nchw", m.conv(x), m.plane.float()),
+    "a product of letters, turned": lambda m, x: torch.einsum(
+        "wh,nchw->nchw", m.plane.float().T, m.conv(x)
+    ),
     "twice": lambda m, x: m.conv(x) * m.plane * m.plane,
     "detached, dropped out": lambda m, x: F.dropout(m.conv(x).clone(), training=False) * m.plane,
 }
@@ -213,6 +221,7 @@ _LEFT: dict[str, tuple[Forward, str, str]] = {
         "conv_transpose2d",
         "masks the output of a conv_transpose2d",
     ),
+    "of one axis": (lambda m, x: m.line(x[:, :, 0]) * m.plane[0], "line", "output of a conv1d"),
     "on the input": (lambda m, x: m.conv(x * m.plane), "x", "masks an input"),
 }
 
@@ -229,6 +238,76 @@ def test_a_mask_that_reaches_no_convolution_is_told_with_the_reason(
     assert not layer.rewritten
     assert reason in (layer.reason or "")
     assert name in layer.name
+
+
+_READ_TOO: dict[str, Forward] = {
+    "by a convolution": lambda m, x: _residual(m, F.relu(m.conv(x))),
+    "by a mean": lambda m, x: _gated(m, F.relu(m.norm(m.conv(x)))),
+    "by a pool": lambda m, x: _pooled(m, m.conv(x)),
+}
+
+
+def _residual(m: _Masked, y: Tensor) -> Tensor:
+    return F.relu(m.inner(y) + y) * m.plane
+
+
+def _gated(m: _Masked, y: Tensor) -> Tensor:
+    return y * torch.sigmoid(y.mean((2, 3), keepdim=True)) * m.plane
+
+
+def _pooled(m: _Masked, y: Tensor) -> Tensor:
+    return (y + F.max_pool2d(y, 3, 1, 1)) * m.plane
+
+
+@pytest.mark.parametrize("how", _READ_TOO.values(), ids=_READ_TOO)
+def test_a_convolution_whose_masked_pixels_are_read_on_the_way_is_not_masked(how: Forward) -> None:
+    _, layers, _, _ = _rewritten(how)
+    (layer,) = [layer for layer in layers if layer.name == "conv"]
+    assert not layer.rewritten
+    assert "used elsewhere" in (layer.reason or "")
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_networks_of_any_shape_with_masks_anywhere_compute_the_same(seed: int) -> None:
+    draw = random.Random(seed)  # noqa: S311 (no secret)
+
+    def grow(m: _Masked, x: Tensor) -> Tensor:
+        draw.seed(seed)
+        values: list[Tensor] = [m.conv(x)]
+        for _ in range(9):
+            y, z = draw.choice(values), draw.choice(values)
+            values.append(draw.choice(_STEPS)(m, y, z))
+        return values[-1]
+
+    _rewritten(grow)
+
+
+_STEPS: list[Callable[[_Masked, Tensor, Tensor], Tensor]] = [
+    lambda m, y, _: m.inner(y),
+    lambda m, y, _: m.norm(y),
+    lambda _, y, __: F.relu(y),
+    lambda _, y, __: F.silu(y),
+    lambda m, y, _: y * m.plane,
+    lambda m, y, _: y * m.plane,
+    lambda m, y, _: y.masked_fill(~m.plane, 0.25),
+    lambda m, y, z: torch.where(m.plane, y, z),
+    lambda _, y, z: y + z,
+    lambda _, y, z: torch.maximum(y, z),
+    lambda _, y, __: F.max_pool2d(y, 3, 1, 1),
+    lambda _, y, __: y * torch.sigmoid(y.mean((2, 3), keepdim=True)),
+    lambda m, y, _: (y.permute(0, 2, 3, 1) * m.plane[..., None]).permute(0, 3, 1, 2),
+    lambda m, y, z: (torch.cat([y, z], 1) * m.plane)[:, 2:6],
+    lambda m, y, _: y + m.shift,
+]
+
+
+def test_a_program_whose_batch_may_vary_keeps_its_masks(tmp_path: Path) -> None:
+    model = _Masked(lambda m, x: F.relu(m.norm(m.conv(x) * m.plane))).eval()
+    dynamic = {"x": {0: torch.export.Dim("batch", min=1, max=8)}}
+    program = torch.export.export(model, (torch.randn(2, 3, 9, 9),), dynamic_shapes=dynamic)
+    torch.export.save(program, tmp_path / "net.pt2")
+    done = convert(tmp_path / "net.pt2", tmp_path / "net.tflite", input_shapes=[(1, 3, 9, 9)])
+    assert [(layer.name, layer.form) for layer in done.layers] == [("conv", "select")]
 
 
 def test_a_mask_of_attention_is_none_of_a_convolution() -> None:
@@ -274,6 +353,7 @@ class _Several(nn.Module):
 
 
 _FILE_WAYS: dict[str, Forward] = {
+    "flattened": lambda m, x: (m.conv(x).flatten(2) * m.plane.flatten()).view(-1, 4, 9, 9),
     "in front of silu": lambda m, x: F.silu(m.norm(m.conv(x))) * m.plane,
     "in front of hardswish": lambda m, x: F.hardswish(m.norm(m.conv(x)) * m.plane),
 }

@@ -12,7 +12,12 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from support.conversion import convert_module
-from toolchain.convert.operators import AdaptiveMaxPool, TransposedAxis, TransposedConvolution
+from toolchain.convert.operators import (
+    MaxOfWindows,
+    TransposedAxis,
+    TransposedConvolution,
+    adaptive_windows,
+)
 from toolchain.convert.rewrite import rewrite
 from toolchain.model.graph import read_model
 
@@ -71,6 +76,13 @@ _POOLS: dict[str, Function] = {
     "largest, global": lambda x: F.adaptive_max_pool2d(x, 1),
     "largest, larger": lambda x: F.adaptive_max_pool2d(x, 20),
     "largest, one dimension": lambda x: F.adaptive_max_pool1d(x[:, :, 0], 5),
+    "average, padding not counted": lambda x: F.avg_pool2d(
+        x, 3, 2, 1, ceil_mode=True, count_include_pad=False
+    ),
+    "average, of a ResNet-D": lambda x: F.avg_pool2d(x, 2, ceil_mode=True, count_include_pad=False),
+    "average, another divisor": lambda x: F.avg_pool2d(x, (3, 2), 2, 1, divisor_override=5),
+    "largest, dilated": lambda x: F.max_pool2d(x, 2, 1, 1, dilation=(1, 2)),
+    "places": lambda x: x[:, :, 0].argsort(1, descending=True).float(),
     "top-k": lambda x: F.adaptive_avg_pool2d(x, 1).flatten(1).topk(3).values,
 }
 
@@ -92,7 +104,7 @@ def test_resizes_to_whole_multiples_stay_operators_of_tflite(tmp_path: Path) -> 
 @pytest.mark.parametrize("name", [*_RESIZES, *_POOLS])
 def test_what_replaces_an_operator_computes_the_same(name: str) -> None:
     function = (_RESIZES | _POOLS)[name]
-    for size in ((15, 17), (16, 33), (2, 3)) if "top" not in name else ((15, 17),):
+    for size in ((15, 17), (16, 33), (3, 3)) if "top" not in name else ((15, 17),):
         x = torch.randn(2, 4, *size)
         module, _ = rewrite(torch.export.export(_All({name: function}).eval(), (x,)))
         torch.testing.assert_close(module(x)[0], function(x), rtol=1e-5, atol=1e-5)
@@ -101,7 +113,8 @@ def test_what_replaces_an_operator_computes_the_same(name: str) -> None:
 def test_windows_of_any_size_have_their_largest() -> None:
     for size, count in itertools.product((1, 2, 5, 7, 12), (1, 2, 3, 5, 9)):
         x = torch.randn(2, 3, size, 6)
-        found = AdaptiveMaxPool([size, 6], [count, 4], 2)(x)
+        windows = [adaptive_windows(size, count), adaptive_windows(6, 4)]
+        found = MaxOfWindows(windows, [size, 6], 2)(x)
         assert torch.equal(found, F.adaptive_max_pool2d(x, (count, 4)))
 
 
@@ -175,4 +188,4 @@ def test_a_transposed_convolution_keeps_its_name_and_its_bias_inside(tmp_path: P
     model.add_module("up", nn.ConvTranspose2d(4, 3, 3, 2, 1, 1))
     convert_module(model, [(1, 4, 5, 7)], tmp_path / "net.tflite")
     graph = read_model(tmp_path / "net.tflite").graph
-    assert [op.op for op in graph.operators] == ["TRANSPOSE_CONV", "SLICE"]
+    assert [op.op for op in graph.operators] == ["TRANSPOSE_CONV", "SLICE", "SLICE"]
