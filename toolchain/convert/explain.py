@@ -36,6 +36,7 @@ _ADVICE = {
     "unique": "how many there are depends on values: give the tensor, and choose outside",
     "max_pool2d_with_indices": "where a maximum stands is not to be had: use its value alone",
     "max_unpool": "use a resize or a transposed convolution",
+    "one_hot": "compare with numbers: (x[..., None] == torch.arange(classes)).float()",
     "median": "take the value of topk at the middle",
     "kthvalue": "take the last value of topk(k, largest=False)",
     "adaptive_max_pool": "where a maximum stands is not to be had: use its value alone",

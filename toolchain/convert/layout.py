@@ -2,7 +2,8 @@
 
 Inputs of rank 4 are taken for ``[N, C, H, W]``, and become channels-last in the file. A network
 that takes images as a camera gives them moves the channels itself: the file then takes what torch
-takes.
+takes. That is seen in what is done with the input; where that does not tell, its shape does: an
+image has 1, 3 or 4 channels, and more rows and columns than that.
 """
 
 from __future__ import annotations
@@ -17,10 +18,32 @@ _aten = torch.ops.aten
 _CHECKS = ("_assert_tensor_metadata", "sym_size", "_assert_scalar")
 _PASSED = (
     *("clone", "detach", "alias", "_to_copy", "to", "slice", "flip", "softmax", "contiguous"),
-    *("lift_fresh_copy", "dropout", "hardtanh", "relu6", "hardswish", "silu", "gelu", "mish"),
+    *(
+        "lift_fresh_copy",
+        "dropout",
+        "pad",
+        "constant_pad_nd",
+        "index",
+        "mean",
+        "amax",
+        "amin",
+        "hardtanh",
+        "relu6",
+        "hardswish",
+        "silu",
+        "gelu",
+        "mish",
+    ),
 )
 _OF_LAST_AXIS = ("linear", "layer_norm", "native_layer_norm")
 """Operators that have their channels in the last axis."""
+_OF_SECOND_AXIS = (
+    *("conv2d", "convolution", "conv_transpose2d", "batch_norm", "instance_norm", "group_norm"),
+    *("max_pool2d", "avg_pool2d", "adaptive_avg_pool2d", "adaptive_max_pool2d", "pixel_shuffle"),
+    *("pixel_unshuffle", "upsample_nearest2d", "upsample_bilinear2d", "upsample_bicubic2d"),
+)
+"""Operators that have them behind the batch."""
+_CHANNELS = (1, 3, 4)
 
 
 def channels_last_inputs(program: torch.export.ExportedProgram) -> set[int]:
@@ -30,7 +53,7 @@ def channels_last_inputs(program: torch.export.ExportedProgram) -> set[int]:
     return {
         number
         for number, name in enumerate(users)
-        if isinstance(name, str) and _rank(places[name]) == 4 and _is_last(places[name])
+        if isinstance(name, str) and _rank(places[name]) == 4 and _takes_last(places[name])
     }
 
 
@@ -47,9 +70,17 @@ def channels_last_outputs(program: torch.export.ExportedProgram) -> set[int]:
     }
 
 
-def _is_last(node: fx.Node) -> bool:
-    """Whether all that reads a tensor moves its last axis to the channels' place."""
-    found = False
+def _takes_last(node: fx.Node) -> bool:
+    found = _is_last(node)
+    if found is not None:
+        return found
+    _, height, width, channels = node.meta["val"].shape
+    return channels in _CHANNELS and height not in _CHANNELS and width not in _CHANNELS
+
+
+def _is_last(node: fx.Node) -> bool | None:
+    """Whether what reads a tensor has its channels in the last axis; ``None``: it does not tell."""
+    found = None
     seen: set[fx.Node] = set()
     stack = [node]
     while stack:
@@ -62,14 +93,14 @@ def _is_last(node: fx.Node) -> bool:
             order = _order(user)
             if order is not None:
                 if order[:2] != [0, 3]:
-                    return False
+                    return None
                 found = True
             elif name in _OF_LAST_AXIS:
                 found = True
             elif _passes(user, name):
                 stack.append(user)
             else:
-                return False
+                return False if name in _OF_SECOND_AXIS else None
     return found
 
 

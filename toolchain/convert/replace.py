@@ -101,7 +101,9 @@ def replacement(node: fx.Node, constant: Constant) -> nn.Module | None:
 
 def unread(node: fx.Node) -> bool:
     """Whether only the first of a node's outputs, or its only one, is read."""
-    return isinstance(node.meta["val"], Tensor) or all(user.target is operator.getitem and user.args[1] == 0 for user in node.users)
+    return isinstance(node.meta["val"], Tensor) or all(
+        user.target is operator.getitem and user.args[1] == 0 for user in node.users
+    )
 
 
 def _arguments(node: fx.Node, target: torch._ops.OpOverload) -> dict[str, Any]:

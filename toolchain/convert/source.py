@@ -26,7 +26,7 @@ from toolchain.convert.interface import (
     register_containers,
 )
 from toolchain.convert.layout import channels_last_inputs, channels_last_outputs
-from toolchain.convert.precision import computed_in, has_other_floats, to_float32
+from toolchain.convert.precision import OTHERS, computed_in, has_other_floats, to_float32
 from toolchain.convert.silence import quiet
 from toolchain.errors import DeployError, ModelError, failure, first_line
 from toolchain.factory import make_module
@@ -344,31 +344,59 @@ def _from_program(path: Path, shapes: Sequence[Shape] | None) -> Source:
             f"{path}: was exported for input shape {_shown(own)}, not {_shown(shapes)}",
             hint="leave --input-shape away, or export the model again",
         )
+    notes = []
+    kinds = sorted({OTHERS[kind] for kind in _placeholder_types(program) if kind in OTHERS})
+    if kinds or any(not isinstance(size, int) for shape in own for size in shape):
+        program = _fixed(program, shapes)
+        if kinds:
+            notes = [f"inputs are {' and '.join(kinds)} in torch, float32 in the file, as all is"]
     module = cast(nn.Module, program.module(check_guards=False))
-    if any(not isinstance(size, int) for shape in own for size in shape):
-        # Sizes that may vary are fixed in a file: so are they in all that is made of the program.
-        inputs = tuple(torch.zeros(shape) for shape in shapes)
-        spec = program.call_spec.in_spec
-        if spec is not None:
-            args, kwargs = pytree.tree_unflatten(list(inputs), spec)
-            with quiet():
-                program = torch.export.export(module, tuple(args), kwargs, strict=False)
-            module = cast(nn.Module, program.module(check_guards=False))
-    return _source(str(path), program, module, [tuple(shape) for shape in shapes])
+    source = _source(str(path), program, module, [tuple(shape) for shape in shapes])
+    return replace(source, notes=(*notes, *source.notes))
+
+
+def _fixed(
+    program: torch.export.ExportedProgram, shapes: Sequence[Shape]
+) -> torch.export.ExportedProgram:
+    """A program for float32 inputs of these shapes alone.
+
+    Sizes that may vary are fixed in a file: so they are in all that is made of the program.
+    """
+    spec = program.call_spec.in_spec
+    if spec is None:
+        return program
+    args, kwargs = pytree.tree_unflatten([torch.zeros(shape) for shape in shapes], spec)
+    with quiet():
+        flat = program.run_decompositions({})
+        module = cast(fx.GraphModule, flat.module(check_guards=False))
+        to_float32(module)
+        return torch.export.export(module, tuple(args), kwargs, strict=False)
 
 
 def _placeholder_shapes(program: torch.export.ExportedProgram, path: Path) -> list[tuple[Any, ...]]:
+    values = _placeholders(program)
+    for value in values:
+        floats = (torch.float32, *OTHERS)
+        if not isinstance(value, Tensor) or value.dtype not in floats:
+            kind = str(value.dtype) if isinstance(value, Tensor) else type(value).__name__
+            raise ModelError(
+                f"{path}: has an input of type {kind}; inputs have to be float32",
+                hint="export a model that takes float32, and casts it itself",
+            )
+    return [tuple(value.shape) for value in values if isinstance(value, Tensor)]
+
+
+def _placeholder_types(program: torch.export.ExportedProgram) -> list[torch.dtype]:
+    return [value.dtype for value in _placeholders(program) if isinstance(value, Tensor)]
+
+
+def _placeholders(program: torch.export.ExportedProgram) -> list[Any]:
     users = set(program.graph_signature.user_inputs)
-    values = [
+    return [
         node.meta.get("val")
         for node in program.graph.nodes
         if node.op == "placeholder" and node.name in users
     ]
-    for value in values:
-        if not isinstance(value, Tensor) or value.dtype != torch.float32:
-            kind = str(value.dtype) if isinstance(value, Tensor) else type(value).__name__
-            raise ModelError(f"{path}: has an input of type {kind}; inputs have to be float32")
-    return [tuple(value.shape) for value in values if isinstance(value, Tensor)]
 
 
 def _fits(shape: Shape, own: tuple[Any, ...]) -> bool:

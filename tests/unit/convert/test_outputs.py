@@ -15,6 +15,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from support.conversion import convert_module
+from toolchain.convert.conversion import convert
 from toolchain.convert.interface import describe_outputs
 from toolchain.convert.layout import channels_last_inputs, channels_last_outputs
 from toolchain.convert.runtimes import Litert
@@ -134,6 +135,15 @@ def test_a_network_of_half_weights_is_converted_with_float32_ones(tmp_path: Path
     assert done.notes == ["weights are float16 in torch, float32 in the file"]
 
 
+def test_a_program_of_half_precision_takes_float32_in_the_file(tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()).half().eval()
+    program = torch.export.export(model, (torch.zeros(1, 3, 9, 9, dtype=torch.float16),))
+    torch.export.save(program, tmp_path / "half.pt2")
+    done = convert(tmp_path / "half.pt2", tmp_path / "net.tflite")
+    assert (done.inputs[0].dtype, done.outputs[0].dtype) == ("float32", "float32")
+    assert done.notes == ["inputs are float16 in torch, float32 in the file, as all is"]
+
+
 # --- channels last in torch ------------------------------------------------------------------
 
 
@@ -183,6 +193,9 @@ class _Layout(nn.Module):
         (lambda m, x: m.conv(torch.movedim(x, -1, 1)), True, False),
         (lambda m, x: m.conv(x.transpose(1, 3).transpose(2, 3)), True, False),
         (lambda m, x: m.conv(x.float().contiguous().permute(0, 3, 1, 2)), True, False),
+        (lambda m, x: m.conv(x[..., [2, 1, 0]].permute(0, 3, 1, 2)), True, False),
+        (lambda m, x: m.conv((x - x.mean((1, 2), True)).permute(0, 3, 1, 2)), True, False),
+        (lambda m, x: m.conv(F.pad(x, (0, 0, 1, 1, 1, 1)).permute(0, 3, 1, 2)), True, False),
         (lambda m, x: m.conv(x).permute(0, 2, 3, 1), False, True),
         (lambda m, x: m.linear(m.conv(x).permute(0, 2, 3, 1)).softmax(-1), False, True),
         (lambda m, x: m.linear(x), True, True),
@@ -197,6 +210,15 @@ def test_the_layout_of_images_is_seen_in_what_moves_their_channels(
     program = torch.export.export(_Layout(function).eval(), (torch.randn(1, 3, 3, 3),))
     assert channels_last_inputs(program) == ({0} if inputs else set())
     assert channels_last_outputs(program) == ({0} if outputs else set())
+
+
+@pytest.mark.parametrize(
+    ("shape", "last"), [((1, 8, 6, 3), True), ((1, 3, 8, 6), False), ((1, 3, 8, 3), False)]
+)
+def test_where_the_network_does_not_tell_the_shape_does(shape: tuple[int, ...], last: bool) -> None:
+    model = _Layout(lambda _, x: x.flatten(1) * 2)
+    program = torch.export.export(model.eval(), (torch.randn(shape),))
+    assert channels_last_inputs(program) == ({0} if last else set())
 
 
 def test_a_shape_that_is_channels_last_by_mistake_is_told_the_right_one(tmp_path: Path) -> None:
