@@ -108,6 +108,10 @@ bench-compare: setup  ## what got worse between the results OLD and NEW
 bench-peers: setup $(VENV_TFLITE)/.done $(VENV_PEERS)/.done  ## other runtimes beside ours: docs/bench-peers.md
 	$(BENCH) peers --tflite-python $(VENV_TFLITE)/bin/python --peers-python $(VENV_PEERS)/bin/python $(BENCH_OPTIONS)
 
+.PHONY: figures
+figures: setup  ## measure what repeats exactly, and write the figures of README.md and docs/ anew
+	$(VENV)/bin/python -m toolchain.figures --measure
+
 .PHONY: checkpoints
 checkpoints: setup  ## train the committed Fashion-MNIST checkpoints again
 	mkdir -p build/train

@@ -12,9 +12,12 @@ from pathlib import Path
 import pytest
 
 from support.places import REPOSITORY
+from toolchain.bench.models import model_file
 from toolchain.board import emulator
 from toolchain.board.config import load_board
 from toolchain.cache import cache_dir
+from toolchain.demo import DemoResult, NetworkResult
+from toolchain.figures.measured import TILED, load_measured, tile_rows
 from toolchain.progress import Silent
 
 COMMANDS = [
@@ -35,7 +38,7 @@ def test_the_readme_has_no_other_kind_of_command() -> None:
 @pytest.mark.skipif(
     Path(sys.prefix) != REPOSITORY / ".venv", reason="not in the environment that make sets up"
 )
-def test_make_demo_ends_with_the_table() -> None:
+def test_make_demo_gives_the_figures_of_the_readme() -> None:
     done = subprocess.run(
         ["make", "demo"],  # noqa: S607
         cwd=REPOSITORY,
@@ -46,6 +49,23 @@ def test_make_demo_ends_with_the_table() -> None:
     assert done.returncode == 0, done.stderr
     for cell in ("accuracy", "instructions", "ratio", "dense", "s20", "s30"):
         assert cell in done.stdout
+    result = DemoResult.model_validate_json((REPOSITORY / "build/demo/demo.json").read_bytes())
+    kept = load_measured(REPOSITORY / "docs/figures.json")
+    assert [_repeating(one) for one in result.networks] == [_repeating(one) for one in kept.demo]
+
+
+def _repeating(network: NetworkResult) -> tuple[object, ...]:
+    """What does not depend on the machine that emulates."""
+    return (
+        network.name, network.images, network.accuracy_board, network.accuracy_host,
+        network.instructions, network.ratio, network.ratio_by_pixels,
+        network.ratio_by_taps,
+    )  # fmt: skip
+
+
+def test_tiles_of_masked_networks_are_those_of_the_docs() -> None:
+    models = {name: model_file(name) for name, _ in TILED}
+    assert tile_rows(models) == load_measured(REPOSITORY / "docs/figures.json").tiles
 
 
 def _home_of_a_user_with_a_board(home: Path, state: emulator.State) -> None:

@@ -98,7 +98,7 @@ def page(results: Sequence[CaseResult]) -> str:
         "",
         "## Policies, trained from nothing",
         "",
-        f"Dense: **{_percent(dense)}**. Below it, the mean's difference to dense in points.",
+        f"Dense: **{percent(dense)}**. Below it, the mean's difference to dense in points.",
         "",
         "| policy | " + " | ".join(f"s = {s:g}" for s in sparsities) + " |",
         "|---|" + "---|" * len(sparsities),
@@ -107,7 +107,7 @@ def page(results: Sequence[CaseResult]) -> str:
         cells = []
         for s in sparsities:
             one = next(g for g in masked if g.policy == policy and g.sparsity == s)
-            cells.append(f"{_percent(one)} ({100 * (one.mean - dense.mean):+.2f})")
+            cells.append(f"{percent(one)} ({100 * (one.mean - dense.mean):+.2f})")
         lines.append(f"| {policy} | " + " | ".join(cells) + " |")
     tuned = sorted((g for g in groups if g.fine_tuned), key=lambda g: -g.macs)
     lines += [
@@ -124,7 +124,7 @@ def page(results: Sequence[CaseResult]) -> str:
         lines.append(
             f"| {f'{g.pruned:.0%}' if g.pruned else '-'} | "
             f"{f'{g.policy}, s = {g.sparsity:g}' if g.policy else '-'} | "
-            f"{g.macs / 1e6:.2f} M | {g.macs / dense.macs:.0%} | {_percent(g)} |"
+            f"{g.macs / 1e6:.2f} M | {g.macs / dense.macs:.0%} | {percent(g)} |"
         )
     return "\n".join(lines) + "\n"
 
@@ -185,5 +185,6 @@ def plot(groups: Sequence[Group], file_format: str = "svg") -> bytes:
     return stream.getvalue()
 
 
-def _percent(group: Group) -> str:
+def percent(group: Group) -> str:
+    """Mean and standard deviation of the accuracy, in percent."""
     return f"{100 * group.mean:.2f} ± {100 * group.spread:.2f}"

@@ -9,8 +9,8 @@ from toolchain.demo import DemoResult, NetworkResult
 from toolchain.report.fitting import NAME, Column, fitted_table, note
 
 
-def demo_table(result: DemoResult, width: int = 200) -> Group:
-    """The networks, a row each, with what the figures mean below, and the stages.
+def network_table(result: DemoResult, width: int = 200) -> Table:
+    """The networks, a row each.
 
     Args:
         result: of the demo.
@@ -18,8 +18,6 @@ def demo_table(result: DemoResult, width: int = 200) -> Group:
     """
     rows = result.networks
     taps = [item.ratio_by_taps for item in rows]
-    pixels = [item.ratio_by_pixels for item in rows]
-    known = any(both and both != one for both, one in zip(taps, pixels, strict=True))
     names = [item.name.removeprefix("fashion_resnet_") for item in rows]
     columns = [
         Column("network", names, NAME, right=False),
@@ -34,16 +32,25 @@ def demo_table(result: DemoResult, width: int = 200) -> Group:
         Column("ratio", [_ratio(item.ratio) for item in rows], 1),
         Column("by\npixels", [_ratio(item.ratio_by_pixels) for item in rows], 2),
     ]
-    if known:
+    if _taps_known(result):
         columns.append(Column("by pixels\nand taps", [_ratio(value) for value in taps], 3))
-    table = fitted_table(columns, width, title=f"Fashion-MNIST on: {result.board}")
+    return fitted_table(columns, width, title=f"Fashion-MNIST on: {result.board}")
+
+
+def demo_table(result: DemoResult, width: int = 200) -> Group:
+    """The networks, a row each, with what the figures mean below, and the stages.
+
+    Args:
+        result: of the demo.
+        width: columns that there are.
+    """
     images = result.networks[0].images
     notes = [
         f"Accuracy: the first {images} test images; on the host, the stock interpreter.",
         "Largest difference: board and host, of a logit, over the largest of its class.",
         "Ratio: dense over masked. By pixels: the same of the multiply-accumulates of pixels kept.",
     ]
-    if known:
+    if _taps_known(result):
         notes.append(
             "And taps: without those of kept pixels that read skipped pixels or padding alone, "
             "which the runtime skips, too."
@@ -59,7 +66,15 @@ def demo_table(result: DemoResult, width: int = 200) -> Group:
     for name, seconds in result.stages.items():
         stages.add_row(name, f"{seconds:,.1f} s")
     stages.add_row("total", f"{sum(result.stages.values()):,.1f} s", style="bold")
-    return Group(stages, table, *map(note, notes))
+    return Group(stages, network_table(result, width), *map(note, notes))
+
+
+def _taps_known(result: DemoResult) -> bool:
+    """Whether dead taps make a difference in a network."""
+    return any(
+        item.ratio_by_taps and item.ratio_by_taps != item.ratio_by_pixels
+        for item in result.networks
+    )
 
 
 def _cost(item: NetworkResult, *, emulated: bool) -> str:
