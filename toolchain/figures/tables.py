@@ -19,6 +19,7 @@ from toolchain.experiment.page import grouped, percent
 from toolchain.experiment.runs import CaseResult as Training
 from toolchain.figures.blocks import Writer
 from toolchain.figures.measured import Measured, load_measured
+from toolchain.profile.document import Profile, load_profile
 from toolchain.report.demo_table import network_table
 
 _MASKED = (0.1, 0.2, 0.3)
@@ -65,6 +66,7 @@ def writers(docs: Path) -> dict[str, Writer]:
         "losses": lambda: losses(peers()),
         "costs": lambda: costs(trainings()),
         "checkpoints": checkpoints,
+        "pruned": lambda: pruned(load_profile(docs / "experiment-profile.json")),
         "tiles": lambda: tiles(kept()),
     }
 
@@ -180,6 +182,19 @@ def checkpoints() -> str:
         accuracy = f"{100 * float(said['test_accuracy']):.2f} %"
         rows.append((f"`{name}.safetensors`", said["sparsity"], accuracy))
     return _table(("checkpoint", "sparsity", "test accuracy"), rows)
+
+
+def pruned(profile: Profile) -> str:
+    """Networks of the experiment on the emulated board: channels pruned, pixels masked, both."""
+    rows = []
+    for one in profile.measurements:
+        ratio, by_pixels = profile.ratio(one), profile.ideal_ratio(one)
+        remaining = (one.macs - one.macs_saved) / 1e6
+        rows.append(
+            (f"`{one.name}`", f"{remaining:.2f} M", f"{one.instructions:,.0f}", _ratio(ratio),
+             _ratio(by_pixels))
+        )  # fmt: skip
+    return _table(("network", "MACs", "instructions", "ratio", "by pixels"), rows)
 
 
 def tiles(kept: Measured) -> str:
