@@ -75,7 +75,7 @@ def demo(kept: Measured) -> str:
     """The table of ``deploy demo``, as a terminal shows it, and what its accuracy is worth."""
     stream = io.StringIO()
     console = Console(file=stream, width=_WIDTH, color_system=None, legacy_windows=False)
-    console.print(network_table(kept.demo_result()))
+    console.print(network_table(kept.demo_result(), _WIDTH))
     shown = "\n".join(line.rstrip() for line in stream.getvalue().splitlines())
     accuracies = [f"{100 * float(_metadata(name)['test_accuracy']):.1f}" for name in NETWORKS]
     return (
@@ -188,7 +188,7 @@ def pruned(profile: Profile) -> str:
     """Networks of the experiment on the emulated board: channels pruned, pixels masked, both."""
     rows = []
     for one in profile.measurements:
-        ratio, by_pixels = profile.ratio(one), profile.ideal_ratio(one)
+        ratio, by_pixels = profile.ratio(one), profile.ratio_by_pixels(one)
         remaining = (one.macs - one.macs_saved) / 1e6
         rows.append(
             (f"`{one.name}`", f"{remaining:.2f} M", f"{one.instructions:,.0f}", _ratio(ratio),

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from rich.console import Group
+from rich.console import Group, RenderableType
 from rich.table import Table
 
 from toolchain.demo import DemoResult, NetworkResult
 from toolchain.report.fitting import NAME, Column, fitted_table, note
 
 
-def network_table(result: DemoResult, width: int = 200) -> Table:
+def network_table(result: DemoResult, width: int = 200) -> RenderableType:
     """The networks, a row each.
 
     Args:
