@@ -117,7 +117,7 @@ def times(results: BenchResults) -> str:
     for network, dtype, title in _GAINS:
         cells = []
         for s in _MASKED:
-            case = results.case(network, dtype, s, 1)  # type: ignore[arg-type]
+            case = _case(results, network, dtype, s)
             cells.append("" if case is None or case.timed is None
                          else f"{case.timed.speedup.median:.2f}")  # fmt: skip
         rows.append((title, dtype, *cells))
