@@ -38,8 +38,8 @@ class App(typer.Typer):
         return self.command(cls=Command, epilog="\n".join(lines), **settings)
 
 
-class Command(typer.core.TyperCommand):
-    """One command."""
+class _Explained:
+    """What commands and groups of them share: their text to the letter, then their examples."""
 
     def __init__(self, *arguments: Any, epilog: str | None = None, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
@@ -49,8 +49,12 @@ class Command(typer.core.TyperCommand):
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Print the help text."""
         _set_width()
-        super().format_help(ctx, formatter)
+        super().format_help(ctx, formatter)  # type: ignore[misc]  # of the class it is mixed into
         _print_examples(self.examples)
+
+
+class Command(_Explained, typer.core.TyperCommand):
+    """One command."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Read the command line; a word that is none of a few is told with the nearest."""
@@ -64,19 +68,8 @@ class Command(typer.core.TyperCommand):
             raise
 
 
-class Group(typer.core.TyperGroup):
+class Group(_Explained, typer.core.TyperGroup):
     """Several commands under one name."""
-
-    def __init__(self, *arguments: Any, epilog: str | None = None, **settings: Any) -> None:
-        super().__init__(*arguments, **settings)
-        self.examples = (epilog or "").splitlines()
-        _to_the_letter(self)
-
-    def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Print the help text."""
-        _set_width()
-        super().format_help(ctx, formatter)
-        _print_examples(self.examples)
 
     def main(self, *arguments: Any, **settings: Any) -> Any:
         """Read the command line and run it."""

@@ -1,14 +1,18 @@
-"""Results as JSON that every reader takes: no NaN, no half of a surrogate pair."""
+"""Documents as JSON: written so that every reader takes them, read into typed models."""
 
 from __future__ import annotations
 
 import json
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticSerializationError
+
+from toolchain.errors import DeployError
+
+_Document = TypeVar("_Document", bound=BaseModel)
 
 
 def to_json(document: BaseModel | Mapping[str, Any] | list[Any], *, indent: int = 2) -> str:
@@ -23,6 +27,34 @@ def to_json(document: BaseModel | Mapping[str, Any] | list[Any], *, indent: int 
         except PydanticSerializationError:
             document = document.model_dump(mode="json", by_alias=True)
     return json.dumps(_plain(document), indent=indent, ensure_ascii=False)
+
+
+def parse_json(
+    kind: type[_Document],
+    text: str | bytes,
+    fault: type[DeployError],
+    said: str,
+    *,
+    hint: str | None = None,
+) -> _Document:
+    """The typed model of a JSON text.
+
+    Args:
+        kind: the model.
+        text: the JSON.
+        fault: the error to raise.
+        said: how its message begins, such as ``p.json: is no profile``.
+        hint: what to do about it.
+
+    Raises:
+        DeployError: ``fault``: the text is no such document; names the first fault and its place.
+    """
+    try:
+        return kind.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise fault(f"{said}: {where + ': ' if where else ''}{first['msg']}", hint=hint) from error
 
 
 def without_lone_bytes(text: str) -> str:

@@ -6,12 +6,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from toolchain.bench.models import Dtype
 from toolchain.bench.native import Machine, Spread
 from toolchain.build.qemu_user import Core
 from toolchain.errors import ModelError
+from toolchain.json_text import parse_json
 from toolchain.profile.operators import OperatorRow
 from toolchain.text_file import read_text
 
@@ -120,13 +121,10 @@ def load_results(path: Path) -> BenchResults:
     Raises:
         ModelError: no such file, or it is none; names the first fault.
     """
-    text = read_text(path, ModelError)
-    try:
-        return BenchResults.model_validate_json(text)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ModelError(
-            f"{path}: is no bench's result: {where + ': ' if where else ''}{first['msg']}",
-            hint="python -m toolchain.bench run writes one",
-        ) from error
+    return parse_json(
+        BenchResults,
+        read_text(path, ModelError),
+        ModelError,
+        f"{path}: is no bench's result",
+        hint="python -m toolchain.bench run writes one",
+    )

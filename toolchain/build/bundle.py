@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 import toolchain
 from toolchain.board.config import Board
@@ -26,8 +26,10 @@ from toolchain.errors import BundleError, OutputError
 from toolchain.fetch.apt import AptRoot
 from toolchain.fetch.sources import load_sources
 from toolchain.files import check_folder, check_name
+from toolchain.json_text import parse_json
 from toolchain.progress import Progress, Silent
 from toolchain.resources import runtime_patch_dir
+from toolchain.text_file import read_text
 
 MANIFEST = "manifest.json"
 
@@ -106,12 +108,8 @@ class Bundle:
         if not manifest_path.is_file():
             what = f"it has no {MANIFEST}" if path.exists() else "there is no such folder"
             raise BundleError(f"{path} is no bundle: {what}")
-        try:
-            manifest = Manifest.model_validate_json(manifest_path.read_bytes())
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"]) or "(whole file)"
-            raise BundleError(f"{manifest_path}: {where}: {first['msg']}") from error
+        text = read_text(manifest_path, BundleError)
+        manifest = parse_json(Manifest, text, BundleError, str(manifest_path))
         for name, record in manifest.files.items():
             file = path / name
             if not file.is_file() or sha256_file(file) != record.sha256:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from toolchain.cache import digest, entry
 from toolchain.errors import SourceError
 from toolchain.fetch.apt import AptRoot, Arch, unpack_deb
 from toolchain.fetch.archive import unpack_tarball
 from toolchain.resources import runtime_patch_dir
+from toolchain.toml_file import read_toml, validate
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.+~_-]*$")]
@@ -93,18 +93,8 @@ def load_sources(path: Path | None = None) -> SourceList:
         SourceError: it cannot be read, is not TOML, or has a key or value that is not allowed.
     """
     path = path or runtime_patch_dir() / "sources.toml"
-    try:
-        return SourceList.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise SourceError(f"{path}: cannot be read: {error.strerror}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise SourceError(f"{path}: is not TOML: {error}") from error
-    except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}"
-            for item in error.errors()
-        )
-        raise SourceError(f"{path}: {faults}") from error
+    tables = read_toml(path, SourceError)
+    return validate(SourceList, tables, path, SourceError, hint="it pins the upstream archives")
 
 
 def fetch(source: Source, apt: AptRoot) -> Path:

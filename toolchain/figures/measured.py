@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from toolchain.board.config import known_tiles, load_board
 from toolchain.demo import DemoResult, NetworkResult
 from toolchain.errors import ModelError
+from toolchain.json_text import parse_json
 from toolchain.model.inspection import inspect_model
 from toolchain.model.tiling import Tiling
+from toolchain.text_file import read_text
 
 TILED = tuple(
     (network, board)
@@ -82,15 +84,7 @@ def load_measured(path: Path) -> Measured:
     """Read ``docs/figures.json``.
 
     Raises:
-        ModelError: no such file, or it is none.
+        ModelError: no such file, or it is none; names the first fault.
     """
-    try:
-        return Measured.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ModelError(
-            f"{path}: {where}: {first['msg']}", hint="make figures writes it anew"
-        ) from error
+    text = read_text(path, ModelError)
+    return parse_json(Measured, text, ModelError, str(path), hint="make figures writes it anew")

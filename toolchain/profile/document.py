@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from toolchain.errors import ModelError
 from toolchain.files import write_or_keep
-from toolchain.json_text import to_json
+from toolchain.json_text import parse_json, to_json
 from toolchain.profile.facts import BoardFacts, Vitals
 from toolchain.profile.operators import LayerTrace, TimedRow
 from toolchain.profile.runner_output import RunnerOutput
@@ -186,16 +186,13 @@ def load_profile(path: Path) -> Profile:
     Raises:
         ModelError: no such file, or it is no profile; names the first fault.
     """
-    text = read_text(path, ModelError)
-    try:
-        return Profile.model_validate_json(text)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ModelError(
-            f"{path}: is no profile: {where + ': ' if where else ''}{first['msg']}",
-            hint="it is what deploy profile writes with --output",
-        ) from error
+    return parse_json(
+        Profile,
+        read_text(path, ModelError),
+        ModelError,
+        f"{path}: is no profile",
+        hint="it is what deploy profile writes with --output",
+    )
 
 
 def _remaining(measurement: Measurement) -> int:

@@ -6,19 +6,19 @@ Times are microseconds. A figure that is not to be had is ``None`` and its reaso
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
-    ValidationError,
     model_serializer,
     model_validator,
 )
 
 from toolchain.errors import BoardError
+from toolchain.json_text import parse_json
 
 Count = Annotated[int, Field(ge=0)]
 Microseconds = Annotated[float, Field(ge=0)]
@@ -32,7 +32,7 @@ class _Object(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
-_Parsed = TypeVar("_Parsed", bound=_Object)
+_PUSH_AGAIN = "the board may have another version's runner: push the bundle again"
 
 
 class RunnerVersions(_Object):
@@ -217,7 +217,9 @@ def parse_output(text: str | bytes) -> RunnerOutput:
     Raises:
         BoardError: the text is no such JSON; names the first fault.
     """
-    return _parse(RunnerOutput, text, "JSON")
+    return parse_json(
+        RunnerOutput, text, BoardError, "tileskip-run's JSON cannot be read", hint=_PUSH_AGAIN
+    )
 
 
 def parse_versions(text: str | bytes) -> RunnerVersions:
@@ -226,20 +228,6 @@ def parse_versions(text: str | bytes) -> RunnerVersions:
     Raises:
         BoardError: the text is no such JSON; names the first fault.
     """
-    return _parse(RunnerVersions, text, "version")
-
-
-def _parse(kind: type[_Parsed], text: str | bytes, what: str) -> _Parsed:
-    try:
-        return kind.model_validate_json(text)
-    except ValidationError as error:
-        raise BoardError(
-            f"tileskip-run's {what} cannot be read: {_first_fault(error)}",
-            hint="the board may have another version's runner: push the bundle again",
-        ) from error
-
-
-def _first_fault(error: ValidationError) -> str:
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    return f"{where}: {first['msg']}" if where else str(first["msg"])
+    return parse_json(
+        RunnerVersions, text, BoardError, "tileskip-run's version cannot be read", hint=_PUSH_AGAIN
+    )

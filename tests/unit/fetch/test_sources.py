@@ -54,7 +54,7 @@ def test_a_fault_is_named_with_its_file_and_key(
     tmp_path: Path, changes: dict[str, str | None], fault: str
 ) -> None:
     path = write(tmp_path / "sources.toml", changes)
-    with pytest.raises(SourceError, match=rf"^{re.escape(str(path))}: .*\b{fault}\b"):
+    with pytest.raises(SourceError, match=rf"(?m)^{re.escape(str(path))}: .*\b{fault}\b"):
         load_sources(path)
 
 
