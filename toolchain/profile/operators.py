@@ -128,7 +128,7 @@ class OperatorRow(_Part):
     index: int
     """Its place in the masked model, or where it would stand."""
     name: str
-    """The layer's, else XNNPACK's name for the operator."""
+    """The layer's, else XNNPACK's name for the operator; beside times, with the layer before it."""
     kind: str
     """``3x3``, ``3x3 s2``, ``dw 3x3``, ``1x1``, or XNNPACK's name for the operator."""
     shape: str
@@ -306,10 +306,17 @@ def timed_rows(
     ]
     if other is None or not beside:
         other = [([], None)] * len(mine)
-    rows = [
-        _timed_row(index, *each, beside=beside)
-        for index, each in enumerate(pair(other, mine, layers))
-    ]
+    rows = []
+    place = f"before {layers[0].name}" if layers else None
+    for index, each in enumerate(pair(other, mine, layers)):
+        row = _timed_row(index, *each, beside=beside)
+        if (layer := each[2]) is not None:
+            place = f"after {layer.name}"
+        else:
+            # "Binary Elementwise (ND)" is Binary: types and ways to compute take too much room.
+            name = re.sub(r"( Elementwise)?( \(.*)?$", "", row.kind)
+            row = row.model_copy(update={"name": f"{name} {place}" if place else name})
+        rows.append(row)
     rests = [
         next((timed(op) for op in ops if op.type == REMAINDER), None)
         for ops in ((dense or own)[0], own[0])

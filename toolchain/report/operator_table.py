@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 
 from rich.console import Group, RenderableType
@@ -104,8 +103,7 @@ def _beside(item: Measurement) -> bool:
 
 
 def _name(row: TimedRow) -> str:
-    name = row.name if row.shape else re.sub(r" \([^)]*\)", "", row.name)
-    return name + ("" if row.delegated or row.kind == REMAINDER else " *")
+    return row.name + ("" if row.delegated or row.kind == REMAINDER else " *")
 
 
 def _kept(row: OperatorRow) -> str:

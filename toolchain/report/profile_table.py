@@ -190,7 +190,7 @@ def comparison_table(comparison: Comparison, width: int = 200) -> RenderableType
             Column("before", [written(change.before, change.unit) for change in rows], 3),
             Column("after", [written(change.after, change.unit) for change in rows], 3),
             Column("ratio", [ratio(change.ratio) for change in rows], 4),
-            Column("", verdicts, 1, right=False),
+            Column("verdict", verdicts, 1, right=False),
         ],
         width,
         title="before and after",

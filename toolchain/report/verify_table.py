@@ -27,16 +27,17 @@ def verify_table(results: Sequence[Verification], board: str, width: int = 200) 
         for chief in chiefs
     ]
     differences = [f"{chief.difference.max_abs_diff:.3g}" for chief in chiefs]
+    columns = [
+        Column("model", [Path(item.model).name for item in results], NAME, right=False),
+        Column("inputs", [str(item.inputs) for item in results], 5),
+        Column("worst\noutput", [_place(chief) for chief in chiefs], 4, right=False),
+        Column("largest\ndifference", differences, 4),
+        Column("of its\nscale", shares, 2),
+        Column("steps", steps, 3),
+        Column("verdict", [_verdict(item) for item in results], 1),
+    ]
     return fitted_table(
-        [
-            Column("model", [Path(item.model).name for item in results], NAME, right=False),
-            Column("inputs", [str(item.inputs) for item in results], 5),
-            Column("worst\noutput", [_place(chief) for chief in chiefs], 4, right=False),
-            Column("largest\ndifference", differences, 4),
-            Column("of its\nscale", shares, 2),
-            Column("steps", steps, 3),
-            Column("", [_verdict(item) for item in results], 1),
-        ],
+        [column for column in columns if any(column.cells)],  # float outputs have no steps
         width,
         title=f"{board} against this machine",
     )

@@ -39,8 +39,8 @@ def test_every_operator_has_a_row_with_the_dense_one_beside_it(
     first, second = (layer.name for layer in layers)
     assert [(row.name, row.dense, row.masked) for row in rows] == [
         (first, 100.0, 75.0),
-        ("Copy (NC)", 0, 3.0),
-        ("Add (ND, F32)", 10.0, 10.0),
+        (f"Copy after {first}", 0, 3.0),
+        (f"Add after {first}", 10.0, 10.0),
         (second, 200.0, 180.0),
         ("outside of operators", 5.0, 5.0),
     ]
@@ -93,8 +93,19 @@ def test_operators_that_are_not_those_of_the_file_keep_their_types(
 ) -> None:
     """As where another runtime fused two of them."""
     rows = timed_rows(None, (listed(conv(1.0), other(2.0)), layers))
-    assert [row.name for row in rows] == [
-        "Convolution (NHWC, F32) IGEMM", "Add (ND, F32)", "outside of operators",
+    assert [row.name for row in rows] == ["Convolution", "Add", "outside of operators"]
+    assert rows[0].kind == "Convolution (NHWC, F32) IGEMM"
+
+
+def test_operators_that_are_no_layers_are_told_apart_by_the_layer_before_them(
+    layers: list[LayerTrace],
+) -> None:
+    first, second = (layer.name for layer in layers)
+    binary, mean = "Binary Elementwise (ND)", "Mean (ND) Mean"
+    ops = [other(1.0, binary), conv(1.0), other(1.0, binary), conv(1.0), other(1.0, mean)]
+    rows = timed_rows(None, (listed(*ops), layers))
+    assert [row.name for row in rows[:-1]] == [
+        f"Binary before {first}", first, f"Binary after {first}", second, f"Mean after {second}",
     ]  # fmt: skip
 
 
