@@ -93,10 +93,11 @@ def _first(module: fx.GraphModule, convert: Converter) -> fx.Node | None:
     low, high = 0, len(nodes)  # all before `low` are known to do, all from `high` on to fail
     while low < high:
         middle = (low + high) // 2
+        part = _until(module, nodes[middle])
+        values = [node.meta["val"] for node in (*inputs, nodes[middle])]
+        *given, result = [torch.zeros([int(n) for n in v.shape], dtype=v.dtype) for v in values]
         try:
-            values = [node.meta["val"] for node in (*inputs, nodes[middle])]
-            *given, result = [torch.zeros([int(n) for n in v.shape], dtype=v.dtype) for v in values]
-            convert(_until(module, nodes[middle]), given, [result])
+            convert(part, given, [result])
             low = middle + 1
         except Exception:
             high = middle
@@ -110,8 +111,11 @@ def _until(module: fx.GraphModule, last: fx.Node) -> fx.GraphModule:
         if node is last:
             break
     graph.output((copies[last],))
-    graph.eliminate_dead_code()
-    return fx.GraphModule(module, graph)
+    part = fx.GraphModule(module, graph)
+    # Not before: whether a module may go is asked of the module that holds it.
+    part.graph.eliminate_dead_code()
+    part.recompile()
+    return part
 
 
 def _key(node: fx.Node) -> Any:

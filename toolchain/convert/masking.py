@@ -116,6 +116,7 @@ def _expanded(value: Tensor, data: fx.Node) -> Tensor | None:
 
 
 _COPIES = (_aten.clone.default, _aten.detach.default, _aten.alias.default)
+_VIEWS = (_aten.view.default, _aten._unsafe_view.default)
 
 
 # --- plainer forms ----------------------------------------------------------------------------
@@ -124,11 +125,15 @@ _COPIES = (_aten.clone.default, _aten.detach.default, _aten.alias.default)
 def simplify(module: fx.GraphModule, constants: Constants) -> None:
     """Bring a graph to the forms that :func:`find_masking` and what follows it know.
 
-    Checks of types, dropout and copies, which do nothing here, go. Constants that take no more
+    Checks of types, dropout and copies, which do nothing here, go; what is laid out otherwise
+    without them, or is channel-last in the file, has no views, so these are reshapes. Constants that take no more
     than the shape or type of a tensor (``zeros_like``) do not read it any more. What is put at the
     places of a constant mask becomes a ``where``.
     """
     graph = module.graph
+    for node in graph.nodes:
+        if node.target in _VIEWS:
+            node.target = _aten.reshape.default
     for node in list(graph.nodes):
         if node.op != "call_function":
             continue

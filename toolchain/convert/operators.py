@@ -7,6 +7,7 @@ Each module gives torch's numbers, on any runtime:
     average over windows of several sizes  two such products
     largest of windows of several sizes    rows and columns, repeated so that all windows are alike
     sort, top-k of any axis, the smallest  TOPK_V2, which knows the last axis and the largest
+    a matrix by a column, of rank 4        a row by the transposed matrix
     transposed convolution                 one without padding, and a crop
 
 Indices and matrices are what torch's own operator makes of counting numbers and of the identity.
@@ -159,6 +160,17 @@ class Largest(nn.Module):
         values, indices = torch.ops.tfl.topk_v2(x if self._largest else -x, self._k)
         values = values if self._largest else -values
         return values.transpose(self._axis, -1), indices.transpose(self._axis, -1).to(torch.int64)
+
+
+class ColumnProduct(nn.Module):
+    """A matrix by a column, each a batch of one of rank 4, as a row by the transposed matrix.
+
+    As it is, litert-torch makes a product of another rank of it.
+    """
+
+    def forward(self, x: Tensor, column: Tensor) -> Tensor:
+        """``[1, 1, M, K]`` by ``[1, 1, K, 1]`` or ``[K, 1]``."""
+        return torch.matmul(column.transpose(-1, -2), x.transpose(-1, -2)).transpose(-1, -2)
 
 
 class TransposedConvolution(nn.Module):

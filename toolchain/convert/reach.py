@@ -30,6 +30,8 @@ _ELEMENTWISE = (
 _RESHAPES = ("view", "reshape", "_unsafe_view", "flatten", "unsqueeze", "squeeze", "unflatten")
 _MIXING = ("pool", "upsample", "conv", "norm", "slice", "split", "chunk", "pad", "shuffle", "roll")
 """Parts of names of operators that give images, but not pixel by pixel."""
+OPERATOR = "tileskip_operator"
+"""In a node's ``meta`` where a module stands in an operator's place: that operator's name."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +117,7 @@ def name_of(node: fx.Node) -> str:
     target = node.target
     if isinstance(target, torch._ops.OpOverload):
         return target._schema.name.rpartition("::")[2]
-    return node.name
+    return str(node.meta.get(OPERATOR, node.name))
 
 
 def _between(node: fx.Node) -> str:
@@ -210,10 +212,7 @@ def evaluate(node: fx.Node, known: Mapping[fx.Node, Tensor], constants: Constant
             stack += missing
             continue
         args, kwargs = fx.node.map_arg((last.args, last.kwargs), lambda n: values[n])
-        # A view of what is expanded here is none.
-        viewed = last.target is _aten.view.default
-        target = _aten.reshape.default if viewed else cast(Callable[..., Any], last.target)
         with torch.no_grad():
-            values[last] = target(*args, **kwargs)
+            values[last] = cast(Callable[..., Any], last.target)(*args, **kwargs)
     result = values[node]
     return result if isinstance(result, Tensor) else None

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from toolchain.convert.operators import (
+    ColumnProduct,
     Gather,
     Largest,
     MaxOfWindows,
@@ -64,12 +65,16 @@ _AVERAGES = {
     "adaptive_avg_pool3d": (3, _aten.adaptive_avg_pool2d.default),
     "_adaptive_avg_pool3d": (3, _aten.adaptive_avg_pool2d.default),
 }
+_POOLS = (
+    *("avg_pool1d", "avg_pool2d", "avg_pool3d"),
+    *("max_pool1d", "max_pool2d", "max_pool2d_with_indices"),
+)
 _LARGEST = {"adaptive_max_pool1d": 1, "adaptive_max_pool2d": 2}
 _TRANSPOSED = ("conv_transpose1d", "conv_transpose2d")
 
 
 def replacement(node: fx.Node, constant: Constant) -> nn.Module | None:
-    """A module that computes what a node does, of its first input alone.
+    """A module that computes what a node does, of its first input; a :class:`ColumnProduct` of two.
 
     Args:
         node: with ``meta["val"]``.
@@ -90,8 +95,10 @@ def replacement(node: fx.Node, constant: Constant) -> nn.Module | None:
         return _average(node, *_AVERAGES[name])
     if name in _LARGEST:
         return _largest(node, _LARGEST[name])
-    if name in ("avg_pool2d", "max_pool2d", "max_pool2d_with_indices"):
+    if name in _POOLS:
         return _pool(node, name, arguments)
+    if name == "matmul":
+        return _product(node)
     if name in ("topk", "sort", "argsort"):
         return _ordered(node, name, arguments)
     if name in _TRANSPOSED or (name == "convolution" and arguments["transposed"]):
@@ -230,21 +237,18 @@ def _largest(node: fx.Node, axes: int) -> nn.Module | None:
 
 def _pool(node: fx.Node, name: str, arguments: dict[str, Any]) -> nn.Module | None:
     """Pools of settings that litert-torch has no operator for."""
-    found = _in_and_out(node, 2)
+    axes = int(name.partition("_pool")[2][0])
+    found = _in_and_out(node, axes)
     if found is None or not unread(node):
         return None
     sizes, outputs = found
-    kernel, stride, padding, dilation = (
-        _pair(arguments.get(key) or arguments["kernel_size" if key == "stride" else key])
-        if arguments.get(key, 0) or key == "stride"
-        else [1, 1]
-        if key == "dilation"
-        else [0, 0]
-        for key in ("kernel_size", "stride", "padding", "dilation")
-    )
+    kernel = _each(arguments["kernel_size"], axes)
+    stride = _each(arguments["stride"], axes) or kernel
+    padding = _each(arguments["padding"], axes)
+    dilation = _each(arguments.get("dilation", 1), axes)
     numbers = list(zip(sizes, outputs, kernel, stride, padding, dilation, strict=True))
-    if name.startswith("max_pool2d"):
-        if dilation == [1, 1]:
+    if name.startswith("max_pool"):
+        if dilation == [1] * axes:
             return None
         windows = [sliding_windows(*number) for number in numbers]
         return MaxOfWindows(windows, sizes, _batch(node)) if all(map(all, windows)) else None
@@ -255,8 +259,9 @@ def _average_of_windows(
     numbers: list[tuple[int, ...]], arguments: dict[str, Any]
 ) -> nn.Module | None:
     ceil, counted = bool(arguments["ceil_mode"]), bool(arguments["count_include_pad"])
-    divisor = arguments["divisor_override"]
-    if divisor is None and (counted or not ceil):
+    divisor = arguments.get("divisor_override")
+    alike = counted or (not ceil and _is_padded_as_tflite(numbers))
+    if divisor is None and alike and len(numbers) < 3:
         return None
 
     def along(axis: int) -> Callable[[Tensor], Tensor]:
@@ -271,9 +276,27 @@ def _average_of_windows(
     return Weigh(matrices, [number[0] for number in numbers])
 
 
-def _pair(value: Any) -> list[int]:
+def _is_padded_as_tflite(numbers: list[tuple[int, ...]]) -> bool:
+    """Whether all axes are padded as by ``VALID`` or ``SAME``, which do not count the padding.
+
+    With a stride litert-torch has no ``SAME``.
+    """
+    return all(padding == 0 for *_, padding, _ in numbers) or all(
+        stride == 1 and kernel - 1 == 2 * padding for _, _, kernel, stride, padding, _ in numbers
+    )
+
+
+def _product(node: fx.Node) -> nn.Module | None:
+    matrix, _ = (cast(fx.Node, argument).meta["val"].shape for argument in node.args)
+    *batch, _, columns = node.meta["val"].shape if node.meta["val"].dim() == 4 else (0, 0, 0)
+    whole = len(matrix) == 4 and batch == [1, 1] and columns == 1
+    return ColumnProduct() if whole else None
+
+
+def _each(value: Any, axes: int) -> list[int]:
+    """A number for each axis, where one may stand for all; none for none."""
     values = list(value) if isinstance(value, tuple | list) else [value]
-    return [int(number) for number in (values * 2 if len(values) == 1 else values)]
+    return [int(number) for number in (values * axes if len(values) == 1 else values)]
 
 
 def _ordered(node: fx.Node, name: str, arguments: dict[str, Any]) -> nn.Module | None:

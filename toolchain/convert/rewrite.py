@@ -26,9 +26,9 @@ from torch import fx, nn
 from toolchain.convert.constants import Constants
 from toolchain.convert.masking import simplify
 from toolchain.convert.masks import MaskedLayer, MaskRewriter, layer_name
-from toolchain.convert.operators import Largest
+from toolchain.convert.operators import ColumnProduct, Largest
 from toolchain.convert.precision import to_float32
-from toolchain.convert.reach import CONVOLUTIONS
+from toolchain.convert.reach import CONVOLUTIONS, OPERATOR, name_of
 from toolchain.convert.replace import replacement
 from toolchain.convert.silence import quiet
 from toolchain.errors import ModelError
@@ -87,9 +87,6 @@ class _Rewriter:
         for index, node in enumerate(list(self._graph.nodes)):
             if node.op != "call_function":
                 continue
-            if node.target is _aten.view.default:
-                # Lowering makes tensors channel-last, and a view of such a tensor is none.
-                node.target = _aten.reshape.default
             other = replacement(node, constants.value)
             if other is not None:
                 self._replace(node, other, index)
@@ -103,8 +100,9 @@ class _Rewriter:
         path = f"tileskip_layer_{index}"
         self._module.add_module(path, _named(layer_name(node), module))
         with self._graph.inserting_before(node):
-            call = self._graph.call_module(path, node.args[:1])
-        call.meta = dict(node.meta)
+            given = node.args[: 2 if isinstance(module, ColumnProduct) else 1]
+            call = self._graph.call_module(path, given)
+        call.meta = {**node.meta, OPERATOR: name_of(node)}
         several = isinstance(module, Largest)
         for user in list(node.users):
             if user.target is operator.getitem and not several:
@@ -120,7 +118,7 @@ class _Rewriter:
         )
         with self._graph.inserting_before(node):
             call = self._graph.call_module(path, node.args, node.kwargs)
-        call.meta = dict(node.meta)
+        call.meta = {**node.meta, OPERATOR: name_of(node)}
         node.replace_all_uses_with(call)
         self._graph.erase_node(node)
 

@@ -166,6 +166,7 @@ def load_model(
         if not masks or name in masks:
             given[name + MASK_SUFFIX] = layer.mask
     _check_values(given)
+    _check_types(given, dict(model.named_parameters()))
     missing, unknown = _load(model, given, wanted, matched.versions)
     missing = [
         name for name in missing if not name.endswith(("num_batches_tracked", "_extra_state"))
@@ -194,6 +195,20 @@ def _check_values(given: Mapping[str, Any]) -> None:
                 hint="half precision ends at 65504: save the weights again as float32"
                 if tensor.dtype == torch.float16
                 else None,
+            )
+
+
+def _check_types(given: Mapping[str, Any], parameters: Mapping[str, Tensor]) -> None:
+    for name, parameter in parameters.items():
+        tensor = given.get(name)
+        if not isinstance(tensor, Tensor) or not parameter.is_floating_point():
+            continue
+        if tensor.is_quantized or not tensor.is_floating_point():
+            kind = str(tensor.dtype).removeprefix("torch.")
+            raise ModelError(
+                f"'{name}' is of type {kind} in the checkpoint, and a float in the model",
+                hint="quantized weights say nothing without their scales: give the weights from "
+                "before, and quantize with deploy convert --quantize",
             )
 
 

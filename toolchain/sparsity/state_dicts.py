@@ -156,7 +156,8 @@ def _search(
         for name, value in items
         if isinstance(value, Tensor) or name.endswith("_extra_state")
     }
-    if any(isinstance(value, Tensor) for value in tensors.values()):
+    named = not isinstance(content, list | tuple)
+    if named and any(isinstance(value, Tensor) for value in tensors.values()):
         counted = any(name.rpartition(".")[2] == "n_averaged" for name in tensors)
         yield StateDict(path, tensors, _versions(content), averaged or counted, aside)
     if len(path) < _DEEPEST:
@@ -173,9 +174,14 @@ def _search(
 
 
 def _items(content: object) -> list[tuple[str, Any]]:
-    """The named values of a dict, or of an object that has some; not of a whole model."""
+    """The named values of a dict, or of an object that has some; not of a whole model.
+
+    Those of a list or a tuple are called by their numbers.
+    """
     if isinstance(content, StandIn):
         content = {} if content.is_module else content.attributes
+    if isinstance(content, list | tuple):
+        return [(str(number), value) for number, value in enumerate(content)]
     if not isinstance(content, dict):
         return []
     # Not its own method: a file may have put something else into its place.
@@ -378,7 +384,9 @@ def _matched(chosen: _Fit, fits: list[_Fit], wanted: _Wanted, *, asked: bool) ->
         counter = name.rpartition(".")[2] in _COUNTERS and new not in wanted.names
         if counter or (apart and name.startswith(apart)):
             continue
-        if new is not None:
+        if new is not None and _is_copy(new, wanted):
+            outside.append(name)
+        elif new is not None:
             tensors[new] = value
         elif not any(fit.one is one and name.startswith(fit.strip) for fit in beside if fit.strip):
             outside.append(name)
@@ -389,6 +397,12 @@ def _matched(chosen: _Fit, fits: list[_Fit], wanted: _Wanted, *, asked: bool) ->
         )
         versions = {name.removesuffix("."): kept for name, kept in renamed if name is not None}
     return Matched(tensors, versions, tuple(_notes(chosen, beside, outside, asked=asked)))
+
+
+def _is_copy(name: str, wanted: _Wanted) -> bool:
+    """Whether a name is of averaged weights without dots in it, as ``ema_layer1_conv_weight``."""
+    mask = name.endswith(MASK_SUFFIX)
+    return name not in wanted.names and not mask and _says_averaged(name.partition(".")[0])
 
 
 def _notes(chosen: _Fit, beside: list[_Fit], outside: list[str], *, asked: bool) -> Iterator[str]:

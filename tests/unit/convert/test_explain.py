@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from support.conversion import convert_module
+from toolchain.convert.culprit import find_culprit
+from toolchain.convert.explain import lowering_failure
+from toolchain.convert.reach import name_of
+from toolchain.convert.rewrite import rewrite
 from toolchain.errors import ModelError
 
 _COMPILERS = re.compile(
@@ -98,3 +102,29 @@ def test_what_cannot_be_converted_is_named_with_its_line(
     assert not _COMPILERS.search(message + advice), message
     assert "\n" not in message
     assert not list(tmp_path.iterdir())
+
+
+def _goes_with_no_other(module: nn.Module, inputs: Sequence[Tensor], _: Sequence[Tensor]) -> None:
+    """Takes each operator alone, and refuses a ReLU behind what a convolution gave."""
+    operators = [name_of(node) for node in getattr(module, "graph", fx.Graph()).nodes]
+    if {"conv2d", "relu"} <= set(operators):
+        raise ValueError(operators)
+
+
+def test_operators_that_do_not_go_together_are_named_as_torch_calls_them() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Sigmoid(), nn.Conv2d(4, 4, 1), nn.ReLU()).eval()
+    module, _ = rewrite(torch.export.export(model, (torch.zeros(1, 3, 8, 8),)))
+    culprit = find_culprit(module, _goes_with_no_other)
+    assert culprit is not None
+    assert name_of(culprit) == "relu"
+
+
+def test_a_convolution_at_fault_is_called_a_convolution() -> None:
+    def refuse(*_: object) -> None:
+        raise ValueError
+
+    model = nn.Sequential(nn.Conv2d(3, 4, 3)).eval()
+    module, _ = rewrite(torch.export.export(model, (torch.zeros(1, 3, 8, 8),)))
+    error = lowering_failure(find_culprit(module, refuse))
+    assert "the operator conv2d of 1x3x8x8" in error.what
+    assert "(layer '0')" in error.what

@@ -80,8 +80,20 @@ _POOLS: dict[str, Function] = {
         x, 3, 2, 1, ceil_mode=True, count_include_pad=False
     ),
     "average, of a ResNet-D": lambda x: F.avg_pool2d(x, 2, ceil_mode=True, count_include_pad=False),
+    "average, padding not counted, of a stride": lambda x: F.avg_pool2d(
+        x, 3, 2, 1, count_include_pad=False
+    ),
+    "average, padding not counted, of one axis": lambda x: F.avg_pool2d(
+        x, 3, 1, (0, 1), count_include_pad=False
+    ),
+    "average, one dimension, rounded up": lambda x: F.avg_pool1d(
+        x[:, :, 0], 3, 2, 1, ceil_mode=True, count_include_pad=False
+    ),
+    "average, three dimensions": lambda x: F.avg_pool3d(torch.stack([x, -x, x], 2), 2, 1, 1),
+    "average of neighbouring channels": lambda x: F.local_response_norm(x, 3),
     "average, another divisor": lambda x: F.avg_pool2d(x, (3, 2), 2, 1, divisor_override=5),
     "largest, dilated": lambda x: F.max_pool2d(x, 2, 1, 1, dilation=(1, 2)),
+    "largest, dilated, one dimension": lambda x: F.max_pool1d(x[:, :, 0], 2, 1, 1, dilation=2),
     "places": lambda x: x[:, :, 0].argsort(1, descending=True).float(),
     "top-k": lambda x: F.adaptive_avg_pool2d(x, 1).flatten(1).topk(3).values,
 }
@@ -116,6 +128,57 @@ def test_windows_of_any_size_have_their_largest() -> None:
         windows = [adaptive_windows(size, count), adaptive_windows(6, 4)]
         found = MaxOfWindows(windows, [size, 6], 2)(x)
         assert torch.equal(found, F.adaptive_max_pool2d(x, (count, 4)))
+
+
+def _in_windows(x: Tensor, channels: int = 4) -> Tensor:
+    """Cut into windows of 4x4, as a Swin transformer does, and put together again."""
+    cut = x.permute(0, 2, 3, 1).reshape(2, 2, 4, 3, 4, channels).transpose(2, 3)
+    windows = cut.reshape(-1, 16, channels) * torch.arange(16.0)[:, None]
+    joined = windows.reshape(2, 2, 3, 4, 4, channels).transpose(2, 3)
+    return joined.reshape(2, 8, 12, channels).permute(0, 3, 1, 2)
+
+
+class _Attention(nn.Module):
+    """With its weights, which are an average over the heads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(4, 2, batch_first=True)
+        self.register_buffer("bias", torch.randn(4, 3, 2))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        tokens = x.flatten(2).transpose(1, 2)
+        # A table that is laid out otherwise than it is read: a view of it is none.
+        bias = self.bias.permute(2, 0, 1).contiguous().view(2, 12)
+        return *self.attention(tokens, tokens, tokens), x[:, :2, 0] + bias
+
+
+def test_what_is_laid_out_anew_equals_torch(tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), _All({"windows": _in_windows}))
+    done = convert_module(model, [(2, 3, 8, 12)], tmp_path / "windows.tflite")
+    assert done.relative_diff <= 1e-6
+    done = convert_module(_Attention(), [(2, 4, 8, 12)], tmp_path / "attention.tflite")
+    assert done.relative_diff <= 2e-6
+
+
+class _Context(nn.Module):
+    """Of a GCNet block: each channel's mean, weighted by pixels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weigh = nn.Conv2d(3, 1, 1)
+        self.register_buffer("column", torch.randn(35, 1))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        pixels = x.flatten(2)[:, None]
+        weights = self.weigh(x).flatten(2).softmax(2)[..., None]
+        return torch.matmul(pixels, weights), pixels @ self.column
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_a_matrix_by_a_column_equals_torch(batch: int, tmp_path: Path) -> None:
+    done = convert_module(_Context(), [(batch, 3, 5, 7)], tmp_path / "net.tflite")
+    assert done.relative_diff <= 2e-6
 
 
 # --- transposed convolutions -------------------------------------------------------------------

@@ -151,6 +151,14 @@ def test_wrappers_of_any_name_and_depth_are_undone(path: Path, content: object) 
     assert taken(content, path)[0] == 5
 
 
+def test_weights_in_lists_and_tuples_go_by_their_numbers(path: Path) -> None:
+    optimizer = torch.optim.Adam(net().parameters()).state_dict()
+    assert taken((state(1), optimizer, 3), path) == (1, "the weights '0' are taken")
+    assert taken({"models": [state(1), state(2)]}, path, "models.1")[0] == 2
+    with pytest.raises(ModelError, match=r"holds 2 sets .*'models\.0', 'models\.1'"):
+        taken({"models": [state(1), state(2)]}, path)
+
+
 def test_the_usual_place_is_taken_and_the_other_told(path: Path) -> None:
     seed, told = taken({"best": state(1), "state_dict": state(2)}, path)
     assert seed == 2
@@ -220,6 +228,14 @@ def test_averages_alone_are_taken_and_told(path: Path, content: object) -> None:
     seed, told = taken(content, path)
     assert seed == 2
     assert "an average" in told
+
+
+def test_averages_under_names_without_dots_are_passed_over_and_told(path: Path) -> None:
+    copies = {"ema_" + name.replace(".", "_"): value for name, value in state(2).items()}
+    mask = {"0.mask": torch.eye(4)}
+    seed, told = taken({"meta": {}, "state_dict": {**state(1), **copies, **mask}}, path)
+    assert seed == 1
+    assert "passed over in the file, as not of the model: 'ema_0_weight'" in told
 
 
 def test_the_number_of_averaged_models_is_told(path: Path) -> None:
@@ -322,3 +338,21 @@ def test_weights_that_were_pruned_in_place_are_told() -> None:
     with pytest.raises(ModelError, match=r"lacks '0\.weight'") as caught:
         load_model(net(), model.state_dict())
     assert "prune.remove(module, 'weight')" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("kind", "stored"),
+    [
+        ("int8", lambda tensor: (tensor * 10).to(torch.int8)),
+        ("complex64", lambda tensor: tensor.to(torch.complex64)),
+        ("qint8", lambda tensor: torch.quantize_per_tensor(tensor, 0.1, 0, torch.qint8)),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
+def test_weights_of_no_float_are_refused(
+    path: Path, kind: str, stored: Callable[[Tensor], Tensor]
+) -> None:
+    names = {**state(), "0.weight": stored(state()["0.weight"])}
+    with pytest.raises(ModelError, match=rf"'0\.weight' is of type {kind} ") as caught:
+        taken(names, path)
+    assert "--quantize" in str(caught.value.hint)
