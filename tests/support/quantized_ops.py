@@ -140,10 +140,13 @@ class Case:
     """The option of inputs that are quantised on the fly with a zero point."""
     wide: bool = False
     """Sizes that the fastest kernels want."""
+    rows: tuple[int, ...] = ()
+    """Of a fully connected layer: axes between the batch and the channels, which stay."""
 
     def __str__(self) -> str:
         parts = [self.op.lower(), self.activations, self.weights, self.scales, f"b{self.batch}"]
         parts += ["no_bias"] * (not self.bias) + [f"g{self.groups}"] * (self.groups > 1)
+        parts += [f"rows{'x'.join(map(str, self.rows))}"] * bool(self.rows)
         return "-".join(parts + ["asymmetric"] * self.asymmetric + ["wide"] * self.wide)
 
     def write(self, path: Path, seed: int = 0) -> tuple[Array, Array, float, int]:
@@ -162,7 +165,7 @@ class Case:
             rows = np.array([0, 3, 10, 3], np.int32)
             file.write(path, [x], [y])
             return rows, real[rows], 1.0, 0
-        shape = (self.batch, *(_WIDE_INPUTS if self.wide else _INPUTS)[self.op])
+        shape = (self.batch, *self.rows, *(_WIDE_INPUTS if self.wide else _INPUTS)[self.op])
         x, given, inputs, step = self._input(file, rng, shape)
         filters, real, scales = self._weights(file, rng)
         result = _compute(self.op, inputs, real, self.groups)
@@ -237,6 +240,7 @@ class Case:
         if self.op == "FULLY_CONNECTED":
             options = schema.FullyConnectedOptionsT()
             options.asymmetricQuantizeInputs = self.asymmetric
+            options.keepNumDims = bool(self.rows)
             file.operator(self.op, operands, [y], "FullyConnectedOptions", options)
         elif self.op == "BATCH_MATMUL":
             options = schema.BatchMatMulOptionsT()
@@ -281,6 +285,8 @@ def all_cases() -> Iterator[Case]:
                     yield Case(op, kind, weights, scales, 2, bias=False)
             for batch in (1, 4):
                 yield Case("FULLY_CONNECTED", kind, weights, scales, batch, wide=True)
+            yield Case("FULLY_CONNECTED", kind, weights, scales, rows=(5,))
+            yield Case("FULLY_CONNECTED", kind, weights, scales, 2, rows=(3, 4), bias=False)
             yield Case("DEPTHWISE_CONV_2D", kind, weights, scales, 3, wide=True)
             yield Case("CONV_2D", kind, weights, scales, 2, groups=2)
             if kind == "float32" or weights == "int8":

@@ -125,10 +125,10 @@ _VIEWS = (_aten.view.default, _aten._unsafe_view.default)
 def simplify(module: fx.GraphModule, constants: Constants) -> None:
     """Bring a graph to the forms that :func:`find_masking` and what follows it know.
 
-    Checks of types, dropout and copies, which do nothing here, go; what is laid out otherwise
-    without them, or is channel-last in the file, has no views, so these are reshapes. Constants that take no more
-    than the shape or type of a tensor (``zeros_like``) do not read it any more. What is put at the
-    places of a constant mask becomes a ``where``.
+    Checks of types, dropout and copies, which do nothing here, go. Views become reshapes: without
+    the copies, and channel-last as in the file, tensors may be laid out so that no view is to be
+    had. Constants that take no more than the shape or type of a tensor (``zeros_like``) do not read
+    it any more. What is put at the places of a constant mask becomes a ``where``.
     """
     graph = module.graph
     for node in graph.nodes:

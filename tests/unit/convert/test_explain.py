@@ -104,7 +104,7 @@ def test_what_cannot_be_converted_is_named_with_its_line(
     assert not list(tmp_path.iterdir())
 
 
-def _goes_with_no_other(module: nn.Module, inputs: Sequence[Tensor], _: Sequence[Tensor]) -> None:
+def _goes_with_no_other(module: nn.Module, *_: Sequence[Tensor]) -> None:
     """Takes each operator alone, and refuses a ReLU behind what a convolution gave."""
     operators = [name_of(node) for node in getattr(module, "graph", fx.Graph()).nodes]
     if {"conv2d", "relu"} <= set(operators):

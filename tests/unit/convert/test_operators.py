@@ -149,7 +149,7 @@ class _Attention(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         tokens = x.flatten(2).transpose(1, 2)
         # A table that is laid out otherwise than it is read: a view of it is none.
-        bias = self.bias.permute(2, 0, 1).contiguous().view(2, 12)
+        bias = self.get_buffer("bias").permute(2, 0, 1).contiguous().view(2, 12)
         return *self.attention(tokens, tokens, tokens), x[:, :2, 0] + bias
 
 
@@ -172,7 +172,7 @@ class _Context(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         pixels = x.flatten(2)[:, None]
         weights = self.weigh(x).flatten(2).softmax(2)[..., None]
-        return torch.matmul(pixels, weights), pixels @ self.column
+        return torch.matmul(pixels, weights), pixels @ self.get_buffer("column")
 
 
 @pytest.mark.parametrize("batch", [1, 2])
