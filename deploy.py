@@ -676,7 +676,7 @@ def run(
     check_readable(model, ModelError)
     parsed = read_supported(model)
     batch = arrays.load_inputs(parsed, inputs)
-    check_folder(output_dir)
+    arrays.check_outputs(output_dir, parsed, inputs=[model, *inputs])
     with _board_runner(chosen, host, identity, bundle) as (_, runner):
         settings = Settings(threads=threads or chosen.threads)
         outputs = batch.shaped(runner.run(parsed, settings, batch).outputs)
@@ -826,7 +826,7 @@ def profile(
     if output:
         check_writable(output, inputs=models)
     if plot:
-        profile_plot.check_plot_path(plot)
+        profile_plot.check_plot_path(plot, others=[output] if output else [])
     failures = Failures()
     good = _readable(models, failures)
     stock = load_bundle(chosen, stock_bundle, stock=True) if stock_bundle else None

@@ -1,7 +1,8 @@
 """Files that appear whole: written under another name beside their place, then renamed.
 
 Whoever reads meanwhile, and whoever comes after a fault, an interrupt or a loss of power, finds
-the file as it was before or as it is afterwards.
+the file as it was before or as it is afterwards. A link stays one: what it leads to is replaced. A
+device or a pipe (``/dev/stdout``) is never replaced, but written to.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import glob
 import os
 import secrets
 import shlex
+import shutil
 import stat
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -61,12 +63,24 @@ def written_whole(path: Path, fault: type[DeployError] = OutputError) -> Iterato
     Raises:
         DeployError: of class ``fault``: the file cannot be made or cannot be renamed.
     """
+    if _is_stream(path):
+        _check_permission(path, fault)
+        with tempfile.TemporaryDirectory(prefix="tileskip-") as folder:
+            scratch = Path(folder) / "written"
+            scratch.touch()
+            yield scratch
+            try:
+                with scratch.open("rb") as source, path.open("wb") as sink:
+                    shutil.copyfileobj(source, sink)
+            except OSError as error:
+                raise _cannot_be_written(path, error, fault) from error
+        return
     scratch = _beside(path, fault)
     try:
         yield scratch
         try:
             _sync(scratch)
-            scratch.replace(path)
+            scratch.replace(_behind_links(path))
         except OSError as error:
             raise _cannot_be_written(path, error, fault) from error
     finally:
@@ -110,12 +124,15 @@ def check_writable(
             hint=f"use one of {', '.join(suffixes)}: {path.with_suffix(suffixes[0])}",
         )
     for source in inputs:
-        if _same_file(path, source):
+        if same_place(path, source):
             raise fault(
                 f"{path}: is read here, and would be replaced by what is written",
                 hint="give the output another name",
             )
-    _beside(path, fault).unlink()
+    if _is_stream(path):
+        _check_permission(path, fault)
+    else:
+        _beside(path, fault).unlink()
 
 
 def check_folder(folder: Path, fault: type[DeployError] = OutputError) -> None:
@@ -224,23 +241,48 @@ def clear_leavings(path: Path) -> None:
         scratch.unlink()
 
 
-def _same_file(one: Path, other: Path) -> bool:
+def same_place(one: Path, other: Path) -> bool:
+    """Whether two paths are of one file, be it there or not."""
     try:
         return one.samefile(other)
     except OSError:  # one of the two is not there
-        return False
+        return os.path.realpath(one) == os.path.realpath(other)
 
 
 def _beside(path: Path, fault: type[DeployError]) -> Path:
     """An empty file ``.<name>-<hex>`` in the folder of ``path``, with the user's permissions."""
     if path.is_dir():
         raise fault(f"{path}: is a folder", hint="give the name of a file")
-    scratch = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
+    _check_permission(path, fault)
+    real = _behind_links(path)
+    scratch = real.with_name(f".{real.name}-{secrets.token_hex(4)}")
     try:
         scratch.touch(exist_ok=False)
     except OSError as error:
         raise _cannot_be_written(path, error, fault) from error
     return scratch
+
+
+def _is_stream(path: Path) -> bool:
+    """Whether there is a device, a pipe or a socket at ``path``, which a file must not replace."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+
+
+def _behind_links(path: Path) -> Path:
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
+
+
+def _check_permission(path: Path, fault: type[DeployError]) -> None:
+    """Refuse what is there and protected against writing, though its folder may not be."""
+    if path.exists() and not os.access(path, os.W_OK):
+        raise fault(
+            f"{path}: cannot be written: {os.strerror(errno.EACCES)}",
+            hint="it is protected against writing: give another name",
+        )
 
 
 def _cannot_be_written(path: Path, error: OSError, fault: type[DeployError]) -> DeployError:

@@ -84,3 +84,33 @@ def contents(folder: Path) -> dict[str, bytes | None]:
         if "cache" not in path.parts:
             found[str(path)] = path.read_bytes() if path.is_file() else None
     return found
+
+
+@pytest.mark.parametrize(
+    ("words", "taken"),
+    [
+        (["profile", "m.tflite", "--output", "p.svg", "--plot", "./p.svg"], "p.svg"),
+        (["run", "m.tflite", "--input", "output0.npy", "--output-dir", "."], "output0.npy"),
+        (["train", "r.toml", "--output", "first.safetensors"], "first.safetensors"),
+        (["train", "r.toml", "--output", "teacher.safetensors"], "teacher.safetensors"),
+    ],
+    ids=["profile", "run", "train", "teacher"],
+)
+def test_no_output_takes_the_place_of_another_or_of_what_is_read(
+    place: Path, words: list[str], taken: str
+) -> None:
+    np.save(place / "output0.npy", np.zeros((1, 16, 16, 3), np.float32))
+    for name in ("first", "teacher"):
+        (place / f"{name}.safetensors").write_bytes(CHECKPOINT.read_bytes())
+    (place / "r.toml").write_text(
+        'model = {factory = "fashion_resnet", weights = "first.safetensors"}\n'
+        'data = {source = "fashion-mnist"}\n'
+        'distillation = {weights = "teacher.safetensors"}\n'
+    )
+    before = contents(place)
+    board = [] if words[0] == "train" else ["--bundle", "no-bundle", "--board", "host"]
+    error = CliRunner().invoke(deploy.app, [*words, *board]).exception
+    assert isinstance(error, OutputError), error
+    assert taken in error.what
+    assert "another name" in (error.hint or "")
+    assert contents(place) == before

@@ -19,6 +19,7 @@ from toolchain.files import (
     check_writable,
     clear_leavings,
     make_folder,
+    same_place,
     write_or_keep,
     write_whole,
     written_whole,
@@ -163,6 +164,68 @@ def test_what_is_read_is_not_replaced(tmp_path: Path, name: str) -> None:
     with pytest.raises(OutputError, match="is read here"):
         check_writable(tmp_path / name, inputs=[tmp_path / "absent", model])
     assert model.read_bytes() == b"model"
+
+
+def test_a_place_is_known_before_there_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    assert same_place(tmp_path / "a", tmp_path / "link")
+    assert same_place(tmp_path / "a", tmp_path / "x/../a")
+    assert not same_place(tmp_path / "a", tmp_path / "b")
+
+
+@pytest.mark.parametrize("target", ["there", "absent"])
+def test_a_link_stays_one_and_what_it_leads_to_is_written(tmp_path: Path, target: str) -> None:
+    (tmp_path / "there").write_bytes(b"old")
+    link = tmp_path / "latest"
+    link.symlink_to(target)
+    check_writable(link)
+    write_whole(link, b"new")
+    assert link.is_symlink()
+    assert (tmp_path / target).read_bytes() == b"new"
+    assert len(list(tmp_path.iterdir())) == 2 + (target == "absent")
+
+
+def test_a_pipe_is_written_to_and_stays_one(tmp_path: Path) -> None:
+    """As are devices: ``-o /dev/null``, as root, must not put a file in its place."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    check_writable(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        write_whole(pipe, b"all of it")
+        assert os.read(reader, 100) == b"all of it"
+    finally:
+        os.close(reader)
+    assert pipe.is_fifo()
+    assert list(tmp_path.iterdir()) == [pipe]
+
+
+def test_what_is_half_made_is_not_sent_down_a_pipe(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        with pytest.raises(ValueError), written_whole(pipe) as scratch:  # noqa: PT011, PT012
+            scratch.write_bytes(b"half")
+            raise ValueError
+        assert os.read(reader, 100) == b""
+    finally:
+        os.close(reader)
+
+
+def test_a_file_that_is_protected_against_writing_is_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"old")
+    path.chmod(0o444)
+    if os.getuid() == 0:  # who may do everything: let the kernel's answer be another user's
+        monkeypatch.setattr(os, "access", lambda *_: False)
+    for write in (check_writable, lambda path: write_whole(path, b"new")):
+        with pytest.raises(OutputError, match="Permission denied") as caught:
+            write(path)
+        assert "another name" in (caught.value.hint or "")
+    assert path.read_bytes() == b"old"
 
 
 @pytest.mark.parametrize(

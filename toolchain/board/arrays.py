@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from toolchain.errors import ModelError, OutputError
-from toolchain.files import make_folder, write_whole
+from toolchain.files import check_folder, check_writable, make_folder, write_whole
 from toolchain.model.graph import Model, Tensor
 
 Array = npt.NDArray[Any]
@@ -116,6 +116,23 @@ def raw(array: Array) -> bytes:
     return np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
 
 
+def check_outputs(folder: Path, model: Model, inputs: Iterable[Path] = ()) -> None:
+    """Make sure that a model's outputs can be written to a folder, before it is run.
+
+    Args:
+        folder: where :func:`save_outputs` writes.
+        model: that is run.
+        inputs: files that are read, none of which may be replaced by an output.
+
+    Raises:
+        OutputError: the folder or a file cannot be written, or is an input.
+    """
+    check_folder(folder)
+    if folder.is_dir():
+        for path in _paths(folder, len(model_outputs(model))):
+            check_writable(path, inputs=inputs)
+
+
 def save_outputs(folder: Path, arrays: Sequence[Array]) -> list[Path]:
     """Write ``output0.npy`` and so on; each file is whole or not there.
 
@@ -135,10 +152,14 @@ def save_outputs(folder: Path, arrays: Sequence[Array]) -> list[Path]:
 
 def _save(folder: Path, arrays: Sequence[Array]) -> list[Path]:
     make_folder(folder)
-    paths = [folder / f"output{index}.npy" for index in range(len(arrays))]
+    paths = _paths(folder, len(arrays))
     for path, array in zip(paths, arrays, strict=True):
         write_whole(path, partial(np.save, arr=array, allow_pickle=False))
     return paths
+
+
+def _paths(folder: Path, count: int) -> list[Path]:
+    return [folder / f"output{index}.npy" for index in range(count)]
 
 
 def _static(model: Model, tensor: Tensor) -> Tensor:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from toolchain.files import check_writable, write_whole
+from toolchain.errors import OutputError
+from toolchain.files import check_writable, same_place, write_whole
 from toolchain.profile.document import Profile
 
 if TYPE_CHECKING:  # matplotlib is slow to import
@@ -16,13 +17,21 @@ if TYPE_CHECKING:  # matplotlib is slow to import
 FORMATS = ("png", "svg", "pdf")
 
 
-def check_plot_path(path: Path) -> None:
+def check_plot_path(path: Path, others: Iterable[Path] = ()) -> None:
     """Refuse a file name that no plot can be written to, before any work is done.
+
+    Args:
+        path: of the plot.
+        others: what else is written; a plot in its place would take it away.
 
     Raises:
         OutputError: an unknown suffix, no such folder, or it cannot be written.
     """
     check_writable(path, suffixes=[f".{name}" for name in FORMATS])
+    if any(same_place(path, other) for other in others):
+        raise OutputError(
+            f"{path}: is to hold the profile and the plot", hint="give the plot another name"
+        )
 
 
 def plot_profile(profile: Profile, path: Path) -> None:

@@ -5,6 +5,7 @@ See ``docs/train.md`` for every key. Unknown keys are refused.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -196,6 +197,17 @@ class Recipe(_Table):
     schedule: Schedule = Schedule()
     distillation: Distillation | None = None
     pruning: Pruning | None = None
+
+    def checkpoints(self, base: Path | None) -> list[Path]:
+        """The files of weights that are read; relative ones start from ``base``."""
+        first, teacher = self.model.weights, self.distillation
+        named = [first, teacher.weights if teacher else None]
+        return [place(path, base) for path in named if path is not None]
+
+
+def place(path: Path, base: Path | None) -> Path:
+    """Where a file is that a recipe names; a relative path starts from ``base``."""
+    return (base or Path()) / os.path.expanduser(path)  # noqa: PTH111 (never fails)
 
 
 def load_recipe(path: Path) -> Recipe:

@@ -211,7 +211,7 @@ def train_recipe(
     """
     started = time.monotonic()
     progress = progress or Silent()
-    check_writable(output)
+    check_writable(output, inputs=recipe.checkpoints(base))
     if recipe.training.threads:
         torch.set_num_threads(recipe.training.threads)
     with locked(folder):

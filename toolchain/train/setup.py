@@ -5,7 +5,6 @@ Everything that can be wrong with a recipe shows here, before any training start
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -45,7 +44,7 @@ from toolchain.sparsity.sparsify import sparsify
 from toolchain.sparsity.state_dicts import match
 from toolchain.train.batches import Augment, Batches, in_turn, mirror, seeded, shift
 from toolchain.train.data import Data
-from toolchain.train.recipe import DataSet, Masks, Recipe
+from toolchain.train.recipe import DataSet, Masks, Recipe, place
 
 _OPTION = "[model] factory"
 _SHIFT = 0.08
@@ -214,7 +213,7 @@ def _first_weights(recipe: Recipe, base: Path | None) -> Path | None:
     """The checkpoint that training starts from."""
     name, path = recipe.model.factory, recipe.model.weights
     if path is not None:
-        return _place(path, base)
+        return place(path, base)
     return None if ":" in name else zoo.get(name).checkpoint
 
 
@@ -238,15 +237,11 @@ def _load(
     return pruned, tuple(f"{path}: {note}" for note in state.notes)
 
 
-def _place(path: Path, base: Path | None) -> Path:
-    return (base or Path()) / os.path.expanduser(path)  # noqa: PTH111 (never fails)
-
-
 def _tile_rows(masks: Masks, base: Path | None) -> int:
     if masks.board is not None:
         # A name, or a file.
         is_file = masks.board.endswith(".toml")
-        board = load_board(str(_place(Path(masks.board), base)) if is_file else masks.board)
+        board = load_board(str(place(Path(masks.board), base)) if is_file else masks.board)
         if (tiles := known_tiles(board).tiles) is None:
             raise RecipeError(
                 f"the file of board '{masks.board}' does not say what a tile is, and no board that "
@@ -283,7 +278,7 @@ def _loss(
     name = network_factory(chosen.factory) if chosen.factory else factory
     arguments = recipe.model.arguments if chosen.factory is None else {}
     teacher = make_module(name, _OPTION, arguments, base=base)
-    _, notes = _load(teacher, _place(chosen.weights, base), chosen.weights_key, masks=True)
+    _, notes = _load(teacher, place(chosen.weights, base), chosen.weights_key, masks=True)
     check_classifier(teacher, data, f"the teacher ({name})")
     loss = Distillation(teacher, weight=chosen.weight, temperature=chosen.temperature)
     return loss, notes
