@@ -66,6 +66,10 @@ class ShownKey:
         return f"{self.kind} {keys.fingerprint(self.blob)}"
 
 
+class _CertificateError(HostKeyError):
+    """A certificate of an authority on record that does not hold."""
+
+
 class HostKeys:
     """What is on record of one host.
 
@@ -88,7 +92,7 @@ class HostKeys:
 
     def algorithms(self) -> tuple[str, ...]:
         """What to ask the server for: first that of which something is on record."""
-        on_record = [record.kind for record in (*self._own, *self._bare)]
+        on_record = [record.kind for record in self._own or self._bare]
         kinds = dict.fromkeys([kind for kind in _ALGORITHMS if kind in on_record])
         plain = [name for kind in (*kinds, *_ALGORITHMS) for name in _ALGORITHMS[kind]]
         signed = [f"{name}{_CERTIFICATE}" for name in plain] if self._authorities else []
@@ -100,11 +104,23 @@ class HostKeys:
         Raises:
             HostKeyError: it is unknown, changed or revoked, or its certificate does not hold.
         """
-        self._refuse_revoked(shown)
-        if shown.certificate is not None and self._vouched_for(shown.certificate):
-            return
-        if any(record.blob == shown.blob for record in (*self._own, *self._bare)):
-            return
+        self._refuse_listed(shown)
+        fault = None
+        if shown.certificate is not None:
+            try:
+                if self._is_vouched_for(shown, shown.certificate):
+                    return
+            except _CertificateError as error:
+                fault = error
+        # A certificate that does not hold leaves its key, which may be on record itself.
+        for name, records in zip(self._names, (self._own, self._bare), strict=False):
+            self._refuse_revoked(shown, name)
+            if any(record.blob == shown.blob for record in records):
+                return
+            if records:  # another key: what is on record without the port does not count
+                break
+        if fault:
+            raise fault
         if self._own:
             self._changed(shown)
         self._unknown(shown)
@@ -114,17 +130,18 @@ class HostKeys:
 
     # --- revoked keys --------------------------------------------------------------------------
 
-    def _refuse_revoked(self, shown: ShownKey) -> None:
-        blobs = [shown.blob, shown.certificate]
-        if shown.certificate is not None:
-            blobs.append(_authority(shown.certificate))
-        for name in self._names:
-            for record in self._known.of(name, "@revoked"):
-                if record.blob in blobs:
-                    self._revoked(shown, f"{record.path} line {record.line}")
+    def _refuse_listed(self, shown: ShownKey) -> None:
         listed = self._target.revoked
         if listed is not None and _is_listed(listed, shown.kind, shown.blob):
             self._revoked(shown, str(listed))
+
+    def _refuse_revoked(self, shown: ShownKey, name: str) -> None:
+        blobs = [shown.blob, shown.certificate]
+        if shown.certificate is not None:
+            blobs.append(_authority(shown.certificate))
+        for record in self._known.of(name, "@revoked"):
+            if record.blob in blobs:
+                self._revoked(shown, f"{record.path} line {record.line}")
 
     def _revoked(self, shown: ShownKey, where: str) -> NoReturn:
         raise HostKeyError(
@@ -135,22 +152,30 @@ class HostKeys:
 
     # --- certificates --------------------------------------------------------------------------
 
-    def _vouched_for(self, certificate: bytes) -> bool:
+    def _is_vouched_for(self, shown: ShownKey, certificate: bytes) -> bool:
         """Whether an authority on record signed it; false if none of them did."""
         authority = _authority(certificate)
-        signers = [record for record in self._authorities if record.blob == authority]
-        if not signers:
-            return False
+        for name in self._names:
+            self._refuse_revoked(shown, name)
+            authorities = self._known.of(name, "@cert-authority")
+            signers = [record for record in authorities if record.blob == authority]
+            if signers:
+                self._check_certificate(certificate, signers[0])
+                return True
+            if authorities:
+                break
+        return False
+
+    def _check_certificate(self, certificate: bytes, signer: Record) -> None:
         host = self._target.host_key_alias or self._target.hostname
         fault = _certificate_fault(certificate, host.lower())
         if fault:
-            raise HostKeyError(
-                f"{self._name}: the certificate of its host key {fault}; {signers[0].path} line "
-                f"{signers[0].line} trusts who signed it ({keys.fingerprint(authority)})",
+            raise _CertificateError(
+                f"{self._name}: the certificate of its host key {fault}; {signer.path} line "
+                f"{signer.line} trusts who signed it ({keys.fingerprint(signer.blob)})",
                 hint="have the board's host key signed anew for this name: ssh-keygen -s CA -h -I "
                 f"board -n {shlex.quote(host)} /etc/ssh/ssh_host_ed25519_key.pub",
             )
-        return True
 
     # --- keys that are not on record -------------------------------------------------------------
 
@@ -255,8 +280,8 @@ def _certificate_fault(certificate: bytes, host: str) -> str | None:
         return "is signed with SHA-1"
     if not found.valid_after <= time.time() < found.valid_before:
         return "is not valid now"
-    if not any(known_hosts.fits(name, host) for name in names):
-        return f"is for {', '.join(names) or 'no host'}, not for {host}"
+    if names and not any(known_hosts.fits(name, host) for name in names):  # none: for every host
+        return f"is for {', '.join(names)}, not for {host}"
     if found.critical_options:
         return f"has options that are not known: {sorted(found.critical_options)}"
     return None

@@ -126,6 +126,27 @@ def test_an_entry_without_a_port_with_another_key_says_nothing_of_this_server(
     assert "not on record" in place.refusal().what
 
 
+def test_an_entry_without_a_port_does_not_excuse_a_changed_key(place: Place, keys: Path) -> None:
+    other = public_text(keys / "other")
+    place.known.write_text(f"{place.name} {other}\n127.0.0.1 {place.key}\n")
+    assert not place.accepts()
+    assert "not the one on record" in place.refusal().what
+
+
+def test_an_entry_without_a_port_does_not_choose_the_kind_of_key(place: Place, keys: Path) -> None:
+    second = public_text(place.server.host_key.with_name("second"))
+    other = public_text(keys / "other")
+    place.known.write_text(f"127.0.0.1 {other}\n{place.name} {second}\n")
+    assert place.accepts()
+
+
+def test_a_key_that_is_revoked_for_another_port_is_not_for_this_one(place: Place) -> None:
+    place.known.write_text(f"{place.name} {place.key}\n@revoked 127.0.0.1 {place.key}\n")
+    assert place.accepts()
+    place.known.write_text(f"127.0.0.1 {place.key}\n@revoked 127.0.0.1 {place.key}\n")
+    assert not place.accepts()
+
+
 def test_an_alias_is_the_name(place: Place) -> None:
     place.configure(f"UserKnownHostsFile {place.known}", "HostKeyAlias Lab-Pi")
     place.known.write_text(f"lab-pi {place.key}\n")
@@ -227,6 +248,34 @@ def certified(request: pytest.FixtureRequest, keys: Path, tmp_path: Path) -> Ite
 def test_a_certificate_of_an_authority_on_record_is_accepted(certified: Place, keys: Path) -> None:
     certified.known.write_text(f"@cert-authority 127.0.0.* {public_text(keys / 'authority')}\n")
     assert certified.accepts()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "record", "accepted"),
+    [
+        ([], "", True),  # without names: for every host
+        (["-n", "elsewhere"], "", False),
+        (["-n", "elsewhere"], "{name} {key}", True),
+        (["-n", "127.0.0.1", "-V", "20200101:20200102"], "{name} {key}", True),
+        (["-n", "127.0.0.1", "-V", "20200101:20200102"], "127.0.0.1 {key}", True),
+        (["-n", "elsewhere"], "@revoked * {key}\n{name} {key}", False),
+    ],
+)
+def test_the_key_of_a_certificate_that_does_not_hold_may_be_on_record(
+    keys: Path, tmp_path: Path, arguments: list[str], record: str, accepted: bool
+) -> None:
+    host_key = make_key(tmp_path / "sshd" / "key")
+    shown = certify(keys / "authority", host_key, "-h", *arguments)
+    with serving(
+        tmp_path / "sshd",
+        authorized=public_text(keys / "user") + "\n",
+        host_key=host_key,
+        options={"HostCertificate": shown},
+    ) as running:
+        place = Place(tmp_path, running, keys / "user")
+        own = record.format(name=place.name, key=place.key)
+        place.known.write_text(f"@cert-authority * {public_text(keys / 'authority')}\n{own}\n")
+        assert place.accepts() is accepted
 
 
 def test_a_certificate_of_another_authority_is_not(certified: Place, keys: Path) -> None:
