@@ -6,6 +6,7 @@ import base64
 import binascii
 import io
 import re
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import paramiko
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.utils import CryptographyDeprecationWarning
 from paramiko.pkey import PublicBlob
 
 from toolchain.errors import ConnectionFailed
@@ -141,10 +143,12 @@ def private_key(path: Path) -> paramiko.PKey:
     data = path.read_bytes()
     key: Any
     try:
-        try:
-            key = serialization.load_ssh_private_key(data, None)
-        except ValueError:
-            key = serialization.load_pem_private_key(data, None)
+        with warnings.catch_warnings():  # that a kind of key is old is for its server to say
+            warnings.simplefilter("ignore", CryptographyDeprecationWarning)
+            try:
+                key = serialization.load_ssh_private_key(data, None)
+            except ValueError:
+                key = serialization.load_pem_private_key(data, None)
     except (UnsupportedAlgorithm, TypeError) as error:
         raise ValueError(str(error)) from error
     readers: dict[type, Any] = {

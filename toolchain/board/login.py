@@ -26,21 +26,39 @@ def log_in(name: str, target: SshTarget, transport: Transport, timeout: float) -
         timeout: seconds to wait for the agent's answers.
 
     Raises:
-        ConnectionFailed: a key file has a fault, or the server accepts no key.
+        ConnectionFailed: the one key to try has a fault, or the server accepts no key.
     """
-    identities = [read_identity(name, path, target.certificates) for path in target.identities]
+    identities, faults = _read_identities(name, target)
     allowed = _methods(transport, target.user)
     if transport.is_authenticated():
         return
     greeting = transport.get_banner()
     agent = Agent(target.agent, timeout)
     try:
-        login = _Login(name, target, transport, agent, identities, allowed, greeting)
+        login = _Login(name, target, transport, agent, identities, faults, allowed, greeting)
         if "publickey" not in allowed:
             raise login.keys_are_not_taken()
         login.run()
     finally:
         agent.close()
+
+
+def _read_identities(name: str, target: SshTarget) -> tuple[list[Identity], list[str]]:
+    """The keys that can be read, and what is wrong with others, which keep none from being tried.
+
+    Raises:
+        ConnectionFailed: no key may be tried but one that has a fault.
+    """
+    identities: list[Identity] = []
+    errors: list[ConnectionFailed] = []
+    for path in target.identities:
+        try:
+            identities.append(read_identity(name, path, target.certificates))
+        except ConnectionFailed as error:
+            errors.append(error)
+    if errors and not identities and target.only_identities:
+        raise errors[0]
+    return identities, [error.what.removeprefix(f"{name}: ") for error in errors]
 
 
 @dataclass(frozen=True)
@@ -59,6 +77,8 @@ class _Login:
     transport: Transport
     agent: Agent
     identities: list[Identity]
+    faults: list[str]
+    """What is wrong with keys that cannot be offered."""
     allowed: list[str]
     greeting: bytes | None
     """What the server shows before a login."""
@@ -67,7 +87,7 @@ class _Login:
         tried: list[str] = []
         keys: list[paramiko.PKey] = []
         locked: list[Path] = []
-        faults: list[str] = []
+        faults = list(self.faults)
         more: list[str] = []
         for candidate in self._candidates(locked, faults):
             tried.append(candidate.label)
@@ -156,7 +176,7 @@ class _Login:
             return ConnectionFailed(
                 f"{self.name}: the private key {path} is protected by a passphrase, and "
                 f"{self._agent_lacks()}{also}",
-                hint=self._unlocking(path),
+                hint=self._unlocking(path) + self._naming(path),
             )
         if "publickey" not in self.allowed:
             return self.keys_are_not_taken()
@@ -209,6 +229,14 @@ class _Login:
             return f'start an agent and load it: eval "$(ssh-agent)" && {add}'
         where = shlex.quote(self.agent.path or "SOCKET")
         return f"start the agent that IdentityAgent names, then: SSH_AUTH_SOCK={where} {add}"
+
+    def _naming(self, path: Path) -> str:
+        """What tells the agent's keys which of them a file is; older formats lock that up, too."""
+        known = any(identity.public for identity in self.identities if identity.path == path)
+        if known or not self.target.only_identities:
+            return ""
+        private, public = shlex.quote(str(path)), shlex.quote(f"{path}.pub")
+        return f" && ssh-keygen -y -f {private} > {public}"
 
     def _recording(self) -> str:
         target = self.target

@@ -22,14 +22,13 @@ class ProxyProcess:
     """
 
     def __init__(self, command: str) -> None:
-        self.command = command
+        self.argv = (os.environ.get("SHELL") or "/bin/sh", "-c", f"exec {command}")
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the program
         self.socket, theirs = socket.socketpair()
-        shell = os.environ.get("SHELL") or "/bin/sh"
         try:
             with theirs:
                 self._process = subprocess.Popen(
-                    [shell, "-c", f"exec {command}"],
+                    self.argv,
                     stdin=theirs.fileno(),
                     stdout=theirs.fileno(),
                     stderr=self._errors,

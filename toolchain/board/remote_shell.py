@@ -1,8 +1,9 @@
 """What is sent to a board's login shell, whichever it is, and what is taken of its output.
 
 The login shell may be tcsh or fish, which read quotes in ways of their own, and its start-up files
-may print. So it is given one line of characters that no shell treats specially, and everything
-before a mark, which our own script prints first, is dropped.
+may print, as may what they have it run when it ends. So it is given one line of characters that no
+shell treats specially, and only what stands between two marks, which our own script prints first
+and last, is taken.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ _SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz01234567
 _KEPT = 16 * 1024
 
 # Runs "$@" and stops it when standard input ends, which is when this side closes the channel: a
-# server leaves a program running whose client is gone. The outer `exit` keeps a shell in between,
-# so that death by a signal comes back as 128 + n.
+# server leaves a program running whose client is gone. A shell stays in between, so that death by a
+# signal comes back as 128 + n.
 _GUARDED = """\
 exec 3<&0
 "$@" </dev/null 3<&- &
@@ -27,16 +28,15 @@ guard=$!
 wait "$program"
 code=$?
 kill "$guard" 2>/dev/null
-exit "$code"
 """
 _FED = """\
 "$@"
-exit $?
+code=$?
 """
 
 
-class AfterMark:
-    """Passes on what comes after a mark.
+class BetweenMarks:
+    """Passes on what comes between a mark and its counterpart, which is its halves exchanged.
 
     Args:
         mark: it and the line's end after it are dropped, too.
@@ -45,8 +45,9 @@ class AfterMark:
 
     def __init__(self, mark: bytes, sink: Callable[[bytes], None]) -> None:
         self._found = threading.Event()
-        self._mark, self._sink = mark + b"\n", sink
-        self._before = bytearray()
+        self._mark, self._end, self._sink = mark + b"\n", _counterpart(mark), sink
+        self._before, self._held = bytearray(), bytearray()
+        self._ended = False
 
     @property
     def found(self) -> bool:
@@ -73,8 +74,29 @@ class AfterMark:
             self._found.set()
             piece = bytes(self._before[place + len(self._mark) :])
             del self._before[place:]
-        if piece:
+        if self._ended:
+            return
+        self._held += piece
+        place = self._held.find(self._end)
+        self._ended = place >= 0
+        # What may be the beginning of the end is held back.
+        self._pass_on(place if self._ended else len(self._held) - len(self._end) + 1)
+
+    def finish(self) -> None:
+        """Nothing more will arrive: where the second mark has not come, pass on what is held."""
+        if not self._ended:
+            self._pass_on(len(self._held))
+
+    def _pass_on(self, count: int) -> None:
+        if count > 0:
+            piece = bytes(self._held[:count])
+            del self._held[:count]
             self._sink(piece)
+
+
+def _counterpart(mark: bytes) -> bytes:
+    half = len(mark) // 2
+    return mark[half:] + mark[:half]
 
 
 def new_mark() -> str:
@@ -87,17 +109,21 @@ def command_line(argv: Sequence[str], mark: str, *, fed: bool) -> str:
 
     Args:
         argv: program and arguments; none of it is ever taken as shell text.
-        mark: what is printed first, on both streams.
+        mark: what is printed first, on both streams; its counterpart is printed last.
         fed: whether the program reads standard input; else it is stopped at that one's end.
     """
     # In halves, so that a shell that prints its commands does not print the mark.
     half = len(mark) // 2
+    first, second = mark[:half], mark[half:]
     script = "".join(
         [
-            f"printf '%s%s\\n' {mark[:half]} {mark[half:]}\n",
-            f"printf '%s%s\\n' {mark[:half]} {mark[half:]} >&2\n",
+            f"printf '%s%s\\n' {first} {second}\n",
+            f"printf '%s%s\\n' {first} {second} >&2\n",
             f"set -- {shlex.join(argv)}\n",
             _FED if fed else _GUARDED,
+            f"printf %s%s {second} {first}\n",
+            f"printf %s%s {second} {first} >&2\n",
+            'exit "$code"\n',
         ]
     )
     return f"""sh -c 'eval "$(printf %b "$1")"' sh '{_encoded(script)}'"""

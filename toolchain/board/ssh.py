@@ -17,7 +17,7 @@ from toolchain.board import login, remote_shell
 from toolchain.board.connection import CHUNK, Advance, Connection
 from toolchain.board.host_keys import HostKeys, ShownKey
 from toolchain.board.proxy import ProxyProcess
-from toolchain.board.remote_shell import AfterMark
+from toolchain.board.remote_shell import BetweenMarks
 from toolchain.board.target import SshTarget, is_there
 from toolchain.board.transport import SILENCE_S, Keepalive, Transport
 from toolchain.errors import BoardError, ConnectionFailed, DeployError
@@ -242,7 +242,7 @@ class SshConnection(Connection):
         if proxy:
             return ConnectionFailed(
                 f"{self.name}: {proxy}",
-                hint=f"try the command by itself: {shlex.join(['sh', '-c', self._proxy_text()])}",
+                hint=self._proxy_alone(),
             )
         if self._jump is not None and not self._jump.is_alive:
             return self._jump.lost()
@@ -253,6 +253,11 @@ class SshConnection(Connection):
                 hint="update the SSH server on the board",
             )
         why = str(error) or "it goes quiet as keys are exchanged"
+        if self._proxy:
+            return ConnectionFailed(
+                f"{self.name}: its ProxyCommand runs, but nothing answers as an SSH server ({why})",
+                hint=self._proxy_alone(),
+            )
         why = "; ".join(words[-2:]) if words else why
         return self._no_answer(
             f"accepts a connection, but does not answer as an SSH server ({why})"
@@ -280,8 +285,9 @@ class SshConnection(Connection):
             hint="the log of the SSH server on the board says more: sudo journalctl -u ssh",
         )
 
-    def _proxy_text(self) -> str:
-        return self._proxy.command if self._proxy else ""
+    def _proxy_alone(self) -> str:
+        command = shlex.join(self._proxy.argv) if self._proxy else ""
+        return f"try the command by itself: {command}"
 
 
 class _Exchange:
@@ -302,19 +308,21 @@ class _Exchange:
         self._advance, self._deadline = advance, deadline
         self._errors = bytearray()
         self._failure: OSError | None = None
-        self._after = AfterMark(mark, self._keep)
-        self._errors_after = AfterMark(mark, self._errors.extend)
+        self._between = BetweenMarks(mark, self._keep)
+        self._errors_between = BetweenMarks(mark, self._errors.extend)
 
     def run(self, channel: paramiko.Channel) -> tuple[int, str]:
         """Exit code and standard error."""
 
         def read_output() -> None:
             while piece := channel.recv(CHUNK):
-                self._after.feed(piece)
+                self._between.feed(piece)
+            self._between.finish()
 
         def read_errors() -> None:
             while piece := channel.recv_stderr(CHUNK):
-                self._errors_after.feed(piece)
+                self._errors_between.feed(piece)
+            self._errors_between.finish()
 
         readers = [threading.Thread(target=f, daemon=True) for f in (read_output, read_errors)]
         for reader in readers:
@@ -332,7 +340,7 @@ class _Exchange:
         code = channel.recv_exit_status() if channel.status_event.is_set() else -1
         if code < 0:
             raise self._connection.lost()
-        if not self._after.found:
+        if not self._between.found:
             raise self._runs_nothing(code)
         if self._failure:
             raise DeployError(
@@ -343,7 +351,7 @@ class _Exchange:
     def _await_begin(self, readers: Sequence[threading.Thread]) -> None:
         """Wait for the mark: what a login reads itself must not be the program's input."""
         limit = time.monotonic() + _BEGIN_TIMEOUT_S
-        while not self._after.wait(0.1):
+        while not self._between.wait(0.1):
             if not any(reader.is_alive() for reader in readers):
                 return
             now = time.monotonic()
@@ -386,7 +394,7 @@ class _Exchange:
         )
 
     def _words(self) -> str:
-        said = [self._after.before, self._errors_after.before]
+        said = [self._between.before, self._errors_between.before]
         lines = [line.strip() for text in said for line in text.splitlines() if line.strip()]
         return f"it says: {'; '.join(lines[-3:])}" if lines else "it says nothing"
 

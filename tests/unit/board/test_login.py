@@ -364,6 +364,46 @@ def test_an_agent_that_does_not_answer_does_not_hold_up_the_login(
             assert connection.run(["echo", "in"]).text == "in\n"
 
 
+@pytest.mark.parametrize("text", ["hello\n", "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNz\n"])
+def test_a_file_that_is_no_key_keeps_no_other_from_being_tried(
+    place: Place, keys: Path, tmp_path: Path, text: str
+) -> None:
+    (tmp_path / "text").write_text(text)
+    (tmp_path / "text").chmod(0o600)
+    place.configure(f"IdentityFile {tmp_path / 'text'}", f"IdentityFile {keys / 'plain'}")
+    assert client_logs_in(place.config, "pi")
+    assert place.logs_in()
+    place.configure(f"IdentityFile {tmp_path / 'text'}", f"IdentityFile {keys / 'stranger'}")
+    assert f"{tmp_path / 'text'} is no SSH key" in place.refusal().what
+
+
+def test_a_file_that_is_no_key_does_not_keep_the_agent_from_being_asked(
+    place: Place, held: Path, keys: Path
+) -> None:
+    add_to_agent(held, keys / "plain")
+    usual = Path("~/.ssh/id_rsa").expanduser()
+    usual.parent.mkdir(parents=True, exist_ok=True)
+    usual.write_text("PuTTY-User-Key-File-3: ssh-rsa\n")
+    usual.chmod(0o600)
+    place.configure()
+    assert client_logs_in(place.config, "pi", "-i", str(usual))
+    assert place.logs_in()
+
+
+def test_the_command_that_unlocks_a_key_of_an_older_format_is_enough(
+    tmp_path: Path, held: Path
+) -> None:
+    """Such a file does not tell its public key, by which the agent's is found."""
+    mine = make_key(tmp_path / "old key", kind="rsa")
+    with serving(tmp_path / "sshd2", authorized=public_text(mine) + "\n") as server:
+        shell(f"ssh-keygen -q -p -m PEM -P '' -N '{PASSPHRASE}' -f {shlex.quote(str(mine))}")
+        Path(f"{mine}.pub").unlink()
+        own = Place(tmp_path / "sshd2", server)
+        own.configure(f'IdentityFile "{mine}"', "IdentitiesOnly yes")
+        shell(hinted(own.refusal()), PASSPHRASE, SSH_AUTH_SOCK=str(held))
+        assert own.logs_in()
+
+
 def test_a_file_that_is_no_key_is_named(place: Place, tmp_path: Path) -> None:
     (tmp_path / "text").write_text("hello\n")
     place.configure()

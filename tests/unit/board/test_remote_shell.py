@@ -18,13 +18,14 @@ from support.bundles import write_bundle
 from support.openssh import make_key, public_text, serving
 from toolchain.board import push, remote_shell, requirements, ssh
 from toolchain.board.config import load_board
-from toolchain.board.remote_shell import AfterMark
+from toolchain.board.remote_shell import BetweenMarks
 from toolchain.board.ssh import SshConnection
 from toolchain.board.target import SshTarget
 from toolchain.cache import sha256_file
 from toolchain.errors import BoardError
 from toolchain.progress import Silent
 
+RUN = 'sh -c "$SSH_ORIGINAL_COMMAND"'
 SHELLS = {
     "sh": ["sh"],
     "bash": ["bash"],
@@ -60,9 +61,10 @@ def run(shell: list[str], argv: list[str], *, fed: bytes | None = None) -> tuple
             process.stdin.write(fed)
             process.stdin.close()
         got: list[bytes] = []
-        after = AfterMark(mark.encode(), got.append)
+        after = BetweenMarks(mark.encode(), got.append)
         while piece := process.stdout.read(7):
             after.feed(piece)
+        after.finish()
         code = process.wait(30)
     assert after.found
     return b"".join(got), code
@@ -94,14 +96,16 @@ def test_input_reaches_the_program_whole(login_shell: list[str]) -> None:
     assert run(login_shell, ["cat"], fed=data) == (data, 0)
 
 
-def test_a_mark_is_found_wherever_the_pieces_end() -> None:
-    text = b"noise\nMARK MARKS\nrest\nMARK\nafter"
+@pytest.mark.parametrize("end", [b"", b"RKMA", b"RKMAbye\nRKMA\n"])
+def test_marks_are_found_wherever_the_pieces_end(end: bytes) -> None:
+    text = b"noise\nMARK MARKS\nrest\nMARK\nRK, after" + end
     for size in range(1, len(text) + 1):
         got: list[bytes] = []
-        after = AfterMark(b"MARK", got.append)
+        after = BetweenMarks(b"MARK", got.append)
         for begin in range(0, len(text), size):
             after.feed(text[begin : begin + size])
-        assert b"".join(got) == b"after"
+        after.finish()
+        assert b"".join(got) == b"RK, after"
         assert after.before == "noise\nMARK MARKS\nrest"
 
 
@@ -132,11 +136,16 @@ def board(folder: Path, key: Path, login: str) -> Iterator[SshConnection]:
         ("sh", 'echo Welcome; echo "a warning" >&2'),
         ("sh", 'printf "no end of line"; printf "nor here" >&2'),
         ("sh", "head -c 1000000 /dev/zero"),
+        ("sh", f"trap 'echo bye; echo bye >&2' EXIT; {RUN}; exit"),
+        ("sh", f"{RUN}; code=$?; echo logout; exit $code"),
         ("tcsh", "true"),
         ("tcsh", "echo Welcome"),
         ("fish", "true"),
     ],
-    ids=["prints", "prints no line", "prints much", "tcsh", "tcsh that prints", "fish"],
+    ids=[
+        *("prints", "prints no line", "prints much", "prints at its end", "says goodbye"),
+        *("tcsh", "tcsh that prints", "fish"),
+    ],
 )
 def test_everything_is_pushed_and_asked_behind_such_a_login(
     tmp_path: Path, key: Path, shell: str, before: str
@@ -145,6 +154,7 @@ def test_everything_is_pushed_and_asked_behind_such_a_login(
         pytest.skip(f"{shell} is not installed")
     login = f'{before}; exec {shell} -c "$SSH_ORIGINAL_COMMAND"'
     with board(tmp_path, key, login) as connection:
+        assert connection.run(["sh", "-c", "exit 3"], check=False).exit_code == 3
         result = connection.run(["sh", "-c", "echo out; echo err >&2"])
         assert (result.text, result.stderr) == ("out\n", "err\n")
         bundle = write_bundle(tmp_path / "b", os.urandom(1000))
