@@ -746,7 +746,7 @@ def verify(
                 )
     for item in results:
         with failures.of(item.model):
-            item.require(_narrow_down(chosen, item))
+            item.require(_narrow_down(chosen, item, threads))
     if json_output and (results or failures.items):
         rows = [item.document() for item in results]
         print_json({"board": name, "models": rows, "failed": failures.rows()})
@@ -757,11 +757,13 @@ def verify(
     failures.require()
 
 
-def _narrow_down(board: Board, done: Verification) -> str:
+def _narrow_down(board: Board, done: Verification, threads: int | None = None) -> str:
     """What to run to learn what a board's difference comes from."""
     from toolchain.build.bundle import bundle_path
 
     again = ["verify", done.model, "--inputs", done.inputs, "--seed", done.seed]
+    again += ["--tolerance", f"{done.tolerance:g}", "--steps", f"{done.step_tolerance:g}"]
+    again += ["--threads", threads] if threads else []
     if board.connection != "local":
         build = command("build", "--board", "host")
         return (
@@ -822,13 +824,12 @@ def profile(
     from toolchain.profile.measure import Session
     from toolchain.report import operator_table, profile_plot, profile_table
 
-    chosen = load_board(board)
+    chosen, failures = load_board(board), Failures()
+    good = _readable(models, failures)
     if output:
         check_writable(output, inputs=models)
     if plot:
         profile_plot.check_plot_path(plot, others=[output] if output else [])
-    failures = Failures()
-    good = _readable(models, failures)
     stock = load_bundle(chosen, stock_bundle, stock=True) if stock_bundle else None
     settings = Settings.measuring(chosen, threads=threads, runs=runs, warmup=warmup, per_op=per_op)
     measured = None

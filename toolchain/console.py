@@ -77,6 +77,10 @@ codecs.register_error(_ERRORS, _plain)
 class Screen(rich.console.Console):
     """A rich console as wide as :func:`width` says."""
 
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._width = None  # rich has taken COLUMNS, however narrow it is
+
     @property
     def size(self) -> ConsoleDimensions:
         """Columns and lines."""

@@ -129,6 +129,11 @@ def test_columns_goes_before_the_width_of_a_pipe(files: Path) -> None:
         assert max(map(len, lines)) == wanted
 
 
+@pytest.mark.parametrize("columns", ["1", "19", "0", "-5"])
+def test_columns_that_show_nothing_are_none(files: Path, columns: str) -> None:
+    assert run(files, ["models"], COLUMNS=columns).stdout == run(files, ["models"]).stdout
+
+
 def test_wrong_use_is_told_at_the_same_width(files: Path) -> None:
     done = run(files, ["bords"])
     assert done.returncode == 2

@@ -238,8 +238,10 @@ def test_the_line_after_a_training_runs_from_here(
 def test_the_lines_after_a_difference_run(here: Path, board: str) -> None:
     loaded = load_board(str(here / board))
     loaded._given = board
-    done = Verification("./model.tflite", 2, 5, tolerance=1e-5, step_tolerance=2, outputs=())
-    hint = deploy._narrow_down(loaded, done)
+    done = Verification("./model.tflite", 2, 5, tolerance=1e-7, step_tolerance=0, outputs=())
+    hint = deploy._narrow_down(loaded, done, threads=3)
+    for asked in ("--inputs 2", "--seed 5", "--tolerance 1e-07", "--steps 0", "--threads 3"):
+        assert asked in hint, "the same question"
     lines = hint.partition("run: ")[2].split(" && ")
     assert len(lines) == 2
     for line in lines:

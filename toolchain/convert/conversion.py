@@ -40,6 +40,7 @@ from toolchain.model.graph import read_model
 from toolchain.model.layers import find_layers, totals
 from toolchain.model.support import require_supported
 from toolchain.progress import Progress, Silent
+from toolchain.sparsity.checkpoint_file import check_no_tflite
 from toolchain.sparsity.published import HeaderReport
 
 DEFAULT_TOLERANCE = 1e-5
@@ -264,6 +265,7 @@ def convert(
     check_name(output, OutputError)
     if path is not None:
         check_name(Path(path), ModelError)
+        check_no_tflite(Path(path))
     seed = secrets.randbelow(2**31) if seed is None else seed
     if quantize == "int8" and calibration is None:
         raise DataError(

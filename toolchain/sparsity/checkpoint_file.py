@@ -17,6 +17,7 @@ import warnings
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
 
@@ -261,6 +262,7 @@ def _reason(error: Exception) -> str:
 # --- other files -----------------------------------------------------------------------------
 
 _TO_TORCH = "take the network that it was made from: --model and its state_dict"
+_TFLITE = ("a TensorFlow Lite model", "deploy inspect, push and profile take it")
 _MAGIC: tuple[tuple[bytes, str, str], ...] = (
     (b"\x89HDF\r\n\x1a\n", "an HDF5 file, as Keras writes", _TO_TORCH),
     (b"\x80", "a pickle that torch.save did not write", _SAVE),
@@ -275,13 +277,24 @@ _MAGIC: tuple[tuple[bytes, str, str], ...] = (
 )
 
 
+def check_no_tflite(path: Path) -> None:
+    """Refuse a file that is a model already, before its own name is taken for the output's.
+
+    Raises:
+        ModelError: it is one.
+    """
+    with suppress(OSError), path.open("rb") as stream:
+        if stream.read(8)[4:] == b"TFL3":
+            raise _other(path, *_TFLITE)
+
+
 def _of_another_kind(path: Path, head: bytes) -> ModelError:
     for magic, kind, hint in _MAGIC:
         if head.startswith(magic):
             return _other(path, kind, hint)
     text = head.lstrip().lower()
     if head[4:8] == b"TFL3":
-        return _other(path, "a TensorFlow Lite model", "deploy inspect, push and profile take it")
+        return _other(path, *_TFLITE)
     if head[257:262] == b"ustar":
         return _other(path, "a tar archive", "unpack it, and give the checkpoint in it")
     if text.startswith((b"<!doctype", b"<html", b"<?xml")):
