@@ -118,6 +118,29 @@ def _print_examples(lines: list[str]) -> None:
 
 
 def _set_width() -> None:
+    import rich.columns
+    import rich.table
     from typer import rich_utils
 
+    def fold(table: rich.table.Table) -> None:
+        for column in table.columns:
+            column.overflow = "fold"
+
+    class Columns(rich.columns.Columns):
+        """What is said of an option; a word too long for its column goes on in the next line."""
+
+        def __rich_console__(self, *arguments: Any) -> Any:
+            for part in super().__rich_console__(*arguments):
+                fold(part)
+                yield part
+
+    class Table(rich.table.Table):
+        """Options; likewise."""
+
+        def __rich_console__(self, *arguments: Any) -> Any:
+            fold(self)
+            yield from super().__rich_console__(*arguments)
+
     rich_utils.MAX_WIDTH = console.width(sys.stdout)
+    rich_utils.Columns = Columns  # type: ignore[misc]
+    rich_utils.Table = Table  # type: ignore[misc]

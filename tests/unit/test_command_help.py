@@ -62,6 +62,15 @@ def test_help_shows_every_text_to_the_letter(words: str) -> None:
         assert letters(plain) in output, parameter.name
 
 
+@pytest.mark.parametrize("words", COMMANDS)
+@pytest.mark.parametrize("columns", ["50", "70"])
+def test_help_cuts_no_word_off(words: str, columns: str) -> None:
+    text = shown(words, columns)
+    assert "…" not in text
+    frames = [line for line in text.splitlines() if line.startswith("│")]
+    assert max(map(len, frames), default=0) <= int(columns)
+
+
 def test_what_looks_like_html_or_markdown_is_shown() -> None:
     assert "output<i>.npy" in shown("run")
     assert "push [OPTIONS] [MODEL]..." in shown("push")
