@@ -7,6 +7,7 @@ Progress, notes and errors go to standard error.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -65,11 +66,12 @@ def _boards(incomplete: str) -> Iterator[tuple[str, str]]:
 
     for path in sorted(boards_dir().glob("*.toml")):
         yield path.stem, "a board that ships"
-    folder = Path(incomplete if incomplete.endswith("/") else Path(incomplete).parent)
-    for path in sorted(folder.glob("*.toml")):
+    head = incomplete[: incomplete.rfind("/") + 1]  # as it was typed: the shell goes on from there
+    for path in sorted(Path(os.path.expanduser(head)).glob("*.toml")):  # noqa: PTH111 (never fails)
         with suppress(OSError):
-            if b"march" in path.read_bytes():  # no other TOML file has such a key
-                yield str(path), "a file"
+            # No other TOML file has such a key.
+            if path.is_file() and b"march" in path.read_bytes():
+                yield head + path.name, "a file"
 
 
 def _networks(_incomplete: str) -> Iterator[tuple[str, str]]:

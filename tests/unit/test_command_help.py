@@ -136,7 +136,9 @@ def completed(line: str, here: Path) -> list[str]:
     return done.stdout.split()
 
 
-def test_completion_knows_boards_and_files_of_boards(tmp_path: Path) -> None:
+def test_completion_knows_boards_and_files_of_boards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "mine.toml").write_text((REPOSITORY / "boards/rpi4.toml").read_text())
     (tmp_path / "pyproject.toml").write_text("[project]\n")
     assert sorted(completed("deploy build --board ", tmp_path)) == [
@@ -146,6 +148,12 @@ def test_completion_knows_boards_and_files_of_boards(tmp_path: Path) -> None:
     assert completed("deploy inspect x --board rpi4", tmp_path) == ["rpi4"]
     (tmp_path / "below").mkdir()
     assert completed("deploy push -b ../m", tmp_path / "below") == ["../mine.toml"]
+    # As it was typed, for the shell goes on from there.
+    assert completed("deploy push -b ./m", tmp_path) == ["./mine.toml"]
+    assert completed("deploy push -b below/../m", tmp_path) == ["below/../mine.toml"]
+    (tmp_path / "below/yours.toml").write_bytes((tmp_path / "mine.toml").read_bytes())
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert completed("deploy push -b ~/below/", tmp_path) == ["~/below/yours.toml"]
 
 
 def test_completion_knows_networks(tmp_path: Path) -> None:

@@ -188,7 +188,8 @@ class SshConnection(Connection):
             )
             return self._jump._forward(target.hostname, target.port)
         family = _FAMILIES.get(target.family, socket.AF_UNSPEC)
-        return _connected(target.hostname, target.port, family, self._timeout)
+        address = target.hostname, target.port
+        return _connected(address, family, self._timeout, target.bind_address)
 
     def _forward(self, host: str, port: int) -> paramiko.Channel:
         """A channel from this host to another; its server's words, if it cannot make one."""
@@ -220,6 +221,13 @@ class SshConnection(Connection):
             return ConnectionFailed(
                 f"{self.name}: its ProxyCommand cannot be started: {error}",
                 hint="check SHELL, which runs it",
+            )
+        if target.bind_address and not isinstance(error, ConnectionRefusedError | TimeoutError):
+            said = error.strerror if isinstance(error, OSError) else error
+            return ConnectionFailed(
+                f"{self.name}: cannot be reached from {target.bind_address}, the BindAddress of "
+                f"your SSH configuration ({said})",
+                hint="it has to be an address of this machine, on the way to the board: ip address",
             )
         if isinstance(error, socket.gaierror):
             return ConnectionFailed(
@@ -399,21 +407,31 @@ class _Exchange:
         return f"it says: {'; '.join(lines[-3:])}" if lines else "it says nothing"
 
 
-def _connected(host: str, port: int, family: int, timeout: float) -> socket.socket:
+def _connected(
+    address: tuple[str, int], family: int, timeout: float, source: str | None
+) -> socket.socket:
     """A socket to the first of a host's addresses that answers.
+
+    Args:
+        address: host and port.
+        family: of addresses.
+        timeout: seconds for all of them together.
+        source: the address of this machine to connect from.
 
     Raises:
         OSError: none does; the error is that of one that refused, or else the last.
     """
-    found = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)
+    found = socket.getaddrinfo(*address, family, socket.SOCK_STREAM)
     deadline = time.monotonic() + timeout
     errors: list[OSError] = []
-    for count, (kind, how, protocol, _, address) in enumerate(found):
+    for count, (kind, how, protocol, _, place) in enumerate(found):
         link = socket.socket(kind, how, protocol)
         try:
             # Each gets its part of what time is left.
             link.settimeout(max(0.1, (deadline - time.monotonic()) / (len(found) - count)))
-            link.connect(address)
+            if source:
+                link.bind(socket.getaddrinfo(source, 0, kind, how, flags=socket.AI_PASSIVE)[0][4])
+            link.connect(place)
             link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except OSError as error:
             link.close()

@@ -55,6 +55,8 @@ class SshTarget:
     """``RevokedHostKeys``."""
     family: str = "any"
     """``any``, ``inet`` or ``inet6``."""
+    bind_address: str | None = None
+    """The address of this machine to connect from."""
 
     def __str__(self) -> str:
         port = "" if self.port == 22 else f":{self.port}"
@@ -192,6 +194,7 @@ def _lookup(spec: HostSpec, config: Path | None, *, depth: int) -> SshTarget:
         ),
         revoked=None if revoked is None else Path(found.expanded(revoked)),
         family=(found.one("addressfamily") or "any").lower(),
+        bind_address=found.one("bindaddress"),
     )
 
 

@@ -315,6 +315,21 @@ def test_a_locked_key_is_added_to_the_agent_that_the_configuration_names(
         assert place.logs_in()
 
 
+def test_a_board_is_reached_from_the_address_that_the_configuration_names(
+    tmp_path: Path, keys: Path
+) -> None:
+    line = f'from="127.0.0.3" {public_text(keys / "plain")}\n'
+    with serving(tmp_path / "sshd2", authorized=line) as server:
+        own = Place(tmp_path / "sshd2", server)
+        own.configure(f"IdentityFile {keys / 'plain'}", "BindAddress 127.0.0.3")
+        assert client_logs_in(own.config, "pi")
+        assert own.logs_in()
+        own.configure(f"IdentityFile {keys / 'plain'}")
+        own.refusal()
+        own.configure(f"IdentityFile {keys / 'plain'}", "BindAddress 203.0.113.7")
+        assert "203.0.113.7, the BindAddress" in own.refusal().what
+
+
 def test_too_many_keys_are_told_in_the_servers_words(place: Place, held: Path, keys: Path) -> None:
     for number in range(5):
         add_to_agent(held, make_key(place.folder / f"other{number}"))
