@@ -122,8 +122,8 @@ def _set_width() -> None:
     import rich.table
     from typer import rich_utils
 
-    def fold(table: rich.table.Table) -> None:
-        for column in table.columns:
+    def fold(table: object) -> None:
+        for column in table.columns if isinstance(table, rich.table.Table) else ():
             column.overflow = "fold"
 
     class Columns(rich.columns.Columns):
@@ -135,12 +135,12 @@ def _set_width() -> None:
                 yield part
 
     class Table(rich.table.Table):
-        """Options; likewise."""
+        """All options; likewise."""
 
         def __rich_console__(self, *arguments: Any) -> Any:
             fold(self)
             yield from super().__rich_console__(*arguments)
 
     rich_utils.MAX_WIDTH = console.width(sys.stdout)
-    rich_utils.Columns = Columns  # type: ignore[misc]
-    rich_utils.Table = Table  # type: ignore[misc]
+    for kind in (Columns, Table):
+        setattr(rich_utils, kind.__name__, kind)
