@@ -20,7 +20,7 @@ from toolchain.command_help import App, complete
 from toolchain.console import TerminalProgress, err, out, print_json
 from toolchain.convert.kinds import Boundary, Kind
 from toolchain.errors import ModelError, OutputError, RecipeError
-from toolchain.files import check_folder, check_name, check_readable, check_writable
+from toolchain.files import STDOUT, check_folder, check_name, check_readable, check_writable
 from toolchain.hints import command
 from toolchain.signals import sigterm_exits
 
@@ -59,6 +59,14 @@ def _version(asked: bool) -> None:
 
         print(toolchain.__version__)
         raise typer.Exit
+
+
+def _check_alone(output: Path | None, json_output: bool) -> None:
+    if output == STDOUT and json_output:
+        raise typer.BadParameter(
+            "is on standard output, as is what --output - writes; leave one of the two away",
+            param_hint="--json",
+        )
 
 
 def _boards(incomplete: str) -> Iterator[tuple[str, str]]:
@@ -100,7 +108,11 @@ def train(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE.toml", help="see docs/train.md")],
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="checkpoint to write; default: RECIPE.safetensors"),
+        typer.Option(
+            "--output",
+            "-o",
+            help="checkpoint to write, - for standard output; default: RECIPE.safetensors",
+        ),
     ] = None,
     run_dir: Annotated[
         Path | None,
@@ -123,6 +135,7 @@ def train(
 
     A recipe may name Python code of yours (`package.module:function`), which is run.
     """
+    _check_alone(output, json_)
     check_readable(recipe, RecipeError)
     check_name(recipe, RecipeError)
     for path in (output, run_dir):
@@ -163,7 +176,8 @@ def train(
     if json_:
         print_json(done)
     else:
-        out.print(training_table(done, out.width), soft_wrap=True)
+        with console.apart_from(output):
+            out.print(training_table(done, out.width), soft_wrap=True)
 
 
 # --- convert, inspect ------------------------------------------------------------------------
@@ -190,7 +204,12 @@ def convert(
         ),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="file to write; default: NAME.tflite")
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="file to write, - for standard output; default: NAME.tflite",
+        ),
     ] = None,
     input_shape: Annotated[
         list[str] | None,
@@ -271,6 +290,7 @@ def convert(
     """
     from toolchain.models import zoo
 
+    _check_alone(output, json_)
     shapes = [_shape(text) for text in input_shape or []]
     for option, given in (("--calibration", calibration), ("--samples", samples)):
         if given is not None and quantize != "int8":
@@ -312,7 +332,8 @@ def convert(
     if json_:
         print_json(done)
     else:
-        out.print(conversion_summary(done, verbose=verbose), soft_wrap=True)
+        with console.apart_from(output):
+            out.print(conversion_summary(done, verbose=verbose), soft_wrap=True)
 
 
 @app.example(
@@ -812,7 +833,8 @@ def profile(
         bool, typer.Option("--wide", help="All that is known of the board; micro-kernels.")
     ] = False,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write the profile as JSON.")
+        Path | None,
+        typer.Option("--output", "-o", help="Write the profile as JSON; - for standard output."),
     ] = None,
     plot: Annotated[
         Path | None, typer.Option("--plot", help="Draw it: .png, .svg or .pdf.")
@@ -826,6 +848,7 @@ def profile(
     from toolchain.profile.measure import Session
     from toolchain.report import operator_table, profile_plot, profile_table
 
+    _check_alone(output, json_output)
     chosen, failures = load_board(board), Failures()
     good = _readable(models, failures)
     if output:
@@ -852,9 +875,10 @@ def profile(
     if json_output:
         print_json(measured)
     else:
-        out.print(profile_table.profile_table(measured, out.width, wide=wide))
-        if per_op:
-            out.print(operator_table.operator_tables(measured, out.width, wide=wide))
+        with console.apart_from(output):
+            out.print(profile_table.profile_table(measured, out.width, wide=wide))
+            if per_op:
+                out.print(operator_table.operator_tables(measured, out.width, wide=wide))
     failures.require()
 
 

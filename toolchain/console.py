@@ -24,6 +24,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 import rich.console
@@ -32,6 +33,7 @@ from rich.console import ConsoleDimensions
 
 from toolchain import progress
 from toolchain.errors import DeployError, OutputError
+from toolchain.files import STDOUT
 
 if TYPE_CHECKING:  # pydantic is slow to import, and help needs none of it
     from pydantic import BaseModel
@@ -105,6 +107,19 @@ def width(stream: IO[str]) -> int:
 
 out = Screen()
 err = Screen(stderr=True)
+
+
+@contextmanager
+def apart_from(output: Path | None) -> Iterator[None]:
+    """Let :data:`out` be standard error where a result itself goes to standard output, ``-``."""
+    if output != STDOUT:
+        yield
+        return
+    out.stderr = True
+    try:
+        yield
+    finally:
+        out.stderr = False
 
 
 def print_json(document: BaseModel | Mapping[str, Any] | list[Any]) -> None:
@@ -245,35 +260,33 @@ def _redirect_to_nowhere(number: int) -> None:
         os.close(nowhere)
 
 
+class _Descriptor(io.FileIO):
+    """A file descriptor; what cannot be written to it is told, once, to ``failed``."""
+
+    def __init__(self, number: int, failed: Callable[[OSError], None]) -> None:
+        super().__init__(number, "wb", closefd=False)
+        self._failed = failed
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            _redirect_to_nowhere(self.fileno())  # what is left to write must not fail once more
+            self._failed(error)
+            return len(data)
+
+
 class _Stream(io.TextIOWrapper):
     """A standard stream of ours, on the same file descriptor as the one that it stands for."""
 
     def __init__(self, number: int, like: IO[str] | None) -> None:
-        raw = io.FileIO(number, "wb", closefd=False)
+        raw = _Descriptor(number, self.failed)
         super().__init__(
             io.BufferedWriter(raw),
             encoding=getattr(like, "encoding", None) or "utf-8",
             errors=_ERRORS,
             line_buffering=number == _ERR or raw.isatty(),
         )
-        self._number = number
-
-    def write(self, text: str) -> int:
-        try:
-            return super().write(text)
-        except OSError as error:
-            self._fail(error)
-            return len(text)
-
-    def flush(self) -> None:
-        try:
-            super().flush()
-        except OSError as error:
-            self._fail(error)
-
-    def _fail(self, error: OSError) -> None:
-        _redirect_to_nowhere(self._number)  # whatever is left to write must not fail once more
-        self.failed(error)
 
     def failed(self, error: OSError) -> None:
         """What becomes of an error."""

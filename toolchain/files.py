@@ -1,8 +1,11 @@
 """Files that appear whole: written under another name beside their place, then renamed.
 
 Whoever reads meanwhile, and whoever comes after a fault, an interrupt or a loss of power, finds
-the file as it was before or as it is afterwards. A link stays one: what it leads to is replaced. A
-device or a pipe (``/dev/stdout``) is never replaced, but written to.
+the file as it was before or as it is afterwards.
+
+A symbolic link is followed, and stays. What is no regular file (a terminal, ``/dev/null``, a named
+pipe) is written to once the content is whole, and never renamed over; so is standard output, which
+is called :data:`STDOUT`.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import secrets
 import shlex
 import shutil
 import stat
+import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -22,6 +26,9 @@ from typing import BinaryIO
 
 from toolchain.errors import DeployError, OutputError
 from toolchain.hints import nearest
+
+STDOUT = Path("-")
+"""What stands for standard output where a file is asked for; ``./-`` is a file of that name."""
 
 
 def write_whole(
@@ -54,7 +61,8 @@ def write_whole(
 def written_whole(path: Path, fault: type[DeployError] = OutputError) -> Iterator[Path]:
     """An empty file beside ``path``, which takes its place when the block ends well.
 
-    Else it is removed. A place that cannot be written to is told before the block begins.
+    Else it is removed. A place that cannot be written to is told before the block begins. Where
+    ``path`` is no regular file the empty one is among the temporary files, and is copied to it.
 
     Args:
         path: in a folder that exists.
@@ -63,24 +71,16 @@ def written_whole(path: Path, fault: type[DeployError] = OutputError) -> Iterato
     Raises:
         DeployError: of class ``fault``: the file cannot be made or cannot be renamed.
     """
-    if _is_stream(path):
-        _check_permission(path, fault)
-        with tempfile.TemporaryDirectory(prefix="tileskip-") as folder:
-            scratch = Path(folder) / "written"
-            scratch.touch()
-            yield scratch
-            try:
-                with scratch.open("rb") as source, path.open("wb") as sink:
-                    shutil.copyfileobj(source, sink)
-            except OSError as error:
-                raise _cannot_be_written(path, error, fault) from error
-        return
-    scratch = _beside(path, fault)
+    place = _place(path, fault)
+    scratch = _among_temporary(path, fault) if place is None else _beside(place, fault)
     try:
         yield scratch
         try:
-            _sync(scratch)
-            scratch.replace(_behind_links(path))
+            if place is None:
+                _copy_to_stream(scratch, path)
+            else:
+                _sync(scratch)
+                scratch.replace(place)
         except OSError as error:
             raise _cannot_be_written(path, error, fault) from error
     finally:
@@ -129,10 +129,9 @@ def check_writable(
                 f"{path}: is read here, and would be replaced by what is written",
                 hint="give the output another name",
             )
-    if _is_stream(path):
-        _check_permission(path, fault)
-    else:
-        _beside(path, fault).unlink()
+    place = _place(path, fault)
+    if place is not None:
+        _beside(place, fault).unlink()
 
 
 def check_folder(folder: Path, fault: type[DeployError] = OutputError) -> None:
@@ -143,6 +142,8 @@ def check_folder(folder: Path, fault: type[DeployError] = OutputError) -> None:
     Raises:
         DeployError: of class ``fault``: it cannot.
     """
+    if folder == STDOUT:
+        raise fault("standard output (-) is no folder", hint="for a folder of that name give: ./-")
     there = folder
     try:
         while not there.exists() and not there.is_symlink() and there != there.parent:
@@ -220,7 +221,8 @@ def write_or_keep(path: Path, content: bytes, fault: type[DeployError] = OutputE
         write_whole(path, content, fault)
     except DeployError as error:
         try:
-            kept = Path(tempfile.mkdtemp(prefix="tileskip-")) / path.name
+            name = "output" if path == STDOUT else path.name
+            kept = Path(tempfile.mkdtemp(prefix="tileskip-")) / name
             kept.write_bytes(content)
         except OSError as second:
             raise fault(
@@ -249,40 +251,77 @@ def same_place(one: Path, other: Path) -> bool:
         return os.path.realpath(one) == os.path.realpath(other)
 
 
-def _beside(path: Path, fault: type[DeployError]) -> Path:
-    """An empty file ``.<name>-<hex>`` in the folder of ``path``, with the user's permissions."""
-    if path.is_dir():
-        raise fault(f"{path}: is a folder", hint="give the name of a file")
-    _check_permission(path, fault)
-    real = _behind_links(path)
-    scratch = real.with_name(f".{real.name}-{secrets.token_hex(4)}")
+def _place(path: Path, fault: type[DeployError]) -> Path | None:
+    """The regular file that ``path`` leads to, there or not; ``None`` for what is written to."""
+    if path == STDOUT:
+        return None
     try:
-        scratch.touch(exist_ok=False)
+        kind = path.stat().st_mode
+    except FileNotFoundError:
+        kind = stat.S_IFREG  # also a link to a file that is not there yet
     except OSError as error:
         raise _cannot_be_written(path, error, fault) from error
-    return scratch
-
-
-def _is_stream(path: Path) -> bool:
-    """Whether there is a device, a pipe or a socket at ``path``, which a file must not replace."""
-    try:
-        mode = path.stat().st_mode
-    except (OSError, ValueError):
-        return False
-    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
-
-
-def _behind_links(path: Path) -> Path:
-    return Path(os.path.realpath(path)) if path.is_symlink() else path
-
-
-def _check_permission(path: Path, fault: type[DeployError]) -> None:
-    """Refuse what is there and protected against writing, though its folder may not be."""
+    if stat.S_ISDIR(kind):
+        raise fault(f"{path}: is a folder", hint="give the name of a file")
+    if stat.S_ISBLK(kind) or stat.S_ISSOCK(kind):
+        what = "a disk" if stat.S_ISBLK(kind) else "a socket"
+        raise fault(f"{path}: is {what}", hint="give the name of a file")
     if path.exists() and not os.access(path, os.W_OK):
         raise fault(
             f"{path}: cannot be written: {os.strerror(errno.EACCES)}",
             hint="it is protected against writing: give another name",
         )
+    if stat.S_ISREG(kind) and _descriptor(path) is None:
+        return Path(os.path.realpath(path)) if path.is_symlink() else path
+    return None
+
+
+def _descriptor(path: Path) -> int | None:
+    """The number of the file that this process has open and ``path`` is: 1 of ``/dev/stdout``."""
+    while True:
+        path = Path(os.path.realpath(path.parent), path.name)
+        if str(path.parent) == f"/proc/{os.getpid()}/fd" and path.name.isdecimal():
+            return int(path.name)
+        if not path.is_symlink():
+            return None
+        path = path.parent / path.readlink()
+
+
+def _among_temporary(path: Path, fault: type[DeployError]) -> Path:
+    try:
+        number, name = tempfile.mkstemp(prefix="tileskip-")
+    except OSError as error:
+        raise fault(
+            f"{path}: cannot be written by way of a temporary file: {error.strerror or error}",
+            hint="free some space, or let TMPDIR name another folder",
+        ) from error
+    os.close(number)
+    return Path(name)
+
+
+def _copy_to_stream(scratch: Path, path: Path) -> None:
+    sys.stdout.flush()
+    number = _descriptor(path)
+    with scratch.open("rb") as content:
+        if path == STDOUT:
+            shutil.copyfileobj(content, sys.stdout.buffer)
+            sys.stdout.buffer.flush()
+        elif number is not None:  # opened anew, a file would be written from its beginning
+            with os.fdopen(os.dup(number), "wb") as stream:
+                shutil.copyfileobj(content, stream)
+        else:
+            with path.open("wb") as stream:  # of a named pipe: waits for its reader
+                shutil.copyfileobj(content, stream)
+
+
+def _beside(path: Path, fault: type[DeployError]) -> Path:
+    """An empty file ``.<name>-<hex>`` in the folder of ``path``, with the user's permissions."""
+    scratch = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
+    try:
+        scratch.touch(exist_ok=False)
+    except OSError as error:
+        raise _cannot_be_written(path, error, fault) from error
+    return scratch
 
 
 def _cannot_be_written(path: Path, error: OSError, fault: type[DeployError]) -> DeployError:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ import deploy
 from support.bundles import write_masked_model
 from support.places import REPOSITORY
 from toolchain.errors import OutputError
+from toolchain.model.inspection import inspect_model
 
 CHECKPOINT = REPOSITORY / "toolchain/models/checkpoints/fashion_resnet_dense.safetensors"
 RECIPE = REPOSITORY / "toolchain/train/recipes/quick.toml"
@@ -60,6 +63,7 @@ FOLDERS = ["run", "build", "demo"]
         (["profile"], "m.tflite", "m.tflite: is read here"),
         (["convert"], CHECKPOINT, "is read here"),
         (FOLDERS, "file", "file"),
+        (FOLDERS, "-", "./-"),
         (FOLDERS, "file/deeper", "file"),
         (FOLDERS, "/proc/o", "/proc/o: cannot be written"),
     ],
@@ -75,6 +79,23 @@ def test_a_place_that_cannot_be_written_is_told_before_anything_is_done(
         assert isinstance(error, OutputError), (command, result.output, error)
         assert said in f"{error.what}, {error.hint}"
         assert contents(place) == before
+
+
+def test_a_dash_is_standard_output_and_what_is_said_goes_beside_it(place: Path) -> None:
+    line = [sys.executable, REPOSITORY / "deploy.py", *lines_for("convert", "-"), "--seed", "1"]
+    done = subprocess.run(list(map(str, line)), capture_output=True, check=True)
+    (place / "got.tflite").write_bytes(done.stdout)
+    assert inspect_model(place / "got.tflite").layers
+    assert b"largest difference to torch" in done.stderr
+    assert not (place / "-").exists()
+
+
+@pytest.mark.parametrize("command", ["profile", "convert", "train"])
+def test_standard_output_is_not_taken_twice(place: Path, command: str) -> None:
+    result = CliRunner().invoke(deploy.app, [*map(str, lines_for(command, "-")), "--json"])
+    assert result.exit_code == 2
+    assert "--json" in result.output
+    assert not (place / "-").exists()
 
 
 def contents(folder: Path) -> dict[str, bytes | None]:

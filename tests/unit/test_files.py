@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import os
 import resource
+import shlex
+import socket
 import stat
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +18,7 @@ import pytest
 
 from toolchain.errors import DeployError, ModelError, OutputError
 from toolchain.files import (
+    STDOUT,
     check_folder,
     check_writable,
     clear_leavings,
@@ -284,3 +288,116 @@ def test_a_folder_is_made_with_those_above_it(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ModelError, match=r"file/b: cannot be written: Not a directory"):
         make_folder(tmp_path / "file/b", ModelError)
+
+
+# --- what is no regular file -----------------------------------------------------------------
+
+NULL, FULL = os.makedev(1, 3), os.makedev(1, 7)
+
+
+@pytest.fixture
+def device(tmp_path: Path) -> Callable[[int], Path]:
+    """Makes a device of this number, in the test's own folder: those of /dev are everybody's."""
+
+    def make(number: int) -> Path:
+        path = tmp_path / "device"
+        try:
+            os.mknod(path, stat.S_IFCHR | 0o666, number)
+            path.open("wb").close()
+        except PermissionError:
+            pytest.skip("devices are made by root alone")
+        return path
+
+    return make
+
+
+def test_a_device_is_written_to_and_stays(tmp_path: Path, device: Callable[[int], Path]) -> None:
+    path = device(NULL)
+    check_writable(path)
+    write_whole(path, b"12")
+    assert stat.S_ISCHR(path.stat().st_mode)
+    assert [item.name for item in tmp_path.iterdir()] == ["device"]
+
+
+def test_a_full_device_is_told_and_stays(
+    tmp_path: Path, device: Callable[[int], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, scratch = device(FULL), tmp_path / "temporary"
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    with pytest.raises(OutputError, match="cannot be written: No space left"):
+        write_whole(path, b"12")
+    assert stat.S_ISCHR(path.stat().st_mode)
+    assert list(scratch.iterdir()) == []
+    with pytest.raises(OutputError) as caught:
+        write_or_keep(path, b"12")
+    (kept,) = scratch.glob("*/device")
+    assert kept.read_bytes() == b"12"
+    assert str(kept) in str(caught.value.hint)
+
+
+def test_a_named_pipe_is_written_to_and_stays(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    check_writable(path)  # does not wait for a reader
+    got: list[bytes] = []
+    reader = threading.Thread(target=lambda: got.append(path.read_bytes()))
+    reader.start()
+    write_whole(path, numbers)
+    reader.join()
+    assert got == [b"12"]
+    assert stat.S_ISFIFO(path.stat().st_mode)
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_link_is_followed_and_stays(tmp_path: Path, there: bool) -> None:
+    target = tmp_path / "elsewhere/a.json"
+    target.parent.mkdir()
+    if there:
+        target.write_bytes(b"before")
+    between, link = tmp_path / "between", tmp_path / "link"
+    between.symlink_to("elsewhere/a.json")
+    link.symlink_to(between)
+    check_writable(link)
+    write_whole(link, b"12")
+    assert (link.readlink(), between.readlink()) == (between, Path("elsewhere/a.json"))
+    assert target.read_bytes() == b"12"
+    assert [item.name for item in target.parent.iterdir()] == ["a.json"]
+
+
+def test_links_that_lead_nowhere_are_told(tmp_path: Path) -> None:
+    loop, dangling = tmp_path / "loop", tmp_path / "dangling"
+    loop.symlink_to(loop)
+    dangling.symlink_to("nodir/a.json")
+    for path, said in ((loop, "Too many levels"), (dangling, "No such file")):
+        with pytest.raises(OutputError, match=f"{path.name}: cannot be written: {said}|{said}"):
+            check_writable(path)
+        assert path.is_symlink()
+
+
+def test_a_socket_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        with pytest.raises(OutputError, match="is a socket"):
+            check_writable(path)
+
+
+def test_standard_output_is_called_by_a_dash(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    check_writable(STDOUT)
+    sys.stdout.write("before ")
+    write_whole(STDOUT, b"\x00\xff")
+    assert capfdbinary.readouterr().out == b"before \x00\xff"
+    assert not STDOUT.exists()
+
+
+@pytest.mark.parametrize("place", ["/dev/stdout", "/proc/self/fd/1", "/dev/fd/1"])
+def test_a_file_that_is_open_already_is_written_to(tmp_path: Path, place: str) -> None:
+    code = f"""
+import sys; from pathlib import Path; from toolchain.files import write_whole
+print("before", flush=True); write_whole(Path({place!r}), b"12"); print("after")
+"""
+    command, file = shlex.join([sys.executable, "-c", code]), shlex.quote(str(tmp_path / "file"))
+    for line in (f"{command} | cat", f"{command} > {file}; cat {file}"):
+        done = subprocess.run(["/bin/sh", "-c", line], cwd=ROOT, capture_output=True, check=False)
+        assert done.stdout == b"before\n12after\n", done.stderr

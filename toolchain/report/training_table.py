@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from toolchain.files import STDOUT
 from toolchain.report.fitting import NAME, Column, fitted_table
 from toolchain.report.layers import count
 
@@ -36,6 +37,7 @@ def plan_table(plan: PlanReport, width: int = 200) -> RenderableType:
 
 def training_table(report: TrainingReport, width: int = 200) -> RenderableType:
     """What was trained, and what to do with it."""
+    written = "what is on standard output" if report.path == STDOUT else report.path
     return Group(
         network_table(report.network, width),
         *_schedule(report.schedule),
@@ -43,7 +45,7 @@ def training_table(report: TrainingReport, width: int = 200) -> RenderableType:
         _epochs_kept(report, width),
         Text(),
         *_notes(report.notes),
-        Text(f"{report.path} is written; next: {report.convert_command}"),
+        Text(f"{written} is written; next: {report.convert_command}"),
         Text(f"curves: {shlex.join(['tensorboard', '--logdir', str(report.run_folder)])}"),
     )
 

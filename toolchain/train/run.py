@@ -13,7 +13,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 
 from toolchain.factory import from_here, without_folder
-from toolchain.files import check_writable
+from toolchain.files import STDOUT, check_writable
 from toolchain.hints import command
 from toolchain.models import zoo
 from toolchain.progress import Progress, Silent
@@ -331,7 +331,7 @@ def _convert_command(trainer: Trainer, path: Path, base: Path | None) -> str:
     factory = trainer.student.factory
     foreign = zoo.by_factory(factory) is None
     model = ["--model", from_here(factory, base or Path())] if foreign else []
-    return command("convert", path, *model)
+    return command("convert", "FILE" if path == STDOUT else path, *model)
 
 
 def _schedule(trainer: Trainer) -> ScheduleReport | None:
