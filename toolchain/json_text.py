@@ -57,6 +57,18 @@ def parse_json(
         raise fault(f"{said}: {where + ': ' if where else ''}{first['msg']}", hint=hint) from error
 
 
+def loads(text: str | bytes) -> Any:
+    """What a JSON text of anybody's holds.
+
+    Raises:
+        ValueError: it is no JSON, or one that is nested too deeply to be read.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("arrays or objects in too many others") from error
+
+
 def without_lone_bytes(text: str) -> str:
     r"""A text in which bytes of a file's name that are not UTF-8 are written as ``\xff``."""
     return "".join(

@@ -28,8 +28,14 @@ def read_toml(path: Path, fault: type[DeployError]) -> dict[str, Any]:
     text = read_text(path, fault, kind="TOML")
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise fault(f"{path}: is not TOML: {error}") from error
+    except RecursionError as error:
+        raise fault(
+            f"{path}: is no TOML that can be read: arrays or tables in too many others"
+        ) from error
+    except (
+        ValueError
+    ) as error:  # a date that is none and a number of 5,000 digits are others of these
+        raise fault(f"{path}: is not TOML: {str(error).partition(';')[0]}") from error
 
 
 def validate(

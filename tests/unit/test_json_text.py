@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel
 
 from toolchain.errors import ModelError
-from toolchain.json_text import parse_json, to_json
+from toolchain.json_text import loads, parse_json, to_json
 
 
 class Layer(BaseModel):
@@ -50,3 +50,9 @@ def test_the_first_fault_is_told_with_its_place(text: str | bytes, fault: str) -
 def test_what_is_no_number_and_what_is_no_character_have_a_form_in_json() -> None:
     text = to_json({"ratio": float("nan"), "file": "a\udcff", "rows": [float("inf"), 1.5]})
     assert json.loads(text) == {"ratio": None, "file": "a\\xff", "rows": [None, 1.5]}
+
+
+@pytest.mark.parametrize("text", ["", "{", "[" * 100_000, '{"a":' * 100_000, "9" * 5_000, b"\xff"])
+def test_what_cannot_be_read_is_a_value_error(text: str | bytes) -> None:
+    with pytest.raises(ValueError, match="."):
+        loads(text)

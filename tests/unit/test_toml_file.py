@@ -40,6 +40,24 @@ def load(path: Path) -> Outer:
     return validate(Outer, read_toml(path, RecipeError), path, RecipeError, hint="read the manual")
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("x = " + "[" * 20_000, "in too many others"),
+        ("x = " + "{a=" * 20_000, "in too many others"),
+        ("x = " + "9" * 5_000, "Exceeds the limit"),
+        ("x = 2020-13-45", "is not TOML"),
+        ("x = 25:61:61", "is not TOML"),
+        ("[" + "a." * 50_000 + "a]", "name: is missing"),
+        ("x = 1e999999", "name: is missing"),
+    ],
+)
+def test_what_a_file_can_ask_for_at_most_is_told(tmp_path: Path, content: str, said: str) -> None:
+    with pytest.raises(RecipeError, match=said) as caught:
+        load(written(tmp_path, content))
+    assert len(caught.value.what) < 1_000
+
+
 def test_a_good_file_is_read(tmp_path: Path) -> None:
     path = written(tmp_path, 'name = "Grüße"\n[inner]\nnumber = 3\nmany = [1, 2.5]\n')
     assert load(path) == Outer(name="Grüße", inner=Inner(number=3, many=(1.0, 2.5)))

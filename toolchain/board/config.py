@@ -1,14 +1,18 @@
 """A board is a TOML file: what it is, how it is built for, and how it is reached.
 
-See ``docs/boards.md`` for every key. Unknown keys are refused.
+See ``docs/boards.md`` for every key. Unknown keys are refused. A board file is data, and may come
+from anywhere: none of its values can be more than one word of a compiler's, QEMU's or ``ssh``'s
+command line, nor an option of it.
 """
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -25,6 +29,40 @@ from toolchain.resources import boards_dir
 from toolchain.toml_file import read_toml, validate
 
 DEFAULT_BOARD = "qemu"
+NO_ADDRESS = re.compile(r"[\s\x00-\x1f\x7f'\"`$\\;&<>|(){}]")
+"""What no host's name and no user's has; a shell would take it for something else."""
+_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
+
+
+def _word(value: str) -> str:
+    if not _WORD.fullmatch(value):
+        raise ValueError("must be one word of letters, digits, '.', '_', '+' and '-'")
+    return value
+
+
+def _line(value: str) -> str:
+    if not value.isprintable() or not value.strip():
+        raise ValueError("must be one line of text")
+    return value
+
+
+def _file_name(value: str) -> str:
+    """Folders are named after the board."""
+    if value.startswith((".", "-")):
+        raise ValueError("the name of a board's file must not begin with '.' or '-'")
+    return _line(value)
+
+
+def _address(value: str) -> str:
+    # A domain stands before its user with a backslash.
+    if not value or value.startswith("-") or NO_ADDRESS.search(value.replace("\\", "")):
+        raise ValueError("must be what ssh takes for a host or a user, without spaces and quotes")
+    return value
+
+
+Word = Annotated[str, AfterValidator(_word)]
+Line = Annotated[str, AfterValidator(_line)]
+Address = Annotated[str, AfterValidator(_address)]
 
 
 class _Table(BaseModel):
@@ -34,8 +72,8 @@ class _Table(BaseModel):
 class Ssh(_Table):
     """How a real board is reached; the command line's ``--host`` goes before it."""
 
-    host: str | None = None
-    user: str | None = None
+    host: Address | None = None
+    user: Address | None = None
     port: Annotated[int, Field(ge=1, le=65535)] | None = None
     """22, or what ``~/.ssh/config`` says, unless given."""
     directory: str = "tileskip"
@@ -64,8 +102,8 @@ class Ssh(_Table):
 class Emulator(_Table):
     """How ``deploy emulator`` boots the board with QEMU."""
 
-    machine: str = "virt"
-    cpu: str
+    machine: Word = "virt"
+    cpu: Word
     memory_mib: Annotated[int, Field(ge=128, le=16384)] = 512
     cores: Annotated[int, Field(ge=1, le=8)] = 1
     icount_shift: Annotated[int, Field(ge=0, le=10)] | None = None
@@ -81,13 +119,13 @@ class Emulator(_Table):
 class Board(_Table):
     """One board of ``boards/<name>.toml``."""
 
-    name: str
+    name: Annotated[str, AfterValidator(_file_name)]
     """Taken from the file's name; not a key of the file."""
-    title: str
-    cpu: str
+    title: Line
+    cpu: Line
     """The core, as Arm or the vendor writes it: ``Cortex-A72``."""
     isa: Literal["aarch64", "armv7", "x86-64"]
-    march: str
+    march: Word
     """The ``-march`` of the runner and TFLite; XNNPACK chooses its kernels at run time."""
     glibc: Annotated[str, Field(pattern=r"^2\.[0-9]{1,2}$")] | None = None
     """The oldest glibc that the libraries must load with; the compiler's own unless given."""

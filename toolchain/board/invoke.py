@@ -5,7 +5,6 @@ The runner's command line and its exit codes are the contract of docs/design.md.
 
 from __future__ import annotations
 
-import json
 import posixpath
 import secrets
 import signal
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from toolchain import json_text
 from toolchain.board import push, requirements
 from toolchain.board.arrays import Array, Batch, model_outputs, raw
 from toolchain.board.config import Board
@@ -216,7 +216,7 @@ class BoardRunner:
             return
         self._told.add(model.path)
         with suppress(ValueError, AttributeError, TypeError):  # whoever reads it all will say so
-            for note in json.loads(report).get("notes", ()):
+            for note in json_text.loads(report).get("notes", ()):
                 if note.startswith(_DELEGATE_NOTE):
                     self._report.note(f"{self._connection.name}: {Path(model.path).name}: {note}")
 

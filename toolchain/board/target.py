@@ -8,12 +8,11 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from toolchain.board import ssh_config
-from toolchain.board.config import Board
+from toolchain.board.config import NO_ADDRESS, Board
 from toolchain.board.ssh_config import DEFAULT_IDENTITIES, Settings
 from toolchain.errors import ConnectionFailed
 
 # What OpenSSH allows in names: nothing that a shell would take for its own, no leading dash.
-_FORBIDDEN = re.compile(r"[\s\x00-\x1f\x7f'\"`$\\;&<>|(){}]")
 _MAX_JUMPS = 4
 _NO_FILE = Path("/dev/null")
 
@@ -111,8 +110,8 @@ def parse_host(text: str) -> HostSpec:
         not host
         or host.startswith("-")
         or "/" in host
-        or _FORBIDDEN.search(host)
-        or (at and (not user or user.startswith("-") or _FORBIDDEN.search(user.replace("\\", ""))))
+        or NO_ADDRESS.search(host)
+        or (at and (not user or user.startswith("-") or NO_ADDRESS.search(user.replace("\\", ""))))
         or (port is not None and (number is None or not 1 <= number <= 65535))
     ):
         raise ConnectionFailed(

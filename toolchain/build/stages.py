@@ -343,7 +343,8 @@ def _tflite_trees(recipe: Recipe, shop: Workshop) -> dict[str, object]:
 def build_flags(release: str, march: str | None) -> dict[str, object]:
     """CMake's definitions for a release build with these flags."""
     # Without the map, assertions would carry the builder's paths into the programs.
-    common = f"-ffile-prefix-map={cache_dir()}/=" + (f" -march={march}" if march else "")
+    flags_of_all = [f"-ffile-prefix-map={cache_dir()}/=", *([f"-march={march}"] if march else [])]
+    common = shlex.join(flags_of_all)  # the build's shell reads them, and a folder may have spaces
     flags: dict[str, object] = {"CMAKE_BUILD_TYPE": "Release"}
     for language in ("C", "CXX"):
         flags[f"CMAKE_{language}_FLAGS"] = common

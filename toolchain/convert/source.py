@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import math
 import os
 import zipfile
@@ -17,6 +16,7 @@ import torch
 import torch.utils._pytree as pytree
 from torch import Tensor, fx, nn
 
+from toolchain import json_text
 from toolchain.convert.explain import export_failure, where_raised
 from toolchain.convert.interface import (
     Flat,
@@ -212,7 +212,7 @@ def _factory_in(path: str | os.PathLike[str], metadata: Mapping[str, str]) -> st
 def _arguments_in(path: str | os.PathLike[str], metadata: Mapping[str, str]) -> dict[str, Any]:
     """The factory's arguments that a checkpoint names, such as ``{"classes": 10}``."""
     try:
-        arguments = json.loads(metadata.get("arguments", "{}"))
+        arguments = json_text.loads(metadata.get("arguments", "{}"))
     except ValueError:
         arguments = None
     if not isinstance(arguments, dict) or not all(

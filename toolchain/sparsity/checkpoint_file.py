@@ -25,6 +25,7 @@ import safetensors
 import safetensors.torch
 import torch
 
+from toolchain import json_text
 from toolchain.errors import ModelError, first_line
 from toolchain.hints import command
 
@@ -315,7 +316,7 @@ def _of_another_kind(path: Path, head: bytes) -> ModelError:
 
 def _index(path: Path) -> str:
     try:
-        found = json.loads(path.read_bytes())
+        found = json_text.loads(path.read_bytes())
     except ValueError:
         return ""
     is_index = isinstance(found, dict) and "weight_map" in found

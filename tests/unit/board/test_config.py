@@ -115,3 +115,24 @@ def test_the_tile_of_a_core_that_no_shipped_board_has_is_not_known(
 ) -> None:
     found = known_tiles(load_board(str(written(tmp_path / "mine.toml", cpu, isa))))
     assert (found.tiles, found.source) == (None, None)
+
+
+# --- a board file is data --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stem", [".hidden", "-o", "..", "a\x1b[2J", "a\nb"])
+def test_a_file_after_which_no_folder_can_be_named_is_no_board(tmp_path: Path, stem: str) -> None:
+    with pytest.raises(BoardConfigError, match="name: "):
+        load_board(str(written(tmp_path / f"{stem}.toml", "Cortex-A53")))
+
+
+@pytest.mark.parametrize("march", ["armv8-a", "armv8.2-a+fp16+dotprod", "x86-64-v3", "native"])
+def test_what_compilers_take_for_march_is_taken(tmp_path: Path, march: str) -> None:
+    path = tmp_path / "my board.toml"
+    path.write_text(f'title = "x"\ncpu = "y"\nisa = "aarch64"\nmarch = "{march}"\n')
+    assert (load_board(str(path)).march, load_board(str(path)).name) == (march, "my board")
+
+
+@pytest.mark.parametrize("host", ["pi@10.0.0.7:2222", "ssh://pi@[fe80::1]:22", "LAB\\\\pi@board+1"])
+def test_what_ssh_takes_for_a_host_is_taken(host: str) -> None:
+    assert Ssh(host=host).host == host
