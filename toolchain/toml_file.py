@@ -29,12 +29,8 @@ def read_toml(path: Path, fault: type[DeployError]) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except RecursionError as error:
-        raise fault(
-            f"{path}: is no TOML that can be read: arrays or tables in too many others"
-        ) from error
-    except (
-        ValueError
-    ) as error:  # a date that is none and a number of 5,000 digits are others of these
+        raise fault(f"{path}: cannot be read: arrays or tables in too many others") from error
+    except ValueError as error:  # not all are TOMLDecodeError: a number of 5,000 digits is none
         raise fault(f"{path}: is not TOML: {str(error).partition(';')[0]}") from error
 
 

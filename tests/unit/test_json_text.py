@@ -54,5 +54,5 @@ def test_what_is_no_number_and_what_is_no_character_have_a_form_in_json() -> Non
 
 @pytest.mark.parametrize("text", ["", "{", "[" * 100_000, '{"a":' * 100_000, "9" * 5_000, b"\xff"])
 def test_what_cannot_be_read_is_a_value_error(text: str | bytes) -> None:
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"."):
         loads(text)

@@ -48,7 +48,7 @@ def load(path: Path) -> Outer:
         ("x = " + "9" * 5_000, "Exceeds the limit"),
         ("x = 2020-13-45", "is not TOML"),
         ("x = 25:61:61", "is not TOML"),
-        ("[" + "a." * 50_000 + "a]", "name: is missing"),
+        ("[" + "a." * 2_000 + "a]", "name: is missing"),
         ("x = 1e999999", "name: is missing"),
     ],
 )
