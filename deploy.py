@@ -8,6 +8,7 @@ Progress, notes and errors go to standard error.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,7 +19,7 @@ import typer
 from toolchain import console, progress
 from toolchain.command_help import App, complete
 from toolchain.console import TerminalProgress, err, out, print_json
-from toolchain.convert.kinds import Boundary, Kind
+from toolchain.convert.kinds import PROGRAM, Boundary, Kind
 from toolchain.errors import ModelError, OutputError, RecipeError
 from toolchain.files import STDOUT, check_folder, check_name, check_readable, check_writable
 from toolchain.hints import command
@@ -271,6 +272,12 @@ def convert(
     seed: Annotated[
         int | None, typer.Option(min=0, help="of the check's random inputs [default: a fresh one]")
     ] = None,
+    trust: Annotated[
+        bool,
+        typer.Option(
+            "--trust", help="load a .pt2 file without a question: it can run code of its maker's"
+        ),
+    ] = False,
     verbose: Annotated[
         bool,
         typer.Option("--verbose", help="every output on every runtime, and what was not tried"),
@@ -286,7 +293,8 @@ def convert(
     it is quantized; and on the runtime that ships, where `deploy build --board host` has built it
     into the current folder.
 
-    A .pt2 file can run code when it is loaded, as can the module of `--model`: use what you trust.
+    An exported program (.pt2) can run code when it is loaded, so it is asked for first. The module
+    of `--model` is run. No other file is, whatever it holds.
     """
     from toolchain.models import zoo
 
@@ -308,6 +316,8 @@ def convert(
     for file in (source, masks):
         if file is not None:
             check_readable(Path(file), ModelError)
+    if source is not None and Path(source).suffix == PROGRAM and not trust:
+        _ask_for_trust(source)
     from toolchain.board.host_runtime import host_runtimes
     from toolchain.convert import conversion
     from toolchain.report.layers import conversion_summary
@@ -334,6 +344,22 @@ def convert(
     else:
         with console.apart_from(output):
             out.print(conversion_summary(done, verbose=verbose), soft_wrap=True)
+
+
+def _ask_for_trust(program: str) -> None:
+    """Ask whether a file that can run code may do so.
+
+    Raises:
+        ModelError: it may not, or there is nobody to ask.
+    """
+    said = f"{program}: is an exported program, which can run code of whoever made it when loaded"
+    if sys.stdin is not None and sys.stdin.isatty() and err.is_terminal:
+        err.print(said, markup=False, highlight=False, soft_wrap=True)
+        if typer.confirm("Do you trust whoever made it?", err=True):
+            return
+    raise ModelError(
+        said, hint=f"if you trust whoever made it, run: {command('convert', program, '--trust')}"
+    )
 
 
 @app.example(

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import pty
 import shutil
 import subprocess
 import sys
@@ -290,3 +292,54 @@ def test_a_truncated_file_is_one_message_and_exit_code_3(tmp_path: Path) -> None
     assert "is truncated or damaged" in done.stderr
     assert "hint:" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+# --- trust -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("program") / "net.pt2"
+    model = torch.nn.Conv2d(3, 4, 3).eval()
+    torch.export.save(torch.export.export(model, (torch.randn(1, 3, 8, 8),)), path)
+    return path
+
+
+def test_a_program_is_not_loaded_where_nobody_can_be_asked(program: Path, tmp_path: Path) -> None:
+    output = tmp_path / "net.tflite"
+    line = ["convert", str(program), "--output", str(output)]
+    result = CliRunner().invoke(deploy.app, line)
+    assert isinstance(result.exception, ModelError)
+    assert result.exception.hint == (
+        f"if you trust whoever made it, run: deploy convert {program} --trust"
+    )
+    assert not output.exists()
+    _invoke(*line, "--trust")
+    assert output.exists()
+
+
+@pytest.mark.parametrize(("answer", "code"), [("y", 0), ("n", 3), ("", 3)])
+def test_a_program_is_asked_for_on_a_terminal(
+    program: Path, tmp_path: Path, answer: str, code: int
+) -> None:
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, ROOT / "deploy.py", "convert", program, "-o", "net.tflite"],
+        cwd=tmp_path, stdin=theirs, stdout=subprocess.DEVNULL, stderr=theirs,
+        start_new_session=True,
+    )  # fmt: skip
+    os.close(theirs)
+    said, answered = b"", False
+    while True:
+        try:
+            part = os.read(ours, 1 << 16)
+        except OSError:  # the program has gone
+            break
+        said += part
+        if b"[y/N]" in said and not answered:
+            os.write(ours, f"{answer}\n".encode())
+            answered = True
+    os.close(ours)
+    assert process.wait() == code, said
+    assert answered
+    assert (tmp_path / "net.tflite").exists() == (code == 0)

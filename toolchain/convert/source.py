@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import math
 import os
-import zipfile
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr
 from dataclasses import dataclass, replace
@@ -25,6 +24,7 @@ from toolchain.convert.interface import (
     images_first,
     register_containers,
 )
+from toolchain.convert.kinds import PROGRAM
 from toolchain.convert.layout import channels_last_inputs, channels_last_outputs
 from toolchain.convert.precision import OTHERS, computed_in, has_other_floats, to_float32
 from toolchain.convert.silence import quiet
@@ -82,7 +82,8 @@ def load_source(
 
     Args:
         path: a checkpoint (safetensors or a PyTorch ``state_dict``) or an exported program
-            (``.pt2``); ``None`` takes the weights that the factory gives.
+            (``.pt2``, and called so; torch runs what is in it: only if whoever made it is trusted);
+            ``None`` takes the weights that the factory gives.
         model: ``package.module:factory``, or a name of the zoo. A checkpoint of this project names
             its own in its metadata. Not for a ``.pt2``.
         input_shapes: one shape an input; checkpoints of this project, networks of the zoo and
@@ -100,7 +101,7 @@ def load_source(
             "there is nothing to convert",
             hint="give a checkpoint, an exported program (.pt2), or --model package.module:factory",
         )
-    if path is not None and _is_program(Path(path)):
+    if path is not None and is_program(Path(path)):
         if model is not None:
             raise ModelError(
                 f"{path}: is an exported program, which holds its own model",
@@ -315,14 +316,13 @@ def _export(
 # --- exported programs -----------------------------------------------------------------------
 
 
-def _is_program(path: Path) -> bool:
-    if path.suffix == ".pt2":
-        return True
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return any(name.endswith("/models/model.json") for name in archive.namelist())
-    except (OSError, zipfile.BadZipFile):
-        return False
+def is_program(path: Path) -> bool:
+    """Whether a file is taken for an exported program, which can run code when it is loaded.
+
+    Its name alone says so, for that is what the user saw: by its content a file that is called
+    ``weights.safetensors`` could have itself run.
+    """
+    return path.suffix == PROGRAM
 
 
 def _from_program(path: Path, shapes: Sequence[Shape] | None) -> Source:

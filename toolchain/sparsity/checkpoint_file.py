@@ -27,7 +27,6 @@ import torch
 
 from toolchain import json_text
 from toolchain.errors import ModelError, first_line
-from toolchain.hints import command
 
 _MAX_HEADER = 100_000_000  # of safetensors, the format's own limit
 _LEGACY_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the number that torch wrote before 1.6
@@ -64,7 +63,9 @@ class StandIn:
 
 
 def read_checkpoint_file(path: Path) -> object:
-    """The content of a checkpoint; its kind is told by what is in it, not by its name.
+    """The content of a checkpoint, of which nothing is run.
+
+    Its kind is told by what is in it; but what is called ``.safetensors`` is nothing else.
 
     Returns:
         Of a safetensors file a dict of tensors, of another what was given to ``torch.save``.
@@ -80,9 +81,15 @@ def read_checkpoint_file(path: Path) -> object:
             raise ModelError(
                 f"{path}: is a truncated or damaged safetensors file ({error})", hint=_AGAIN
             ) from error
-    if head[:2] == b"PK":
+    is_zip, is_pickle = head[:2] == b"PK", head[:1] == b"\x80"
+    if path.suffix.lower() == ".safetensors" and (is_zip or is_pickle):
+        raise ModelError(
+            f"{path}: is no safetensors file, though it is called so, but one of torch.save",
+            hint="whoever made it hid what it is; rename it to .pt only if you know why",
+        )
+    if is_zip:
         return _read_zip(path)
-    if head[:1] == b"\x80" and _LEGACY_MAGIC in head[:40]:
+    if is_pickle and _LEGACY_MAGIC in head[:40]:
         return _read_pickle(path, _legacy_pickles)
     raise _of_another_kind(path, head)
 
@@ -165,8 +172,8 @@ def _read_zip(path: Path) -> object:
     if any(name.endswith("/models/model.json") or name == "models/model.json" for name in names):
         raise ModelError(
             f"{path}: is an exported program, which holds its own model, and not a state_dict",
-            hint="its weights are torch.export.load(path).state_dict; to convert it as it is, run: "
-            + command("convert", path),
+            hint="exported programs are called .pt2, since they can run code when they are loaded; "
+            "rename it only if you trust whoever made it",
         )
     if not reader.has_record("data.pkl"):  # type: ignore[attr-defined]
         raise _other(path, "a zip archive", "unpack it, and give the checkpoint in it")

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import io
+import json
 import os
+import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -223,9 +227,49 @@ def test_an_exported_program_knows_its_input_shape(program: Path) -> None:
     assert source.outputs == ((1, 4, 6, 6),)
 
 
-def test_an_exported_program_is_told_by_its_content(program: Path, tmp_path: Path) -> None:
-    os.link(program, tmp_path / "renamed.bin")
-    assert load_source(tmp_path / "renamed.bin").inputs == ((1, 3, 8, 8),)
+@pytest.fixture(scope="module")
+def hostile(program: Path) -> Path:
+    """A program whose weights are a pickle that makes a folder ``ran`` beside it."""
+
+    class Runs:
+        def __reduce__(self) -> tuple[object, ...]:
+            return os.makedirs, (str(program.with_name("ran")), 0o777, True)
+
+    stream = io.BytesIO()
+    torch.save(Runs(), stream)
+    path = program.with_name("hostile.pt2")
+    with zipfile.ZipFile(program) as whole, zipfile.ZipFile(path, "w") as changed:
+        (config,) = [name for name in whole.namelist() if name.endswith("weights_config.json")]
+        weights = json.loads(whole.read(config))
+        first = next(iter(weights["config"].values()))
+        first["use_pickle"] = True
+        for name in whole.namelist():
+            content = whole.read(name)
+            if name == config:
+                content = json.dumps(weights).encode()
+            elif name.endswith("/" + first["path_name"]):
+                content = stream.getvalue()
+            changed.writestr(name, content)
+    return path
+
+
+@pytest.mark.parametrize("factory", [None, _FACTORY])
+@pytest.mark.parametrize("name", ["w.safetensors", "w.pt", "w.pth", "w.bin", "w.PT2", "pt2", "w"])
+def test_nothing_but_a_file_that_is_called_pt2_is_loaded_as_a_program(
+    hostile: Path, tmp_path: Path, name: str, factory: str | None
+) -> None:
+    path = tmp_path / name
+    os.link(hostile, path)
+    with pytest.raises(ModelError) as caught:
+        load_source(path, factory)
+    assert not hostile.with_name("ran").exists()
+    assert "deploy" not in str(caught.value.hint)  # no line to copy that would run it
+
+
+def test_the_hostile_program_of_these_tests_does_what_it_says(hostile: Path) -> None:
+    with suppress(ModelError):
+        load_source(hostile)
+    hostile.with_name("ran").rmdir()
 
 
 def test_an_exported_program_takes_no_other_shape(program: Path) -> None:

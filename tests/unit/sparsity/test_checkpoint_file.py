@@ -221,7 +221,7 @@ def pickled_model(path: Path) -> None:
 
 KINDS: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "TorchScript": (scripted, "is a TorchScript program", "torch.jit.load"),
-    "an exported program": (exported, "is an exported program", "deploy convert"),
+    "an exported program": (exported, "is an exported program", "only if you trust whoever made"),
     "a pickled model": (pickled_model, r"a whole pickled model \(torch\.nn\.\S*\.Sequential\)",
                         r'["model"].float(); torch.save(model.state_dict()'),
     "ONNX": (onnx, "but an ONNX model", "exported from"),
@@ -255,6 +255,16 @@ def test_a_file_of_another_kind_is_called_by_its_name(tmp_path: Path, name: str)
         load_checkpoint(path)
     assert str(path) in caught.value.what
     assert hint in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize("legacy", [True, False])
+@pytest.mark.parametrize("name", ["w.safetensors", "w.SafeTensors"])
+def test_what_is_called_safetensors_is_nothing_else(
+    tmp_path: Path, name: str, legacy: bool
+) -> None:
+    torch.save(net().state_dict(), tmp_path / name, _use_new_zipfile_serialization=not legacy)
+    with pytest.raises(ModelError, match="is no safetensors file, though it is called so"):
+        load_checkpoint(tmp_path / name)
 
 
 def of_protocol_4(path: Path) -> None:
