@@ -1,21 +1,26 @@
 """The cache outside the tree: archives, unpacked sources, compiled stages, board images.
 
 An entry is a folder that appears whole or not at all: it is filled under a temporary name and
-renamed at the end, so that a cancelled step leaves nothing that looks finished.
+renamed at the end, so that a cancelled step leaves nothing that looks finished. It records what it
+holds, so that what a fault, a full disk or a hand has changed since is not taken for it.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import filelock
 import platformdirs
+
+RECORD = ".entry.json"
+"""The file of an entry that has the hashes of the others."""
 
 
 def cache_dir() -> Path:
@@ -44,27 +49,116 @@ def digest(*parts: str | bytes) -> str:
 
 @contextmanager
 def locked(name: str) -> Iterator[None]:
-    """Hold the cache's lock called ``name``; a second process waits for the first."""
-    folder = cache_dir() / "locks"
-    folder.mkdir(exist_ok=True)
-    with filelock.FileLock(folder / f"{name}.lock"):
+    """Hold the cache's lock called ``name``; a second process waits for the first.
+
+    Who holds it may take it again.
+    """
+    with _lock(name):
         yield
 
 
-def entry(kind: str, key: str, fill: Callable[[Path], None]) -> Path:
-    """The folder ``<cache>/<kind>/<key>``; if absent, ``fill(folder)`` makes it, all or nothing."""
+def present(kind: str, key: str) -> Path | None:
+    """The folder ``<cache>/<kind>/<key>``, if it is there and holds what was put into it."""
     target = cache_dir() / kind / key
-    if target.is_dir():
+    return target if _is_whole(target) else None
+
+
+def entry(
+    kind: str,
+    key: str,
+    fill: Callable[[Path], None],
+    *,
+    needs: Sequence[str] = (),
+    again: bool = False,
+) -> Path:
+    """The folder ``<cache>/<kind>/<key>``; unless it is there and whole, ``fill(folder)`` makes it.
+
+    It appears whole or not at all, with a record of its files' hashes that is compared each time.
+    What was damaged since is made anew, as is what was left by a process that was killed.
+
+    Args:
+        kind: a folder of the cache.
+        key: says all that the content is made from.
+        fill: makes the content in an empty folder.
+        needs: files that are there in any case. An entry of an earlier version, which has no
+            record, is taken where it has them, and gets one; without ``needs`` it is made anew.
+        again: make it anew, whatever is there.
+    """
+    target = cache_dir() / kind / key
+    if not again and _is_whole(target):
         return target
     with locked(f"{kind}-{key}"):
-        if target.is_dir():
+        if not again and (_is_whole(target) or _adopted(target, needs)):
             return target
         target.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{key[:16]}-", dir=target.parent))
+        _sweep(kind, key)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{key}-", dir=target.parent))
         try:
             fill(scratch)
+            _seal(scratch)
             scratch.chmod(0o755)
-            scratch.replace(target)
+            if target.exists():
+                aside = Path(tempfile.mkdtemp(prefix=f".{key}-", dir=target.parent))
+                target.replace(aside / "old")
+                scratch.replace(target)
+                shutil.rmtree(aside, ignore_errors=True)
+            else:
+                scratch.replace(target)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
     return target
+
+
+def _lock(name: str) -> filelock.BaseFileLock:
+    folder = cache_dir() / "locks"
+    folder.mkdir(exist_ok=True)
+    return filelock.FileLock(folder / f"{name}.lock", is_singleton=True)
+
+
+def _sweep(kind: str, key: str) -> None:
+    """Remove what processes that were killed left of entries of this kind; ``key`` is locked."""
+    for scratch in (cache_dir() / kind).glob(".*-*"):
+        other = scratch.name[1:].rpartition("-")[0]
+        # An earlier version named them after the key's first sixteen characters.
+        if other == key or (len(other) == 16 and key.startswith(other)):
+            shutil.rmtree(scratch, ignore_errors=True)
+        elif len(other) > 16:
+            with suppress(filelock.Timeout), _lock(f"{kind}-{other}").acquire(blocking=False):
+                shutil.rmtree(scratch, ignore_errors=True)
+
+
+# --- what an entry holds ---------------------------------------------------------------------
+
+
+def _seal(folder: Path) -> None:
+    (folder / RECORD).write_text(json.dumps({"files": _content(folder)}), encoding="utf-8")
+
+
+def _adopted(folder: Path, needs: Sequence[str]) -> bool:
+    """Whether this is the entry of an earlier version; it is sealed now."""
+    if not needs or (folder / RECORD).exists() or not all((folder / it).exists() for it in needs):
+        return False
+    _seal(folder)
+    return True
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether every file is there as it was when the entry was made."""
+    try:
+        recorded = json.loads((folder / RECORD).read_bytes())["files"]
+        return all(_hash(folder / name) == known for name, known in recorded.items())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+
+
+def _content(folder: Path) -> dict[str, str]:
+    """Each file's hash; not of what Python leaves when it runs something there."""
+    return {
+        path.relative_to(folder).as_posix(): _hash(path)
+        for path in sorted(folder.rglob("*"))
+        if "__pycache__" not in path.parts and (path.is_symlink() or path.is_file())
+    }
+
+
+def _hash(path: Path) -> str:
+    return f"-> {path.readlink()}" if path.is_symlink() else sha256_file(path)

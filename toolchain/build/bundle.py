@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -21,7 +21,7 @@ from toolchain.build.hwcap import required_features
 from toolchain.build.patches import load_series
 from toolchain.build.sanitizers import Sanitizer
 from toolchain.build.stages import C_LIBRARY, DELEGATE, RUNNER, Recipe, Workshop
-from toolchain.cache import digest, locked, sha256_file
+from toolchain.cache import RECORD, digest, locked, sha256_file
 from toolchain.errors import BundleError, OutputError
 from toolchain.fetch.apt import AptRoot
 from toolchain.fetch.sources import load_sources
@@ -32,6 +32,8 @@ from toolchain.resources import runtime_patch_dir
 from toolchain.text_file import read_text
 
 MANIFEST = "manifest.json"
+PROGRAMS = (RUNNER, DELEGATE, C_LIBRARY)
+"""What every bundle has, besides headers."""
 
 
 class _Table(BaseModel):
@@ -110,12 +112,21 @@ class Bundle:
             raise BundleError(f"{path} is no bundle: {what}")
         text = read_text(manifest_path, BundleError)
         manifest = parse_json(Manifest, text, BundleError, str(manifest_path))
+        if missing := [name for name in PROGRAMS if name not in manifest.files]:
+            raise BundleError(f"{manifest_path}: names no {' and no '.join(missing)}")
+        if strange := [name for name in manifest.files if not _is_inside(name)]:
+            raise BundleError(f"{manifest_path}: {strange[0]!r} is no file of the bundle")
         for name, record in manifest.files.items():
             file = path / name
             if not file.is_file() or sha256_file(file) != record.sha256:
                 fault = "was changed" if file.is_file() else "is not there"
                 raise BundleError(f"{file} {fault} since it was built")
         return cls(path, manifest)
+
+
+def _is_inside(name: str) -> bool:
+    path = PurePosixPath(name)
+    return name.isprintable() and not path.is_absolute() and ".." not in path.parts
 
 
 def bundle_path(board: Board, *, stock: bool = False, sanitizer: Sanitizer | None = None) -> Path:
@@ -168,7 +179,8 @@ def build(
             return present
         usable = jobs or len(os.sched_getaffinity(0))
         shop = Workshop(AptRoot(progress, sources=sources), usable, progress)
-        _write(stages.build_programs(recipe, shop, again=force), out, board, recipe, key)
+        with locked(f"programs-{recipe.programs_key()}"):  # nobody makes it anew while it is copied
+            _write(stages.build_programs(recipe, shop, again=force), out, board, recipe, key)
         return Bundle.load(out)
 
 
@@ -219,7 +231,8 @@ def _write(built: Path, out: Path, board: Board, recipe: Recipe, key: str) -> No
     out.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
-        shutil.copytree(built, scratch, dirs_exist_ok=True)
+        ours = shutil.ignore_patterns(RECORD)
+        shutil.copytree(built, scratch, dirs_exist_ok=True, ignore=ours)
         manifest = _manifest(scratch, board, recipe, key)
         (scratch / MANIFEST).write_text(manifest.model_dump_json(indent=2, by_alias=True) + "\n")
         scratch.chmod(0o755)
@@ -243,7 +256,7 @@ def _manifest(folder: Path, board: Board, recipe: Recipe, key: str) -> Manifest:
     files: dict[str, FileRecord] = {}
     for path in sorted(item for item in folder.rglob("*") if item.is_file()):
         name = path.relative_to(folder).as_posix()
-        elf = read_elf(path) if name in (RUNNER, DELEGATE, C_LIBRARY) else None
+        elf = read_elf(path) if name in PROGRAMS else None
         files[name] = FileRecord(sha256=sha256_file(path), bytes=path.stat().st_size, elf=elf)
     records = {
         item.name: SourceRecord(version=item.version, file=item.file, sha256=item.sha256)

@@ -21,7 +21,7 @@ from toolchain.build.compiler import Compiler
 from toolchain.build.ninja import compile_targets, configure
 from toolchain.build.patches import Series
 from toolchain.build.sanitizers import Sanitizer, sanitizer_flags
-from toolchain.cache import cache_dir, digest, entry
+from toolchain.cache import cache_dir, digest, entry, present
 from toolchain.errors import BuildError
 from toolchain.fetch.apt import AptRoot
 from toolchain.fetch.archive import unpack_tarball
@@ -178,7 +178,7 @@ def build_tflite(recipe: Recipe, shop: Workshop) -> Path:
         _keep_archives(build, folder / "lib")
         shutil.rmtree(build)
 
-    return entry("tflite", key, fill)
+    return entry("tflite", key, fill, needs=["lib/libtensorflow-lite.a"])
 
 
 def build_xnnpack(recipe: Recipe, shop: Workshop) -> Path:
@@ -211,7 +211,8 @@ def build_xnnpack(recipe: Recipe, shop: Workshop) -> Path:
             if path.is_dir() and path.name not in ("include", "src"):
                 shutil.rmtree(path)
 
-    return entry("xnnpack", key, fill)
+    needs = ["lib/libXNNPACK.a", "definitions.txt", "src/xnnpack/include/xnnpack.h"]
+    return entry("xnnpack", key, fill, needs=needs)
 
 
 def build_programs(recipe: Recipe, shop: Workshop, *, again: bool = False) -> Path:
@@ -226,11 +227,8 @@ def build_programs(recipe: Recipe, shop: Workshop, *, again: bool = False) -> Pa
         SourceError, BuildError: from fetching, patching and compiling.
     """
     key = recipe.programs_key()
-    target = cache_dir() / "programs" / key
-    if again:
-        shutil.rmtree(target, ignore_errors=True)
-    if target.is_dir():
-        return target
+    if not again and (there := present("programs", key)):
+        return there
     tflite = build_tflite(recipe, shop)
     xnnpack = build_xnnpack(recipe, shop)
 
@@ -293,7 +291,7 @@ def build_programs(recipe: Recipe, shop: Workshop, *, again: bool = False) -> Pa
         shutil.rmtree(build)
         shutil.rmtree(folder / "src")
 
-    return entry("programs", key, fill)
+    return entry("programs", key, fill, again=again)
 
 
 # --- what the stages share, and XNNPACK's tests with them --------------------------------------

@@ -10,20 +10,21 @@ import pytest
 
 from toolchain.board.config import load_board
 from toolchain.build import bundle
-from toolchain.build.bundle import Bundle, bundle_path
+from toolchain.build.bundle import PROGRAMS, Bundle, bundle_path
 from toolchain.cache import sha256_file
 from toolchain.errors import BundleError, OutputError
 
 
 def write_bundle(folder: Path, **changes: Any) -> Path:
     folder.mkdir(parents=True)
-    (folder / "tileskip-run").write_bytes(b"program")
+    for name in PROGRAMS:
+        (folder / name).write_bytes(b"program")
     manifest: dict[str, Any] = {
         "schema": 1, "key": "k", "version": "0.1.0", "board": "qemu", "isa": "aarch64",
         "march": "armv8-a", "stock": False, "compiler": "g++", "flags": {}, "sources": {},
         "patches": {}, "glibc_floor": "2.34",
         "files": {
-            "tileskip-run": {"sha256": sha256_file(folder / "tileskip-run"), "bytes": 7},
+            name: {"sha256": sha256_file(folder / name), "bytes": 7} for name in PROGRAMS
         },
     }  # fmt: skip
     manifest.update(changes)
@@ -67,6 +68,27 @@ def test_a_manifest_of_another_kind_is_refused(
     folder = write_bundle(tmp_path / "b", **changes)
     with pytest.raises(BundleError, match=rf"manifest\.json: {key}: "):
         Bundle.load(folder)
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_manifest_without_a_program_is_refused(tmp_path: Path, name: str) -> None:
+    folder = write_bundle(tmp_path / "b")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    del manifest["files"][name]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(BundleError, match=rf"manifest\.json: names no {name}"):
+        Bundle.load(folder)
+
+
+@pytest.mark.parametrize("name", ["../b.txt", "/etc/hostname", "a/../../b.txt", "a\x1b[2J"])
+def test_a_manifest_that_leads_outside_is_refused(tmp_path: Path, name: str) -> None:
+    folder = write_bundle(tmp_path / "b")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"][name] = {"sha256": "0", "bytes": 1}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(BundleError, match=r"is no file of the bundle") as caught:
+        Bundle.load(folder)
+    assert caught.value.what.isprintable()
 
 
 def test_bundles_of_a_board_lie_side_by_side() -> None:
