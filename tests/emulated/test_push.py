@@ -41,8 +41,8 @@ def test_what_is_there_is_not_sent_again(
     bundle = write_bundle(tmp_path / "b", os.urandom(10_000), isa="aarch64")
     model = random_file(tmp_path / "a model.tflite", 300_000)
     uploads = [*push.bundle_uploads(board, bundle), push.model_upload(board, model)]
-    assert all(item.sent for item in push.push(connection, uploads, Silent()))
-    assert not any(item.sent for item in push.push(connection, uploads, Silent()))
+    assert all(item.sent for item in push.push(connection, board, uploads, Silent()))
+    assert not any(item.sent for item in push.push(connection, board, uploads, Silent()))
     assert connection.sha256(uploads[2].remote) == uploads[2].sha256
 
 
@@ -99,7 +99,7 @@ def test_a_disk_that_is_too_small_is_told_before_sending(
     there = board.model_copy(update={"ssh": board.ssh.model_copy(update={"directory": small_disk})})
     upload = push.model_upload(there, random_file(tmp_path / "m.tflite", 3_000_000))
     with pytest.raises(BoardError, match=r"disk is full: [\d,]+ bytes are needed, [\d,]+ are free"):
-        push.push(connection, [upload], Silent())
+        push.push(connection, there, [upload], Silent())
     assert connection.run(["find", small_disk, "-type", "f"]).text == ""
 
 

@@ -81,6 +81,8 @@ class Ssh(_Table):
 
     ``~`` and ``~/folder`` are understood, and kept without the tilde.
     """
+    shared: bool = False
+    """Whether it may be a link, or a folder that other users may write to."""
 
     @field_validator("directory")
     @classmethod

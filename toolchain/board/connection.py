@@ -44,6 +44,12 @@ for file; do
 done
 """
 
+_IN_THE_WAY = 73
+_RENAME = f"""\
+if [ -d "$2" ]; then exit {_IN_THE_WAY}; fi
+mv -f -- "$1" "$2" && [ -f "$2" ] && [ ! -L "$2" ]
+"""
+
 
 @dataclass(frozen=True)
 class Result:
@@ -192,7 +198,7 @@ class Connection(ABC):
 
     def make_directory(self, path: str) -> None:
         """Make a folder and its parents; no error if it is there."""
-        self.run(["mkdir", "-p", "--", path])
+        self.run(["sh", "-c", 'umask 077 && mkdir -p -- "$1"', "sh", path])
 
     def remove(self, *paths: str) -> None:
         """Remove files and whole folders; no error if they are not there."""
@@ -229,7 +235,7 @@ class Connection(ABC):
             self._stream(local, scratch, remote, advance)
             self._compare(scratch, remote, expected)
             self.run(["chmod", f"{mode:o}", scratch])
-            self.run(["mv", "-f", "--", scratch, remote])
+            self._rename(scratch, remote)
         except BaseException:
             self._discard(scratch)
             raise
@@ -286,6 +292,17 @@ class Connection(ABC):
                 f"{self.name}: {remote}: SHA-256 is {found} after the copy, expected {expected}",
                 hint="the copy was damaged on its way or on the disk; push again",
             )
+
+    def _rename(self, scratch: str, remote: str) -> None:
+        # mv would go into a folder of that name, or into one that a link leads to.
+        result = self.run(["sh", "-c", _RENAME, "sh", scratch, remote], check=False)
+        if result.exit_code == _IN_THE_WAY:
+            raise BoardError(
+                f"{self.name}: {remote}: cannot be written: a folder of that name is in the way",
+                hint="remove it there",
+            )
+        if result.exit_code:
+            raise self.failure(result, f"renaming the copy to {remote}")
 
     def _discard(self, scratch: str) -> None:
         """Remove a file in the wake of an error, which must stay the error that is seen."""

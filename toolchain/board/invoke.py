@@ -131,7 +131,7 @@ class BoardRunner:
         build = build_command(board, bundle.path, stock=bundle.manifest.stock)
         names = [item.local.name for item in uploads]
         requirements.require(connection, bundle, names, report, build=build)
-        self.pushed = push.push(connection, uploads, report)
+        self.pushed = push.push(connection, board, uploads, report)
         self._runner = self.pushed[0].remote
         self._models: dict[Path, push.Pushed] = {}
         self._told: set[str] = set()
@@ -145,7 +145,7 @@ class BoardRunner:
         """
         missing = [model for model in dict.fromkeys(models) if model not in self._models]
         uploads = [push.model_upload(self._board, model) for model in missing]
-        pushed = push.push(self._connection, uploads, self._report) if uploads else []
+        pushed = push.push(self._connection, self._board, uploads, self._report) if uploads else []
         self._models.update({item.local: item for item in pushed})
         return [self._models[model] for model in models]
 

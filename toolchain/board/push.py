@@ -15,6 +15,7 @@ from pathlib import Path
 
 from toolchain.board.config import Board
 from toolchain.board.connection import Connection
+from toolchain.board.private_folder import require_private
 from toolchain.build.bundle import Bundle
 from toolchain.cache import digest, sha256_file
 from toolchain.errors import BoardError, ModelError
@@ -75,13 +76,19 @@ def model_upload(board: Board, model: Path) -> Upload:
     return Upload(model, posixpath.join(folder, without_lone_bytes(model.name)), known)
 
 
-def push(connection: Connection, uploads: Sequence[Upload], report: Progress) -> list[Pushed]:
+def push(
+    connection: Connection, board: Board, uploads: Sequence[Upload], report: Progress
+) -> list[Pushed]:
     """Send the files that are not on the board yet, each whole or not at all.
 
     Raises:
-        BoardError: they do not fit on the disk, cannot be written, or arrive damaged.
+        BoardError: they do not fit on the disk, cannot be written, or arrive damaged; or another
+            user could put something else in their place.
         ConnectionFailed: the board went away.
     """
+    if not board.ssh.shared:
+        files = [upload.remote for upload in uploads]
+        require_private(connection, board.ssh.directory, files)
     present = connection.sha256s([upload.remote for upload in uploads])
     missing = [item for item in uploads if present.get(item.remote) != item.sha256]
     if missing:
@@ -101,7 +108,7 @@ def push(connection: Connection, uploads: Sequence[Upload], report: Progress) ->
 
 def _send(connection: Connection, uploads: Sequence[Upload], report: Progress) -> None:
     folders = list(dict.fromkeys(posixpath.dirname(item.remote) for item in uploads))
-    connection.run(["mkdir", "-p", "--", *folders])
+    connection.run(["sh", "-c", 'umask 022 && mkdir -p -- "$@"', "sh", *folders])
     _sweep(connection, folders)
     programs = [posixpath.dirname(item.remote) for item in uploads if item.mode & 0o100]
     if programs:

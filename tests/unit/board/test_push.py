@@ -35,8 +35,8 @@ def test_what_is_there_is_not_sent_again(
 ) -> None:
     (tmp_path / "m.tflite").write_bytes(b"model")
     uploads = [*push.bundle_uploads(board, bundle), push.model_upload(board, tmp_path / "m.tflite")]
-    first = push.push(connection, uploads, Silent())
-    again = push.push(connection, uploads, Silent())
+    first = push.push(connection, board, uploads, Silent())
+    again = push.push(connection, board, uploads, Silent())
     assert [item.sent for item in first] == [True, True, True]
     assert [item.sent for item in again] == [False, False, False]
     assert connection.sha256(first[2].remote) == first[2].sha256
@@ -46,10 +46,10 @@ def test_a_file_that_was_changed_on_the_board_is_sent_again(
     board: Board, connection: LocalConnection, bundle: Bundle, tmp_path: Path
 ) -> None:
     uploads = push.bundle_uploads(board, bundle)
-    push.push(connection, uploads, Silent())
+    push.push(connection, board, uploads, Silent())
     damaged = tmp_path / "board" / uploads[0].remote
     damaged.write_bytes(b"damaged")
-    again = push.push(connection, uploads, Silent())
+    again = push.push(connection, board, uploads, Silent())
     assert [item.sent for item in again] == [True, False]
     assert damaged.read_bytes() == b"runner"
 
@@ -57,7 +57,7 @@ def test_a_file_that_was_changed_on_the_board_is_sent_again(
 def test_the_runner_may_be_executed(
     board: Board, connection: LocalConnection, bundle: Bundle
 ) -> None:
-    runner, delegate = push.push(connection, push.bundle_uploads(board, bundle), Silent())
+    runner, delegate = push.push(connection, board, push.bundle_uploads(board, bundle), Silent())
     modes = connection.run(["stat", "-c", "%a", runner.remote, delegate.remote]).text.split()
     assert modes == ["755", "644"]
 
@@ -79,14 +79,14 @@ def test_two_bundles_lie_beside_each_other(board: Board, bundle: Bundle, tmp_pat
 
 
 def test_too_little_room_is_told_before_anything_is_sent(
-    connection: LocalConnection, tmp_path: Path
+    board: Board, connection: LocalConnection, tmp_path: Path
 ) -> None:
     huge = tmp_path / "huge.tflite"
     with huge.open("wb") as stream:  # a hole: nothing is written
         stream.truncate(connection.free_bytes(".") + (8 << 30))
     upload = push.Upload(huge, "tileskip/models/x/huge.tflite", "0" * 64)
     with pytest.raises(BoardError, match=r"disk is full: [\d,]+ bytes are needed, [\d,]+ are free"):
-        push.push(connection, [upload], Silent())
+        push.push(connection, board, [upload], Silent())
     assert not list((tmp_path / "board").rglob("*.part"))
     assert not list((tmp_path / "board").rglob("huge*"))
 
@@ -102,7 +102,7 @@ def test_leftovers_of_pushes_that_were_cut_off_are_removed(
     for name in (".old.part", ".new.part"):
         (folder / name).touch()
     connection.run(["touch", "-d", "2 hours ago", str(folder / ".old.part")])
-    push.push(connection, [upload], Silent())
+    push.push(connection, board, [upload], Silent())
     assert sorted(path.name for path in folder.iterdir()) == [".new.part", "m.tflite"]
 
 
@@ -111,7 +111,7 @@ def test_a_folder_named_by_a_tilde_lies_in_the_home(
     board: Board, connection: LocalConnection, bundle: Bundle, tmp_path: Path, directory: str
 ) -> None:
     there = board.model_copy(update={"ssh": Ssh(directory=directory)})
-    runner, _ = push.push(connection, push.bundle_uploads(there, bundle), Silent())
+    runner, _ = push.push(connection, there, push.bundle_uploads(there, bundle), Silent())
     assert (tmp_path / "board" / directory[2:] / "bundles").is_dir()
     assert connection.run(["test", "-x", runner.remote]).exit_code == 0
     assert not list((tmp_path / "board").rglob("~*"))
@@ -135,7 +135,7 @@ def test_a_folder_whose_programs_may_not_be_started_is_told_before_anything_is_s
 ) -> None:
     there = board.model_copy(update={"ssh": Ssh(directory="barred")})
     with pytest.raises(BoardError, match=r"barred/bundles/\w+: .*: Permission denied") as caught:
-        push.push(connection, push.bundle_uploads(there, bundle), Silent())
+        push.push(connection, there, push.bundle_uploads(there, bundle), Silent())
     assert "noexec" in (caught.value.hint or "")
     assert "[ssh] directory" in (caught.value.hint or "")
     assert not [path for path in no_programs.rglob("*") if path.is_file()]
@@ -146,7 +146,9 @@ def test_models_may_lie_where_no_programs_may(
 ) -> None:
     (tmp_path / "m.tflite").write_bytes(b"model")
     there = board.model_copy(update={"ssh": Ssh(directory="barred")})
-    (sent,) = push.push(connection, [push.model_upload(there, tmp_path / "m.tflite")], Silent())
+    (sent,) = push.push(
+        connection, there, [push.model_upload(there, tmp_path / "m.tflite")], Silent()
+    )
     assert (no_programs.parent / sent.remote).is_file()
 
 

@@ -161,8 +161,12 @@ def test_everything_is_pushed_and_asked_behind_such_a_login(
         uploads = push.bundle_uploads(load_board("host"), bundle)
         names = [item.local.name for item in uploads]
         requirements.require(connection, bundle, names, Silent())
-        assert all(item.sent for item in push.push(connection, uploads, Silent()))
-        assert not any(item.sent for item in push.push(connection, uploads, Silent()))
+        assert all(
+            item.sent for item in push.push(connection, load_board("host"), uploads, Silent())
+        )
+        assert not any(
+            item.sent for item in push.push(connection, load_board("host"), uploads, Silent())
+        )
         assert connection.free_bytes(".") > 0
         connection.get(uploads[0].remote, tmp_path / "back")
         assert sha256_file(tmp_path / "back") == uploads[0].sha256
@@ -203,7 +207,7 @@ def test_a_login_that_waits_is_given_up_and_is_fed_nothing(
 # --- programs that a board lacks -----------------------------------------------------------------
 
 BASE = ["sh", "cat", "chmod", "df", "find", "mkdir", "mv", "printf", "rm", "sleep", "test", "uname",
-        "getconf", "touch"]  # fmt: skip
+        "getconf", "touch", "id", "ls"]  # fmt: skip
 
 
 def bare_path(folder: Path, *programs: str) -> str:
@@ -239,7 +243,7 @@ def test_a_board_without_any_is_told_that(tmp_path: Path, key: Path) -> None:
         board(tmp_path / "board", key, login) as connection,
         pytest.raises(BoardError, match="no program that computes SHA-256") as caught,
     ):
-        push.push(connection, [upload], Silent())
+        push.push(connection, load_board("host"), [upload], Silent())
     assert "coreutils" in (caught.value.hint or "")
 
 
