@@ -27,6 +27,7 @@ from typing import BinaryIO
 from toolchain.errors import DeployError, OutputError
 from toolchain.hints import nearest
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 STDOUT = Path("-")
 """What stands for standard output where a file is asked for; ``./-`` is a file of that name."""
 
@@ -61,7 +62,8 @@ def write_whole(
 def written_whole(path: Path, fault: type[DeployError] = OutputError) -> Iterator[Path]:
     """An empty file beside ``path``, which takes its place when the block ends well.
 
-    Else it is removed. A place that cannot be written to is told before the block begins. Where
+    Else it is removed. A place that cannot be written to is told before the block begins, a full
+    disk that the block runs into as what ``path`` cannot be written for. Where
     ``path`` is no regular file the empty one is among the temporary files, and is copied to it.
 
     Args:
@@ -74,7 +76,12 @@ def written_whole(path: Path, fault: type[DeployError] = OutputError) -> Iterato
     place = _place(path, fault)
     scratch = _among_temporary(path, fault) if place is None else _beside(place, fault)
     try:
-        yield scratch
+        try:
+            yield scratch
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            raise _cannot_be_written(path, error, fault) from error
         try:
             if place is None:
                 _copy_to_stream(scratch, path)

@@ -32,11 +32,14 @@ def lower(
         path: where the file goes; it is not complete until this function returns.
 
     Raises:
+        OSError: the file cannot be written.
         ModelError: the model holds something that the converter cannot lower, or that no runtime
             loads; names the operator and its line.
     """
     try:
         _convert(module, inputs, outputs, path)
+    except OSError:
+        raise  # nothing is wrong with the model
     except Exception as error:
         graph = getattr(module, "module", None)
         node = find_culprit(graph, _single) if isinstance(graph, fx.GraphModule) else None
@@ -63,7 +66,8 @@ def _convert(
             torch.zeros(channel_last(shape), dtype=kind)
             for shape, kind in zip(inputs, types, strict=True)
         )
-        converter.convert(wrapped, samples).export(str(path))
+        content = converter.convert(wrapped, samples).model_content()
+        path.write_bytes(content)  # its own export ends the process where the disk is full
         litert_interpreter(path, "builtin")
     # Operators that came later than TFLite 2.14, which our runtime is.
     late = [op.op for op in read_model(path).graph.operators if op.op.startswith("STABLEHLO_")]
