@@ -33,7 +33,7 @@ from rich.console import ConsoleDimensions
 
 from toolchain import progress
 from toolchain.errors import DeployError, OutputError
-from toolchain.files import STDOUT
+from toolchain.files import STDOUT, disk_full
 
 if TYPE_CHECKING:  # pydantic is slow to import, and help needs none of it
     from pydantic import BaseModel
@@ -208,6 +208,11 @@ def _code(command: Callable[[], object]) -> int:
         name = "".join(map(_in_ascii, error.object))
         tell(DeployError(f"'{name}': holds bytes that are not UTF-8", hint="rename it"))
         return WRONG_USE
+    except OSError as error:
+        if (full := disk_full(error)) is None:
+            raise
+        tell(full)
+        return full.exit_code
     except KeyboardInterrupt:
         err.print("interrupted", markup=False)
         return INTERRUPTED

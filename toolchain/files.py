@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import errno
 import glob
+import io
 import os
 import secrets
 import shlex
@@ -27,14 +28,15 @@ from typing import BinaryIO
 from toolchain.errors import DeployError, OutputError
 from toolchain.hints import nearest
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""How a disk says that it takes no more."""
 STDOUT = Path("-")
 """What stands for standard output where a file is asked for; ``./-`` is a file of that name."""
 
 
 def write_whole(
     path: Path,
-    content: bytes | Callable[[BinaryIO], object],
+    content: bytes | memoryview | Callable[[BinaryIO], object],
     fault: type[DeployError] = OutputError,
 ) -> None:
     """Write a file, replacing the one that may be there.
@@ -47,13 +49,14 @@ def write_whole(
     Raises:
         DeployError: of class ``fault``: the file cannot be written. Nothing is left behind.
     """
+    # Into memory first: what torch and numpy raise where a disk is full does not say so.
+    if callable(content):
+        stream = io.BytesIO()
+        content(stream)
+        content = stream.getbuffer()
     with written_whole(path, fault) as scratch:
         try:
-            with scratch.open("wb") as stream:
-                if isinstance(content, bytes):
-                    stream.write(content)
-                else:
-                    content(stream)
+            scratch.write_bytes(content)
         except OSError as error:
             raise _cannot_be_written(path, error, fault) from error
 
@@ -79,7 +82,7 @@ def written_whole(path: Path, fault: type[DeployError] = OutputError) -> Iterato
         try:
             yield scratch
         except OSError as error:
-            if error.errno not in _FULL:
+            if error.errno not in FULL:
                 raise
             raise _cannot_be_written(path, error, fault) from error
         try:
@@ -92,6 +95,22 @@ def written_whole(path: Path, fault: type[DeployError] = OutputError) -> Iterato
             raise _cannot_be_written(path, error, fault) from error
     finally:
         scratch.unlink(missing_ok=True)
+
+
+def disk_full(error: OSError) -> OutputError | None:
+    """What to tell of an error that says that a disk is full; ``None`` if it says something else.
+
+    A backstop for what libraries write where nobody looks: the path is what the error names.
+    """
+    path, reason = error.filename2 or error.filename, error.strerror
+    if isinstance(error, shutil.Error) and error.args and error.args[0]:
+        _, path, reason = error.args[0][0]
+        error = next((OSError(no, "") for no in FULL if f"[Errno {no}]" in str(reason)), error)
+        reason = os.strerror(error.errno or 0)
+    if error.errno not in FULL:
+        return None
+    where = f"{os.fsdecode(path)}: " if path is not None else ""
+    return OutputError(f"{where}cannot be written: {reason}", hint="free some space there")
 
 
 def make_folder(folder: Path, fault: type[DeployError] = OutputError) -> None:

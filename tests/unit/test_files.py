@@ -8,7 +8,6 @@ import stat
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -177,18 +176,6 @@ def test_a_place_is_known_before_there_is_a_file(tmp_path: Path) -> None:
     assert not same_place(tmp_path / "a", tmp_path / "b")
 
 
-@pytest.mark.parametrize("target", ["there", "absent"])
-def test_a_link_stays_one_and_what_it_leads_to_is_written(tmp_path: Path, target: str) -> None:
-    (tmp_path / "there").write_bytes(b"old")
-    link = tmp_path / "latest"
-    link.symlink_to(target)
-    check_writable(link)
-    write_whole(link, b"new")
-    assert link.is_symlink()
-    assert (tmp_path / target).read_bytes() == b"new"
-    assert len(list(tmp_path.iterdir())) == 2 + (target == "absent")
-
-
 def test_a_pipe_is_written_to_and_stays_one(tmp_path: Path) -> None:
     """As are devices: ``-o /dev/null``, as root, must not put a file in its place."""
     pipe = tmp_path / "pipe"
@@ -268,8 +255,8 @@ def test_what_cannot_be_written_is_kept_among_the_temporary_files(
 def test_what_a_killed_writer_left_can_be_cleared(tmp_path: Path) -> None:
     path = tmp_path / "a[1].pt"
     killed = (
-        "import os, sys; from pathlib import Path; from toolchain.files import write_whole\n"
-        "write_whole(Path(sys.argv[1]), lambda _stream: os.kill(os.getpid(), 9))"
+        "import os, sys; from pathlib import Path; from toolchain.files import written_whole\n"
+        "with written_whole(Path(sys.argv[1])): os.kill(os.getpid(), 9)"
     )
     done = subprocess.run([sys.executable, "-c", killed, path], cwd=ROOT, check=False)
     assert done.returncode == -9
@@ -334,19 +321,6 @@ def test_a_full_device_is_told_and_stays(
     (kept,) = scratch.glob("*/device")
     assert kept.read_bytes() == b"12"
     assert str(kept) in str(caught.value.hint)
-
-
-def test_a_named_pipe_is_written_to_and_stays(tmp_path: Path) -> None:
-    path = tmp_path / "pipe"
-    os.mkfifo(path)
-    check_writable(path)  # does not wait for a reader
-    got: list[bytes] = []
-    reader = threading.Thread(target=lambda: got.append(path.read_bytes()))
-    reader.start()
-    write_whole(path, numbers)
-    reader.join()
-    assert got == [b"12"]
-    assert stat.S_ISFIFO(path.stat().st_mode)
 
 
 @pytest.mark.parametrize("there", [True, False])

@@ -25,7 +25,7 @@ from toolchain.cache import RECORD, digest, locked, sha256_file
 from toolchain.errors import BundleError, OutputError
 from toolchain.fetch.apt import AptRoot
 from toolchain.fetch.sources import load_sources
-from toolchain.files import check_folder, check_name
+from toolchain.files import check_folder, check_name, disk_full
 from toolchain.json_text import parse_json
 from toolchain.progress import Progress, Silent
 from toolchain.resources import runtime_patch_dir
@@ -237,6 +237,12 @@ def _write(built: Path, out: Path, board: Board, recipe: Recipe, key: str) -> No
         (scratch / MANIFEST).write_text(manifest.model_dump_json(indent=2, by_alias=True) + "\n")
         scratch.chmod(0o755)
         _replace_folder(scratch, out)
+    except OSError as error:
+        full = disk_full(error)
+        reason = full.what.rpartition(": ")[2] if full else error.strerror or error
+        raise OutputError(
+            f"{out}: cannot be written: {reason}", hint=full.hint if full else None
+        ) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -9,6 +10,7 @@ from typing import Self
 from torch.utils.tensorboard import SummaryWriter
 
 from toolchain.errors import OutputError
+from toolchain.files import FULL
 from toolchain.train.trainer import Epoch
 
 
@@ -25,6 +27,8 @@ class ScalarLog:
 
     def __init__(self, folder: Path, steps_done: int) -> None:
         self._folder = folder
+        self._hook = threading.excepthook
+        threading.excepthook = self._thread_failed
         try:
             self._writer = SummaryWriter(str(folder), purge_step=steps_done + 1)
         except OSError as error:
@@ -39,7 +43,13 @@ class ScalarLog:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._writer.close()
+        try:
+            self._writer.close()
+        except OSError as failed:
+            if error is None:  # else the first one is told
+                raise self._refused(failed) from failed
+        finally:
+            threading.excepthook = self._hook
 
     def step(self, steps_done: int, loss: float, learning_rate: float) -> None:
         """One optimizer step."""
@@ -63,6 +73,12 @@ class ScalarLog:
             self._writer.add_scalar(name, value, step)
         except OSError as error:
             raise self._refused(error) from error
+
+    def _thread_failed(self, failure: threading.ExceptHookArgs) -> None:
+        # The writer's thread dies of a full disk, and the next call raises it once more.
+        error = failure.exc_value
+        if not isinstance(error, OSError) or error.errno not in FULL:
+            self._hook(failure)
 
     def _refused(self, error: OSError) -> OutputError:
         return OutputError(f"{self._folder}: cannot be written: {error.strerror or error}")
