@@ -475,7 +475,8 @@ def build(
         return
     out.print(bundle_table(made, out.width))
     patched = "stock" if made.manifest.stock else "patched"
-    out.print(f"{made.manifest.isa}, {made.manifest.march}, {patched}; {made.manifest.compiler}")
+    line = f"{made.manifest.isa}, {made.manifest.march}, {patched}; {made.manifest.compiler}"
+    out.print(line, markup=False, highlight=False)
 
 
 @app.example(

@@ -29,11 +29,13 @@ from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 import rich.console
 import rich.progress
-from rich.console import ConsoleDimensions
+from rich.console import ConsoleDimensions, ConsoleOptions, RenderableType
+from rich.segment import Segment
 
 from toolchain import progress
 from toolchain.errors import DeployError, OutputError
 from toolchain.files import STDOUT, disk_full
+from toolchain.foreign_text import harmless, harmless_json
 
 if TYPE_CHECKING:  # pydantic is slow to import, and help needs none of it
     from pydantic import BaseModel
@@ -77,11 +79,21 @@ codecs.register_error(_ERRORS, _plain)
 
 
 class Screen(rich.console.Console):
-    """A rich console as wide as :func:`width` says."""
+    """A rich console as wide as :func:`width` says, on which text of others is harmless."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self._width = None  # rich has taken COLUMNS, however narrow it is
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterator[Segment]:
+        """What is written, piece by piece; escapes of ours are not in the text of a piece."""
+        for segment in super().render(renderable, options):
+            if segment.control or segment.text == "\n":
+                yield segment
+            else:
+                yield Segment(harmless(segment.text), segment.style)
 
     @property
     def size(self) -> ConsoleDimensions:
@@ -126,7 +138,7 @@ def print_json(document: BaseModel | Mapping[str, Any] | list[Any]) -> None:
     """Print a document on standard output as JSON, in ASCII where that is no UTF-8."""
     from toolchain.json_text import to_json
 
-    text = to_json(document)
+    text = harmless_json(to_json(document))
     if not (sys.stdout.encoding or "utf-8").lower().startswith("utf"):
         text = json.dumps(json.loads(text), indent=2)
     print(text)

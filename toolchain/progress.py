@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
+from toolchain.foreign_text import harmless
+
 
 class Stage(Protocol):
     """One piece of long work, split into steps."""
@@ -65,7 +67,7 @@ class Lines:
 
     def note(self, message: str) -> None:
         """Print one line."""
-        print(message, file=sys.stderr, flush=True)
+        print(harmless(message), file=sys.stderr, flush=True)
 
 
 class _LineStage:

@@ -47,7 +47,9 @@ ACTIVATIONS: dict[str | None, int] = {
 
 
 class GraphWriter:
-    """A graph under construction; tensors are named by their index."""
+    """A graph under construction; tensors are named by their index, behind ``prefix``."""
+
+    prefix = "t"
 
     def __init__(self) -> None:
         self._tensors: list[Any] = []
@@ -310,7 +312,7 @@ class GraphWriter:
         tensor.shape = list(shape)
         tensor.type = _TYPES[dtype]
         tensor.buffer = buffer
-        tensor.name = f"t{len(self._tensors)}"
+        tensor.name = f"{self.prefix}{len(self._tensors)}"
         if quantization is not None:
             tensor.quantization = _parameters(quantization)
         self._tensors.append(tensor)
