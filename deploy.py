@@ -923,7 +923,7 @@ def compare(
     from toolchain.report import profile_table
 
     for file in (before, after):
-        check_readable(file, ModelError)
+        check_readable(file, ModelError, pipe=True)
     found = compare_profiles(load_profile(before), load_profile(after))
     if json_output:
         rows = [item.row() for item in found.changes]

@@ -191,16 +191,29 @@ def check_folder(folder: Path, fault: type[DeployError] = OutputError) -> None:
         ) from error
 
 
-def check_readable(path: Path, fault: type[DeployError]) -> None:
+def check_readable(path: Path, fault: type[DeployError], *, pipe: bool = False) -> None:
     """Make sure that a file is there and can be read, before what is slow. Nothing is opened.
 
+    Args:
+        path: of the file.
+        fault: the class of the error.
+        pipe: whether it may be a pipe, as of ``<(...)``: it is read once.
+
     Raises:
-        DeployError: of class ``fault``: it is not, or is a folder.
+        DeployError: of class ``fault``: it is not, or is a folder or a device.
     """
     try:
-        if not stat.S_ISDIR(path.stat().st_mode) and os.access(path, os.R_OK):
+        kind = path.stat().st_mode
+        if stat.S_ISFIFO(kind) and not pipe:
+            raise fault(
+                f"{path}: cannot be read: is a pipe, and would have to be read more than once",
+                hint="write what comes out of it to a file, and give that",
+            )
+        if not stat.S_ISDIR(kind) and not stat.S_ISREG(kind) and not stat.S_ISFIFO(kind):
+            raise fault(f"{path}: cannot be read: is a device or a socket, and no file")
+        if not stat.S_ISDIR(kind) and os.access(path, os.R_OK):
             return
-        number = errno.EISDIR if path.is_dir() else errno.EACCES
+        number = errno.EISDIR if stat.S_ISDIR(kind) else errno.EACCES
     except OSError as error:
         raise fault(f"{path}: cannot be read: {error.strerror}", hint=_nearest(path)) from error
     raise fault(f"{path}: cannot be read: {os.strerror(number)}")

@@ -16,6 +16,9 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 
+LARGEST = 64 << 20
+"""Bytes of a text file, at most: a device such as ``/dev/zero`` never ends."""
+
 
 def read_text(
     path: Path, fault: type[DeployError], *, kind: str = "", hint: str | None = None
@@ -32,9 +35,12 @@ def read_text(
         DeployError: of class ``fault``: the file cannot be read, or is no text.
     """
     try:
-        data = path.read_bytes()
+        with path.open("rb") as stream:
+            data = stream.read(LARGEST + 1)
     except OSError as error:
         raise fault(f"{path}: cannot be read: {error.strerror or error}") from error
+    if len(data) > LARGEST:
+        raise fault(f"{path}: cannot be read: is larger than {LARGEST >> 20} MiB")
     encoding = next((name for mark, name in _MARKS if data.startswith(mark)), "utf-8")
     try:
         return data.decode(encoding)

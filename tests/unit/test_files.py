@@ -19,6 +19,7 @@ from toolchain.errors import DeployError, ModelError, OutputError
 from toolchain.files import (
     STDOUT,
     check_folder,
+    check_readable,
     check_writable,
     clear_leavings,
     make_folder,
@@ -375,3 +376,15 @@ print("before", flush=True); write_whole(Path({place!r}), b"12"); print("after")
     for line in (f"{command} | cat", f"{command} > {file}; cat {file}"):
         done = subprocess.run(["/bin/sh", "-c", line], cwd=ROOT, capture_output=True, check=False)
         assert done.stdout == b"before\n12after\n", done.stderr
+
+
+def test_what_is_read_more_than_once_is_a_file(tmp_path: Path) -> None:
+    pipe, file = tmp_path / "pipe", tmp_path / "file"
+    os.mkfifo(pipe)
+    file.touch()
+    check_readable(file, ModelError)
+    check_readable(pipe, ModelError, pipe=True)
+    with pytest.raises(ModelError, match="is a pipe, and would have to be read more than once"):
+        check_readable(pipe, ModelError)
+    with pytest.raises(ModelError, match="is a device or a socket, and no file"):
+        check_readable(Path("/dev/zero"), ModelError, pipe=True)

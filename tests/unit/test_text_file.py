@@ -67,3 +67,8 @@ def test_what_is_no_text_is_told_with_its_place(tmp_path: Path, name: str) -> No
     path.write_bytes(b"# caf\xc3\xa9\n# caf\xe9\n")
     with pytest.raises(DeployError, match=r"a text file in UTF-8 \(byte 13, line 2\)"):
         READERS[name][1](path)
+
+
+def test_a_file_without_an_end_is_refused() -> None:
+    with pytest.raises(ModelError, match="/dev/zero: cannot be read: is larger than 64 MiB"):
+        read_text(Path("/dev/zero"), ModelError)

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from toolchain.errors import ModelError, OutputError
 from toolchain.files import check_folder, check_writable, make_folder, write_whole
 from toolchain.model.graph import Model, Tensor
+from toolchain.number_files import load_npy, load_npz
 
 Array = npt.NDArray[Any]
 
@@ -179,15 +180,12 @@ def _static(model: Model, tensor: Tensor) -> Tensor:
 def _load(file: Path, tensor: Tensor) -> Array:
     try:
         if file.suffix == ".npy":
-            array: Array = np.load(file, allow_pickle=False)
-            return array
+            return load_npy(file, ModelError)
         if file.suffix == ".npz":
             raise ModelError(f"{file}: an .npz holds all inputs: give it alone")
         data = file.read_bytes()
     except OSError as error:
         raise ModelError(f"{file}: cannot be read: {error.strerror or error}") from error
-    except (ValueError, EOFError) as error:
-        raise ModelError(f"{file}: is no .npy file of plain numbers: {error}") from error
     dtype = np.dtype(tensor.dtype).newbyteorder("<")
     one = dtype.itemsize * tensor.elements
     if not data or len(data) % one:
@@ -199,13 +197,7 @@ def _load(file: Path, tensor: Tensor) -> Array:
 
 
 def _load_npz(file: Path, tensors: Sequence[Tensor]) -> list[Array]:
-    try:
-        with np.load(file, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except OSError as error:
-        raise ModelError(f"{file}: cannot be read: {error.strerror or error}") from error
-    except Exception as error:  # zipfile, zlib and numpy each have their own
-        raise ModelError(f"{file}: is no .npz file of plain numbers: {error}") from error
+    arrays = load_npz(file, ModelError)
     if len(arrays) != len(tensors):
         raise ModelError(
             f"{file}: holds {len(arrays)} arrays, the model takes {len(tensors)} inputs: "

@@ -17,6 +17,7 @@ from toolchain.errors import DataError, DeployError, failure
 from toolchain.factory import needs_an_argument, resolve
 from toolchain.files import check_readable
 from toolchain.hints import did_you_mean
+from toolchain.number_files import load_npz
 from toolchain.progress import Progress, Silent
 from toolchain.train.batches import seeded
 from toolchain.train.data import FASHION_MNIST, load_data
@@ -226,13 +227,7 @@ def _no_folder(path: Path) -> DataError:
 
 
 def _npz(path: Path, shapes: Sequence[Shape]) -> tuple[Callable[[int], Example], int]:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except Exception as error:  # zipfile, zlib and numpy each have their own
-        raise DataError(f"{path}: is no .npz file of plain numbers: {error}") from error
+    arrays = load_npz(path, DataError)
     names = [f"args_{position}" for position in range(len(shapes))]
     if set(names) <= set(arrays):
         ordered = [(name, arrays[name]) for name in names]

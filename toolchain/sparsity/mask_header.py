@@ -6,6 +6,7 @@ each masked convolution, named after the layer in capitals, dots as underscores.
 
 from __future__ import annotations
 
+import bisect
 import difflib
 import os
 import re
@@ -132,12 +133,13 @@ class _Reader:
         # Blanks of the same length and lines, so that an offset still tells its line.
         self._text = _IGNORED.sub(lambda found: re.sub(r"[^\n]", " ", found[0]), text)
         self._at = 0
+        self._ends = [found.start() for found in re.finditer("\n", text)]
 
     def masks(self) -> dict[str, Tensor]:
         """Every array of the file."""
         masks: dict[str, Tensor] = {}
         lines: dict[str, int] = {}
-        while self._text[self._at :].strip():
+        while _NEXT.match(self._text, self._at):
             found = self._take(_ARRAY)
             if found is None:
                 self._fail(f"expected a mask's array, found {self._next()}")
@@ -161,7 +163,7 @@ class _Reader:
         while not self._take(_END):
             row = self._take(_ROW) if comma else None
             if row is None:
-                if "}" not in self._text[self._at :]:
+                if self._text.find("}", self._at) < 0:
                     self._fail(f"the file ends within array {name}")
                 wanted = "a row { ... }" if comma else "',' or '};'"
                 self._fail(f"expected {wanted} of array {name}, found {self._next()}")
@@ -192,7 +194,7 @@ class _Reader:
         return f"'{found[1].rstrip()}'" if found else "the end of the file"
 
     def _line(self, offset: int) -> int:
-        return self._text.count("\n", 0, offset) + 1
+        return bisect.bisect_left(self._ends, offset) + 1
 
     def _fail(self, what: str, line: int | None = None) -> NoReturn:
         if line is None:

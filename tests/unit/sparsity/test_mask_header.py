@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from support.published import header_text, random_masks, small_resnet, write_header
 from toolchain.errors import ModelError
-from toolchain.sparsity.mask_header import by_layer, c_name, read_mask_header
+from toolchain.sparsity.mask_header import _Reader, by_layer, c_name, read_mask_header
 
 INVALID = Path(__file__).parent / "invalid_headers"
 FAULTS = {
@@ -204,3 +204,24 @@ def test_an_array_that_may_be_either_of_two_layers_names_both() -> None:
     model = nn.ModuleDict({"a_0": nn.Conv2d(1, 1, 1), "a": nn.Sequential(nn.Conv2d(1, 1, 1))})
     with pytest.raises(ModelError, match=r"array A_0 may belong to any of .*'a_0', 'a\.0'"):
         by_layer(model, {"A_0": 0}, "h")
+
+
+def test_a_header_of_very_many_masks_is_not_copied_for_each(tmp_path: Path) -> None:
+    copied = 0
+
+    class Text(str):
+        """Counts what is copied out of it."""
+
+        __slots__ = ()
+
+        def __getitem__(self, key: object) -> str:
+            nonlocal copied
+            part = super().__getitem__(key)  # type: ignore[index]
+            copied += len(part)
+            return part
+
+    lines = [f"const uint8_t LAYER{i}[1][2] = {{ {{1,0}} }};\n" for i in range(20_000)]
+    reader = _Reader(tmp_path / "bin_mask.h", "".join(lines))
+    reader._text = Text(reader._text)
+    assert len(reader.masks()) == 20_000
+    assert copied < 10 * len(reader._text)
