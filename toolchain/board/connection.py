@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import BinaryIO, Protocol, Self
 
 from toolchain.cache import sha256_file
 from toolchain.errors import BoardError
@@ -25,6 +25,9 @@ from toolchain.files import written_whole
 
 CHUNK = 256 * 1024
 """Bytes moved at a time."""
+
+MOST = 64 << 20
+"""Bytes that are kept of what a program on a board says; of files, what they should have."""
 
 Advance = Callable[[int], None]
 """Is told how many bytes more have been moved."""
@@ -71,6 +74,40 @@ class Result:
         return shlex.join(self.argv)
 
 
+class FloodError(OSError):
+    """More came from a board than there should be; what is left of it is not waited for."""
+
+
+class Bounded:
+    """A sink that takes so many bytes and no more.
+
+    Args:
+        sink: where they go.
+        most: how many they may be.
+    """
+
+    def __init__(self, sink: BinaryIO, most: int) -> None:
+        self._sink, self._left = sink, most
+
+    def write(self, piece: bytes) -> int:
+        """Pass on a piece.
+
+        Raises:
+            FloodError: it does not fit.
+        """
+        self._left -= len(piece)
+        if self._left < 0:
+            raise FloodError
+        return self._sink.write(piece)
+
+
+class Sink(Protocol):
+    """What takes bytes."""
+
+    def write(self, piece: bytes, /) -> int:
+        """Take a piece."""
+
+
 class Connection(ABC):
     """A way to a board. Use it as a context manager, so that it is closed.
 
@@ -86,7 +123,7 @@ class Connection(ABC):
         argv: Sequence[str],
         *,
         stdin: BinaryIO | None = None,
-        stdout: BinaryIO | None = None,
+        stdout: Sink | None = None,
         advance: Advance | None = None,
         timeout: float | None = None,
     ) -> tuple[int, str]:
@@ -133,11 +170,19 @@ class Connection(ABC):
         """
         output = io.BytesIO()
         source = None if stdin is None else io.BytesIO(stdin)
-        code, stderr = self.execute(argv, stdin=source, stdout=output, timeout=timeout)
+        bounded = Bounded(output, MOST)
+        code, stderr = self.execute(argv, stdin=source, stdout=bounded, timeout=timeout)
         result = Result(tuple(argv), code, output.getvalue(), stderr)
         if check and code:
             raise self.failure(result)
         return result
+
+    def too_much(self, program: str) -> BoardError:
+        """The error for a program that says more than any that is run here."""
+        return BoardError(
+            f"{self.name}: {program}: more came from there than there should be, so it was stopped",
+            hint="see what its login and its programs print there: ssh to it, and try them by hand",
+        )
 
     def failure(self, result: Result, doing: str | None = None) -> BoardError:
         """The error that says how a program ended.
@@ -240,16 +285,23 @@ class Connection(ABC):
             self._discard(scratch)
             raise
 
-    def get(self, remote: str, local: Path, *, advance: Advance | None = None) -> None:
+    def get(self, remote: str, local: Path, *, most: int, advance: Advance | None = None) -> None:
         """Copy a file from the board so that ``local`` is whole or is not there.
 
+        Args:
+            remote: its path on the board.
+            local: where it goes.
+            most: bytes that it may have.
+            advance: is told of bytes received.
+
         Raises:
-            BoardError: it cannot be read.
+            BoardError: it cannot be read, or has more bytes.
             OutputError: ``local`` cannot be written.
         """
         with written_whole(local) as scratch:
             with scratch.open("wb") as sink:
-                code, stderr = self.execute(["cat", "--", remote], stdout=sink, advance=advance)
+                bounded = Bounded(sink, most)
+                code, stderr = self.execute(["cat", "--", remote], stdout=bounded, advance=advance)
             if code:
                 raise self.failure(Result(("cat", "--", remote), code, b"", stderr))
 

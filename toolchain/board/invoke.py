@@ -115,6 +115,10 @@ def _mended(board: Board, place: Path, *, stock: bool) -> str:
     return f"run: {build_command(board, place, stock=stock)}"
 
 
+_ROOM = 1 << 20
+"""Bytes that an output may have too many; then its size is told."""
+
+
 class BoardRunner:
     """A bundle on a board, ready to run models; whatever is missing there is pushed.
 
@@ -267,10 +271,11 @@ class BoardRunner:
         with tempfile.TemporaryDirectory(prefix="tileskip-") as here:
             for index, tensor in enumerate(model_outputs(model)):
                 local = Path(here) / f"output{index}.bin"
-                self._connection.get(posixpath.join(folder, local.name), local)
-                data = local.read_bytes()
                 dtype = np.dtype(tensor.dtype).newbyteorder("<")
                 wanted = count * tensor.elements * dtype.itemsize
+                remote = posixpath.join(folder, local.name)
+                self._connection.get(remote, local, most=wanted + _ROOM)
+                data = local.read_bytes()
                 if len(data) != wanted:
                     raise BoardError(
                         f"{self._connection.name}: output {index} of {model.path} has "

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, BinaryIO
 
-from toolchain.board.connection import CHUNK, Advance, Connection
+from toolchain.board.connection import CHUNK, Advance, Connection, FloodError, Sink
 from toolchain.errors import BoardError
 
 
@@ -27,7 +27,7 @@ class LocalConnection(Connection):
         argv: Sequence[str],
         *,
         stdin: BinaryIO | None = None,
-        stdout: BinaryIO | None = None,
+        stdout: Sink | None = None,
         advance: Advance | None = None,
         timeout: float | None = None,
     ) -> tuple[int, str]:
@@ -59,7 +59,10 @@ class LocalConnection(Connection):
             if stdout is not None:
                 output.seek(0)
                 while piece := output.read(CHUNK):
-                    stdout.write(piece)
+                    try:
+                        stdout.write(piece)
+                    except FloodError as error:
+                        raise self.too_much(argv[0]) from error
                     if advance and stdin is None:
                         advance(len(piece))
             errors.seek(0)

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 import paramiko
 
 from toolchain.board import login, remote_shell
-from toolchain.board.connection import CHUNK, Advance, Connection
+from toolchain.board.connection import CHUNK, MOST, Advance, Connection, FloodError, Sink
 from toolchain.board.host_keys import HostKeys, ShownKey
 from toolchain.board.proxy import ProxyProcess
 from toolchain.board.remote_shell import BetweenMarks
@@ -73,7 +73,7 @@ class SshConnection(Connection):
         argv: Sequence[str],
         *,
         stdin: BinaryIO | None = None,
-        stdout: BinaryIO | None = None,
+        stdout: Sink | None = None,
         advance: Advance | None = None,
         timeout: float | None = None,
     ) -> tuple[int, str]:
@@ -307,7 +307,7 @@ class _Exchange:
         program: str,
         mark: bytes,
         stdin: BinaryIO | None,
-        stdout: BinaryIO | None,
+        stdout: Sink | None,
         advance: Advance | None,
         deadline: float | None,
     ) -> None:
@@ -317,7 +317,7 @@ class _Exchange:
         self._errors = bytearray()
         self._failure: OSError | None = None
         self._between = BetweenMarks(mark, self._keep)
-        self._errors_between = BetweenMarks(mark, self._errors.extend)
+        self._errors_between = BetweenMarks(mark, self._keep_errors)
 
     def run(self, channel: paramiko.Channel) -> tuple[int, str]:
         """Exit code and standard error."""
@@ -338,6 +338,8 @@ class _Exchange:
         self._await_begin(readers)
         self._feed(channel)
         while any(reader.is_alive() for reader in readers):
+            if self._failure:
+                raise self._not_kept()
             if self._deadline is not None and time.monotonic() > self._deadline:
                 raise BoardError(f"{self._connection.name}: {self._program} did not end in time")
             readers[0].join(0.1)
@@ -351,9 +353,7 @@ class _Exchange:
         if not self._between.found:
             raise self._runs_nothing(code)
         if self._failure:
-            raise DeployError(
-                f"what {self._program} wrote cannot be kept here: {self._failure.strerror}"
-            )
+            raise self._not_kept()
         return code, self._errors.decode("utf-8", errors="replace")
 
     def _await_begin(self, readers: Sequence[threading.Thread]) -> None:
@@ -388,10 +388,22 @@ class _Exchange:
         if self._stdout is not None and not self._failure:
             try:
                 self._stdout.write(piece)
-            except OSError as error:  # the disk here is full; read on to the end
+            except OSError as error:
                 self._failure = error
         if self._advance and self._stdin is None:
             self._advance(len(piece))
+
+    def _keep_errors(self, piece: bytes) -> None:
+        self._errors += piece
+        if len(self._errors) > MOST:
+            self._failure = self._failure or FloodError()
+            self._errors.clear()
+
+    def _not_kept(self) -> DeployError:
+        if isinstance(self._failure, FloodError):
+            return self._connection.too_much(self._program)
+        said = self._failure.strerror if self._failure else ""
+        return DeployError(f"what {self._program} wrote cannot be kept here: {said}")
 
     def _runs_nothing(self, code: int) -> BoardError:
         return BoardError(

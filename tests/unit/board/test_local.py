@@ -59,7 +59,7 @@ def test_files_go_there_and_back(connection: Connection, tmp_path: Path) -> None
     assert sum(moved) == 700_000
     assert connection.exists("a/b/c")
     assert connection.sha256("a/b/c") == sha256_file(local)
-    connection.get("a/b/c", tmp_path / "back")
+    connection.get("a/b/c", tmp_path / "back", most=1 << 20)
     assert (tmp_path / "back").read_bytes() == local.read_bytes()
     connection.remove("a")
     assert not connection.exists("a")

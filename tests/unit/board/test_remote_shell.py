@@ -168,7 +168,7 @@ def test_everything_is_pushed_and_asked_behind_such_a_login(
             item.sent for item in push.push(connection, load_board("host"), uploads, Silent())
         )
         assert connection.free_bytes(".") > 0
-        connection.get(uploads[0].remote, tmp_path / "back")
+        connection.get(uploads[0].remote, tmp_path / "back", most=1 << 20)
         assert sha256_file(tmp_path / "back") == uploads[0].sha256
 
 

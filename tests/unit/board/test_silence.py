@@ -131,7 +131,9 @@ def test_a_link_that_dies_while_a_file_is_fetched(
     target: SshTarget, relay: Relay, tmp_path: Path
 ) -> None:
     with SshConnection("pi", target, silence=LIMIT) as connection:
-        fetched = begin(lambda: connection.get("/dev/zero", tmp_path / "zeros"), relay, "swallow")
+        fetched = begin(
+            lambda: connection.get("/dev/zero", tmp_path / "zeros", most=1 << 40), relay, "swallow"
+        )
         error = given_up(fetched)
     assert "no answer for 3 s" in error.what
     assert not list(tmp_path.glob("*zeros*"))

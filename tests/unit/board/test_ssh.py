@@ -234,7 +234,10 @@ def test_a_program_that_takes_too_long_is_ended_on_the_board(
     script = 'echo $$ > "$1"; exec sleep 60'
     with pytest.raises(BoardError, match="did not end in time"):
         connection.run(["sh", "-c", script, "sh", str(mark)], timeout=1)
-    pid = int(mark.read_text())
+    require_ended(int(mark.read_text()))
+
+
+def require_ended(pid: int) -> None:
     for _ in range(100):
         try:
             os.kill(pid, 0)
@@ -272,7 +275,7 @@ def test_a_file_goes_there_and_back(again: SshConnection, tmp_path: Path, size: 
     assert sum(moved) == size
     assert again.sha256("remote $file") == sha256_file(local)
     assert again.run(["stat", "-c", "%a", "remote $file"]).text == "755\n"
-    again.get("remote $file", tmp_path / "back")
+    again.get("remote $file", tmp_path / "back", most=size)
     assert (tmp_path / "back").read_bytes() == local.read_bytes()
 
 
@@ -295,13 +298,34 @@ def test_a_folder_that_is_not_there_is_named(again: SshConnection, tmp_path: Pat
 
 def test_a_file_that_cannot_be_read_leaves_none_here(again: SshConnection, tmp_path: Path) -> None:
     with pytest.raises(BoardError, match="absent"):
-        again.get("absent", tmp_path / "here")
+        again.get("absent", tmp_path / "here", most=1)
     assert not list(tmp_path.glob("*here*"))
 
 
 def test_output_that_cannot_be_kept_here_is_told(again: SshConnection) -> None:
     with Path("/dev/full").open("wb", buffering=0) as full, pytest.raises(DeployError):
         again.execute(["head", "-c", "100000", "/dev/zero"], stdout=full)
+
+
+@pytest.mark.parametrize("redirect", ["", " >&2"])
+def test_a_program_that_never_stops_talking_is_stopped(
+    again: SshConnection, redirect: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mark = tmp_path / "pid"
+    script = f'echo $$ > "$1"; exec cat /dev/zero{redirect}'
+    for module in ("connection", "ssh"):
+        monkeypatch.setattr(f"toolchain.board.{module}.MOST", 1 << 20)
+    with pytest.raises(BoardError, match="more came from there than there should be"):
+        again.run(["sh", "-c", script, "sh", str(mark)])
+    require_ended(int(mark.read_text()))
+
+
+def test_a_file_that_is_larger_than_it_should_be_is_not_kept(
+    again: SshConnection, tmp_path: Path
+) -> None:
+    with pytest.raises(BoardError, match="more came from there than there should be"):
+        again.get("/dev/zero", tmp_path / "back", most=1 << 20)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_interrupted_push_leaves_nothing(reachable: Reachable, tmp_path: Path) -> None:
