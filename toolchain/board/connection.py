@@ -47,6 +47,16 @@ for file; do
 done
 """
 
+# Whoever was interrupted removes what was begun. A program there may be about to open the file, or
+# still write to it: it is waited for, by its command line, which has the file's whole name.
+_DISCARD = """\
+tries=0
+while rm -f -- "$1/.$2.part"; grep -qs "[.]$2[.]part" /proc/[0-9]*/cmdline; do
+  tries=$((tries + 1))
+  if [ "$tries" -ge 50 ]; then break; fi
+  sleep 0.1
+done
+"""
 _IN_THE_WAY = 73
 _RENAME = f"""\
 if [ -d "$2" ]; then exit {_IN_THE_WAY}; fi
@@ -273,8 +283,8 @@ class Connection(ABC):
         Raises:
             BoardError: the disk is full, the file may not be written, or its hash is wrong.
         """
-        folder = posixpath.dirname(remote) or "."
-        scratch = posixpath.join(folder, f".{secrets.token_hex(6)}.part")
+        folder, key = posixpath.dirname(remote) or ".", secrets.token_hex(6)
+        scratch = posixpath.join(folder, f".{key}.part")
         try:
             expected = sha256 or sha256_file(local)
             self._stream(local, scratch, remote, advance)
@@ -282,7 +292,8 @@ class Connection(ABC):
             self.run(["chmod", f"{mode:o}", scratch])
             self._rename(scratch, remote)
         except BaseException:
-            self._discard(scratch)
+            with suppress(Exception):  # the board is gone; the error must stay the one that is seen
+                self.run(["sh", "-c", _DISCARD, "sh", folder, key], check=False, timeout=20)
             raise
 
     def get(self, remote: str, local: Path, *, most: int, advance: Advance | None = None) -> None:
@@ -323,7 +334,7 @@ class Connection(ABC):
         if not code:
             return
         if "No space left" in stderr or "Disk quota" in stderr:
-            self._discard(scratch)  # first, or what is free is counted without it
+            self.run(["rm", "-f", "--", scratch])  # or what is free is counted without it
             free = self.free_bytes(posixpath.dirname(scratch))
             raise self.disk_full(remote, local.stat().st_size, free)
         said = stderr.strip().splitlines()
@@ -355,8 +366,3 @@ class Connection(ABC):
             )
         if result.exit_code:
             raise self.failure(result, f"renaming the copy to {remote}")
-
-    def _discard(self, scratch: str) -> None:
-        """Remove a file in the wake of an error, which must stay the error that is seen."""
-        with suppress(Exception):  # the board is gone: nothing can be removed there
-            self.run(["rm", "-f", "--", scratch], check=False, timeout=20)

@@ -135,6 +135,7 @@ class BoardRunner:
         build = build_command(board, bundle.path, stock=bundle.manifest.stock)
         names = [item.local.name for item in uploads]
         requirements.require(connection, bundle, names, report, build=build)
+        push.sweep(connection, board)
         self.pushed = push.push(connection, board, uploads, report)
         self._runner = self.pushed[0].remote
         self._models: dict[Path, push.Pushed] = {}

@@ -18,13 +18,29 @@ from toolchain.board.connection import Connection
 from toolchain.board.private_folder import require_private
 from toolchain.build.bundle import Bundle
 from toolchain.cache import digest, sha256_file
-from toolchain.errors import BoardError, ModelError
+from toolchain.errors import ModelError
 from toolchain.json_text import without_lone_bytes
 from toolchain.progress import Progress
 
 _ROOM = 1 << 20
 """Bytes that have to stay free beside the files: for folders, inputs and outputs."""
-_STALE_MINUTES = 60
+# What was begun less than a minute ago may be between two programs; later a program's command line
+# names it, for as long as its owner is there.
+_SWEEP = r"""
+cd -- "$1" 2>/dev/null || exit 0
+named() { grep -qs "$1" /proc/[0-9]*/cmdline; }
+find . -maxdepth 3 -type f -name ".*.part" -mmin +1 | while read -r file; do
+  name=${file##*/.}; name=${name%.part}
+  case $name in *[!0-9a-f]* | "") continue ;; esac
+  named "[.]$name[.]part" || rm -f -- "$file"
+done
+for folder in run-*; do
+  name=${folder#run-}
+  case $name in *[!0-9a-f]* | "") continue ;; esac
+  if [ -L "$folder" ] || [ -z "$(find "$folder" -maxdepth 0 -type d -mmin +1)" ]; then continue; fi
+  named "[r]un-$name" || rm -rf -- "$folder"
+done
+"""
 
 
 @dataclass(frozen=True)
@@ -109,7 +125,6 @@ def push(
 def _send(connection: Connection, uploads: Sequence[Upload], report: Progress) -> None:
     folders = list(dict.fromkeys(posixpath.dirname(item.remote) for item in uploads))
     connection.run(["sh", "-c", 'umask 022 && mkdir -p -- "$@"', "sh", *folders])
-    _sweep(connection, folders)
     programs = [posixpath.dirname(item.remote) for item in uploads if item.mode & 0o100]
     if programs:
         _require_programs(connection, programs[0])
@@ -145,11 +160,9 @@ def _require_programs(connection: Connection, folder: str) -> None:
         raise connection.starts_nothing(folder, result)
 
 
-def _sweep(connection: Connection, folders: Sequence[str]) -> None:
-    """Remove what pushes that were cut off have left; their connection was gone, too."""
-    with suppress(BoardError):
-        connection.run(
-            ["find", *folders, "-maxdepth", "1", "-type", "f", "-name", ".*.part",
-             "-mmin", f"+{_STALE_MINUTES}", "-exec", "rm", "-f", "--", "{}", "+"],
-            check=False,
-        )  # fmt: skip
+def sweep(connection: Connection, board: Board) -> None:
+    """Remove what commands have left whose link was cut: parts of files, folders of runs.
+
+    That of a command which is still there stays.
+    """
+    connection.run(["sh", "-c", _SWEEP, "sh", board.ssh.directory], check=False)

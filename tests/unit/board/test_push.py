@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -91,19 +92,40 @@ def test_too_little_room_is_told_before_anything_is_sent(
     assert not list((tmp_path / "board").rglob("huge*"))
 
 
-def test_leftovers_of_pushes_that_were_cut_off_are_removed(
+def test_what_commands_that_were_cut_off_left_is_removed(
     board: Board, connection: LocalConnection, tmp_path: Path
 ) -> None:
-    model = tmp_path / "m.tflite"
-    model.write_bytes(b"model")
-    upload = push.model_upload(board, model)
-    folder = (tmp_path / "board" / upload.remote).parent
-    folder.mkdir(parents=True)
-    for name in (".old.part", ".new.part"):
-        (folder / name).touch()
-    connection.run(["touch", "-d", "2 hours ago", str(folder / ".old.part")])
-    push.push(connection, board, [upload], Silent())
-    assert sorted(path.name for path in folder.iterdir()) == [".new.part", "m.tflite"]
+    """By the next one; what has just begun, and what somebody still works on, stays."""
+    place = tmp_path / "board/tileskip"
+    old = ["models/0/.00000000000a.part", "bundles/0/.00000000000b.part", "run-00000000000c/x"]
+    used = ["models/0/.00000000000d.part", "run-00000000000e/x"]
+    new = ["models/0/.00000000000f.part", "run-000000000001/x"]
+    others = ["models/0/.mine.part", "run-mine/x", "models/0/m.tflite"]
+    for name in [*old, *used, *new, *others]:
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).touch()
+    for name in [*old, *used, *others]:
+        for path in (place / name, (place / name).parent):
+            os.utime(path, (0, 0))
+    waits = ["/bin/sh", "-c", "read -r line", "sh", *(str(place / name) for name in used)]
+    with subprocess.Popen(waits, stdin=subprocess.PIPE) as user:
+        push.sweep(connection, board)
+        user.communicate(b"")
+    left = [str(path.relative_to(place)) for path in place.rglob("*") if path.is_file()]
+    assert sorted(left) == sorted([*used, *new, *others])
+    for name in used:
+        os.utime((place / name).parent, (0, 0))
+        if (place / name).suffix == ".part":
+            os.utime(place / name, (0, 0))
+    push.sweep(connection, board)
+    assert not any((place / name).exists() for name in used)
+
+
+def test_where_nothing_was_ever_pushed_there_is_nothing_to_sweep(
+    board: Board, connection: LocalConnection, tmp_path: Path
+) -> None:
+    push.sweep(connection, board)
+    assert list((tmp_path / "board").iterdir()) == []
 
 
 @pytest.mark.parametrize("directory", ["~/deep/tileskip", "~"])

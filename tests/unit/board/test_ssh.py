@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from paramiko.common import AUTH_FAILED
 
 from toolchain.board import keys
+from toolchain.board.connection import _DISCARD
 from toolchain.board.ssh import SshConnection
 from toolchain.cache import sha256_file
 from toolchain.errors import BoardError, ConnectionFailed, DeployError, HostKeyError
@@ -326,6 +327,18 @@ def test_a_file_that_is_larger_than_it_should_be_is_not_kept(
     with pytest.raises(BoardError, match="more came from there than there should be"):
         again.get("/dev/zero", tmp_path / "back", most=1 << 20)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_removed_stays_away_though_a_program_opens_it_later(
+    again: SshConnection, tmp_path: Path
+) -> None:
+    """A program that was stopped may not have begun yet: it makes its file after the removal."""
+    late = tmp_path / ".00000000000a.part"
+    script = 'sleep 1; echo late >"$1"'
+    process = subprocess.Popen(["/bin/sh", "-c", script, "sh", str(late)])
+    again.run(["sh", "-c", _DISCARD, "sh", str(tmp_path), "00000000000a"])
+    assert process.wait() == 0
+    assert not late.exists()
 
 
 def test_an_interrupted_push_leaves_nothing(reachable: Reachable, tmp_path: Path) -> None:
