@@ -572,7 +572,10 @@ def emulator_stop(board: BoardOption = "qemu", json_output: JsonOption = False) 
     name="status",
 )
 def emulator_status(board: BoardOption = "qemu", json_output: JsonOption = False) -> None:
-    """Say whether the board runs, and how to log in to it; exit code 12 if it does not run."""
+    """Say whether the board runs, and how to log in to it.
+
+    The exit code is 12 unless it runs and answers: it may still boot, or be stopped.
+    """
     from toolchain.board import emulator
     from toolchain.board.config import load_board
     from toolchain.errors import EmulatorError
@@ -580,15 +583,18 @@ def emulator_status(board: BoardOption = "qemu", json_output: JsonOption = False
     chosen = load_board(board)
     emulator.require_emulated(chosen)
     state = emulator.status(chosen)
-    _print_emulator(chosen.name, state, json_output=json_output)
-    if state is None:
+    phase = state.phase() if state else None
+    _print_emulator(chosen.name, state, phase, json_output=json_output)
+    if phase != "runs":
         raise typer.Exit(EmulatorError.exit_code)
 
 
-def _print_emulator(name: str, state: EmulatorState | None, *, json_output: bool) -> None:
+def _print_emulator(
+    name: str, state: EmulatorState | None, phase: str | None = "runs", *, json_output: bool
+) -> None:
     if json_output:
         facts = {"ssh": state.ssh_command, **state.model_dump(mode="json")} if state else {}
-        print_json({"board": name, "running": state is not None, **facts})
+        print_json({"board": name, "running": phase == "runs", "phase": phase, **facts})
     elif state is None:
         out.print(f"emulated board '{name}' does not run", highlight=False, markup=False)
     else:
@@ -596,7 +602,7 @@ def _print_emulator(name: str, state: EmulatorState | None, *, json_output: bool
         if state.settings.icount_shift is None:
             counting = "instructions are not counted"
         cores = "1 core" if state.settings.cores == 1 else f"{state.settings.cores} cores"
-        line = f"emulated board '{name}' runs (process {state.pid}, {cores}, {counting})"
+        line = f"emulated board '{name}' {phase} (process {state.pid}, {cores}, {counting})"
         out.print(line, highlight=False, markup=False)
         out.print(f"log in: {state.ssh_command}", highlight=False, markup=False, soft_wrap=True)
 

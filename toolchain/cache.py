@@ -19,6 +19,7 @@ from pathlib import Path
 import filelock
 import platformdirs
 
+_PATIENCE_S = 1.0
 RECORD = ".entry.json"
 """The file of an entry that has the hashes of the others."""
 
@@ -48,13 +49,26 @@ def digest(*parts: str | bytes) -> str:
 
 
 @contextmanager
-def locked(name: str) -> Iterator[None]:
+def locked(name: str, waiting: Callable[[], object] | None = None) -> Iterator[None]:
     """Hold the cache's lock called ``name``; a second process waits for the first.
 
     Who holds it may take it again.
+
+    Args:
+        name: of the lock.
+        waiting: is called where it has to be waited for, so that the wait is no silent one.
     """
-    with _lock(name):
+    lock = _lock(name)
+    try:
+        lock.acquire(timeout=_PATIENCE_S if waiting else -1)
+    except filelock.Timeout:
+        if waiting:
+            waiting()
+        lock.acquire()
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def present(kind: str, key: str) -> Path | None:

@@ -13,8 +13,9 @@ import signal
 import socket
 import subprocess
 import time
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ValidationError
 
@@ -35,6 +36,9 @@ _POWEROFF_S = 15.0
 _END_S = 5.0
 _LOG = "serial.log"
 _COMPLAINTS = "qemu.log"
+
+
+Phase = Literal["runs", "boots", "is stopped", "does not answer"]
 
 
 class State(BaseModel):
@@ -76,6 +80,14 @@ class State(BaseModel):
     def alive(self) -> bool:
         """Whether its QEMU still runs."""
         return self.pid in _processes(self.log, self.pid)
+
+    def phase(self) -> Phase:
+        """What it does now; asks it, which takes a moment, or two seconds of a board in trouble."""
+        if _is_stopped(self.pid):
+            return "is stopped"
+        if not self.ready:
+            return "boots"
+        return "runs" if _greets(self.port, 2) else "does not answer"
 
 
 def status(board: Board) -> State | None:
@@ -119,7 +131,7 @@ def start(
             f"{_QEMU} is not installed, so there is no emulated board",
             hint="apt-get install --no-install-recommends qemu-system-arm",
         )
-    with cache.locked(f"emulator-{board.name}"):
+    with _locked(board, report):
         running = status(board)
         if running:
             if running.settings != settings:
@@ -152,7 +164,7 @@ def start(
 
 def stop(board: Board, report: progress.Progress) -> bool:
     """Shut the board down; whether there was one to shut down."""
-    with cache.locked(f"emulator-{board.name}"):
+    with _locked(board, report):
         state = status(board)
         if state is not None:
             with report.stage(f"emulated board '{board.name}': shut down"):
@@ -263,13 +275,8 @@ def _launch(
 def _await_banner(state: State, deadline: float) -> None:
     # QEMU itself accepts connections from the start; only sshd's greeting says that it is up.
     while time.monotonic() < deadline and state.alive:
-        try:
-            with socket.create_connection((_LOOPBACK, state.port), timeout=5) as link:
-                link.settimeout(5)
-                if link.recv(4) == b"SSH-":
-                    return
-        except OSError:
-            pass
+        if _greets(state.port, 5):
+            return
         time.sleep(0.1)
     raise _no_boot(state)
 
@@ -325,13 +332,40 @@ def _kill(board: Board) -> None:
     log = _state_file(board).with_name(_LOG)
     for number in (signal.SIGTERM, signal.SIGKILL):
         for pid in _processes(log):
-            with suppress(ProcessLookupError):
-                os.kill(pid, number)
+            _send(pid, log, number)
         deadline = time.monotonic() + _END_S
         while time.monotonic() < deadline:
             if not _processes(log):
                 return
             time.sleep(0.05)
+
+
+def _send(pid: int, log: Path, number: signal.Signals) -> None:
+    """Send a signal to a board's QEMU, and to no process that has got its number since."""
+    with suppress(ProcessLookupError, PermissionError):
+        handle = os.pidfd_open(pid)
+        try:
+            if pid in _processes(log, pid):  # looked at while the handle holds on to it
+                signal.pidfd_send_signal(handle, number)
+                if number == signal.SIGTERM:  # what is stopped does not take it
+                    signal.pidfd_send_signal(handle, signal.SIGCONT)
+        finally:
+            os.close(handle)
+
+
+def _is_stopped(pid: int) -> bool:
+    with suppress(OSError, IndexError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "tT"
+    return False
+
+
+def _locked(board: Board, report: progress.Progress) -> AbstractContextManager[None]:
+    def waiting() -> None:
+        report.note(
+            f"emulated board '{board.name}': waiting for another command that starts or stops it"
+        )
+
+    return cache.locked(f"emulator-{board.name}", waiting)
 
 
 def _await_end(state: State, seconds: float) -> None:
@@ -348,6 +382,15 @@ def free_port() -> int:
         return port
 
 
+def _greets(port: int, seconds: float) -> bool:
+    """Whether an SSH server says so."""
+    try:
+        with socket.create_connection((_LOOPBACK, port), timeout=seconds) as link:
+            return link.recv(4) == b"SSH-"
+    except OSError:
+        return False
+
+
 def _accepts(port: int) -> bool:
     try:
         with socket.create_connection((_LOOPBACK, port), timeout=1):
@@ -361,9 +404,11 @@ def _processes(log: Path, pid: int | None = None) -> list[int]:
     mark = _serial(log).encode()
     found: list[int] = []
     for folder in [Path(f"/proc/{pid}")] if pid else Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):  # it ended just now
+        with suppress(OSError):  # it ended just now, or is another user's
             # A process that ended and was not waited for has an empty command line.
-            if mark in (folder / "cmdline").read_bytes().split(b"\0"):
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+            is_option = mark in words and words[words.index(mark) - 1] == b"-serial"
+            if is_option and "qemu-system" in (folder / "exe").readlink().name:
                 found.append(int(folder.name))
     return found
 

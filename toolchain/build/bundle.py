@@ -171,7 +171,11 @@ def build(
     progress = progress or Silent()
     out = out or bundle_path(board, stock=stock, sanitizer=sanitizer)
     _check_out(out)
-    with locked(f"bundle-{digest(str(out.resolve()))[:16]}"):
+
+    def waiting() -> None:
+        progress.note(f"{out}: waiting for another command that builds it")
+
+    with locked(f"bundle-{digest(str(out.resolve()))[:16]}", waiting):
         recipe = recipe_for(board, stock=stock, sanitizer=sanitizer)
         key = digest(recipe.programs_key(), board.name)
         present = None if force else _present(out, key)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -18,7 +20,7 @@ from toolchain.board.config import Board, Emulator, load_board
 from toolchain.board.connect import connect
 from toolchain.board.emulator import State
 from toolchain.board.image import Image, module_order
-from toolchain.cache import cache_dir
+from toolchain.cache import cache_dir, locked
 from toolchain.errors import BoardConfigError, EmulatorError, MissingToolError
 from toolchain.progress import Silent
 
@@ -33,9 +35,16 @@ def log_of(board: Board) -> Path:
 
 
 @pytest.fixture
-def sleeper(board: Board) -> Iterator[subprocess.Popen[bytes]]:
+def sleeper(board: Board, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A process that looks like the board's QEMU from outside."""
-    command = ["sh", "-c", "sleep 60 & wait", "qemu", f"file:{log_of(board)}"]
+    qemu = tmp_path / "qemu-system-aarch64"
+    shutil.copy("/bin/sh", qemu)
+    yield from sleeping(str(qemu), "-serial", log_of(board))
+
+
+def sleeping(program: str, *words: object) -> Iterator[subprocess.Popen[bytes]]:
+    arguments = [*map(str, words[:-1]), f"file:{words[-1]}"]
+    command = [program, "-c", "sleep 60 & wait", "qemu", *arguments]
     with subprocess.Popen(command, start_new_session=True) as process:
         # The kernel closes files on exec before it shows the new command line.
         while not Path(f"/proc/{process.pid}/cmdline").read_bytes().endswith(b"log\0"):
@@ -70,6 +79,75 @@ def test_a_running_process_is_found(board: Board, sleeper: subprocess.Popen[byte
     state = emulator.status(board)
     assert state is not None
     assert state.pid == sleeper.pid
+
+
+@pytest.mark.parametrize("words", [(), ("-serial",)], ids=["named", "as an option"])
+def test_a_process_that_only_names_the_boards_log_is_left_alone(
+    board: Board, words: tuple[str, ...]
+) -> None:
+    """As ``tail`` or an editor does."""
+    for process in sleeping("/bin/sh", *words, log_of(board)):
+        record(board, process.pid)
+        assert emulator.status(board) is None
+        assert emulator.stop(board, Silent()) is False
+        assert process.poll() is None
+
+
+def test_what_a_board_does_is_told(board: Board, sleeper: subprocess.Popen[bytes]) -> None:
+    def phase(**changes: object) -> str:
+        record(board, sleeper.pid, **changes)
+        state = emulator.status(board)
+        assert state is not None
+        return state.phase()
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+
+        def answer() -> None:
+            link, _ = server.accept()
+            link.sendall(b"SSH-2.0-x\r\n")
+            link.close()
+
+        greeter = threading.Thread(target=answer)
+        greeter.start()
+        assert phase(port=port) == "runs"
+        greeter.join()
+    assert phase(port=port) == "does not answer"
+    assert phase(port=port, ready=False) == "boots"
+    os.kill(sleeper.pid, signal.SIGSTOP)
+    while "T" not in Path(f"/proc/{sleeper.pid}/stat").read_text().rpartition(")")[2][:3]:
+        time.sleep(0.01)
+    assert phase(port=port) == "is stopped"
+
+
+def test_a_board_that_is_stopped_is_ended(board: Board, sleeper: subprocess.Popen[bytes]) -> None:
+    record(board, sleeper.pid)
+    os.kill(sleeper.pid, signal.SIGSTOP)
+    assert emulator.stop(board, Silent()) is True
+    assert sleeper.wait() < 0
+
+
+def test_a_wait_for_another_command_is_told(board: Board) -> None:
+    told: list[str] = []
+
+    class Notes(Silent):
+        def note(self, message: str) -> None:
+            told.append(message)
+            release.set()
+
+    held, release = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with locked(f"emulator-{board.name}"):
+            held.set()
+            release.wait(30)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    held.wait(30)
+    assert emulator.stop(board, Notes()) is False
+    holder.join()
+    assert told == ["emulated board 'qemu': waiting for another command that starts or stops it"]
 
 
 def test_a_pid_that_was_given_to_another_process_is_not_taken_for_the_board(board: Board) -> None:
