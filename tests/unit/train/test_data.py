@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
+from toolchain import cache
 from toolchain.errors import DataError
 from toolchain.models import fashion_mnist
 from toolchain.progress import Lines
@@ -321,14 +322,17 @@ def idx(array: np.ndarray[Any, Any]) -> bytes:
 def fashion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cache that holds the data set already, of a few images."""
     monkeypatch.setenv("TILESKIP_CACHE", str(tmp_path))
-    files = tmp_path / "datasets" / f"fashion-mnist-{fashion_mnist._SHA256[:16]}"
-    (files / fashion_mnist._FOLDER).mkdir(parents=True)
-    for prefix, count in (("train", 20), ("t10k", 10)):
-        images = np.arange(count * 784, dtype=np.uint8).reshape(count, 28, 28)
-        labels = np.arange(count, dtype=np.uint8) % 10
-        place = files / fashion_mnist._FOLDER
-        (place / f"{prefix}-images-idx3-ubyte.gz").write_bytes(idx(images))
-        (place / f"{prefix}-labels-idx1-ubyte.gz").write_bytes(idx(labels))
+
+    def fill(folder: Path) -> None:
+        place = folder / fashion_mnist._FOLDER
+        place.mkdir(parents=True)
+        for prefix, count in (("train", 20), ("t10k", 10)):
+            images = np.arange(count * 784, dtype=np.uint8).reshape(count, 28, 28)
+            labels = np.arange(count, dtype=np.uint8) % 10
+            (place / f"{prefix}-images-idx3-ubyte.gz").write_bytes(idx(images))
+            (place / f"{prefix}-labels-idx1-ubyte.gz").write_bytes(idx(labels))
+
+    cache.entry("datasets", f"fashion-mnist-{fashion_mnist._SHA256[:16]}", fill)
 
 
 @pytest.mark.usefixtures("fashion")
