@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <utility>
 
+#include "kernel_types.h"
 #include "mediapipe.h"
 #include "quantization_check.h"
 #include "tensorflow/lite/core/c/common.h"
@@ -31,6 +32,7 @@ template <size_t op>
 TfLiteStatus CheckThenPrepare(TfLiteContext* context, TfLiteNode* node) {
   const auto code = static_cast<tflite::BuiltinOperator>(op);
   TF_LITE_ENSURE_STATUS(CheckQuantization(context, *node, code));
+  TF_LITE_ENSURE_STATUS(CheckKernelTypes(context, *node, code));
   const Prepare own = OwnPrepare()[op];
   return own == nullptr ? kTfLiteOk : own(context, node);
 }

@@ -10,8 +10,8 @@ namespace tileskip {
 
 // All builtin operators, those of MediaPipe that XNNPACK has, and more versions
 // of the operators whose kernels are patched (../tensorflow/kernels). Each
-// looks at how its inputs are quantized before it is prepared
-// (quantization_check.h).
+// looks at how its inputs are quantized, and of which types they are, before it
+// is prepared (quantization_check.h, kernel_types.h).
 class Operators : public tflite::ops::builtin::BuiltinOpResolver {
  public:
   // With `xnnpack_by_default` an interpreter applies the delegate by itself.

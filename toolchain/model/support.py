@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from toolchain.errors import ModelError
 from toolchain.hints import command
 from toolchain.model.graph import Graph, Model, Operator, OperatorCode, Tensor, read_model
+from toolchain.model.kernel_types import missing_kernel
 
 RUNTIME = "TensorFlow Lite 2.14.1"
 _VERSIONS = {
@@ -222,6 +223,15 @@ def _faults(graph: Graph, op: Operator) -> Iterator[str]:
             return
     if op.code.custom:
         return
+    yield from _storage_faults(graph, op)
+    inputs = [graph.tensors[index] if index >= 0 else None for index in op.inputs]
+    missing = missing_kernel(op.op, inputs, [graph.tensors[index] for index in op.outputs])
+    if missing is not None:
+        yield f"{RUNTIME} has no kernel of it {missing}"
+
+
+def _storage_faults(graph: Graph, op: Operator) -> Iterator[str]:
+    """Of scales that a kernel does not read, and of values that it does not find."""
     weights_alone = op.op in _TAKES_QUANTIZED_WEIGHTS and any(
         tensor.dtype == "float32" for tensor in _tensors(graph, op.outputs[:1])
     )
