@@ -190,8 +190,7 @@ uint32_t Kernels(BuiltinOperator op) {
       return kFloat32 | kInt8 | kUint8 | kInt16 | kInt32 | kInt64 | kUint32;
     case tflite::BuiltinOperator_MATRIX_DIAG:
     case tflite::BuiltinOperator_MATRIX_SET_DIAG:
-      return kFloat32 | kFloat64 | kInt8 | kUint8 | kInt16 | kInt32 | kInt64 |
-             kUint32;
+      return kFloat32 | kInt8 | kUint8 | kInt16 | kInt32 | kInt64 | kUint32;
     case tflite::BuiltinOperator_CONCATENATION:
     case tflite::BuiltinOperator_SELECT:
     case tflite::BuiltinOperator_SELECT_V2:
@@ -259,9 +258,10 @@ uint32_t NoPairs(BuiltinOperator op, TfLiteType data) {
   }
 }
 
-// The types for which an operator's kernel gives its output the input's scale.
+// The types for which an input of an operator has to have the output's scale.
 uint32_t OneScale(BuiltinOperator op) {
   switch (op) {
+    case tflite::BuiltinOperator_PADV2:
     case tflite::BuiltinOperator_REDUCE_MAX:
     case tflite::BuiltinOperator_REDUCE_MIN:
       return kInt8 | kUint8 | kInt16;
@@ -305,10 +305,12 @@ TfLiteStatus CheckKernelTypes(TfLiteContext* context, const TfLiteNode& node,
         Name(other->type));
     return kTfLiteError;
   }
+  const bool pads = op == tflite::BuiltinOperator_PADV2;
+  const TfLiteTensor* source = At(*context, *node.inputs, pads ? 2 : 0);
   const TfLiteTensor* result = At(*context, *node.outputs, 0);
-  if (Has(OneScale(op), data->type) && result != nullptr &&
-      (data->params.scale != result->params.scale ||
-       data->params.zero_point != result->params.zero_point)) {
+  if (Has(OneScale(op), data->type) && source != nullptr && result != nullptr &&
+      (source->params.scale != result->params.scale ||
+       source->params.zero_point != result->params.zero_point)) {
     TF_LITE_KERNEL_LOG(context,
                        "%s: TensorFlow Lite 2.14.1 has no kernel of it for %s "
                        "with an output of another scale",

@@ -9,8 +9,8 @@
 namespace tileskip {
 
 // Refuses, with the operator's name and the type, what TensorFlow Lite would
-// refuse in other words while it prepares or runs a model, or compute as
-// nothing at all (SIGN).
+// refuse in other words while it prepares or runs a model, or leave undone
+// without a word (SIGN, MATRIX_DIAG, PADV2 with a value of another scale).
 //
 // toolchain/model/kernel_types.py tells the same of a file, from the same
 // tables.

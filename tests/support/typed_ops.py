@@ -328,14 +328,19 @@ def _copies() -> Iterator[Example]:
                         ("RESIZE_NEAREST_NEIGHBOR", "ResizeNearestNeighborOptions")):  # fmt: skip
         yield from _each(op, moved((1, 8, 8, 4), [8, 8]), options, halfPixelCenters=True)
 
-    def pad_v2(site: Site) -> Made:
-        x = site.value()
-        scale, zero = _QUANTIZED.get(site.dtype, (0.0, 0))
-        file, data = site.file, np.ones((1,), site.dtype).tobytes()
-        value = file.tensor((1,), site.dtype, scales=scale or None, zero_point=zero, data=data)
-        return [x, site.integers(pads), value], [site.value(padded)], [x]
+    def pad_v2(scale: float = 0) -> Callable[[Site], Made]:
+        def build(site: Site) -> Made:
+            x, data = site.value(), np.ones((1,), site.dtype).tobytes()
+            usual, zero = _QUANTIZED.get(site.dtype, (0.0, 0)) if site.scaled else (0.0, 0)
+            value = site.file.tensor(
+                (1,), site.dtype, scales=usual or None, zero_point=zero, data=data
+            )
+            return [x, site.integers(pads), value], [site.value(padded, "", scale)], [x]
 
-    yield from _each("PADV2", pad_v2, "PadV2Options")
+        return build
+
+    yield from _each("PADV2", pad_v2(), "PadV2Options")
+    yield from _each("PADV2", pad_v2(0.02), "PadV2Options", "other_scale", tuple(_QUANTIZED))
 
     def split(site: Site) -> Made:
         x = site.value()

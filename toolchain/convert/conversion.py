@@ -6,7 +6,7 @@ import os
 import secrets
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -317,7 +317,10 @@ def convert(
             ours = {runtime.name for runtime in others.found}
             comparison = check.of_quantised(runtimes, tried, least_db or 0.0, ours)
         file = read_model(scratch)
-        require_supported(file, hint="no file was written; build the network of other operators")
+        require_supported(
+            replace(file, path=str(output)),
+            hint="no file was written; build the network of other operators",
+        )
         found = find_layers(file)
         ports = read_ports(scratch)
     total = totals(found)

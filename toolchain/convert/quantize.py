@@ -4,7 +4,8 @@ The work is ai-edge-quantizer's. What it is told here:
 
 - int8 is for every operator that has such a form; weights per channel, activations per tensor. A
   ``SELECT_V2``, its convolution and its fill get the scale and zero point of its output, so that a
-  runtime can skip masked pixels without requantising, and the mask stays bool.
+  runtime can skip masked pixels without requantising, and the mask stays bool. Operators that the
+  runtime has no int8 kernel of (``DIV``, ``SQRT``) stay in float32.
 - Ranges are smallest and largest values over all data. (The moving average that the quantizer
   takes on its own cuts off logits: 14 to 18 dB instead of 29 to 37 on Fashion-MNIST.)
 - Fully connected weights of a dynamic-range file are quantised per tensor: tflite-runtime 2.14.0
@@ -31,6 +32,7 @@ from toolchain.convert.scales import fit_scales, narrow_ranges
 from toolchain.convert.silence import quiet
 from toolchain.errors import DeployError, ModelError, failure
 from toolchain.model.graph import Model, parse_model
+from toolchain.model.kernel_types import has_kernel
 
 Array = npt.NDArray[Any]
 
@@ -137,11 +139,11 @@ def _recipe(kind: Kind, boundary: Boundary) -> list[dict[str, Any]]:
     match kind:
         case "int8":
             recipe.add_static_config(*everything, activation_num_bits=8, weight_num_bits=8)
+            left = [name for name in names if not has_kernel(name.value, "int8")]
             if boundary == "float32":
-                for name in (names.INPUT, names.OUTPUT):
-                    recipe.add_quantization_config(
-                        ".*", name, algorithm_key=AlgorithmName.NO_QUANTIZE
-                    )
+                left += [names.INPUT, names.OUTPUT]
+            for name in left:
+                recipe.add_quantization_config(".*", name, algorithm_key=AlgorithmName.NO_QUANTIZE)
         case "dynamic":
             recipe.add_dynamic_config(*everything, num_bits=8)
             for name in (names.FULLY_CONNECTED, names.BATCH_MATMUL):

@@ -112,10 +112,7 @@ _KERNELS = {
         EQUAL GATHER REVERSE_V2 TRANSPOSE
     """,
     "float32 int8 uint8 int16 int32 int64 uint32": """
-        MUL PACK
-    """,
-    "float32 float64 int8 uint8 int16 int32 int64 uint32": """
-        MATRIX_DIAG MATRIX_SET_DIAG
+        MATRIX_DIAG MATRIX_SET_DIAG MUL PACK
     """,
     "float32 int8 uint8 int16 int32 int64 bool uint32": """
         CONCATENATION SELECT SELECT_V2 SLICE STRIDED_SLICE
@@ -178,11 +175,17 @@ _NO_PAIRS = {
 """Two types that have a kernel each and none together: of inputs and weights, of both factors of a
 product, of what is read and what is written."""
 _ONE_SCALE = {
-    "REDUCE_MAX": ("int8", "uint8", "int16"),
-    "REDUCE_MIN": ("int8", "uint8", "int16"),
-    "SUM": ("int16",),
+    "PADV2": (2, ("int8", "uint8", "int16")),
+    "REDUCE_MAX": (0, ("int8", "uint8", "int16")),
+    "REDUCE_MIN": (0, ("int8", "uint8", "int16")),
+    "SUM": (0, ("int16",)),
 }
-"""Operators whose kernels of these types give their output the input's scale."""
+"""Which input has to have the output's scale, and for which types."""
+
+
+def has_kernel(op: str, dtype: str) -> bool:
+    """Whether a builtin operator has a kernel for a type, or nothing was measured."""
+    return op not in _TYPES or dtype not in JUDGED or dtype in _TYPES[op]
 
 
 def missing_kernel(
@@ -200,10 +203,10 @@ def missing_kernel(
         nothing was measured.
     """
     data = _at(inputs, _DATA.get(op, 0))
-    if data is None or data.dtype not in JUDGED:
+    if data is None:
         return None
     first = data.dtype
-    if op in _TYPES and first not in _TYPES[op]:
+    if not has_kernel(op, first):
         return f"for {first}"
     second = outputs if op == "QUANTIZE" else inputs
     other = _at(second, 0 if op == "QUANTIZE" else _WEIGHTS.get(op, 1))
@@ -212,8 +215,9 @@ def missing_kernel(
             return f"from {first} to {other.dtype}"
         by = "with weights of" if op in _WEIGHTS else "by"
         return f"for {first} {by} {other.dtype}"
-    result = _at(outputs, 0)
-    if first in _ONE_SCALE.get(op, ()) and result is not None and not _same_scale(data, result):
+    position, types = _ONE_SCALE.get(op, (0, ()))
+    source, result = _at(inputs, position), _at(outputs, 0)
+    if first in types and source and result and not _same_scale(source, result):
         return f"for {first} with an output of another scale"
     return None
 

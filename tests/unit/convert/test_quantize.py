@@ -19,6 +19,7 @@ from toolchain.convert.runtimes import Kernels, Litert
 from toolchain.errors import ModelError
 from toolchain.model.graph import Graph, Quantization, Tensor, read_model
 from toolchain.model.layers import find_layers
+from toolchain.model.support import find_unsupported
 
 Array = npt.NDArray[Any]
 KERNELS: tuple[Kernels, ...] = ("xnnpack", "builtin")
@@ -214,6 +215,26 @@ def test_operators_without_an_int8_form_are_counted(tmp_path: Path) -> None:
     path = graph.write(tmp_path / "model.tflite", [source], [output], signature=True)
     _int8(path, np.ones(shape, np.float32))
     assert float_operators(read_model(path)) == {"RELU_N1_TO_1": 1}
+
+
+def test_operators_that_the_runtime_has_no_int8_kernel_of_stay_in_float(tmp_path: Path) -> None:
+    graph = GraphWriter()
+    shape = (1, 4, 4, 2)
+    source = graph.tensor(shape)
+    filters = np.random.default_rng(0).uniform(0.1, 1, (2, 1, 1, 2)).astype(np.float32)
+    first = graph.conv_2d(source, filters, np.ones(2, np.float32), shape)
+    root = graph.operator("SQRT", [first], shape)
+    ratio = graph.operator("DIV", [first, root], shape, "DivOptions", schema.DivOptionsT())
+    output = graph.conv_2d(ratio, filters, np.zeros(2, np.float32), shape)
+    path = graph.write(tmp_path / "model.tflite", [source], [output], signature=True)
+    x = np.random.default_rng(1).uniform(0, 1, shape).astype(np.float32)
+    ((wanted,),) = Litert("builtin").run(path, [[x]])
+    _int8(path, x, boundary="float32")
+    model = read_model(path)
+    assert float_operators(model) == {"SQRT": 1, "DIV": 1}
+    assert not find_unsupported(model)
+    ((got,),) = Litert("builtin").run(path, [[x]])
+    assert np.abs(got - wanted).max() <= 0.03 * np.abs(wanted).max()
 
 
 def _fully_connected(path: Path) -> Path:

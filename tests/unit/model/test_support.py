@@ -10,6 +10,7 @@ import pytest
 
 from support.masked_case import SMALL
 from support.quantized_ops import Case, FileWriter, all_cases
+from support.typed_ops import all_examples
 from toolchain.errors import ModelError
 from toolchain.model.graph import read_model
 from toolchain.model.inspection import inspect_model
@@ -73,6 +74,52 @@ def test_a_type_that_came_later_is_named(tmp_path: Path) -> None:
     assert text == (
         "NEG (operator 0): a tensor is of type bfloat16, which TensorFlow Lite 2.14.1 does not have"
     )
+
+
+@pytest.mark.parametrize(
+    ("example", "told"),
+    [
+        ("DIV-int16", "DIV (operator 0): TensorFlow Lite 2.14.1 has no kernel of it for int16"),
+        ("SQRT-int8", "SQRT (operator 0): TensorFlow Lite 2.14.1 has no kernel of it for int8"),
+        ("SPLIT-int64", "SPLIT (operator 0): TensorFlow Lite 2.14.1 has no kernel of it for int64"),
+        (
+            "FULLY_CONNECTED-int16_weights_int64_bias-int16",
+            "FULLY_CONNECTED (operator 0): TensorFlow Lite 2.14.1 has no kernel of it for int16 "
+            "with weights of int16",
+        ),
+        (
+            "BATCH_MATMUL-int8_constant-int16",
+            "BATCH_MATMUL (operator 0): TensorFlow Lite 2.14.1 has no kernel of it for int16 by "
+            "int8",
+        ),
+        (
+            "QUANTIZE-to_int16-int8",
+            "QUANTIZE (operator 0): TensorFlow Lite 2.14.1 has no kernel of it from int8 to int16",
+        ),
+        (
+            "SUM-channels_other_scale-int16",
+            "SUM (operator 0): TensorFlow Lite 2.14.1 has no kernel of it for int16 with an output "
+            "of another scale",
+        ),
+    ],
+)
+def test_a_type_without_a_kernel_is_named(tmp_path: Path, example: str, told: str) -> None:
+    (chosen,) = (one for one in all_examples() if str(one) == example)
+    path = chosen.write(tmp_path / "model.tflite")
+    assert _texts(path) == [told]
+    assert [item.op for item in inspect_model(path).unsupported] == [chosen.op]
+    with pytest.raises(ModelError, match="has no kernel of it"):
+        read_supported(path)
+
+
+@pytest.mark.parametrize(
+    "example",
+    ["DIV-uint8", "SUM-channels-int16", "FULLY_CONNECTED-int8_weights_int64_bias-int16",
+     "QUANTIZE-to_int16-float32", "SPLIT-int32"],
+)  # fmt: skip
+def test_nothing_is_told_of_a_type_with_a_kernel(tmp_path: Path, example: str) -> None:
+    (chosen,) = (one for one in all_examples() if str(one) == example)
+    assert not _texts(chosen.write(tmp_path / "model.tflite"))
 
 
 def test_operators_with_the_same_fault_are_told_together(tmp_path: Path) -> None:
