@@ -7,6 +7,7 @@ another program there in between: so no part of the way is a link, or may be wri
 from __future__ import annotations
 
 import posixpath
+import shlex
 from collections.abc import Sequence
 
 from toolchain.board.connection import Connection
@@ -74,7 +75,9 @@ def require_private(connection: Connection, directory: str, files: Sequence[str]
         raise connection.failure(result, "looking at whose the folders there are (ls, id)")
     if not fault:
         return
-    hint = "remove it there, or name another folder as [ssh] directory = in the board's file"
+    first = {"others": f"run on the board: chmod go-w {shlex.quote(path)}"}
+    hint = first.get(fault, "remove it there")
+    hint += ", or name another folder as [ssh] directory = in the board's file"
     if fault != "kind":
         hint += "; where it is meant to be so, say shared = true there"
     raise BoardError(f"{connection.name}: {path}: {_SAID[fault]}", hint=hint)
