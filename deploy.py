@@ -624,23 +624,37 @@ ThreadsOption = Annotated[
     int | None,
     typer.Option("--threads", "-t", min=1, max=64, help="Threads; as the board's file says."),
 ]
+TimeoutOption = Annotated[
+    float | None,
+    typer.Option(
+        "--timeout", min=0.1, metavar="SECONDS", help="That one run of the runner may take; 3600."
+    ),
+]
 ModelArgument = Annotated[Path, typer.Argument(help="A .tflite file.", metavar="MODEL")]
 ModelsArgument = Annotated[list[Path], typer.Argument(help=".tflite files.", metavar="MODEL")]
 
 
 @contextmanager
 def _board_runner(
-    board: Board, host: str | None, identity: Path | None, bundle_dir: Path | None
+    board: Board,
+    host: str | None,
+    identity: Path | None,
+    bundle_dir: Path | None,
+    timeout: float | None = None,
 ) -> Iterator[tuple[Connection, BoardRunner]]:
     from toolchain.board.connect import connect
-    from toolchain.board.invoke import BoardRunner, load_bundle
+    from toolchain.board.invoke import TIMEOUT_S, BoardRunner, load_bundle
     from toolchain.board.target import parse_host
 
     if host is not None:
         parse_host(host)
     bundle = load_bundle(board, bundle_dir)
     with connect(board, host, identity=identity) as connection:
-        yield connection, BoardRunner(connection, board, bundle, TerminalProgress())
+        limit = timeout or TIMEOUT_S
+        yield (
+            connection,
+            BoardRunner(connection, board, bundle, TerminalProgress(), timeout=limit),
+        )
 
 
 def _readable(models: Sequence[Path], failures: Failures) -> list[Path]:
@@ -720,6 +734,7 @@ def run(
     identity: IdentityOption = None,
     bundle: BundleOption = None,
     threads: ThreadsOption = None,
+    timeout: TimeoutOption = None,
     json_output: JsonOption = False,
 ) -> None:
     """Run a model on a board: inputs in, outputs out, one inference for each input."""
@@ -733,7 +748,7 @@ def run(
     parsed = read_supported(model)
     batch = arrays.load_inputs(parsed, inputs)
     arrays.check_outputs(output_dir, parsed, inputs=[model, *inputs])
-    with _board_runner(chosen, host, identity, bundle) as (_, runner):
+    with _board_runner(chosen, host, identity, bundle, timeout) as (_, runner):
         settings = Settings(threads=threads or chosen.threads)
         outputs = batch.shaped(runner.run(parsed, settings, batch).outputs)
     paths = arrays.save_outputs(output_dir, outputs)
@@ -774,6 +789,7 @@ def verify(
     ] = 2.0,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the random inputs.")] = 0,
     threads: ThreadsOption = None,
+    timeout: TimeoutOption = None,
     json_output: JsonOption = False,
 ) -> None:
     """Compare a board's outputs with the stock TFLite interpreter's on this machine."""
@@ -785,7 +801,10 @@ def verify(
     chosen, failures = load_board(board), Failures()
     good = _readable(models, failures)
     name, results = chosen.name, []
-    with failures.kept(), _board_runner(chosen, host, identity, bundle) as (connection, runner):
+    with (
+        failures.kept(),
+        _board_runner(chosen, host, identity, bundle, timeout) as (connection, runner),
+    ):
         name = connection.name
         for model in good:
             with failures.of(str(model)):
@@ -859,6 +878,7 @@ def profile(
         typer.Option("--warmup", "-w", min=0, help="Runs before them, in each turn; 1."),
     ] = None,
     threads: ThreadsOption = None,
+    timeout: TimeoutOption = None,
     per_op: Annotated[
         bool, typer.Option("--per-op", help="Time every layer; what is lost most comes first.")
     ] = False,
@@ -891,7 +911,10 @@ def profile(
     stock = load_bundle(chosen, stock_bundle, stock=True) if stock_bundle else None
     settings = Settings.measuring(chosen, threads=threads, runs=runs, warmup=warmup, per_op=per_op)
     measured = None
-    with failures.kept(), _board_runner(chosen, host, identity, bundle) as (connection, runner):
+    with (
+        failures.kept(),
+        _board_runner(chosen, host, identity, bundle, timeout) as (connection, runner),
+    ):
         session = Session(connection, chosen, runner, TerminalProgress(), settings, stock, failures)
         session.measure(good, reference=models[0])
         measured = session.profile()

@@ -84,6 +84,10 @@ class Result:
         return shlex.join(self.argv)
 
 
+class TimeUp(BoardError):  # noqa: N818 - as Stopped, it tells what has happened
+    """A program on a board did not end in the time that it had; it was stopped."""
+
+
 class FloodError(OSError):
     """More came from a board than there should be; what is left of it is not waited for."""
 
@@ -144,7 +148,7 @@ class Connection(ABC):
             stdin: what it reads; nothing if absent.
             stdout: where its standard output goes; dropped if absent.
             advance: is told of bytes, sent if there is ``stdin``, else received.
-            timeout: seconds after which it is stopped and ``BoardError`` raised.
+            timeout: seconds after which it is stopped and :class:`TimeUp` raised.
 
         Returns:
             Exit code (128 + n after signal n) and standard error.

@@ -20,7 +20,7 @@ from toolchain import json_text
 from toolchain.board import push, requirements
 from toolchain.board.arrays import Array, Batch, model_outputs, raw
 from toolchain.board.config import Board
-from toolchain.board.connection import Connection, Result
+from toolchain.board.connection import Connection, Result, TimeUp
 from toolchain.build.bundle import MANIFEST, Bundle, bundle_path
 from toolchain.errors import BoardError, BundleError, DeployError, ModelError
 from toolchain.failures import Failures
@@ -115,6 +115,8 @@ def _mended(board: Board, place: Path, *, stock: bool) -> str:
     return f"run: {build_command(board, place, stock=stock)}"
 
 
+TIMEOUT_S = 3600.0
+"""Seconds that one call of the runner may take, unless told otherwise."""
 _ROOM = 1 << 20
 """Bytes that an output may have too many; then its size is told."""
 
@@ -127,9 +129,16 @@ class BoardRunner:
     """
 
     def __init__(
-        self, connection: Connection, board: Board, bundle: Bundle, report: Progress
+        self,
+        connection: Connection,
+        board: Board,
+        bundle: Bundle,
+        report: Progress,
+        *,
+        timeout: float = TIMEOUT_S,
     ) -> None:
         self._connection, self._board, self._report = connection, board, report
+        self._timeout = timeout
         self.bundle = bundle
         uploads = push.bundle_uploads(board, bundle)
         build = build_command(board, bundle.path, stock=bundle.manifest.stock)
@@ -226,7 +235,13 @@ class BoardRunner:
                     self._report.note(f"{self._connection.name}: {Path(model.path).name}: {note}")
 
     def _invoke(self, command: Sequence[str], model: str) -> Result:
-        result = self._connection.run(command, check=False)
+        try:
+            result = self._connection.run(command, check=False, timeout=self._timeout)
+        except TimeUp as error:
+            raise BoardError(
+                f"{self._connection.name}: {model}: the runner did not end in {self._timeout:g} s",
+                hint="it may be stopped, or the board be busy; --timeout gives it more",
+            ) from error
         if result.exit_code:
             raise self._failed(result, model)
         return result

@@ -10,8 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, BinaryIO
 
-from toolchain.board.connection import CHUNK, Advance, Connection, FloodError, Sink
-from toolchain.errors import BoardError
+from toolchain.board.connection import CHUNK, Advance, Connection, FloodError, Sink, TimeUp
 
 
 class LocalConnection(Connection):
@@ -51,7 +50,7 @@ class LocalConnection(Connection):
                 left = None if deadline is None else max(0.0, deadline - time.monotonic())
                 code = process.wait(left)
             except subprocess.TimeoutExpired as error:
-                raise BoardError(f"{self.name}: {argv[0]} did not end in {timeout} s") from error
+                raise TimeUp(f"{self.name}: {argv[0]} did not end in time") from error
             finally:
                 if process.poll() is None:
                     process.kill()

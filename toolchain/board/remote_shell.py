@@ -23,7 +23,7 @@ _GUARDED = """\
 exec 3<&0
 "$@" </dev/null 3<&- &
 program=$!
-(cat <&3 >/dev/null; kill "$program" 2>/dev/null) >/dev/null 2>&1 &
+(cat <&3 >/dev/null; kill "$program"; kill -CONT "$program") >/dev/null 2>&1 &
 guard=$!
 wait "$program"
 code=$?

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 import paramiko
 
 from toolchain.board import login, remote_shell
-from toolchain.board.connection import CHUNK, MOST, Advance, Connection, FloodError, Sink
+from toolchain.board.connection import CHUNK, MOST, Advance, Connection, FloodError, Sink, TimeUp
 from toolchain.board.host_keys import HostKeys, ShownKey
 from toolchain.board.proxy import ProxyProcess
 from toolchain.board.remote_shell import BetweenMarks
@@ -341,7 +341,7 @@ class _Exchange:
             if self._failure:
                 raise self._not_kept()
             if self._deadline is not None and time.monotonic() > self._deadline:
-                raise BoardError(f"{self._connection.name}: {self._program} did not end in time")
+                raise TimeUp(f"{self._connection.name}: {self._program} did not end in time")
             readers[0].join(0.1)
             readers[1].join(0.1)
         while not channel.status_event.wait(0.1):
@@ -364,7 +364,7 @@ class _Exchange:
                 return
             now = time.monotonic()
             if self._deadline is not None and now > self._deadline:
-                raise BoardError(f"{self._connection.name}: {self._program} did not end in time")
+                raise TimeUp(f"{self._connection.name}: {self._program} did not end in time")
             if now > limit:
                 raise BoardError(
                     f"{self._connection.name}: the login there has run no command after "

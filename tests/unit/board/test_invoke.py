@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -18,11 +19,12 @@ from toolchain.model.graph import Model, read_model
 from toolchain.progress import Lines, Silent
 
 
-def runner(tmp_path: Path, script: str) -> BoardRunner:
+def runner(tmp_path: Path, script: str, timeout: float = 60.0) -> BoardRunner:
     bundle = write_bundle(tmp_path / "bundle", f"#!/bin/sh\n{script}\n".encode())
     return BoardRunner(
-        LocalConnection("host", tmp_path / "board"), load_board("host"), bundle, Silent()
-    )
+        LocalConnection("host", tmp_path / "board"), load_board("host"), bundle, Silent(),
+        timeout=timeout,
+    )  # fmt: skip
 
 
 @pytest.fixture
@@ -48,6 +50,16 @@ def test_every_end_of_the_runner_has_its_message(
         runner(tmp_path, script).run(model, Settings())
     assert "host: " in caught.value.what
     assert "m.tflite" in caught.value.what
+
+
+def test_a_runner_that_was_stopped_is_given_up_and_ended(tmp_path: Path, model: Model) -> None:
+    mark = tmp_path / "pid"
+    waiting = runner(tmp_path, f"echo $$ > {mark}; kill -STOP $$; sleep 60", timeout=1.0)
+    with pytest.raises(BoardError, match=r"m\.tflite: the runner did not end in 1 s") as caught:
+        waiting.run(model, Settings())
+    assert "--timeout" in (caught.value.hint or "")
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(mark.read_text()), 0)
 
 
 def test_settings_become_the_runners_options(tmp_path: Path, model: Model) -> None:

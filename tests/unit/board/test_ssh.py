@@ -238,6 +238,16 @@ def test_a_program_that_takes_too_long_is_ended_on_the_board(
     require_ended(int(mark.read_text()))
 
 
+def test_a_program_that_was_stopped_is_ended_on_the_board_too(
+    connection: SshConnection, tmp_path: Path
+) -> None:
+    mark = tmp_path / "pid"
+    script = 'echo $$ > "$1"; kill -STOP $$; sleep 60'
+    with pytest.raises(BoardError, match="did not end in time"):
+        connection.run(["sh", "-c", script, "sh", str(mark)], timeout=1)
+    require_ended(int(mark.read_text()))
+
+
 def require_ended(pid: int) -> None:
     for _ in range(100):
         try:
