@@ -102,6 +102,7 @@ def test_a_type_that_came_later_is_named(tmp_path: Path) -> None:
             "of another scale",
         ),
     ],
+    ids=lambda value: value if " " not in value else "",
 )
 def test_a_type_without_a_kernel_is_named(tmp_path: Path, example: str, told: str) -> None:
     (chosen,) = (one for one in all_examples() if str(one) == example)
