@@ -19,7 +19,7 @@ import typer
 from toolchain import console, progress
 from toolchain.command_help import App, complete
 from toolchain.console import TerminalProgress, err, out, print_json
-from toolchain.convert.kinds import PROGRAM, Boundary, Kind
+from toolchain.convert.kinds import Boundary, Kind, is_program
 from toolchain.errors import ModelError, OutputError, RecipeError
 from toolchain.files import STDOUT, check_folder, check_name, check_readable, check_writable
 from toolchain.hints import command
@@ -316,7 +316,7 @@ def convert(
     for file in (source, masks):
         if file is not None:
             check_readable(Path(file), ModelError)
-    if source is not None and Path(source).suffix == PROGRAM and not trust:
+    if source is not None and is_program(Path(source)) and not trust:
         _ask_for_trust(source)
     from toolchain.board.host_runtime import host_runtimes
     from toolchain.convert import conversion

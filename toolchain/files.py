@@ -97,18 +97,21 @@ def written_whole(path: Path, fault: type[DeployError] = OutputError) -> Iterato
         scratch.unlink(missing_ok=True)
 
 
-def disk_full(error: OSError) -> OutputError | None:
+def disk_full(error: OSError, place: Path | None = None) -> OutputError | None:
     """What to tell of an error that says that a disk is full; ``None`` if it says something else.
 
-    A backstop for what libraries write where nobody looks: the path is what the error names.
+    Args:
+        error: of whatever was written; one of ``shutil.copytree`` has those of its files.
+        place: what was to be written, where that is known; else the path is what the error names.
     """
-    path, reason = error.filename2 or error.filename, error.strerror
+    named, reason = error.filename2 or error.filename, error.strerror
     if isinstance(error, shutil.Error) and error.args and error.args[0]:
-        _, path, reason = error.args[0][0]
+        _, named, reason = error.args[0][0]
         error = next((OSError(no, "") for no in FULL if f"[Errno {no}]" in str(reason)), error)
         reason = os.strerror(error.errno or 0)
     if error.errno not in FULL:
         return None
+    path = place or named
     where = f"{os.fsdecode(path)}: " if path is not None else ""
     return OutputError(f"{where}cannot be written: {reason}", hint="free some space there")
 

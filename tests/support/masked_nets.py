@@ -14,7 +14,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from support.masks import MASK_KINDS, MaskKind, make_mask
-from support.tflite_writer import Array, GraphWriter, Quantization
+from support.tflite_writer import Array, GraphWriter, Quantization, quantize
 
 DType = Literal["float32", "float16_weights", "int8", "uint8"]
 DTYPES: tuple[DType, ...] = ("float32", "float16_weights", "int8", "uint8")
@@ -265,19 +265,6 @@ class Net:
 def f32(values: Array) -> Array:
     """As float32."""
     return values.astype(np.float32)
-
-
-def quantize(values: Array, quantization: Quantization, dtype: str) -> Array:
-    """The nearest integers of a quantised type."""
-    scales = np.array(quantization.scales)
-    if scales.size > 1:
-        shape = [1] * values.ndim
-        shape[quantization.axis] = scales.size
-        scales = scales.reshape(shape)
-    limits = np.iinfo(dtype)
-    rounded = np.rint(values / scales) + quantization.zero_point
-    result: Array = rounded.clip(limits.min, limits.max).astype(dtype)
-    return result
 
 
 # --- drawing ----------------------------------------------------------------------------------

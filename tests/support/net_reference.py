@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from support.masked_nets import Net, quantize
-from support.tflite_writer import Array, Quantization
+from support.masked_nets import Net
+from support.tflite_writer import Array, Quantization, quantize
 
 _UPPER = {None: None, "relu": None, "relu6": 6.0}
 

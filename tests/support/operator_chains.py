@@ -15,10 +15,10 @@ from typing import Literal
 import numpy as np
 
 from support.operator_kinds import KINDS, Kind
-from support.operator_site import WHOLE, DType, Site, Value, quantize
+from support.operator_site import WHOLE, DType, Site, Value
 from support.runtimes import Runtime
 from support.stock_interpreter import KERNELS, run_stock
-from support.tflite_writer import Array, GraphWriter
+from support.tflite_writer import Array, GraphWriter, quantize
 
 Variant = Literal["float32", "float16_weights", "int8", "uint8"]
 VARIANTS: tuple[Variant, ...] = ("float32", "float16_weights", "int8", "uint8")

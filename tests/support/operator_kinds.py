@@ -14,8 +14,8 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from support.masks import make_mask
-from support.operator_site import LARGEST, WHOLE, DType, Shape, Site, Value, quantize
-from support.tflite_writer import ACTIVATIONS, Quantization
+from support.operator_site import LARGEST, WHOLE, DType, Shape, Site, Value
+from support.tflite_writer import ACTIVATIONS, Quantization, quantize
 
 FLOAT: tuple[DType, ...] = ("float32",)
 ALL: tuple[DType, ...] = ("float32", "int8", "uint8")

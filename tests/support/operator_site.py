@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from support.tflite_writer import Array, GraphWriter, Quantization
+from support.tflite_writer import Array, GraphWriter, Quantization, quantize
 
 DType = Literal["float32", "int8", "uint8"]
 Shape = tuple[int, ...]
@@ -199,16 +199,3 @@ class Site:
         """What may be fused into an operator."""
         chosen: str | None = self.one_of(None, None, "relu", "relu6", "relu_n1_to_1")
         return chosen
-
-
-def quantize(values: Array, quantization: Quantization, dtype: str) -> Array:
-    """The nearest integers of a quantised type."""
-    scales = np.array(quantization.scales)
-    if scales.size > 1:
-        shape = [1] * values.ndim
-        shape[quantization.axis] = scales.size
-        scales = scales.reshape(shape)
-    limits = np.iinfo(dtype)
-    rounded = np.rint(values / scales) + quantization.zero_point
-    result: Array = rounded.clip(limits.min, limits.max).astype(dtype)
-    return result

@@ -46,6 +46,19 @@ ACTIVATIONS: dict[str | None, int] = {
 }
 
 
+def quantize(values: Array, quantization: Quantization, dtype: str) -> Array:
+    """The nearest integers of a quantised type."""
+    scales = np.array(quantization.scales)
+    if scales.size > 1:
+        shape = [1] * values.ndim
+        shape[quantization.axis] = scales.size
+        scales = scales.reshape(shape)
+    limits = np.iinfo(dtype)
+    rounded = np.rint(values / scales) + quantization.zero_point
+    result: Array = rounded.clip(limits.min, limits.max).astype(dtype)
+    return result
+
+
 class GraphWriter:
     """A graph under construction; tensors are named by their index, behind ``prefix``."""
 

@@ -242,11 +242,8 @@ def _write(built: Path, out: Path, board: Board, recipe: Recipe, key: str) -> No
         scratch.chmod(0o755)
         _replace_folder(scratch, out)
     except OSError as error:
-        full = disk_full(error)
-        reason = full.what.rpartition(": ")[2] if full else error.strerror or error
-        raise OutputError(
-            f"{out}: cannot be written: {reason}", hint=full.hint if full else None
-        ) from error
+        told = disk_full(error, out)
+        raise told or OutputError(f"{out}: cannot be written: {error.strerror or error}") from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 Kind = Literal["int8", "fp16", "dynamic"]
 Boundary = Literal["float32", "int8"]
 """What the inputs and outputs of an int8 file are."""
-PROGRAM = ".pt2"
-"""How exported programs are called: no file of another name is loaded as one, whatever it holds."""
+
+
+def is_program(path: Path) -> bool:
+    """Whether a file is taken for an exported program, which can run code when it is loaded.
+
+    Its name alone says so, for that is what the user saw: by its content a file that is called
+    ``weights.safetensors`` could have itself run.
+    """
+    return path.suffix == ".pt2"

@@ -24,7 +24,7 @@ from toolchain.convert.interface import (
     images_first,
     register_containers,
 )
-from toolchain.convert.kinds import PROGRAM
+from toolchain.convert.kinds import is_program
 from toolchain.convert.layout import channels_last_inputs, channels_last_outputs
 from toolchain.convert.precision import OTHERS, computed_in, has_other_floats, to_float32
 from toolchain.convert.silence import quiet
@@ -314,15 +314,6 @@ def _export(
 
 
 # --- exported programs -----------------------------------------------------------------------
-
-
-def is_program(path: Path) -> bool:
-    """Whether a file is taken for an exported program, which can run code when it is loaded.
-
-    Its name alone says so, for that is what the user saw: by its content a file that is called
-    ``weights.safetensors`` could have itself run.
-    """
-    return path.suffix == PROGRAM
 
 
 def _from_program(path: Path, shapes: Sequence[Shape] | None) -> Source:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import paramiko
@@ -230,18 +231,28 @@ def test_a_key_of_the_list_of_revoked_ones_is_refused(place: Place, keys: Path, 
 # --- certificates --------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def certified(request: pytest.FixtureRequest, keys: Path, tmp_path: Path) -> Iterator[Place]:
-    """A server whose key an authority has signed."""
-    host_key = make_key(tmp_path / "sshd" / "key", kind=getattr(request, "param", "ed25519"))
-    shown = certify(keys / "authority", host_key, "-h", "-n", "127.0.0.1")
+@contextmanager
+def serving_certified(
+    keys: Path, folder: Path, *arguments: str, kind: str = "ed25519"
+) -> Iterator[Place]:
+    """A server whose key an authority has signed; ``arguments`` are ``ssh-keygen``'s."""
+    host_key = make_key(folder / "sshd" / "key", kind=kind)
+    shown = certify(keys / "authority", host_key, "-h", *arguments)
     with serving(
-        tmp_path / "sshd",
+        folder / "sshd",
         authorized=public_text(keys / "user") + "\n",
         host_key=host_key,
         options={"HostCertificate": shown},
     ) as running:
-        yield Place(tmp_path, running, keys / "user")
+        yield Place(folder, running, keys / "user")
+
+
+@pytest.fixture
+def certified(request: pytest.FixtureRequest, keys: Path, tmp_path: Path) -> Iterator[Place]:
+    """One whose certificate names it."""
+    kind = getattr(request, "param", "ed25519")
+    with serving_certified(keys, tmp_path, "-n", "127.0.0.1", kind=kind) as place:
+        yield place
 
 
 @pytest.mark.parametrize("certified", ["ed25519", "ecdsa", "rsa"], indirect=True)
@@ -264,15 +275,7 @@ def test_a_certificate_of_an_authority_on_record_is_accepted(certified: Place, k
 def test_the_key_of_a_certificate_that_does_not_hold_may_be_on_record(
     keys: Path, tmp_path: Path, arguments: list[str], record: str, accepted: bool
 ) -> None:
-    host_key = make_key(tmp_path / "sshd" / "key")
-    shown = certify(keys / "authority", host_key, "-h", *arguments)
-    with serving(
-        tmp_path / "sshd",
-        authorized=public_text(keys / "user") + "\n",
-        host_key=host_key,
-        options={"HostCertificate": shown},
-    ) as running:
-        place = Place(tmp_path, running, keys / "user")
+    with serving_certified(keys, tmp_path, *arguments) as place:
         own = record.format(name=place.name, key=place.key)
         place.known.write_text(f"@cert-authority * {public_text(keys / 'authority')}\n{own}\n")
         assert place.accepts() is accepted

@@ -228,21 +228,13 @@ def test_much_output_on_both_streams_does_not_block(connection: SshConnection) -
     assert (len(result.stdout), len(result.stderr)) == (3_000_000, 3_000_000)
 
 
+@pytest.mark.parametrize("then", ["exec sleep 60", "kill -STOP $$; sleep 60"])
 def test_a_program_that_takes_too_long_is_ended_on_the_board(
-    connection: SshConnection, tmp_path: Path
+    connection: SshConnection, tmp_path: Path, then: str
 ) -> None:
+    """Also one that was stopped."""
     mark = tmp_path / "pid"
-    script = 'echo $$ > "$1"; exec sleep 60'
-    with pytest.raises(BoardError, match="did not end in time"):
-        connection.run(["sh", "-c", script, "sh", str(mark)], timeout=1)
-    require_ended(int(mark.read_text()))
-
-
-def test_a_program_that_was_stopped_is_ended_on_the_board_too(
-    connection: SshConnection, tmp_path: Path
-) -> None:
-    mark = tmp_path / "pid"
-    script = 'echo $$ > "$1"; kill -STOP $$; sleep 60'
+    script = f'echo $$ > "$1"; {then}'
     with pytest.raises(BoardError, match="did not end in time"):
         connection.run(["sh", "-c", script, "sh", str(mark)], timeout=1)
     require_ended(int(mark.read_text()))
