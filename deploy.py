@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -959,6 +959,175 @@ def compare(
         print_json({"changes": rows, "notes": found.notes})
         return
     out.print(profile_table.comparison_table(found, out.width))
+
+
+# --- cache -----------------------------------------------------------------------------------
+
+cache_app = App(
+    help="What the cache holds: sources, compiled parts, images, data sets; and its cleaning.",
+    invoke_without_command=True,
+    epilog="deploy cache\ndeploy cache clean --older-than 30d",
+)
+app.add_typer(cache_app, name="cache")
+
+
+def _kinds(_incomplete: str) -> Iterator[tuple[str, str]]:
+    from toolchain import cache_content
+
+    return ((kind, "a folder of the cache") for kind in cache_content.kinds())
+
+
+def _check_kinds(kinds: Sequence[str]) -> None:
+    from toolchain import cache_content
+    from toolchain.hints import did_you_mean
+
+    known = cache_content.kinds()
+    for kind in kinds:
+        if kind not in known:
+            meant = did_you_mean(kind, known) or f"there are: {', '.join(known) or 'none'}"
+            raise typer.BadParameter(
+                f"the cache has nothing of the kind '{kind}'; {meant}", param_hint="--kind"
+            )
+
+
+KindOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--kind",
+        metavar="KIND",
+        help="Only of this kind, as the table has it; may be repeated.",
+        autocompletion=complete(_kinds),
+    ),
+]
+
+
+@cache_app.callback()
+def cache(
+    context: typer.Context,
+    kind: KindOption = None,
+    json_output: JsonOption = False,
+) -> None:
+    """Show what the cache holds: sizes, when it was last used, and who uses it now.
+
+    The cache is `$TILESKIP_CACHE`, or `tileskip` among the user's caches.
+    """
+    if context.invoked_subcommand is not None:
+        for option, given in (("--kind", kind), ("--json", json_output)):
+            if given:
+                raise typer.BadParameter(
+                    f"give it after '{context.invoked_subcommand}'", param_hint=option
+                )
+        return
+    from toolchain import cache_content
+    from toolchain.cache import cache_dir
+    from toolchain.report.cache_table import cache_table
+
+    _check_kinds(kind or [])
+    items = cache_content.content(kind or [])
+    if json_output:
+        total = sum(item.bytes for item in items)
+        rows = [item.document() for item in items]
+        print_json({"cache": str(cache_dir()), "bytes": total, "entries": rows})
+        return
+    out.print(cache_table(items, out.width, title=str(cache_dir())), soft_wrap=True)
+
+
+@cache_app.example(
+    "deploy cache clean --older-than 30d",
+    "deploy cache clean --max-size 5GB --dry-run",
+    "deploy cache clean --kind datasets --yes",
+    name="clean",
+)
+def cache_clean(
+    older_than: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME", help="What was not used for so long: 30d; or m, h, w for other units."
+        ),
+    ] = None,
+    max_size: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="What was used least recently, until no more is left: 5GB; or kB, MB, GiB.",
+        ),
+    ] = None,
+    kind: KindOption = None,
+    everything: Annotated[bool, typer.Option("--all", help="All of it.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be removed.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove without a question.")] = False,
+    json_output: JsonOption = False,
+) -> None:
+    """Remove what the limits say, and in any case what programs that were killed have left.
+
+    What another program uses stays. What is removed is fetched or made again when it is needed.
+    `--kind` alone removes all of that kind.
+    """
+    from toolchain import cache_content
+    from toolchain.quantities import byte_count, seconds
+    from toolchain.report.cache_table import cache_table, size_text
+
+    age = None if older_than is None else _quantity(seconds, older_than, "--older-than")
+    most = None if max_size is None else int(_quantity(byte_count, max_size, "--max-size"))
+    _check_kinds(kind or [])
+    limited = age is not None or most is not None
+    if everything and limited:
+        raise typer.BadParameter("leaves nothing to limit", param_hint="--all")
+    wanted = cache_content.chosen(
+        cache_content.content(kind or []),
+        everything=everything or (bool(kind) and not limited),
+        older_than=age,
+        max_size=most,
+    )
+    free = [item for item in wanted if item.used_by is None]
+    if not json_output and free:
+        out.print(cache_table(free, out.width), soft_wrap=True)
+    freed = size_text(sum(item.bytes for item in free))
+    if not dry_run and free and not yes:
+        _ask_for_removal(f"Remove this from the cache, {freed}?", can_ask=not json_output)
+    done = cache_content.Removal(free, [item for item in wanted if item.used_by], [])
+    if not dry_run:
+        done = cache_content.remove(wanted)
+    if json_output:
+        print_json({"dry_run": dry_run, **done.document()})
+    else:
+        for item in done.kept:
+            line = f"{item.kind}/{item.short_name} stays: in use by {item.used_by or 'a program'}"
+            err.print(line, markup=False, highlight=False, soft_wrap=True)
+        said = "would be removed" if dry_run else "removed"
+        out.print(f"{said}: {size_text(done.freed)}", highlight=False, markup=False)
+    if done.faults:
+        raise OutputError(
+            "\n".join(f"{fault}: cannot be removed" for fault in done.faults),
+            hint="remove it as the user who owns it",
+        )
+
+
+def _ask_for_removal(question: str, *, can_ask: bool) -> None:
+    """Ask before something is removed.
+
+    Raises:
+        typer.Exit: the answer is no.
+        typer.BadParameter: there is nobody to ask.
+    """
+    if can_ask and sys.stdin is not None and sys.stdin.isatty() and err.is_terminal:
+        if not typer.confirm(question, err=True):
+            raise typer.Exit(1)
+        return
+    raise typer.BadParameter(
+        "nobody can be asked here; to remove without a question give --yes, to see what would "
+        "be removed --dry-run",
+        param_hint="--yes",
+    )
+
+
+def _quantity(parse: Callable[[str], float], text: str, option: str) -> float:
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=option) from error
 
 
 # --- demo ------------------------------------------------------------------------------------

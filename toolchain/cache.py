@@ -3,10 +3,14 @@
 An entry is a folder that appears whole or not at all: it is filled under a temporary name and
 renamed at the end, so that a cancelled step leaves nothing that looks finished. It records what it
 holds, so that what a fault, a full disk or a hand has changed since is not taken for it.
+
+Whoever takes an entry holds a shared lock on it until the process ends, and touches it:
+:mod:`toolchain.cache_content` removes neither what is held nor, before others, what was just used.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -22,6 +26,10 @@ import platformdirs
 _PATIENCE_S = 1.0
 RECORD = ".entry.json"
 """The file of an entry that has the hashes of the others."""
+LOCKS = "locks"
+"""The folder of the cache that has its locks."""
+_held: dict[Path, int] = {}
+"""What this process holds, as open files."""
 
 
 def cache_dir() -> Path:
@@ -58,23 +66,62 @@ def locked(name: str, waiting: Callable[[], object] | None = None) -> Iterator[N
         name: of the lock.
         waiting: is called where it has to be waited for, so that the wait is no silent one.
     """
-    lock = _lock(name)
+    own = lock(name)
     try:
-        lock.acquire(timeout=_PATIENCE_S if waiting else -1)
+        own.acquire(timeout=_PATIENCE_S if waiting else -1)
     except filelock.Timeout:
         if waiting:
             waiting()
-        lock.acquire()
+        own.acquire()
     try:
         yield
     finally:
-        lock.release()
+        own.release()
 
 
 def present(kind: str, key: str) -> Path | None:
     """The folder ``<cache>/<kind>/<key>``, if it is there and holds what was put into it."""
     target = cache_dir() / kind / key
-    return target if _is_whole(target) else None
+    return target if _taken(target) else None
+
+
+def hold(path: Path) -> bool:
+    """Keep a file or folder of the cache from being cleaned away until this process ends.
+
+    That it is used now is recorded: as the time of its record, or its own.
+
+    Returns:
+        Whether it is there, and stays.
+    """
+    try:
+        number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    found = os.fstat(number)
+    try:
+        with suppress(PermissionError):
+            record = path / RECORD
+            os.utime(record if record.exists() else path)
+        fcntl.flock(number, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        there = os.stat(path)
+    except BlockingIOError:  # it is being removed
+        os.close(number)
+        return False
+    except OSError:  # a file system without such locks; or it is gone
+        os.close(number)
+        return path.exists()
+    if (there.st_dev, there.st_ino) != (found.st_dev, found.st_ino):
+        os.close(number)
+        return False
+    release(path)
+    _held[path] = number
+    return True
+
+
+def release(path: Path) -> None:
+    """Hold something no longer."""
+    if (number := _held.pop(path, None)) is not None:
+        os.close(number)
 
 
 def entry(
@@ -99,10 +146,10 @@ def entry(
         again: make it anew, whatever is there.
     """
     target = cache_dir() / kind / key
-    if not again and _is_whole(target):
+    if not again and _taken(target):
         return target
     with locked(f"{kind}-{key}"):
-        if not again and (_is_whole(target) or _adopted(target, needs)):
+        if not again and (_taken(target) or _adopted(target, needs)):
             return target
         target.parent.mkdir(parents=True, exist_ok=True)
         _sweep(kind, key)
@@ -118,13 +165,15 @@ def entry(
                 shutil.rmtree(aside, ignore_errors=True)
             else:
                 scratch.replace(target)
+            hold(target)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
     return target
 
 
-def _lock(name: str) -> filelock.BaseFileLock:
-    folder = cache_dir() / "locks"
+def lock(name: str) -> filelock.BaseFileLock:
+    """The cache's lock called ``name``, not held yet."""
+    folder = cache_dir() / LOCKS
     folder.mkdir(exist_ok=True)
     return filelock.FileLock(folder / f"{name}.lock", is_singleton=True)
 
@@ -137,7 +186,7 @@ def _sweep(kind: str, key: str) -> None:
         if other == key or (len(other) == 16 and key.startswith(other)):
             shutil.rmtree(scratch, ignore_errors=True)
         elif len(other) > 16:
-            with suppress(filelock.Timeout), _lock(f"{kind}-{other}").acquire(blocking=False):
+            with suppress(filelock.Timeout), lock(f"{kind}-{other}").acquire(blocking=False):
                 shutil.rmtree(scratch, ignore_errors=True)
 
 
@@ -153,7 +202,15 @@ def _adopted(folder: Path, needs: Sequence[str]) -> bool:
     if not needs or (folder / RECORD).exists() or not all((folder / it).exists() for it in needs):
         return False
     _seal(folder)
-    return True
+    return hold(folder)
+
+
+def _taken(folder: Path) -> bool:
+    """Whether an entry is whole; then it is held."""
+    if hold(folder) and _is_whole(folder):
+        return True
+    release(folder)
+    return False
 
 
 def _is_whole(folder: Path) -> bool:

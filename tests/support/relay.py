@@ -25,6 +25,8 @@ class Relay:
         """``swallow`` takes data and loses it, ``stall`` takes none, ``cut`` ends connections."""
         self.after: tuple[int, Fault] | None = None
         """A fault that sets in when so many bytes have come from the client."""
+        self.holds = False
+        """Whether the server's side stays open when the client has gone, as if a link had died."""
         self.carried = 0
         """Bytes from the client so far."""
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -41,18 +43,24 @@ class Relay:
 
     def _carry(self, source: socket.socket, sink: socket.socket, is_client: bool) -> None:
         with suppress(OSError), source, sink:
-            while self.fault != "cut":
-                while self.fault == "stall":
-                    time.sleep(0.01)
-                data = source.recv(16384)
-                if not data:
-                    return
-                if is_client:
-                    self.carried += len(data)
-                    if self.after and self.carried >= self.after[0]:
-                        self.fault = self.after[1]
-                if self.fault == "none":
-                    sink.sendall(data)
+            with suppress(OSError):
+                self._pass_on(source, sink, is_client)
+            while self.holds and self.fault != "cut":
+                time.sleep(0.01)
+
+    def _pass_on(self, source: socket.socket, sink: socket.socket, is_client: bool) -> None:
+        while self.fault != "cut":
+            while self.fault == "stall":
+                time.sleep(0.01)
+            data = source.recv(16384)
+            if not data:
+                return
+            if is_client:
+                self.carried += len(data)
+                if self.after and self.carried >= self.after[0]:
+                    self.fault = self.after[1]
+            if self.fault == "none":
+                sink.sendall(data)
 
     def __enter__(self) -> Self:
         return self

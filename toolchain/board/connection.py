@@ -330,7 +330,7 @@ class Connection(ABC):
         )
 
     def _stream(self, local: Path, scratch: str, remote: str, advance: Advance | None) -> None:
-        script = 'umask 077 && cat > "$1"'
+        script = 'umask 077 && exec cat > "$1"'
         with local.open("rb") as source:
             code, stderr = self.execute(
                 ["sh", "-c", script, "sh", scratch], stdin=source, advance=advance

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, BinaryIO
 
 from toolchain.board.connection import CHUNK, Advance, Connection, FloodError, Sink, TimeUp
+from toolchain.cache import hold
 
 
 class LocalConnection(Connection):
@@ -19,6 +20,7 @@ class LocalConnection(Connection):
     def __init__(self, name: str, home: Path) -> None:
         self.name = name
         home.mkdir(parents=True, exist_ok=True)
+        hold(home)
         self._home = home
 
     def execute(

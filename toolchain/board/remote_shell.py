@@ -16,22 +16,83 @@ from collections.abc import Callable, Sequence
 _SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_./:=,@-")
 _KEPT = 16 * 1024
 
-# Runs "$@" and stops it when standard input ends, which is when this side closes the channel: a
-# server leaves a program running whose client is gone. A shell stays in between, so that death by a
-# signal comes back as 128 + n.
-_GUARDED = """\
+LINGER_S = 60
+"""Seconds that a program runs on the board of which nothing is heard from this side."""
+BEAT = b"\n"
+"""What this side writes to a program that reads nothing, so that the board knows of it."""
+ABANDONED = 75
+"""The exit code, without the second mark, of what was ended because nothing was heard."""
+_BEATS = 4
+"""In so many parts the time is cut: a sign of life is given, or looked for, in each."""
+
+# A server leaves a program running whose client is gone, and does not even notice where the link
+# died without a word. So each has a guard, which tells the shell when it is to end. That shell
+# stays in between, so that death by a signal comes back as 128 + n; where its last words do not
+# get through, it is ended, too.
+_BEGIN = f"""\
+me=
+trap 'kill "$program"; kill -CONT "$program"; exit {ABANDONED}' TERM
+give_up() {{
+  kill $$
+  sleep 2 & wait $!
+  kill -KILL "$program" $$ $me
+  exit
+}}
+"""
+
+# One that reads nothing: standard input ends when this side closes the channel, and is written to
+# now and then until it does. POSIX has no read that waits for so long and no longer.
+_UNFED = """\
 exec 3<&0
 "$@" </dev/null 3<&- &
 program=$!
-(cat <&3 >/dev/null; kill "$program"; kill -CONT "$program") >/dev/null 2>&1 &
+(
+  trap 'kill $!; exit' TERM
+  cd -P /proc/self && me=${{PWD##*/}}
+  while
+    (
+      trap 'kill $!; exit' TERM
+      sleep {limit} & wait $!
+      give_up
+    ) &
+    read -r beat
+  do
+    kill $!; wait $!
+  done
+  kill $!
+  give_up
+) <&3 3<&- >/dev/null 2>&1 &
 guard=$!
+"""
+
+# One that is fed: what it has read and written is looked at. Where the board does not tell, it is
+# left alone.
+_FED = """\
+exec 3<&0 </dev/null
+"$@" <&3 3<&- &
+program=$!
+exec 3<&-
+(
+  trap 'kill $!; exit' TERM
+  seen= idle=0
+  while
+    sleep {tick} & wait $!
+    now=$(cd "/proc/$program" && cat fdinfo/1 io stat)
+    [ -n "$now" ]
+  do
+    if [ "$now" = "$seen" ]; then idle=$((idle + 1)); else idle=0 seen=$now; fi
+    if [ "$idle" -ge {beats} ]; then give_up; fi
+  done
+) >/dev/null 2>&1 &
+guard=$!
+"""
+_END = """\
 wait "$program"
 code=$?
+printf %s%s {second} {first}
+printf %s%s {second} {first} >&2
 kill "$guard" 2>/dev/null
-"""
-_FED = """\
-"$@"
-code=$?
+exit "$code"
 """
 
 
@@ -53,6 +114,11 @@ class BetweenMarks:
     def found(self) -> bool:
         """Whether the mark has come."""
         return self._found.is_set()
+
+    @property
+    def ended(self) -> bool:
+        """Whether the second mark has come."""
+        return self._ended
 
     def wait(self, seconds: float) -> bool:
         """Wait for the mark; whether it has come."""
@@ -104,13 +170,15 @@ def new_mark() -> str:
     return secrets.token_hex(16)
 
 
-def command_line(argv: Sequence[str], mark: str, *, fed: bool) -> str:
+def command_line(argv: Sequence[str], mark: str, *, fed: bool, linger: int = LINGER_S) -> str:
     """The line that makes any login shell run a program.
 
     Args:
         argv: program and arguments; none of it is ever taken as shell text.
         mark: what is printed first, on both streams; its counterpart is printed last.
         fed: whether the program reads standard input; else it is stopped at that one's end.
+        linger: seconds after which it is ended if nothing is heard from this side: no
+            :data:`BEAT`, or if it is fed, nothing that it reads or writes.
     """
     # In halves, so that a shell that prints its commands does not print the mark.
     half = len(mark) // 2
@@ -120,13 +188,19 @@ def command_line(argv: Sequence[str], mark: str, *, fed: bool) -> str:
             f"printf '%s%s\\n' {first} {second}\n",
             f"printf '%s%s\\n' {first} {second} >&2\n",
             f"set -- {shlex.join(argv)}\n",
-            _FED if fed else _GUARDED,
-            f"printf %s%s {second} {first}\n",
-            f"printf %s%s {second} {first} >&2\n",
-            'exit "$code"\n',
+            _BEGIN,
+            _FED.format(tick=max(1, linger // _BEATS), beats=_BEATS)
+            if fed
+            else _UNFED.format(limit=linger),
+            _END.format(first=first, second=second),
         ]
     )
     return f"""sh -c 'eval "$(printf %b "$1")"' sh '{_encoded(script)}'"""
+
+
+def beat_every(linger: int) -> float:
+    """Seconds between two :data:`BEAT` to a program."""
+    return linger / _BEATS
 
 
 def _encoded(text: str) -> str:

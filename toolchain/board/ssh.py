@@ -17,7 +17,7 @@ from toolchain.board import login, remote_shell
 from toolchain.board.connection import CHUNK, MOST, Advance, Connection, FloodError, Sink, TimeUp
 from toolchain.board.host_keys import HostKeys, ShownKey
 from toolchain.board.proxy import ProxyProcess
-from toolchain.board.remote_shell import BetweenMarks
+from toolchain.board.remote_shell import ABANDONED, BEAT, LINGER_S, BetweenMarks
 from toolchain.board.target import SshTarget, is_there
 from toolchain.board.transport import SILENCE_S, Keepalive, Transport
 from toolchain.errors import BoardError, ConnectionFailed, DeployError
@@ -42,6 +42,7 @@ class SshConnection(Connection):
             each answer of the login.
         silence: seconds without an answer to keepalives after which the board is given up. A
             program that runs for long and says nothing is left alone: its server answers.
+        linger: seconds after which the board ends a program if it hears nothing from here.
 
     Raises:
         HostKeyError: the host key is unknown or not the one on record.
@@ -55,9 +56,11 @@ class SshConnection(Connection):
         *,
         timeout: float = CONNECT_TIMEOUT_S,
         silence: float = SILENCE_S,
+        linger: int = LINGER_S,
     ) -> None:
         self.name = f"{name} ({target})"
         self._target, self._timeout, self._silence = target, timeout, silence
+        self.linger = linger
         self._jump: SshConnection | None = None
         self._proxy: ProxyProcess | None = None
         self._transport: Transport | None = None
@@ -80,7 +83,7 @@ class SshConnection(Connection):
         """See :meth:`Connection.execute`."""
         deadline = None if timeout is None else time.monotonic() + timeout
         mark = remote_shell.new_mark()
-        command = remote_shell.command_line(argv, mark, fed=stdin is not None)
+        command = remote_shell.command_line(argv, mark, fed=stdin is not None, linger=self.linger)
         exchange = _Exchange(self, argv[0], mark.encode(), stdin, stdout, advance, deadline)
         try:
             channel = self._live().open_session(timeout=self._silence)
@@ -314,6 +317,7 @@ class _Exchange:
         self._connection, self._program = connection, program
         self._stdin, self._stdout = stdin, stdout
         self._advance, self._deadline = advance, deadline
+        self._between_beats = remote_shell.beat_every(connection.linger)
         self._errors = bytearray()
         self._failure: OSError | None = None
         self._between = BetweenMarks(mark, self._keep)
@@ -337,11 +341,16 @@ class _Exchange:
             reader.start()
         self._await_begin(readers)
         self._feed(channel)
+        last_beat = time.monotonic()
         while any(reader.is_alive() for reader in readers):
             if self._failure:
                 raise self._not_kept()
             if self._deadline is not None and time.monotonic() > self._deadline:
                 raise TimeUp(f"{self._connection.name}: {self._program} did not end in time")
+            if self._stdin is None and time.monotonic() - last_beat > self._between_beats:
+                last_beat = time.monotonic()
+                with suppress(OSError):  # the program has ended just now
+                    channel.sendall(BEAT)
             readers[0].join(0.1)
             readers[1].join(0.1)
         while not channel.status_event.wait(0.1):
@@ -352,6 +361,8 @@ class _Exchange:
             raise self._connection.lost()
         if not self._between.found:
             raise self._runs_nothing(code)
+        if code == ABANDONED and not self._between.ended:
+            raise self._abandoned()
         if self._failure:
             raise self._not_kept()
         return code, self._errors.decode("utf-8", errors="replace")
@@ -404,6 +415,13 @@ class _Exchange:
             return self._connection.too_much(self._program)
         said = self._failure.strerror if self._failure else ""
         return DeployError(f"what {self._program} wrote cannot be kept here: {said}")
+
+    def _abandoned(self) -> ConnectionFailed:
+        return ConnectionFailed(
+            f"{self._connection.name}: the board has ended {self._program}, for it heard nothing "
+            f"from here for {self._connection.linger} s",
+            hint="this program was stopped that long, or the link stood still: try again",
+        )
 
     def _runs_nothing(self, code: int) -> BoardError:
         return BoardError(

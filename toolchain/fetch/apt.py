@@ -19,7 +19,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from toolchain.cache import cache_dir, digest, locked, sha256_file
+from toolchain.cache import cache_dir, digest, hold, locked, sha256_file
 from toolchain.errors import MissingToolError, SourceError
 from toolchain.fetch import unpack
 from toolchain.fetch.archive import check_sha256, take_cached
@@ -164,6 +164,8 @@ class AptRoot:
         conf = folder / "apt.conf"
         if (suite, kind) in self._fresh:
             return conf
+        folder.mkdir(parents=True, exist_ok=True)
+        hold(folder)
         stamp = folder / "updated"
         with locked(f"apt-{key}"):
             if not stamp.is_file() or time.time() - stamp.stat().st_mtime > INDEX_LIFETIME_S:
@@ -194,7 +196,7 @@ class AptRoot:
         target = archives / filename
         problem = ""
         with locked(f"archive-{digest(filename)[:16]}"):
-            if target.is_file() and sha256_file(target) == sha256:
+            if hold(target) and sha256_file(target) == sha256:
                 return target  # another process was faster
             for attempt in range(_ATTEMPTS):
                 if attempt:
@@ -208,6 +210,7 @@ class AptRoot:
                     if result.returncode == 0 and got:
                         check_sha256(got, sha256, name=filename)
                         got.replace(target)
+                        hold(target)
                         return target
                     fault = _FETCH_FAILED.search(result.stderr)
                     problem = fault[1] if fault else f"{command[0]} fetched nothing"

@@ -6,7 +6,7 @@ import shutil
 import tarfile
 from pathlib import Path
 
-from toolchain.cache import cache_dir, sha256_file
+from toolchain.cache import cache_dir, hold, sha256_file
 from toolchain.errors import SourceError
 from toolchain.fetch import unpack
 from toolchain.files import written_whole
@@ -39,9 +39,9 @@ def take_cached(filename: str, sha256: str, given: Path | None = None) -> Path |
     archives = cache_dir() / "archives"
     cached = archives / filename
     if cached.is_file():
-        if sha256_file(cached) == sha256:
+        if hold(cached) and sha256_file(cached) == sha256:
             return cached
-        cached.unlink()
+        cached.unlink(missing_ok=True)
     if given is not None and (given / filename).is_file():
         found = sha256_file(given / filename)
         if found != sha256:
@@ -53,6 +53,7 @@ def take_cached(filename: str, sha256: str, given: Path | None = None) -> Path |
         with written_whole(cached) as scratch:
             shutil.copyfile(given / filename, scratch)
             check_sha256(scratch, sha256, name=filename)
+        hold(cached)
         return cached
     return None
 
