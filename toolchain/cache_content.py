@@ -244,7 +244,7 @@ def _used_by(kind: str, path: Path, users: _Users) -> str | None:
 def _lock_name(kind: str, name: str) -> str:
     """The lock of who makes or changes an entry, or of whom a leftover is."""
     if kind == "archives":
-        made = re.sub(r"^\.(.*)-[0-9a-f]{8}$", r"\1", name)
+        made = re.sub(r"^\.(.*)-[0-9a-f]{8}(?:\.tileskip)?$", r"\1", name)
         return f"archive-{cache.digest(made)[:16]}"
     if name.startswith("."):
         name = name[1:].rpartition("-")[0] or name

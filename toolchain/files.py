@@ -11,22 +11,21 @@ is called :data:`STDOUT`.
 from __future__ import annotations
 
 import errno
-import glob
 import io
 import os
-import secrets
 import shlex
 import shutil
 import stat
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from toolchain.errors import DeployError, OutputError
 from toolchain.hints import nearest
+from toolchain.scratch import scratch_file
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 """How a disk says that it takes no more."""
@@ -77,8 +76,7 @@ def written_whole(path: Path, fault: type[DeployError] = OutputError) -> Iterato
         DeployError: of class ``fault``: the file cannot be made or cannot be renamed.
     """
     place = _place(path, fault)
-    scratch = _among_temporary(path, fault) if place is None else _beside(place, fault)
-    try:
+    with _among_temporary(path, fault) if place is None else _beside(place, fault) as scratch:
         try:
             yield scratch
         except OSError as error:
@@ -93,8 +91,6 @@ def written_whole(path: Path, fault: type[DeployError] = OutputError) -> Iterato
                 scratch.replace(place)
         except OSError as error:
             raise _cannot_be_written(path, error, fault) from error
-    finally:
-        scratch.unlink(missing_ok=True)
 
 
 def disk_full(error: OSError, place: Path | None = None) -> OutputError | None:
@@ -160,7 +156,8 @@ def check_writable(
             )
     place = _place(path, fault)
     if place is not None:
-        _beside(place, fault).unlink()
+        with _beside(place, fault):
+            pass
 
 
 def check_folder(folder: Path, fault: type[DeployError] = OutputError) -> None:
@@ -183,10 +180,9 @@ def check_folder(folder: Path, fault: type[DeployError] = OutputError) -> None:
         raise fault(
             f"{folder}: cannot be written: {there} is no folder", hint="give the name of a folder"
         )
-    scratch = there / f".{folder.name}-{secrets.token_hex(4)}"
     try:
-        scratch.touch(exist_ok=False)
-        scratch.unlink()
+        with scratch_file(there / (folder.name or "folder")):
+            pass
     except OSError as error:
         raise fault(
             f"{folder}: cannot be written: {error.strerror or error}",
@@ -275,16 +271,6 @@ def write_or_keep(path: Path, content: bytes, fault: type[DeployError] = OutputE
         raise fault(error.what, hint=f"what it was to hold is kept in {kept}") from error
 
 
-def clear_leavings(path: Path) -> None:
-    """Remove what a writer of ``path`` that was killed left; none may be at work.
-
-    Raises:
-        OSError: something of it cannot be removed.
-    """
-    for scratch in path.parent.glob(f".{glob.escape(path.name)}-*"):
-        scratch.unlink()
-
-
 def same_place(one: Path, other: Path) -> bool:
     """Whether two paths are of one file, be it there or not."""
     try:
@@ -329,7 +315,8 @@ def _descriptor(path: Path) -> int | None:
         path = path.parent / path.readlink()
 
 
-def _among_temporary(path: Path, fault: type[DeployError]) -> Path:
+@contextmanager
+def _among_temporary(path: Path, fault: type[DeployError]) -> Iterator[Path]:
     try:
         number, name = tempfile.mkstemp(prefix="tileskip-")
     except OSError as error:
@@ -338,7 +325,10 @@ def _among_temporary(path: Path, fault: type[DeployError]) -> Path:
             hint="free some space, or let TMPDIR name another folder",
         ) from error
     os.close(number)
-    return Path(name)
+    try:
+        yield Path(name)
+    finally:
+        Path(name).unlink(missing_ok=True)
 
 
 def _copy_to_stream(scratch: Path, path: Path) -> None:
@@ -356,14 +346,15 @@ def _copy_to_stream(scratch: Path, path: Path) -> None:
                 shutil.copyfileobj(content, stream)
 
 
-def _beside(path: Path, fault: type[DeployError]) -> Path:
+@contextmanager
+def _beside(path: Path, fault: type[DeployError]) -> Iterator[Path]:
     """An empty file ``.<name>-<hex>`` in the folder of ``path``, with the user's permissions."""
-    scratch = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
-    try:
-        scratch.touch(exist_ok=False)
-    except OSError as error:
-        raise _cannot_be_written(path, error, fault) from error
-    return scratch
+    with ExitStack() as stack:
+        try:
+            scratch = stack.enter_context(scratch_file(path))
+        except OSError as error:
+            raise _cannot_be_written(path, error, fault) from error
+        yield scratch
 
 
 def _cannot_be_written(path: Path, error: OSError, fault: type[DeployError]) -> DeployError:

@@ -21,7 +21,6 @@ from toolchain.files import (
     check_folder,
     check_readable,
     check_writable,
-    clear_leavings,
     make_folder,
     same_place,
     write_or_keep,
@@ -251,22 +250,6 @@ def test_what_cannot_be_written_is_kept_among_the_temporary_files(
     kept = Path(caught.value.hint.rpartition(" ")[2])
     assert kept.name == "p.json"
     assert kept.read_bytes() == b"measured"
-
-
-def test_what_a_killed_writer_left_can_be_cleared(tmp_path: Path) -> None:
-    path = tmp_path / "a[1].pt"
-    killed = (
-        "import os, sys; from pathlib import Path; from toolchain.files import written_whole\n"
-        "with written_whole(Path(sys.argv[1])): os.kill(os.getpid(), 9)"
-    )
-    done = subprocess.run([sys.executable, "-c", killed, path], cwd=ROOT, check=False)
-    assert done.returncode == -9
-    (left,) = tmp_path.iterdir()
-    assert left != path
-    other = tmp_path / ".a1.pt-abcd"
-    other.touch()
-    clear_leavings(path)
-    assert list(tmp_path.iterdir()) == [other]
 
 
 def test_a_folder_is_made_with_those_above_it(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -28,6 +27,7 @@ from toolchain.fetch.sources import load_sources
 from toolchain.files import check_folder, check_name, disk_full
 from toolchain.json_text import parse_json
 from toolchain.progress import Progress, Silent
+from toolchain.scratch import scratch_folder
 from toolchain.resources import runtime_patch_dir
 from toolchain.text_file import read_text
 
@@ -232,29 +232,27 @@ def _present(out: Path, key: str) -> Bundle | None:
 
 
 def _write(built: Path, out: Path, board: Board, recipe: Recipe, key: str) -> None:
-    out.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
-        ours = shutil.ignore_patterns(RECORD)
-        shutil.copytree(built, scratch, dirs_exist_ok=True, ignore=ours)
-        manifest = _manifest(scratch, board, recipe, key)
-        (scratch / MANIFEST).write_text(manifest.model_dump_json(indent=2, by_alias=True) + "\n")
-        scratch.chmod(0o755)
-        _replace_folder(scratch, out)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with scratch_folder(out) as scratch:
+            ours = shutil.ignore_patterns(RECORD)
+            shutil.copytree(built, scratch, dirs_exist_ok=True, ignore=ours)
+            manifest = _manifest(scratch, board, recipe, key)
+            text = manifest.model_dump_json(indent=2, by_alias=True) + "\n"
+            (scratch / MANIFEST).write_text(text)
+            scratch.chmod(0o755)
+            _replace_folder(scratch, out)
     except OSError as error:
         told = disk_full(error, out)
         raise told or OutputError(f"{out}: cannot be written: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _replace_folder(new: Path, old: Path) -> None:
     """Put ``new`` where ``old`` is; in between there is no bundle, never half of one."""
     if old.exists():
-        aside = Path(tempfile.mkdtemp(prefix=f".{old.name}-old-", dir=old.parent))
-        old.replace(aside / old.name)
-        new.replace(old)
-        shutil.rmtree(aside, ignore_errors=True)
+        with scratch_folder(old) as aside:
+            old.replace(aside / old.name)
+            new.replace(old)
     else:
         new.replace(old)
 

@@ -24,6 +24,7 @@ from toolchain.errors import MissingToolError, SourceError
 from toolchain.fetch import unpack
 from toolchain.fetch.archive import check_sha256, take_cached
 from toolchain.progress import Progress, Silent, Stage
+from toolchain.scratch import scratch_folder
 
 Arch = Literal["amd64", "arm64", "armhf"]
 MIRROR_VARIABLE = "TILESKIP_DEBIAN_MIRROR"
@@ -202,11 +203,11 @@ class AptRoot:
                 if attempt:
                     time.sleep(2.0 * attempt)
                 with (
-                    tempfile.TemporaryDirectory(prefix=".fetch-", dir=archives) as scratch,
+                    scratch_folder(archives / "fetch") as scratch,
                     self._progress.stage(f"fetch {filename}", total=100) as stage,
                 ):
-                    result = _with_status(conf, command, stage, Path(scratch))
-                    got = next((p for p in Path(scratch).iterdir() if p.is_file()), None)
+                    result = _with_status(conf, command, stage, scratch)
+                    got = next((p for p in scratch.iterdir() if p.is_file()), None)
                     if result.returncode == 0 and got:
                         check_sha256(got, sha256, name=filename)
                         got.replace(target)

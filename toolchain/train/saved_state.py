@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from toolchain.errors import DataError, ModelError, OutputError, RecipeError, first_line
-from toolchain.files import clear_leavings, make_folder, write_whole
+from toolchain.files import make_folder, write_whole
+from toolchain.scratch import sweep
 from toolchain.train.data import Data
 from toolchain.train.recipe import Recipe
 from toolchain.train.trainer import Trainer
@@ -45,7 +46,7 @@ def locked(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise OutputError(f"{folder}: cannot be written: {error.strerror}") from error
     try:
-        clear_leavings(folder / _STATE)
+        sweep(folder / _STATE)
         yield
     finally:
         with suppress(OSError):
