@@ -29,6 +29,13 @@ CHUNK = 256 * 1024
 MOST = 64 << 20
 """Bytes that are kept of what a program on a board says; of files, what they should have."""
 
+COMMAND_S = 300.0
+"""Seconds that a program may take which only looks at something there or tidies up."""
+HASH_S = 3600.0
+"""Seconds that hashing may take: a board may read 20 MB/s."""
+STALL_S = 120.0
+"""Seconds in which of a file that is sent or fetched something has to move."""
+
 Advance = Callable[[int], None]
 """Is told how many bytes more have been moved."""
 
@@ -140,6 +147,7 @@ class Connection(ABC):
         stdout: Sink | None = None,
         advance: Advance | None = None,
         timeout: float | None = None,
+        stall: float | None = None,
     ) -> tuple[int, str]:
         """Run a program and wait for its end; it is stopped if this call is interrupted.
 
@@ -149,6 +157,7 @@ class Connection(ABC):
             stdout: where its standard output goes; dropped if absent.
             advance: is told of bytes, sent if there is ``stdin``, else received.
             timeout: seconds after which it is stopped and :class:`TimeUp` raised.
+            stall: likewise, seconds without a byte that is sent or received.
 
         Returns:
             Exit code (128 + n after signal n) and standard error.
@@ -175,12 +184,13 @@ class Connection(ABC):
         *,
         stdin: bytes | None = None,
         check: bool = True,
-        timeout: float | None = None,
+        timeout: float = COMMAND_S,
     ) -> Result:
         """Run a program and keep what it writes.
 
         Raises:
             BoardError: with ``check``, if its exit code is not 0.
+            TimeUp: it did not end in ``timeout`` seconds.
         """
         output = io.BytesIO()
         source = None if stdin is None else io.BytesIO(stdin)
@@ -196,6 +206,16 @@ class Connection(ABC):
         return BoardError(
             f"{self.name}: {program}: more came from there than there should be, so it was stopped",
             hint="see what its login and its programs print there: ssh to it, and try them by hand",
+        )
+
+    def time_up(self, program: str, seconds: float, *, stalled: bool = False) -> TimeUp:
+        """The error for a program that was given up."""
+        return TimeUp(
+            f"{self.name}: {program} "
+            + ("moved nothing for" if stalled else "did not end in")
+            + f" {seconds:g} s, and was stopped",
+            hint="the board may be busy, or its disk hang: see what it does (top, dmesg there), "
+            "then try again",
         )
 
     def failure(self, result: Result, doing: str | None = None) -> BoardError:
@@ -235,7 +255,7 @@ class Connection(ABC):
 
     def sha256s(self, paths: Sequence[str]) -> dict[str, str | None]:
         """As :meth:`sha256`, of several files in one round trip."""
-        result = self.run(["sh", "-c", _SHA256, "sh", *paths], check=False)
+        result = self.run(["sh", "-c", _SHA256, "sh", *paths], check=False, timeout=HASH_S)
         if result.exit_code == 127:
             raise BoardError(
                 f"{self.name}: has no program that computes SHA-256, by which each copy is checked",
@@ -316,7 +336,9 @@ class Connection(ABC):
         with written_whole(local) as scratch:
             with scratch.open("wb") as sink:
                 bounded = Bounded(sink, most)
-                code, stderr = self.execute(["cat", "--", remote], stdout=bounded, advance=advance)
+                code, stderr = self.execute(
+                    ["cat", "--", remote], stdout=bounded, advance=advance, stall=STALL_S
+                )
             if code:
                 raise self.failure(Result(("cat", "--", remote), code, b"", stderr))
 
@@ -333,7 +355,10 @@ class Connection(ABC):
         script = 'umask 077 && exec cat > "$1"'
         with local.open("rb") as source:
             code, stderr = self.execute(
-                ["sh", "-c", script, "sh", scratch], stdin=source, advance=advance
+                ["sh", "-c", script, "sh", scratch],
+                stdin=source,
+                advance=advance,
+                stall=STALL_S,
             )
         if not code:
             return

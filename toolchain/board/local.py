@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, BinaryIO
 
-from toolchain.board.connection import CHUNK, Advance, Connection, FloodError, Sink, TimeUp
+from toolchain.board.connection import CHUNK, Advance, Connection, FloodError, Sink
 from toolchain.cache import hold
 
 
@@ -31,8 +31,10 @@ class LocalConnection(Connection):
         stdout: Sink | None = None,
         advance: Advance | None = None,
         timeout: float | None = None,
+        stall: float | None = None,
     ) -> tuple[int, str]:
-        """See :meth:`Connection.execute`."""
+        """See :meth:`Connection.execute`; a disk of this machine is waited for."""
+        del stall
         deadline = None if timeout is None else time.monotonic() + timeout
         # Output goes through files: no pipe can fill up while the other one is read.
         with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
@@ -52,7 +54,7 @@ class LocalConnection(Connection):
                 left = None if deadline is None else max(0.0, deadline - time.monotonic())
                 code = process.wait(left)
             except subprocess.TimeoutExpired as error:
-                raise TimeUp(f"{self.name}: {argv[0]} did not end in time") from error
+                raise self.time_up(argv[0], timeout or 0.0) from error
             finally:
                 if process.poll() is None:
                     process.kill()

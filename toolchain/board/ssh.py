@@ -7,14 +7,14 @@ import shlex
 import socket
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, BinaryIO
 
 import paramiko
 
 from toolchain.board import login, remote_shell
-from toolchain.board.connection import CHUNK, MOST, Advance, Connection, FloodError, Sink, TimeUp
+from toolchain.board.connection import CHUNK, MOST, Advance, Connection, FloodError, Sink
 from toolchain.board.host_keys import HostKeys, ShownKey
 from toolchain.board.proxy import ProxyProcess
 from toolchain.board.remote_shell import ABANDONED, BEAT, LINGER_S, BetweenMarks
@@ -25,6 +25,8 @@ from toolchain.errors import BoardError, ConnectionFailed, DeployError
 CONNECT_TIMEOUT_S = 15.0
 _FAMILIES = {"inet": socket.AF_INET, "inet6": socket.AF_INET6}
 _ADMINISTRATIVELY_PROHIBITED = 1
+_TICK_S = 1.0
+"""Seconds after which whoever waits for a channel looks at the limits again."""
 _BEGIN_TIMEOUT_S = 120.0
 """Seconds that a login's start-up files may take before the program begins."""
 
@@ -79,14 +81,16 @@ class SshConnection(Connection):
         stdout: Sink | None = None,
         advance: Advance | None = None,
         timeout: float | None = None,
+        stall: float | None = None,
     ) -> tuple[int, str]:
         """See :meth:`Connection.execute`."""
-        deadline = None if timeout is None else time.monotonic() + timeout
         mark = remote_shell.new_mark()
         command = remote_shell.command_line(argv, mark, fed=stdin is not None, linger=self.linger)
-        exchange = _Exchange(self, argv[0], mark.encode(), stdin, stdout, advance, deadline)
+        limits = _Limits(self, argv[0], timeout, stall)
+        exchange = _Exchange(self, argv[0], mark.encode(), stdin, stdout, advance, limits)
         try:
             channel = self._live().open_session(timeout=self._silence)
+            channel.settimeout(_TICK_S)
             try:
                 channel.exec_command(command)
                 return exchange.run(channel)
@@ -301,6 +305,29 @@ class SshConnection(Connection):
         return f"try the command by itself: {command}"
 
 
+class _Limits:
+    """How long a program may take, and how long nothing of it may move."""
+
+    def __init__(
+        self, connection: SshConnection, program: str, timeout: float | None, stall: float | None
+    ) -> None:
+        self._connection, self._program = connection, program
+        self._timeout, self._stall = timeout, stall
+        self._begun = self._moved = time.monotonic()
+
+    def moved(self) -> None:
+        """Something was sent or received."""
+        self._moved = time.monotonic()
+
+    def check(self) -> None:
+        """Raise ``TimeUp`` where one is reached."""
+        now = time.monotonic()
+        if self._timeout is not None and now - self._begun > self._timeout:
+            raise self._connection.time_up(self._program, self._timeout)
+        if self._stall is not None and now - self._moved > self._stall:
+            raise self._connection.time_up(self._program, self._stall, stalled=True)
+
+
 class _Exchange:
     """One program on the board: what goes in, and what comes out."""
 
@@ -312,11 +339,11 @@ class _Exchange:
         stdin: BinaryIO | None,
         stdout: Sink | None,
         advance: Advance | None,
-        deadline: float | None,
+        limits: _Limits,
     ) -> None:
         self._connection, self._program = connection, program
         self._stdin, self._stdout = stdin, stdout
-        self._advance, self._deadline = advance, deadline
+        self._advance, self._limits = advance, limits
         self._between_beats = remote_shell.beat_every(connection.linger)
         self._errors = bytearray()
         self._failure: OSError | None = None
@@ -326,31 +353,38 @@ class _Exchange:
     def run(self, channel: paramiko.Channel) -> tuple[int, str]:
         """Exit code and standard error."""
 
-        def read_output() -> None:
-            while piece := channel.recv(CHUNK):
-                self._between.feed(piece)
-            self._between.finish()
+        def read(receive: Callable[[int], bytes], into: BetweenMarks) -> None:
+            while True:
+                try:
+                    piece = receive(CHUNK)
+                except TimeoutError:  # nothing has come yet
+                    continue
+                if not piece:
+                    break
+                self._limits.moved()
+                into.feed(piece)
+            into.finish()
 
-        def read_errors() -> None:
-            while piece := channel.recv_stderr(CHUNK):
-                self._errors_between.feed(piece)
-            self._errors_between.finish()
-
-        readers = [threading.Thread(target=f, daemon=True) for f in (read_output, read_errors)]
+        readers = [
+            threading.Thread(target=read, args=streams, daemon=True)
+            for streams in (
+                (channel.recv, self._between),
+                (channel.recv_stderr, self._errors_between),
+            )
+        ]
         for reader in readers:
             reader.start()
         self._await_begin(readers)
         self._feed(channel)
         last_beat = time.monotonic()
-        while any(reader.is_alive() for reader in readers):
+        while any(reader.is_alive() for reader in readers) and not self._is_over(channel):
             if self._failure:
                 raise self._not_kept()
-            if self._deadline is not None and time.monotonic() > self._deadline:
-                raise TimeUp(f"{self._connection.name}: {self._program} did not end in time")
+            self._limits.check()
             if self._stdin is None and time.monotonic() - last_beat > self._between_beats:
                 last_beat = time.monotonic()
-                with suppress(OSError):  # the program has ended just now
-                    channel.sendall(BEAT)
+                with suppress(OSError):  # the program has ended just now, or takes no more
+                    channel.send(BEAT)
             readers[0].join(0.1)
             readers[1].join(0.1)
         while not channel.status_event.wait(0.1):
@@ -373,10 +407,8 @@ class _Exchange:
         while not self._between.wait(0.1):
             if not any(reader.is_alive() for reader in readers):
                 return
-            now = time.monotonic()
-            if self._deadline is not None and now > self._deadline:
-                raise TimeUp(f"{self._connection.name}: {self._program} did not end in time")
-            if now > limit:
+            self._limits.check()
+            if time.monotonic() > limit:
                 raise BoardError(
                     f"{self._connection.name}: the login there has run no command after "
                     f"{_BEGIN_TIMEOUT_S:g} s; {self._words()}",
@@ -384,16 +416,35 @@ class _Exchange:
                     "them pass where there is no terminal",
                 )
 
+    def _is_over(self, channel: paramiko.Channel) -> bool:
+        """Whether all has come, though something that a login left still holds a stream open."""
+        return channel.status_event.is_set() and self._between.ended and self._errors_between.ended
+
     def _feed(self, channel: paramiko.Channel) -> None:
         if self._stdin is None:
             return
         # A program that ends early closes the channel: its exit code and error say why.
         with suppress(OSError):
             while piece := self._stdin.read(CHUNK):
-                channel.sendall(piece)
+                left = piece
+                while left:
+                    left = left[self._send(channel, left) :]
                 if self._advance:
                     self._advance(len(piece))
             channel.shutdown_write()
+
+    def _send(self, channel: paramiko.Channel, piece: bytes) -> int:
+        """Send some of a piece; how much of it."""
+        while True:
+            try:
+                sent = channel.send(piece)
+            except TimeoutError:  # the program takes nothing now
+                self._limits.check()
+                continue
+            if not sent:
+                raise BrokenPipeError
+            self._limits.moved()
+            return sent
 
     def _keep(self, piece: bytes) -> None:
         if self._stdout is not None and not self._failure:

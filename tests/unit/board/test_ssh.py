@@ -235,7 +235,7 @@ def test_a_program_that_takes_too_long_is_ended_on_the_board(
     """Also one that was stopped."""
     mark = tmp_path / "pid"
     script = f'echo $$ > "$1"; {then}'
-    with pytest.raises(BoardError, match="did not end in time"):
+    with pytest.raises(BoardError, match="did not end in"):
         connection.run(["sh", "-c", script, "sh", str(mark)], timeout=1)
     require_ended(int(mark.read_text()))
 
