@@ -103,7 +103,7 @@ def hold(path: Path) -> bool:
             record = path / RECORD
             os.utime(record if record.exists() else path)
         fcntl.flock(number, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        there = os.stat(path)
+        there = path.stat()
     except BlockingIOError:  # it is being removed
         os.close(number)
         return False

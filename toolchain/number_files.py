@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from toolchain.errors import DeployError, first_line
+from toolchain.files import check_readable
 
 Array = npt.NDArray[Any]
 
@@ -21,6 +22,7 @@ def load_npy(path: Path, fault: type[DeployError]) -> Array:
     Raises:
         DeployError: of class ``fault``: it cannot be read, holds objects, or less than it says.
     """
+    check_readable(path, fault)
     try:
         # Mapped, one that says that it holds more than it does is refused before memory is taken.
         return np.array(np.load(path, mmap_mode="r", allow_pickle=False))
@@ -39,6 +41,7 @@ def load_npz(path: Path, fault: type[DeployError]) -> dict[str, Array]:
         DeployError: of class ``fault``: it cannot be read, holds objects, or unpacks to more than
             the memory that is free.
     """
+    check_readable(path, fault)
     try:
         with zipfile.ZipFile(path) as archive:
             _check_room(path, archive, fault)
@@ -55,7 +58,7 @@ def load_npz(path: Path, fault: type[DeployError]) -> dict[str, Array]:
 
 
 def _check_room(path: Path, archive: zipfile.ZipFile, fault: type[DeployError]) -> None:
-    unpacked, free = sum(item.file_size for item in archive.infolist()), _free_memory()
+    unpacked, free = sum(item.file_size for item in archive.infolist()), free_memory()
     if unpacked > free:
         raise fault(
             f"{path}: unpacks to {unpacked / 2**30:,.1f} GiB, and {free / 2**30:,.1f} GiB of "
@@ -63,7 +66,7 @@ def _check_room(path: Path, archive: zipfile.ZipFile, fault: type[DeployError]) 
         )
 
 
-def _free_memory() -> int:
+def free_memory() -> int:
     """Bytes that can be taken without anything being written to disk."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()

@@ -6,6 +6,7 @@ import codecs
 from pathlib import Path
 
 from toolchain.errors import DeployError
+from toolchain.input_file import LARGEST, read_limited
 
 # UTF-32's mark begins like UTF-16's, so it is looked for first.
 _MARKS = (
@@ -15,9 +16,6 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-
-LARGEST = 64 << 20
-"""Bytes of a text file, at most: a device such as ``/dev/zero`` never ends."""
 
 
 def read_text(
@@ -35,12 +33,9 @@ def read_text(
         DeployError: of class ``fault``: the file cannot be read, or is no text.
     """
     try:
-        with path.open("rb") as stream:
-            data = stream.read(LARGEST + 1)
+        data = read_limited(path, LARGEST, pipe=True)
     except OSError as error:
         raise fault(f"{path}: cannot be read: {error.strerror or error}") from error
-    if len(data) > LARGEST:
-        raise fault(f"{path}: cannot be read: is larger than {LARGEST >> 20} MiB")
     encoding = next((name for mark, name in _MARKS if data.startswith(mark)), "utf-8")
     try:
         return data.decode(encoding)

@@ -84,7 +84,8 @@ USES: dict[str, Callable[[Path], tuple[str, list[object]]]] = {
 @pytest.mark.parametrize("use", USES)
 def test_what_another_program_uses_stays(use: str) -> None:
     folder = make("kind", "1" * 64)
-    with another(*_flat(USES[use](folder))):
+    code, words = USES[use](folder)
+    with another(code, *words):
         (item,) = content()
         assert item.used_by is not None
         done = remove([item])
@@ -94,11 +95,6 @@ def test_what_another_program_uses_stays(use: str) -> None:
     assert item.used_by is None
     assert names(remove([item]).removed) == ["1" * 64]
     assert not folder.exists()
-
-
-def _flat(code_and_words: tuple[str, list[object]]) -> list[object]:
-    code, words = code_and_words
-    return [code, *words]
 
 
 def test_what_this_process_took_stays_too() -> None:

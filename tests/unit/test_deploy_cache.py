@@ -8,7 +8,6 @@ import pty
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ LONG = "a-source-with-a-rather-long-name_0.0~git20240101.0123456-1.orig.tar.xz"
 
 
 @pytest.fixture(autouse=True)
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache of two entries, an archive, and what a killed program left."""
     root = tmp_path / "cache"
     monkeypatch.setenv("TILESKIP_CACHE", str(root))
@@ -39,7 +38,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     left = root / "xnnpack" / f".{'b2' * 32}-abcdefgh"
     left.mkdir()
     (left / "half").write_bytes(bytes(7_000))
-    yield root
+    return root
 
 
 def deploy(*words: object, columns: int | None = None, code: int = 0) -> tuple[str, str]:

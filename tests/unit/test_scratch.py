@@ -47,9 +47,7 @@ def beside(place: Path) -> list[Path]:
 
 @pytest.mark.parametrize("kind", WRITERS)
 @pytest.mark.parametrize("name", ["s20.tflite", "a[1] *.pt", "-", "ünï"])
-def test_what_a_killed_writer_left_goes_with_the_next(
-    tmp_path: Path, kind: str, name: str
-) -> None:
+def test_what_a_killed_writer_left_goes_with_the_next(tmp_path: Path, kind: str, name: str) -> None:
     place = tmp_path / name
     with writer(kind, place) as process:
         (left,) = beside(place)

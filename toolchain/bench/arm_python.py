@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import zipfile
 from pathlib import Path
 from typing import Any
 
+from toolchain import children
 from toolchain.bench import peer_worker
 from toolchain.bench.counts import read_marks
 from toolchain.bench.plugin import counting_plugin
@@ -73,10 +73,7 @@ def count_peer(
         *(str(root / "usr/bin/python3.11"), "-S", "-s", peer_worker.__file__, str(path)),
     ]
     environment = {**os.environ, "PYTHONPATH": str(site), "PYTHONHASHSEED": "0"}
-    done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, check=False,
-        stdin=subprocess.DEVNULL,
-    )  # fmt: skip
+    done = children.run(command, limit=children.WORK_S, fault=BoardError, env=environment)
     if done.returncode:
         said = (done.stderr or done.stdout).strip().splitlines() or ["no reason given"]
         raise BoardError(f"{requirement} failed under QEMU: {said[-1]}")
@@ -106,7 +103,7 @@ def _site(requirement: str, progress: Progress) -> Path:
             *(*platforms, "--dest", str(wheels), requirement, _NUMPY),
         ]
         with progress.stage(f"fetch {requirement} for aarch64", 1) as stage:
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            done = children.run(command, limit=children.WORK_S, fault=SourceError)
             if done.returncode:
                 said = done.stderr.strip().splitlines() or ["no reason given"]
                 raise SourceError(f"{requirement} cannot be had for aarch64: {said[-1]}")

@@ -9,13 +9,13 @@ which part of the work.
 from __future__ import annotations
 
 import re
-import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from toolchain import children
 from toolchain.bench.plugin import counting_plugin
 from toolchain.build.qemu_user import Core, emulator_command
 from toolchain.cache import digest, entry, sha256_file
@@ -149,9 +149,7 @@ def _count(
             *(str(runner), "--model", str(model), "--marks", "--warmup", "0"),
             *("--runs", str(runs), "--threads", str(threads), "--json", str(output)),
         ]
-        done = subprocess.run(
-            command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
-        )
+        done = children.run(command, limit=children.WORK_S, fault=BoardError)
         if done.returncode:
             said = (done.stderr or done.stdout).strip().splitlines() or ["no reason given"]
             raise BoardError(
@@ -325,7 +323,7 @@ def qemu_version() -> str:
     """The line that QEMU's user mode tells of itself."""
     command = ["qemu-aarch64", "--version"]
     try:
-        said = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+        said = children.run(command, limit=children.LOOK_S, fault=BoardError).stdout
     except OSError:
         return "not installed"
     return said.splitlines()[0] if said else "unknown"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import statistics
-import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from toolchain import children
 from toolchain.errors import BoardError
 from toolchain.profile.runner_output import RunnerOutput, parse_output
 
@@ -112,9 +112,7 @@ def _run(runner: Path, model: Path, arguments: Sequence[str]) -> RunnerOutput:
     with tempfile.TemporaryDirectory(prefix="tileskip-") as folder:
         json = Path(folder) / "output.json"
         command = [str(runner), f"--model={model}", *arguments, f"--json={json}"]
-        done = subprocess.run(
-            command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
-        )
+        done = children.run(command, limit=children.WORK_S, fault=BoardError)
         if done.returncode:
             said = (done.stderr or done.stdout).strip().splitlines() or ["no reason given"]
             raise BoardError(f"{runner.name} failed on {model}: {said[-1]}")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import toolchain
+from toolchain import children
 from toolchain.bench.models import source_hash
 from toolchain.cache import digest, entry
 from toolchain.errors import MissingToolError, ModelError
@@ -35,7 +35,7 @@ def ncnn_model(
         MissingToolError: pnnx is not installed.
         ModelError: it fails.
     """
-    found = subprocess.run([str(python), "-c", _WHERE], capture_output=True, text=True, check=False)
+    found = children.run([str(python), "-c", _WHERE], limit=children.LOOK_S, fault=MissingToolError)
     if found.returncode:
         raise MissingToolError(f"{python} has no pnnx", hint="run: make bench-peers")
     package, version = found.stdout.split()
@@ -63,7 +63,7 @@ def _convert(name: str, pnnx: Path, folder: Path) -> None:
     program = torch.jit.trace(network.build(), network.example_input())  # type: ignore[no-untyped-call]
     program.save(str(traced))
     command = [str(pnnx), traced.name, f"inputshape=[{shape}]", "fp16=0"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    done = children.run(command, limit=children.WORK_S, fault=ModelError, cwd=folder)
     if done.returncode or not (folder / f"{name}.ncnn.bin").is_file():
         said = (done.stderr or done.stdout).strip().splitlines() or ["no reason given"]
         raise ModelError(f"pnnx cannot convert {name}: {said[-1]}")

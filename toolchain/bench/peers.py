@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
+from toolchain import children
 from toolchain.bench import peer_worker
 from toolchain.bench.arm_python import count_peer
 from toolchain.bench.counts import count_model, qemu_version
@@ -292,7 +293,10 @@ class _Worker:
             return [np.asarray(file[name], np.float64) for name in file.files]
 
     def _line(self) -> str:
-        line = _pipe(self._process.stdout).readline()
+        with children.Watchdog(children.WORK_S, self._process.kill) as watchdog:
+            line = _pipe(self._process.stdout).readline()
+        if watchdog.bit:
+            raise children.time_up(self._name, children.WORK_S, BoardError, silent=True)
         if not line:
             said = _pipe(self._process.stderr).read().strip().splitlines() or ["no reason given"]
             raise BoardError(f"{self._name} failed: {said[-1]}")

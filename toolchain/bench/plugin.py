@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
+from toolchain import children
 from toolchain.build.compiler import require
 from toolchain.cache import digest, entry
 from toolchain.errors import BuildError
@@ -29,7 +29,7 @@ def counting_plugin() -> Path:
 
     def fill(place: Path) -> None:
         command = ["gcc", *_FLAGS, str(folder / _SOURCE), "-o", str(place / "plugin.so")]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = children.run(command, limit=children.WORK_S, fault=BuildError)
         if done.returncode:
             raise BuildError(f"{folder / _SOURCE} could not be compiled: {done.stderr.strip()}")
 

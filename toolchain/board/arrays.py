@@ -14,8 +14,9 @@ import numpy.typing as npt
 
 from toolchain.errors import ModelError, OutputError
 from toolchain.files import check_folder, check_writable, make_folder, write_whole
+from toolchain.input_file import read_limited
 from toolchain.model.graph import Model, Tensor
-from toolchain.number_files import load_npy, load_npz
+from toolchain.number_files import free_memory, load_npy, load_npz
 
 Array = npt.NDArray[Any]
 
@@ -183,7 +184,7 @@ def _load(file: Path, tensor: Tensor) -> Array:
             return load_npy(file, ModelError)
         if file.suffix == ".npz":
             raise ModelError(f"{file}: an .npz holds all inputs: give it alone")
-        data = file.read_bytes()
+        data = read_limited(file, free_memory())
     except OSError as error:
         raise ModelError(f"{file}: cannot be read: {error.strerror or error}") from error
     dtype = np.dtype(tensor.dtype).newbyteorder("<")

@@ -26,7 +26,9 @@ from toolchain.board import keys, known_hosts
 from toolchain.board.known_hosts import Record
 from toolchain.board.target import SshTarget
 from toolchain.errors import HostKeyError
+from toolchain.input_file import read_limited
 
+_ASK_TIMEOUT_S = 30
 _CERTIFICATE = "-cert-v01@openssh.com"
 # What paramiko can negotiate, in its order of preference, by the kind of key.
 _ALGORITHMS = {
@@ -247,7 +249,7 @@ class HostKeys:
 def _is_listed(path: Path, kind: str, blob: bytes) -> bool:
     """Whether ``RevokedHostKeys`` names a key: a list of keys, or a KRL, which ssh-keygen reads."""
     try:
-        data = path.read_bytes()
+        data = read_limited(path)
     except OSError as error:
         # Like OpenSSH: without its list of revoked keys no key is accepted.
         raise HostKeyError(f"RevokedHostKeys {path}: cannot be read: {error.strerror}") from error
@@ -260,7 +262,11 @@ def _is_listed(path: Path, kind: str, blob: bytes) -> bool:
         public.write(_line(kind, blob) + b"\n")
         public.flush()
         asked = [program, "-Q", "-f", str(path), public.name]
-        return subprocess.run(asked, capture_output=True, check=False).returncode != 0
+        try:
+            done = subprocess.run(asked, capture_output=True, check=False, timeout=_ASK_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            return True  # like a list that cannot be read: no key is accepted
+        return done.returncode != 0
 
 
 def _certificate_fault(certificate: bytes, host: str) -> str | None:

@@ -19,6 +19,7 @@ from cryptography.utils import CryptographyDeprecationWarning
 from paramiko.pkey import PublicBlob
 
 from toolchain.errors import ConnectionFailed
+from toolchain.input_file import read_limited
 
 _OPENSSH_KEY = b"openssh-key-v1\0"
 _PEM = re.compile(
@@ -55,7 +56,7 @@ def read_identity(name: str, path: Path, certificates: tuple[Path, ...]) -> Iden
         certificates = (path, *certificates)
         path = path.with_name(path.name.removesuffix("-cert.pub"))
     try:
-        data = (path if path.is_file() else path.with_name(f"{path.name}.pub")).read_bytes()
+        data = read_limited(path if path.is_file() else path.with_name(f"{path.name}.pub"))
     except OSError as error:
         raise ConnectionFailed(
             f"{name}: the key file {path} cannot be read: {error.strerror}",
@@ -65,7 +66,7 @@ def read_identity(name: str, path: Path, certificates: tuple[Path, ...]) -> Iden
     if public is not None:
         # The public part names the key; the private one is beside it, or in the agent alone.
         path = path.with_suffix("") if path.suffix == ".pub" else path
-        data = path.read_bytes() if public and path.is_file() else b""
+        data = read_limited(path) if public and path.is_file() else b""
         data = b"" if _public_line(data) is not None else data
     found = _PEM.search(data)
     if data and not found:
@@ -79,7 +80,7 @@ def read_identity(name: str, path: Path, certificates: tuple[Path, ...]) -> Iden
         public = public or inside
     beside = path.with_name(f"{path.name}.pub")
     if public is None and beside.is_file():
-        public = _public_line(beside.read_bytes())
+        public = _public_line(read_limited(beside))
     files = [path.with_name(f"{path.name}-cert.pub"), *certificates]
     signed = [blob for file in dict.fromkeys(files) if (blob := _certificate(file, public))]
     return Identity(path, public, locked, tuple(signed))
@@ -120,7 +121,7 @@ def _certificate(path: Path, public: bytes | None) -> PublicBlob | None:
     if public is None or not path.is_file():
         return None
     try:
-        blob = PublicBlob.from_string(path.read_text())
+        blob = PublicBlob.from_string(read_limited(path).decode())
         found = serialization.load_ssh_public_identity(
             f"{blob.key_type} {base64.b64encode(blob.key_blob).decode()}".encode()
         )
@@ -140,7 +141,7 @@ def private_key(path: Path) -> paramiko.PKey:
     Raises:
         ValueError: it cannot be read.
     """
-    data = path.read_bytes()
+    data = read_limited(path)
     key: Any
     try:
         with warnings.catch_warnings():  # that a kind of key is old is for its server to say

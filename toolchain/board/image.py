@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from toolchain import cache, progress
+from toolchain import cache, children, progress
 from toolchain.board import keys
 from toolchain.board.cpio import CpioWriter
 from toolchain.errors import EmulatorError
@@ -177,10 +176,9 @@ def module_order(folder: Path, wanted: Iterable[str]) -> list[Path]:
 
 def _kernel_package(meta: Path) -> str:
     # The meta package is always called the same; the kernel's own name has its version in it.
-    depends = subprocess.run(
-        ["dpkg-deb", "--field", str(meta), "Depends"],  # noqa: S607
-        check=True, capture_output=True, text=True,
-    ).stdout.strip()  # fmt: skip
+    depends = children.run(
+        ["dpkg-deb", "--field", str(meta), "Depends"], limit=children.LOOK_S, fault=EmulatorError
+    ).stdout.strip()
     found = re.search(r"linux-image-[0-9][\w.+-]*-cloud-arm64", depends)
     if not found:
         raise EmulatorError(

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from toolchain.input_file import read_limited
+
 Marker = Literal["", "@cert-authority", "@revoked"]
 _MARKERS: tuple[Marker, ...] = ("@cert-authority", "@revoked")
 
@@ -67,7 +69,7 @@ def read(paths: Iterable[Path]) -> KnownHosts:
     unreadable: list[Path] = []
     for path in dict.fromkeys(paths):
         try:
-            text = path.read_bytes().decode("latin-1") if path.is_file() else ""
+            text = read_limited(path).decode("latin-1") if path.is_file() else ""
         except OSError:
             unreadable.append(path)
             continue

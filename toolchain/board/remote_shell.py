@@ -28,12 +28,13 @@ _BEATS = 4
 # A server leaves a program running whose client is gone, and does not even notice where the link
 # died without a word. So each has a guard, which tells the shell when it is to end. That shell
 # stays in between, so that death by a signal comes back as 128 + n; where its last words do not
-# get through, it is ended, too.
+# get through, it is ended, too. Each kind of process is ended by another signal: one that its
+# parent has a trap for would be lost on a process that has just begun.
 _BEGIN = f"""\
 me=
-trap 'kill "$program"; kill -CONT "$program"; exit {ABANDONED}' TERM
+trap 'kill "$program"; kill -CONT "$program"; exit {ABANDONED}' HUP
 give_up() {{
-  kill $$
+  kill -HUP $$
   sleep 2 & wait $!
   kill -KILL "$program" $$ $me
   exit
@@ -47,19 +48,19 @@ exec 3<&0
 "$@" </dev/null 3<&- &
 program=$!
 (
-  trap 'kill $!; exit' TERM
+  trap 'kill -USR1 $!; exit' TERM
   cd -P /proc/self && me=${{PWD##*/}}
   while
     (
-      trap 'kill $!; exit' TERM
+      trap 'kill $!; exit' USR1
       sleep {limit} & wait $!
       give_up
     ) &
     read -r beat
   do
-    kill $!; wait $!
+    kill -USR1 $!; wait $!
   done
-  kill $!
+  kill -USR1 $!
   give_up
 ) <&3 3<&- >/dev/null 2>&1 &
 guard=$!
@@ -73,7 +74,7 @@ exec 3<&0 </dev/null
 program=$!
 exec 3<&-
 (
-  trap 'kill $!; exit' TERM
+  trap 'kill -USR1 $!; exit' TERM
   seen= idle=0
   while
     sleep {tick} & wait $!

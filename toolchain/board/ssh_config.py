@@ -24,6 +24,7 @@ from pathlib import Path
 import paramiko
 
 from toolchain.errors import ConnectionFailed
+from toolchain.input_file import read_limited
 
 _SYSTEM_CONFIG = Path("/etc/ssh/ssh_config")
 _ASK_TIMEOUT_S = 60
@@ -271,7 +272,7 @@ def _flat(path: Path, home: Path, depth: int) -> Iterator[str]:
 def _statements(path: Path) -> Iterator[tuple[str, str, str]]:
     """Keyword in small letters, value, and the line itself."""
     try:
-        text = path.read_text(encoding="utf-8", errors="surrogateescape")
+        text = read_limited(path).decode("utf-8", errors="surrogateescape")
     except OSError as error:
         raise ConnectionFailed(f"{path}: cannot be read: {error.strerror}") from error
     for line in text.splitlines():

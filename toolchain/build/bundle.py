@@ -27,8 +27,8 @@ from toolchain.fetch.sources import load_sources
 from toolchain.files import check_folder, check_name, disk_full
 from toolchain.json_text import parse_json
 from toolchain.progress import Progress, Silent
-from toolchain.scratch import scratch_folder
 from toolchain.resources import runtime_patch_dir
+from toolchain.scratch import scratch_folder
 from toolchain.text_file import read_text
 
 MANIFEST = "manifest.json"

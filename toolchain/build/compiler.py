@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import platform
 import shutil
-import subprocess
 from dataclasses import dataclass
 from typing import Literal
 
-from toolchain.errors import MissingToolError
+from toolchain import children
+from toolchain.errors import BuildError, MissingToolError
 from toolchain.fetch.apt import Arch
 
 Isa = Literal["aarch64", "armv7", "x86-64"]
@@ -102,4 +102,4 @@ def require(tools: dict[str, str]) -> None:
 
 
 def _output(*command: str) -> str:
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    return children.run(command, limit=children.LOOK_S, fault=BuildError).stdout

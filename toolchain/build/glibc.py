@@ -10,7 +10,6 @@ needed are in ``runtime_patch/glibc_compat.c``.
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.gnuversions import GNUVerDefSection, GNUVerSymSection
 from elftools.elf.sections import SymbolTableSection
 
+from toolchain import children
 from toolchain.build.compiler import Compiler
 from toolchain.errors import BuildError
 
@@ -121,8 +121,8 @@ def stand_in(compiler: Compiler, floor: str, folder: Path) -> Path:
 
 
 def _find(compiler: Compiler, name: str) -> Path:
-    said = subprocess.run(
-        [compiler.cc, f"-print-file-name={name}"], capture_output=True, text=True, check=False
+    said = children.run(
+        [compiler.cc, f"-print-file-name={name}"], limit=children.LOOK_S, fault=BuildError
     ).stdout.strip()
     if not Path(said).is_absolute():
         raise BuildError(
@@ -166,6 +166,6 @@ def _link(
         *([f"-Wl,--version-script,{script}"] if nodes else []),
         "-o", str(path), str(source),
     ]  # fmt: skip
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    result = children.run(command, limit=children.WORK_S, fault=BuildError)
     if result.returncode:
         raise BuildError(f"no stand-in for {soname} could be linked: {result.stderr.strip()}")

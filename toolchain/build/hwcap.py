@@ -8,8 +8,8 @@ they are chosen when the program runs.
 from __future__ import annotations
 
 import re
-import subprocess
 
+from toolchain import children
 from toolchain.build.compiler import Compiler, Isa
 from toolchain.errors import BuildError
 
@@ -55,10 +55,11 @@ def required_features(compiler: Compiler, march: str) -> tuple[str, ...]:
 
 
 def _macros(compiler: Compiler, *flags: str) -> set[str]:
-    result = subprocess.run(
+    result = children.run(
         [compiler.cc, *flags, "-dM", "-E", "-x", "c", "/dev/null"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        limit=children.LOOK_S,
+        fault=BuildError,
+    )
     if result.returncode:
         said = result.stderr.strip().splitlines()
         raise BuildError(

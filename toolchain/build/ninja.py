@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from toolchain import children
 from toolchain.cache import cache_dir
 from toolchain.errors import BuildError
 from toolchain.progress import Progress, Stage
@@ -20,6 +21,8 @@ from toolchain.signals import sigterm_exits
 _STEP = re.compile(r"^\[(\d+)/(\d+)\] (.*)$")
 _LINES_SHOWN = 12
 _LINE_WIDTH = 300
+SILENCE_S = 7200.0
+"""Seconds in which a build has to say something: the longest compile of one file, many times."""
 _SECONDS_TO_END = 5.0
 
 
@@ -90,9 +93,11 @@ def run_logged(
             env={**os.environ, **_ccache_environment(), "NINJA_STATUS": "[%f/%t] ", **(env or {})},
         )  # fmt: skip
         assert process.stdout is not None  # noqa: S101 - a pipe was asked for
+        watchdog = children.Watchdog(SILENCE_S, lambda: _end_group(process))
         try:
-            with sigterm_exits():
+            with sigterm_exits(), watchdog:
                 for line in process.stdout:
+                    watchdog.alive()
                     sink.write(line)
                     last.append(line.rstrip("\n"))
                     step = _STEP.match(line)
@@ -108,6 +113,8 @@ def run_logged(
         except BaseException:
             _end_group(process)
             raise
+    if watchdog.bit:
+        raise children.time_up(command[0], SILENCE_S, BuildError, silent=True)
     if process.returncode:
         raise BuildError(
             f"{what} (exit {process.returncode}); last lines of {log}:\n{_tail(last)}",

@@ -7,10 +7,10 @@ there would be wrong in both, and would be found in neither by comparing them.
 from __future__ import annotations
 
 import re
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from toolchain import children
 from toolchain.cache import digest, sha256_file
 from toolchain.errors import BuildError
 
@@ -50,10 +50,12 @@ class Series:
             BuildError: a patch does not apply; names it and shows what ``patch`` said.
         """
         for path in self.patches:
-            result = subprocess.run(
-                ["patch", "-p1", "-F0", "--no-backup-if-mismatch", "--batch", "-i", str(path)],  # noqa: S607
-                cwd=tree, capture_output=True, text=True, check=False,
-            )  # fmt: skip
+            result = children.run(
+                ["patch", "-p1", "-F0", "--no-backup-if-mismatch", "--batch", "-i", str(path)],
+                limit=children.WORK_S,
+                fault=BuildError,
+                cwd=tree,
+            )
             if result.returncode:
                 said = (result.stdout + result.stderr).strip()
                 raise BuildError(

@@ -11,11 +11,11 @@ import json
 import re
 import shlex
 import shutil
-import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import toolchain
+from toolchain import children
 from toolchain.build import glibc
 from toolchain.build.compiler import Compiler
 from toolchain.build.ninja import compile_targets, configure
@@ -396,10 +396,11 @@ def _definitions_of(commands: Path, suffix: str) -> list[str]:
 
 def _strip(compiler: Compiler, built: Path, dest: Path, *, keep: str | None = None) -> None:
     kept = ["--wildcard", f"--keep-symbol={keep}"] if keep else []
-    result = subprocess.run(
+    result = children.run(
         [compiler.strip, "--strip-all", *kept, "-o", str(dest), str(built)],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        limit=children.WORK_S,
+        fault=BuildError,
+    )
     if result.returncode:
         raise BuildError(f"{built.name} could not be stripped: {result.stderr.strip()}")
 

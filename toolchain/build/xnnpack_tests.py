@@ -11,7 +11,6 @@ import argparse
 import os
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -21,7 +20,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from toolchain import console
+from toolchain import children, console
 from toolchain.board.config import load_board
 from toolchain.build import stages
 from toolchain.build.bundle import recipe_for
@@ -182,10 +181,7 @@ def _run_shard(
         "GTEST_BRIEF": "0",
         "GTEST_COLOR": "no",
     }
-    result = subprocess.run(
-        command, env=variables, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-        errors="replace", check=False,
-    )  # fmt: skip
+    result = children.run(command, limit=2 * children.WORK_S, fault=BuildError, env=variables)
     output = result.stdout
     # A sanitizer that finds a leak says so after the last test.
     if not _SUMMARY.search(output) or result.returncode not in (0, 1):

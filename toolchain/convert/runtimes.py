@@ -16,6 +16,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from toolchain import children
 from toolchain.convert.silence import quiet
 from toolchain.errors import MissingToolError, VerificationError
 
@@ -103,12 +104,10 @@ class TfliteRuntime:
                 for i, array in enumerate(row)
             }
             np.savez(given, **arrays)  # type: ignore[arg-type]
-            done = subprocess.run(
+            done = children.run(
                 [self.python, "-I", _WORKER, path.resolve(), given, results, self.kernels],
-                capture_output=True,
-                text=True,
-                errors="replace",
-                check=False,
+                limit=_RUN_S,
+                fault=VerificationError,
             )
             if done.returncode < 0:
                 raise VerificationError(
@@ -153,6 +152,8 @@ class Runtimes:
 
 
 NONE = Runtimes((), ())
+_RUN_S = children.WORK_S
+"""Seconds that a file may be run for."""
 
 
 def find_runtimes() -> Runtimes:

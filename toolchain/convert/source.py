@@ -30,6 +30,7 @@ from toolchain.convert.precision import OTHERS, computed_in, has_other_floats, t
 from toolchain.convert.silence import quiet
 from toolchain.errors import DeployError, ModelError, failure, first_line
 from toolchain.factory import make_module
+from toolchain.files import check_readable
 from toolchain.hints import quoted
 from toolchain.models import zoo
 from toolchain.sparsity.checkpoint import (
@@ -317,6 +318,7 @@ def _export(
 
 
 def _from_program(path: Path, shapes: Sequence[Shape] | None) -> Source:
+    check_readable(path, ModelError)
     try:
         with path.open("rb"), quiet():
             program = torch.export.load(path)

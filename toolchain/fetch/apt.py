@@ -19,6 +19,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
+from toolchain import children
 from toolchain.cache import cache_dir, digest, hold, locked, sha256_file
 from toolchain.errors import MissingToolError, SourceError
 from toolchain.fetch import unpack
@@ -29,6 +30,8 @@ from toolchain.scratch import scratch_folder
 Arch = Literal["amd64", "arm64", "armhf"]
 MIRROR_VARIABLE = "TILESKIP_DEBIAN_MIRROR"
 INDEX_LIFETIME_S = 24 * 3600
+_APT_S = 600.0
+"""Seconds in which apt has to tell something."""
 _ATTEMPTS = 3
 _KEYRINGS = (
     Path("/usr/share/keyrings/debian-archive-keyring.gpg"),
@@ -268,9 +271,12 @@ def unpack_deb(deb: Path, dest: Path, *, without: Collection[str] = ()) -> None:
             "dpkg-deb is not here, so .deb files cannot be unpacked", hint="install dpkg"
         )
     dest.mkdir(parents=True, exist_ok=True)
-    with subprocess.Popen(
-        [tool, "--fsys-tarfile", str(deb)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as process:
+    with (
+        subprocess.Popen(
+            [tool, "--fsys-tarfile", str(deb)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        ) as process,
+        children.Watchdog(children.WORK_S, process.kill),
+    ):
         assert process.stdout is not None and process.stderr is not None  # noqa: S101, PT018
         try:
             with tarfile.open(fileobj=process.stdout, mode="r|") as archive:
@@ -332,15 +338,11 @@ def _environment(conf: Path) -> dict[str, str]:
 def _run_host(*command: str) -> str:
     """What the host's own apt, untouched, prints."""
     environment = {**os.environ, "LC_ALL": "C.UTF-8"}
-    return subprocess.run(
-        command, env=environment, capture_output=True, text=True, check=False
-    ).stdout
+    return children.run(command, limit=_APT_S, fault=SourceError, env=environment).stdout
 
 
 def _run_apt(conf: Path, *command: str, check: bool = True) -> str:
-    result = subprocess.run(
-        command, env=_environment(conf), capture_output=True, text=True, check=False
-    )
+    result = children.run(command, limit=_APT_S, fault=SourceError, env=_environment(conf))
     if check and result.returncode:
         raise SourceError(f"{' '.join(command)} failed: {_last_line(result.stderr)}")
     return result.stdout
@@ -362,20 +364,26 @@ def _with_status(
             writer = -1
             done = 0.0
             try:
-                with os.fdopen(reader, encoding="utf-8", errors="replace") as status:
+                with (
+                    os.fdopen(reader, encoding="utf-8", errors="replace") as status,
+                    children.Watchdog(_APT_S, process.kill) as watchdog,
+                ):
                     reader = -1
                     for line in status:
+                        watchdog.alive()
                         part = line.split(":")
                         if part[0] == "dlstatus" and len(part) > 2:
                             percent = min(float(part[2]), 100.0)
                             if percent > done:
                                 stage.advance(percent - done)
                                 done = percent
-                process.wait()
+                    process.wait()
             except BaseException:
                 process.kill()
                 process.wait()
                 raise
+            if watchdog.bit:
+                raise children.time_up(command[0], _APT_S, SourceError, silent=True)
             if process.returncode == 0:
                 stage.advance(100.0 - done)
             errors.seek(0)

@@ -21,7 +21,10 @@ import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
 from toolchain.errors import ModelError
+from toolchain.input_file import read_limited
 
+_LARGEST = (2 << 30) - 1
+"""Bytes of a file at most: FlatBuffers' offsets go no further."""
 _IDENTIFIER = b"TFL3"
 _DAMAGE = (
     struct.error,
@@ -178,7 +181,7 @@ def read_model(path: str | os.PathLike[str]) -> Model:
     """
     path = Path(path)
     try:
-        raw = path.read_bytes()
+        raw = read_limited(path, _LARGEST)
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
     return parse_model(raw, str(path))

@@ -27,6 +27,8 @@ import torch
 
 from toolchain import json_text
 from toolchain.errors import ModelError, first_line
+from toolchain.files import check_readable
+from toolchain.input_file import read_limited
 
 _MAX_HEADER = 100_000_000  # of safetensors, the format's own limit
 _LEGACY_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the number that torch wrote before 1.6
@@ -117,6 +119,7 @@ def read_head(path: Path) -> bytes:
     Raises:
         ModelError: it cannot be read or is empty.
     """
+    check_readable(path, ModelError)
     try:
         with path.open("rb") as stream:
             head = stream.read(512)
@@ -323,8 +326,8 @@ def _of_another_kind(path: Path, head: bytes) -> ModelError:
 
 def _index(path: Path) -> str:
     try:
-        found = json_text.loads(path.read_bytes())
-    except ValueError:
+        found = json_text.loads(read_limited(path))
+    except (ValueError, OSError):
         return ""
     is_index = isinstance(found, dict) and "weight_map" in found
     return ", the index of weights that lie in several files" if is_index else ""

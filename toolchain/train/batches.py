@@ -21,6 +21,8 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 from toolchain.cache import digest
 from toolchain.errors import DataError, DeployError
 
+WORKER_S = 600
+"""Seconds that a process which reads images may take for a batch."""
 Batch = tuple[Tensor, Tensor]
 """Images ``[N, C, H, W]`` float32, and labels ``[N]`` int64."""
 
@@ -249,6 +251,7 @@ def _in_order(job: Callable[[int], Batch], numbers: Sequence[int], workers: int)
         collate_fn=_as_it_is,
         worker_init_fn=_ignore_interrupts,
         generator=torch.Generator(),  # or it draws from the global one
+        timeout=WORKER_S,
     )
     try:
         for result in loader:
@@ -256,6 +259,12 @@ def _in_order(job: Callable[[int], Batch], numbers: Sequence[int], workers: int)
                 raise result
             yield result
     except RuntimeError as error:
+        if "DataLoader timed out" in str(error):
+            raise DataError(
+                f"a process that reads images has given none for {WORKER_S} s",
+                hint="it may have been stopped, or the disk hang: the same command goes on from "
+                "the last checkpoint",
+            ) from error
         if "DataLoader worker (pid" not in str(error):
             raise
         raise DataError(

@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 
 from toolchain.cache import digest
 from toolchain.errors import DataError, first_line
+from toolchain.files import check_readable
 from toolchain.hints import did_you_mean
 from toolchain.progress import Progress, Silent
 
@@ -205,6 +206,7 @@ def check_header(path: Path) -> None:
     Raises:
         DataError: it is not.
     """
+    check_readable(path, DataError)
     try:
         with Image.open(path, formats=_FORMATS) as image:
             mode = image.mode

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -74,7 +75,7 @@ def test_an_upload_that_stands_still(
     """Its folder is a pipe's: whoever opens it waits for a reader."""
     monkeypatch.setattr(limits, "STALL_S", 1)
     (tmp_path / "big").write_bytes(bytes(5_000_000))
-    monkeypatch.setattr(limits.secrets, "token_hex", lambda count: "ab" * count)
+    monkeypatch.setattr(secrets, "token_hex", lambda count: "ab" * count)
     (tmp_path / "board" / "d").mkdir()
     os.mkfifo(tmp_path / "board" / "d" / f".{'ab' * 6}.part")
     with pytest.raises(TimeUp, match=r"sh moved nothing for 1 s"):

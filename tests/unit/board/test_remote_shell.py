@@ -6,6 +6,7 @@ import os
 import shlex
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 
 from support.bundles import write_bundle
 from support.openssh import make_key, public_text, serving
+from support.processes import running
 from toolchain.board import push, remote_shell, requirements, ssh
 from toolchain.board.config import load_board
 from toolchain.board.remote_shell import BetweenMarks
@@ -258,3 +260,25 @@ def test_a_board_that_does_not_tell_its_machine_is_told_in_its_words(
     ):
         requirements.require(connection, bundle, ["tileskip-run"], Silent())
     assert "uname: not found" in caught.value.what
+
+
+@pytest.mark.parametrize("shell", ["dash", "bash", "busybox"])
+@pytest.mark.parametrize("fed", [False, True])
+def test_guards_of_programs_that_end_at_once_end_with_them(
+    tmp_path: Path, shell: str, *, fed: bool
+) -> None:
+    (tmp_path / "sh").symlink_to(shutil.which(shell) or pytest.skip(f"{shell} is not installed"))
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    mark = remote_shell.new_mark()
+    line = remote_shell.command_line(["true"], mark, fed=fed)
+    for _ in range(100):
+        with subprocess.Popen(
+            [tmp_path / "sh", "-c", line], env=environment,
+            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        ) as process:  # fmt: skip
+            assert process.wait(30) == 0
+    for _ in range(100):
+        if not running(mark[:16]):
+            return
+        time.sleep(0.05)
+    pytest.fail(f"guards are left: {running(mark[:16])}")

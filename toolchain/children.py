@@ -1,0 +1,113 @@
+"""Child processes with a limit: one that is stopped, or waits for something, is not waited for.
+
+What a child says is kept in memory, so these are programs of ours, compilers and the like.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from toolchain.errors import DeployError
+
+LOOK_S = 60.0
+"""Seconds for a program that only tells something."""
+WORK_S = 3600.0
+"""Seconds for one that works: compiles a file, runs a model."""
+
+
+def run(
+    command: Sequence[str | Path], *, limit: float, fault: type[DeployError], **settings: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end, and keep what it says as text.
+
+    Args:
+        command: the program and its arguments.
+        limit: seconds that it may take.
+        fault: the class of the error.
+        settings: of :func:`subprocess.run`.
+
+    Raises:
+        DeployError: of class ``fault``: it did not end in time, and was killed.
+        OSError: it cannot be started.
+    """
+    settings = {"stdin": subprocess.DEVNULL, "errors": "replace", **settings}
+    try:
+        return subprocess.run(
+            list(command), capture_output=True, text=True, check=False, timeout=limit, **settings
+        )
+    except subprocess.TimeoutExpired as error:
+        raise time_up(str(command[0]), limit, fault) from error
+
+
+def time_up(
+    program: str, seconds: float, fault: type[DeployError], *, silent: bool = False
+) -> DeployError:
+    """The error for a program that was given up.
+
+    Args:
+        program: its name or path.
+        seconds: that it had.
+        fault: the class of the error.
+        silent: whether it was given up because it told nothing for so long.
+    """
+    did = "has said nothing for" if silent else "did not end in"
+    return fault(
+        f"{Path(program).name}: {did} {seconds:g} s, and was killed",
+        hint="it may have been stopped, or the machine be very busy: try again",
+    )
+
+
+class Watchdog:
+    """Ends something that shows no sign of life; use it as a context manager around the wait.
+
+    Args:
+        limit: seconds without a sign.
+        end: is called, in a thread, when they are over.
+    """
+
+    def __init__(self, limit: float, end: Callable[[], object]) -> None:
+        self.bit = False
+        """Whether the time was over."""
+        self._limit, self._end = limit, end
+        self._last = time.monotonic()
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def alive(self) -> None:
+        """There was a sign of life."""
+        self._last = time.monotonic()
+
+    def _watch(self) -> None:
+        tick = min(1.0, self._limit / 10)
+        silence, before = 0.0, time.monotonic()
+        seen = self._last
+        while not self._done.wait(tick):
+            now = time.monotonic()
+            if seen != self._last:
+                seen, silence = self._last, 0.0
+            else:  # this process may have been stopped meanwhile, with what it waits for
+                silence += min(now - before, 2 * tick)
+            before = now
+            if silence > self._limit:
+                self.bit = True
+                self._end()
+                return
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._done.set()
+        self._thread.join()
