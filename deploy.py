@@ -23,6 +23,7 @@ from toolchain.convert.kinds import Boundary, Kind, is_program
 from toolchain.errors import ModelError, OutputError, RecipeError
 from toolchain.files import STDOUT, check_folder, check_name, check_readable, check_writable
 from toolchain.hints import command
+from toolchain.input_file import read_limited
 from toolchain.signals import sigterm_exits
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def _boards(incomplete: str) -> Iterator[tuple[str, str]]:
     for path in sorted(Path(os.path.expanduser(head)).glob("*.toml")):  # noqa: PTH111 (never fails)
         with suppress(OSError):
             # No other TOML file has such a key.
-            if path.is_file() and b"march" in path.read_bytes():
+            if b"march" in read_limited(path):
                 yield head + path.name, "a file"
 
 

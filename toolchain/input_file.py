@@ -22,7 +22,7 @@ _NULL = os.makedev(1, 3)
 
 
 def read_limited(
-    path: Path, most: int = LARGEST, *, pipe: bool = False, patience: float = PATIENCE_S
+    path: Path, most: int = LARGEST, *, pipe: bool = False, patience: float | None = None
 ) -> bytes:
     """A file's content.
 
@@ -30,7 +30,8 @@ def read_limited(
         path: of the file.
         most: bytes that it may have.
         pipe: whether it may be a pipe or a device, which are read until they end.
-        patience: seconds in which something has to come out of one.
+        patience: seconds in which something has to come out of one; :data:`PATIENCE_S` unless
+            given.
 
     Raises:
         OSError: it cannot be read, is no regular file, or has more; says so in ``strerror``.
@@ -48,7 +49,7 @@ def read_limited(
             raise OSError(errno.EINVAL, "is a device, a pipe or a socket, and no file")
         if stat.S_ISREG(kind) and found.st_size > most:
             raise _too_large(most)
-        return _content(number, most, patience)
+        return _content(number, most, PATIENCE_S if patience is None else patience)
     finally:
         os.close(number)
 

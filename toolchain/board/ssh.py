@@ -89,7 +89,8 @@ class SshConnection(Connection):
         limits = _Limits(self, argv[0], timeout, stall)
         exchange = _Exchange(self, argv[0], mark.encode(), stdin, stdout, advance, limits)
         try:
-            channel = self._live().open_session(timeout=self._silence)
+            # Longer than what ends a link that is dead: then that is what is told.
+            channel = self._live().open_session(timeout=1.5 * self._silence)
             channel.settimeout(_TICK_S)
             try:
                 channel.exec_command(command)
@@ -236,6 +237,11 @@ class SshConnection(Connection):
                 f"your SSH configuration ({said})",
                 hint="it has to be an address of this machine, on the way to the board: ip address",
             )
+        if isinstance(error, _NoNames):
+            return ConnectionFailed(
+                f"{self.name}: no server of names told where '{target.hostname}' is",
+                hint="check the network, or give the board's address as numbers",
+            )
         if isinstance(error, socket.gaierror):
             return ConnectionFailed(
                 f"{self.name}: the name '{target.hostname}' is not known",
@@ -303,6 +309,10 @@ class SshConnection(Connection):
     def _proxy_alone(self) -> str:
         command = shlex.join(self._proxy.argv) if self._proxy else ""
         return f"try the command by itself: {command}"
+
+
+class _NoNames(socket.gaierror):
+    """No server of names answers in time."""
 
 
 class _Limits:
@@ -502,8 +512,8 @@ def _connected(
     Raises:
         OSError: none does; the error is that of one that refused, or else the last.
     """
-    found = socket.getaddrinfo(*address, family, socket.SOCK_STREAM)
     deadline = time.monotonic() + timeout
+    found = _looked_up(address, family, timeout)
     errors: list[OSError] = []
     for count, (kind, how, protocol, _, place) in enumerate(found):
         link = socket.socket(kind, how, protocol)
@@ -524,3 +534,28 @@ def _connected(
             return link
     refused = [error for error in errors if isinstance(error, ConnectionRefusedError)]
     raise (refused or errors)[-1]
+
+
+def _looked_up(address: tuple[str, int], family: int, timeout: float) -> list[Any]:
+    """A host's addresses; a resolver that does not answer is asked for minutes otherwise.
+
+    Raises:
+        OSError: there are none, or none were told in time.
+    """
+    found: list[list[Any]] = []
+    errors: list[OSError] = []
+
+    def ask() -> None:
+        try:
+            found.append(socket.getaddrinfo(*address, family, socket.SOCK_STREAM))
+        except OSError as error:
+            errors.append(error)
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(timeout)
+    if found:
+        return found[0]
+    if errors:
+        raise errors[0]
+    raise _NoNames(socket.EAI_AGAIN, "no server of names answers")
