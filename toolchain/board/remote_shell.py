@@ -8,6 +8,7 @@ and last, is taken.
 
 from __future__ import annotations
 
+import re
 import secrets
 import shlex
 import threading
@@ -189,10 +190,10 @@ def command_line(argv: Sequence[str], mark: str, *, fed: bool, linger: int = LIN
             f"printf '%s%s\\n' {first} {second}\n",
             f"printf '%s%s\\n' {first} {second} >&2\n",
             f"set -- {shlex.join(argv)}\n",
-            _BEGIN,
-            _FED.format(tick=max(1, linger // _BEATS), beats=_BEATS)
+            _short(_BEGIN),
+            _short(_FED.format(tick=max(1, linger // _BEATS), beats=_BEATS))
             if fed
-            else _UNFED.format(limit=linger),
+            else _short(_UNFED.format(limit=linger)),
             _END.format(first=first, second=second),
         ]
     )
@@ -202,6 +203,11 @@ def command_line(argv: Sequence[str], mark: str, *, fed: bool, linger: int = LIN
 def beat_every(linger: int) -> float:
     """Seconds between two :data:`BEAT` to a program."""
     return linger / _BEATS
+
+
+def _short(script: str) -> str:
+    """Without indentation: a board reads it again for each program."""
+    return re.sub(r"^ +", "", script, flags=re.MULTILINE)
 
 
 def _encoded(text: str) -> str:
