@@ -17,7 +17,8 @@ from toolchain.board import arrays, identities
 from toolchain.board.config import load_board
 from toolchain.board.host_keys import HostKeys, ShownKey
 from toolchain.board.target import SshTarget
-from toolchain.build.bundle import MANIFEST, RUNNER, Bundle
+from toolchain.build.bundle import MANIFEST, Bundle
+from toolchain.build.stages import RUNNER
 from toolchain.convert.calibration import load_samples
 from toolchain.errors import DeployError, HostKeyError, ModelError
 from toolchain.model.graph import read_model
