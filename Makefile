@@ -95,7 +95,7 @@ sanitize: $(VENV)/.dev  ## the patched runtime with ASan, UBSan and TSan; not in
 	$(VENV)/bin/python -m toolchain.build.xnnpack_tests --isa x86-64 --sanitizer thread
 	$(SANITIZED) thread
 
-.PHONY: bench bench-compare bench-peers
+.PHONY: bench bench-compare bench-peers bench-threads
 BENCH := $(VENV)/bin/python -m toolchain.bench
 bench: setup  ## what masks gain, five networks: docs/bench.md (BENCH_OPTIONS=--quick: less)
 	$(BENCH) run $(BENCH_OPTIONS)
@@ -107,6 +107,9 @@ bench-compare: setup  ## what got worse between the results OLD and NEW
 
 bench-peers: setup $(VENV_TFLITE)/.done $(VENV_PEERS)/.done  ## other runtimes beside ours: docs/bench-peers.md
 	$(BENCH) peers --tflite-python $(VENV_TFLITE)/bin/python --peers-python $(VENV_PEERS)/bin/python $(BENCH_OPTIONS)
+
+bench-threads: setup $(VENV_TFLITE)/.done  ## several threads beside busy processes: docs/bench-threads.md
+	$(BENCH) threads --tflite-python $(VENV_TFLITE)/bin/python $(BENCH_OPTIONS)
 
 .PHONY: figures
 figures: setup  ## measure what repeats exactly, and write the figures of README.md and docs/ anew

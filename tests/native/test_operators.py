@@ -100,6 +100,20 @@ def test_other_chains_in_every_run(tmp_path: Path, patched: Runtime, variant: Va
     assert found == [], f"the same again: TILESKIP_SEED={seed}"
 
 
+@pytest.mark.parametrize(
+    ("variant", "seed", "start"),
+    [
+        ("int8", 754764177, 48)
+    ],  # a PAD of one axis, behind whose paddings the file has negative numbers
+)
+def test_chains_that_failed_once(
+    tmp_path: Path, patched: Runtime, variant: Variant, seed: int, start: int
+) -> None:
+    drawn = random_chains(variant, FRESH, seed)[start : start + TOGETHER]
+    model = write_chains(tmp_path / "chains.tflite", variant, drawn, (seed, start))
+    assert check(patched, model, threads=1) == []
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_threads_make_no_difference(tmp_path: Path, patched: Runtime, variant: Variant) -> None:
     for model in models(tmp_path, variant, random_chains(variant, 36, seed=3), 3):

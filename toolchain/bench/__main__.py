@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from toolchain import console
-from toolchain.bench.models import DTYPES, NETWORKS, SPARSITIES
+from toolchain.bench.models import DTYPES, NETWORKS, SPARSITIES, THREAD_NETWORKS
 from toolchain.build.qemu_user import CORES
 from toolchain.errors import DeployError
 from toolchain.files import check_folder
@@ -131,6 +131,32 @@ def _parser() -> argparse.ArgumentParser:
     )
     peers.set_defaults(run=_peers)
 
+    threads = commands.add_parser(
+        "threads", help="several threads on a machine that others use, beside stock runtimes"
+    )
+    threads.add_argument("--only", nargs="+", choices=tuple(THREAD_NETWORKS), help="[all]")
+    threads.add_argument("--threads", nargs="+", type=int, help="[1 2 4]")
+    threads.add_argument("--busy", nargs="+", type=int, help="processes beside [0 4 20]")
+    threads.add_argument("--quick", action="store_true", help="few rounds")
+    threads.add_argument(
+        "--before",
+        type=Path,
+        metavar="DELEGATE",
+        help="libtileskip_delegate.so of another build, to compare with",
+    )
+    threads.add_argument("--out", type=Path, default=Path("docs"), help="folder [docs]")
+    threads.add_argument("--bundles", type=Path, default=Path("build"), help="[build]")
+    threads.add_argument("--models", type=Path, help="folder of converted files")
+    threads.add_argument("--no-build", action="store_true", help="take the bundle as it is")
+    threads.add_argument("--json", action="store_true", help="the results on standard output, too")
+    threads.add_argument(
+        "--tflite-python",
+        type=Path,
+        default=Path(".venv-tflite/bin/python"),
+        help="of the environment with tflite-runtime [.venv-tflite/bin/python]",
+    )
+    threads.set_defaults(run=_threads)
+
     page = commands.add_parser("page", help="write the page again from its results")
     page.add_argument("results", type=Path, metavar="RESULTS.json")
     page.add_argument("--out", type=Path, default=Path("docs"), help="folder of the page [docs]")
@@ -213,6 +239,33 @@ def _peers(options: argparse.Namespace) -> int:
     print(peers_page(results))
     for path in written:
         print(path)
+    return 0
+
+
+def _threads(options: argparse.Namespace) -> int:
+    from toolchain.bench.threads import BUSY, THREADS, measure_threads
+    from toolchain.bench.threads_page import threads_page, write_threads
+
+    check_folder(options.out)
+    progress: Progress = Silent() if options.json else Lines()
+    results = measure_threads(
+        options.only or tuple(THREAD_NETWORKS),
+        delegate=_bundle(options, "host", progress).delegate,
+        tflite_python=options.tflite_python,
+        before=options.before,
+        threads=options.threads or THREADS,
+        busy=BUSY if options.busy is None else options.busy,
+        models=options.models,
+        rounds=7 if options.quick else 41,
+        progress=progress,
+    )
+    written = write_threads(results, options.out)
+    if options.json:
+        print(results.model_dump_json(indent=1))
+    else:
+        print(threads_page(results))
+        for path in written:
+            print(path)
     return 0
 
 

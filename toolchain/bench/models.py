@@ -54,6 +54,18 @@ _ALL = (
     Network("yolov5n", "YOLOv5n, 640x640", "yolov5n", "yolov5n"),
 )
 NETWORKS = {network.name: network for network in _ALL}
+_FASHION = Network(
+    "fashion_resnet",
+    "Fashion-MNIST network",
+    "fashion_resnet_dense",
+    "fashion_resnet",
+    (0.0, 0.2, 0.3),
+)
+THREAD_NETWORKS = {
+    **{name: NETWORKS[name] for name in ("resnet18", "mobilenet_v2")},
+    _FASHION.name: _FASHION,
+}
+"""Those of the bench of threads: large and small operators."""
 
 
 def model_file(

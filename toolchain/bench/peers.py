@@ -9,11 +9,13 @@ they put out is compared with our dense model's.
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,6 +37,7 @@ from toolchain.errors import BoardError, MissingToolError
 from toolchain.progress import Progress, Silent
 
 TFLITE, LITERT, NCNN, OURS = "tflite-runtime", "ai-edge-litert", "ncnn", "tileskip"
+_FEW_ROUNDS = 5
 
 
 class _Part(BaseModel):
@@ -239,8 +242,22 @@ def _counted(
     return found
 
 
-def race(contestants: Sequence[Contestant], threads: int, rounds: int) -> list[PeerResult]:
+def race(
+    contestants: Sequence[Contestant],
+    threads: int,
+    rounds: int,
+    *,
+    seconds: float = math.inf,
+    beside: AbstractContextManager[object] | None = None,
+) -> list[PeerResult]:
     """Run all contestants in turn; the first is what the others are compared with.
+
+    Args:
+        contestants: runtimes with their models.
+        threads: of each.
+        rounds: inferences of each that are timed.
+        seconds: no round begins after so many, once there were a few.
+        beside: what is entered when all have loaded their models, and left when they have run.
 
     Raises:
         BoardError: one failed.
@@ -252,10 +269,14 @@ def race(contestants: Sequence[Contestant], threads: int, rounds: int) -> list[P
             stack.enter_context(_worker(one, index, folder, threads))
             for index, one in enumerate(contestants)
         ]
+        stack.enter_context(beside or nullcontext())
         for worker in workers:
             worker.ask()  # once more, unmeasured
         samples: list[list[float]] = [[] for _ in workers]
+        begun = time.monotonic()
         for number in range(rounds):
+            if number >= _FEW_ROUNDS and time.monotonic() - begun > seconds:
+                break
             shift = number % len(workers)
             for index in (*range(shift, len(workers)), *range(shift)):
                 samples[index].append(workers[index].ask())
@@ -327,7 +348,7 @@ def _worker(one: Contestant, index: int, folder: Path, threads: int) -> Iterator
 def worker_settings(one: Contestant, folder: Path, output: Path, threads: int) -> dict[str, Any]:
     """What ``peer_worker.py`` reads."""
     return {
-        "kind": LITERT if one.runtime == OURS else one.runtime,
+        "kind": LITERT if one.delegate else one.runtime,
         "model": str(one.model),
         "threads": threads,
         "delegate": str(one.delegate.resolve()) if one.delegate else None,

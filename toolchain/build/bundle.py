@@ -209,6 +209,7 @@ def recipe_for(board: Board, *, stock: bool = False, sanitizer: Sanitizer | None
         glibc=board.glibc,
         sanitizer=sanitizer,
         kernels_series=load_series(patch_dir / "tensorflow/kernels"),
+        pthreadpool_series=load_series(patch_dir / "pthreadpool", stock=stock),
     )
 
 
@@ -299,6 +300,7 @@ def _manifest(folder: Path, board: Board, recipe: Recipe, key: str) -> Manifest:
                 recipe.xnnpack_series,
                 recipe.tensorflow_series,
                 recipe.kernels_series,
+                recipe.pthreadpool_series,
             )
         },
         glibc_floor=max(known, key=parse_version, default=None),

@@ -73,6 +73,8 @@ class Recipe:
     """Compile XNNPACK and the programs for it; the slow stage is the same with and without."""
     kernels_series: Series = field(default_factory=lambda: Series("kernels", ()))
     """Faults of TensorFlow Lite's kernels, mended in a stock bundle too."""
+    pthreadpool_series: Series = field(default_factory=lambda: Series("pthreadpool", ()))
+    """Faults of the thread pool, which are mended in a stock bundle too."""
 
     def tflite_key(self) -> str:
         """Hash of what goes into the stage ``tflite``."""
@@ -91,7 +93,8 @@ class Recipe:
         exempt = [self.exempt_from_sanitizers.read_bytes()] if self.sanitizer else []
         return digest(
             "xnnpack 1", self.compiler.version, self.compiler.isa, self.xnnpack_flags,
-            json.dumps(self.xnnpack_options), *pins, self.xnnpack_series.key, *exempt,
+            json.dumps(self.xnnpack_options), *pins,
+            self.xnnpack_series.key, self.pthreadpool_series.key, *exempt,
         )  # fmt: skip
 
     def programs_key(self) -> str:
@@ -311,7 +314,12 @@ def patched_xnnpack(recipe: Recipe, shop: Workshop, dest: Path) -> Path:
 
 
 def xnnpack_definitions(recipe: Recipe, shop: Workshop) -> dict[str, object]:
-    """CMake's definitions for XNNPACK: options, flags and where its dependencies are."""
+    """CMake's definitions for XNNPACK: options, flags and where its dependencies are.
+
+    Raises:
+        SourceError: an archive cannot be had.
+        BuildError: a patch of the thread pool does not apply.
+    """
     return {
         **recipe.xnnpack_options,
         **build_flags(recipe.xnnpack_flags, None),
@@ -319,7 +327,19 @@ def xnnpack_definitions(recipe: Recipe, shop: Workshop) -> dict[str, object]:
             f"{name.upper()}_SOURCE_DIR": tree(recipe.sources.get(name), shop.apt)
             for name in _XNNPACK_SOURCES
         },
+        "PTHREADPOOL_SOURCE_DIR": _patched_pthreadpool(recipe, shop),
     }
+
+
+def _patched_pthreadpool(recipe: Recipe, shop: Workshop) -> Path:
+    """The tree of the thread pool, whose public header no patch changes; kept in the cache."""
+    pinned, series = recipe.sources.get("pthreadpool"), recipe.pthreadpool_series
+
+    def fill(folder: Path) -> None:
+        unpack_tarball(fetch(pinned, shop.apt), folder, strip=pinned.strip)
+        series.apply(folder)
+
+    return entry("trees", f"pthreadpool-{digest(pinned.sha256, series.key)[:16]}", fill)
 
 
 def log_file(stage: str, key: str) -> Path:

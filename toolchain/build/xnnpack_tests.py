@@ -1,4 +1,4 @@
-"""XNNPACK's own convolution tests, from its tarball, on the patched library.
+"""XNNPACK's own convolution tests and its thread pool's, from their tarballs, on what is shipped.
 
 Run as ``python -m toolchain.build.xnnpack_tests --isa x86-64|aarch64|armv7 [--filter FILTER]``.
 Tests of another ISA run under QEMU's user mode, in shards over the machine's cores; those of this
@@ -44,9 +44,11 @@ OTHER_TESTS = ("subgraph", "subgraph-nchw", "subgraph-fp16", "fusion", "runtime"
 UPSTREAM_TESTS = (*OPERATOR_TESTS, *SUBGRAPH_TESTS, *OTHER_TESTS)
 # Added by runtime_patch/xnnpack, so not there in a stock tree.
 OWN_TESTS = ("masked-convolution-2d", "compact-layout", "live-taps")
-TESTS = (*OWN_TESTS, *UPSTREAM_TESTS)
+# The thread pool's; a patch brings the second one.
+POOL_TESTS = ("pthreadpool", "late-workers")
+TESTS = (*OWN_TESTS, *UPSTREAM_TESTS, *POOL_TESTS)
 # Those that make a thread pool: what ThreadSanitizer is for.
-THREADED_TESTS = (*OWN_TESTS, "convolution-nhwc")
+THREADED_TESTS = (*OWN_TESTS, "convolution-nhwc", *POOL_TESTS)
 # The library is the bundle's; only the tests' own code is compiled, and quickly.
 TEST_FLAGS = "-O1"
 _BOARD: dict[Isa, str] = {"x86-64": "host", "aarch64": "qemu", "armv7": "rpi3-armv7"}
@@ -99,6 +101,7 @@ def build_tests(recipe: Recipe, shop: Workshop, tests: Sequence[str] = TESTS) ->
             "TILESKIP_XNNPACK_DIR": xnnpack,
             "GOOGLETEST_SOURCE_DIR": tree(recipe.sources.get("googletest"), shop.apt),
             "TESTS": ";".join(tests),
+            "POOL_TESTS": ";".join(POOL_TESTS),
         }
         arguments = recipe.compiler.cmake_arguments()
         if recipe.compiler.cross:
