@@ -45,6 +45,7 @@ def test_the_manifest_says_what_went_in(host_bundle: Bundle, host_stock_bundle: 
             path.name for path in load_series(runtime_patch_dir() / "tensorflow/kernels").patches
         ]
         assert "fixes/0001-reductions-keep-their-axes.patch" in manifest.patches["tensorflow"]
+        assert "fixes/0001-workers-join-when-they-come.patch" in manifest.patches["pthreadpool"]
         facts = manifest.files[RUNNER].elf
         assert facts is not None
         assert facts.static

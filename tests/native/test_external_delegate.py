@@ -22,7 +22,7 @@ _TFLITE_PYTHON = _ROOT / os.environ.get("VENV_TFLITE", ".venv-tflite") / "bin/py
 
 # Scripts that run in either environment; this opens both.
 _OPEN = """
-import ctypes, json, os, sys, time
+import ctypes, json, os, signal, sys, time
 import numpy as np
 try:
     from tflite_runtime.interpreter import Interpreter, load_delegate
@@ -80,6 +80,25 @@ def signal_of(interpreter):
     return os.WTERMSIG(status)
 pairs = [[ready(model), ready(model, load_delegate(delegate))] for model in models]
 print(json.dumps([[signal_of(interpreter) for interpreter in pair] for pair in pairs]))
+"""
+)
+
+# A child of fork has the thread that called it, and none of the pool's.
+_FORK = (
+    _OPEN
+    + """
+(model,) = models
+interpreter = ready(model, load_delegate(delegate, {"num_threads": 4}))
+interpreter.invoke()
+child = os.fork()
+if child == 0:
+    signal.alarm(60)
+    interpreter.invoke()
+    del interpreter
+    os._exit(0)
+status = os.waitpid(child, 0)[1]
+interpreter.invoke()
+print(status)
 """
 )
 
@@ -163,3 +182,11 @@ def test_no_skipped_pixel_is_computed_in_a_stock_runtime(
     found = _run(python, tmp_path, _TRAP, host_bundle, x, *models)
     # Without the delegate all pixels are computed before the select.
     assert found == [[0, 0]] + [[signal.SIGFPE, 0]] * _LAYERS
+
+
+@_PYTHONS
+def test_a_forked_child_computes_without_the_threads_that_it_does_not_have(
+    tmp_path: Path, host_bundle: Bundle, python: Path
+) -> None:
+    model, x = _write_model(tmp_path / "model.tflite")
+    assert _run(python, tmp_path, _FORK, host_bundle, x, model) == 0

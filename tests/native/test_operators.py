@@ -102,9 +102,8 @@ def test_other_chains_in_every_run(tmp_path: Path, patched: Runtime, variant: Va
 
 @pytest.mark.parametrize(
     ("variant", "seed", "start"),
-    [
-        ("int8", 754764177, 48)
-    ],  # a PAD of one axis, behind whose paddings the file has negative numbers
+    # A PAD of one axis, behind whose paddings the file has negative numbers.
+    [("int8", 754764177, 48)],
 )
 def test_chains_that_failed_once(
     tmp_path: Path, patched: Runtime, variant: Variant, seed: int, start: int

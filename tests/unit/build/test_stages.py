@@ -49,6 +49,11 @@ def test_a_patch_of_xnnpack_leaves_tflite_alone(recipe: Recipe, series: Series) 
     assert changed(recipe, patched) == (False, True, True)
 
 
+def test_a_patch_of_the_thread_pool_leaves_tflite_alone(recipe: Recipe, series: Series) -> None:
+    patched = dataclasses.replace(recipe, pthreadpool_series=series)
+    assert changed(recipe, patched) == (False, True, True)
+
+
 def test_a_patch_of_the_delegate_leaves_both_slow_stages_alone(
     recipe: Recipe, series: Series
 ) -> None:
