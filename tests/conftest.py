@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import os
 import signal
+import uuid
 
 import pytest
 from hypothesis import settings
 
+from support import traces
 from toolchain.build.sanitizers import SANITIZERS
 
 # A shell starts what it runs in the background with SIGINT ignored, and every child inherits that;
@@ -36,3 +39,34 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="tests/emulated: build for 32-bit boards, too (ten minutes of compiling once)",
     )
+
+
+_STATE = pytest.StashKey[dict[str, str]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Remember how things are; xdist's workers inherit the mark."""
+    if not hasattr(config, "workerinput"):
+        os.environ[traces.MARK] = uuid.uuid4().hex
+        config.stash[_STATE] = traces.state()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A run fails that leaves a process, or that changed files outside of temporary folders."""
+    before = session.config.stash.get(_STATE, None)
+    if before is None:  # one of xdist's workers
+        return
+    left = traces.left_processes(os.environ[traces.MARK])
+    traces.end(left)
+    after = traces.state()
+    changed = sorted(
+        name for name in before.keys() | after.keys() if before.get(name) != after.get(name)
+    )
+    lines = [f"still running: {pid} {command}" for pid, command in left.items()]
+    lines += [f"changed: {name}" for name in changed]
+    if lines:
+        reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+        for line in lines:
+            if reporter is not None:
+                reporter.write_line(line, red=True)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
