@@ -39,6 +39,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="tests/emulated: build for 32-bit boards, too (ten minutes of compiling once)",
     )
+    group.addoption(
+        "--malformed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="unit/test_malformed_files.py: N files of each format, of a seed that is told",
+    )
 
 
 _STATE = pytest.StashKey[dict[str, str]]()

@@ -23,6 +23,8 @@ from pathlib import Path
 import filelock
 import platformdirs
 
+from toolchain.json_text import loads
+
 _PATIENCE_S = 1.0
 RECORD = ".entry.json"
 """The file of an entry that has the hashes of the others."""
@@ -216,7 +218,7 @@ def _taken(folder: Path) -> bool:
 def _is_whole(folder: Path) -> bool:
     """Whether every file is there as it was when the entry was made."""
     try:
-        recorded = json.loads((folder / RECORD).read_bytes())["files"]
+        recorded = loads((folder / RECORD).read_bytes())["files"]
         return all(_hash(folder / name) == known for name, known in recorded.items())
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
@@ -232,4 +234,8 @@ def _content(folder: Path) -> dict[str, str]:
 
 
 def _hash(path: Path) -> str:
-    return f"-> {path.readlink()}" if path.is_symlink() else sha256_file(path)
+    if path.is_symlink():
+        return f"-> {path.readlink()}"
+    if not path.is_file():  # a device may never end
+        raise FileNotFoundError(path)
+    return sha256_file(path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -13,6 +13,7 @@ from pydantic_core import PydanticSerializationError
 from toolchain.errors import DeployError
 
 _Document = TypeVar("_Document", bound=BaseModel)
+_LARGEST = 1 << 64
 
 
 def to_json(document: BaseModel | Mapping[str, Any] | list[Any], *, indent: int = 2) -> str:
@@ -50,11 +51,27 @@ def parse_json(
         DeployError: ``fault``: the text is no such document; names the first fault and its place.
     """
     try:
-        return kind.model_validate_json(text)
+        found = kind.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise fault(f"{said}: {where + ': ' if where else ''}{first['msg']}", hint=hint) from error
+    for where, number in _numbers(found.model_dump(), ""):
+        # What is computed from the one has no float, from the other no sense.
+        if abs(number) >= _LARGEST or not math.isfinite(number):
+            raise fault(f"{said}: {where}: is too large a number, or none", hint=hint)
+    return found
+
+
+def _numbers(value: Any, where: str) -> Iterator[tuple[str, int | float]]:
+    if isinstance(value, int | float):
+        yield where, value
+    elif isinstance(value, Mapping):
+        for key, part in value.items():
+            yield from _numbers(part, f"{where}.{key}" if where else str(key))
+    elif isinstance(value, list | tuple):
+        for index, part in enumerate(value):
+            yield from _numbers(part, f"{where}.{index}")
 
 
 def loads(text: str | bytes) -> Any:

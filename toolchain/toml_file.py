@@ -27,11 +27,28 @@ def read_toml(path: Path, fault: type[DeployError]) -> dict[str, Any]:
     """
     text = read_text(path, fault, kind="TOML")
     try:
-        return tomllib.loads(text)
+        tables = tomllib.loads(text)
     except RecursionError as error:
         raise fault(f"{path}: cannot be read: arrays or tables in too many others") from error
     except ValueError as error:  # not all are TOMLDecodeError: a number of 5,000 digits is none
         raise fault(f"{path}: is not TOML: {str(error).partition(';')[0]}") from error
+    if key := _too_large(tables):
+        raise fault(f"{path}: {key}: is a number of more than 64 bits")
+    return tables
+
+
+def _too_large(tables: dict[str, Any]) -> str | None:
+    """The key of an integer that TOML does not have."""
+    waiting: list[tuple[str, Any]] = list(tables.items())  # no recursion: they may be deep
+    while waiting:
+        key, value = waiting.pop()
+        if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
+            return key
+        if isinstance(value, dict):
+            waiting += [(f"{key}.{name}", part) for name, part in value.items()]
+        elif isinstance(value, list):
+            waiting += [(key, part) for part in value]
+    return None
 
 
 def validate(

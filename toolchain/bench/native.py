@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, PositiveFloat
 
 from toolchain import children
 from toolchain.errors import BoardError
@@ -27,10 +27,10 @@ class _Part(BaseModel):
 class Spread(_Part):
     """A sample by its middle half."""
 
-    median: float
-    low: float
+    median: PositiveFloat
+    low: PositiveFloat
     """The lower quartile."""
-    high: float
+    high: PositiveFloat
     samples: int
 
 

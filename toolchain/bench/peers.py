@@ -23,7 +23,7 @@ from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, PositiveInt
 
 from toolchain import children
 from toolchain.bench import peer_worker
@@ -33,8 +33,10 @@ from toolchain.bench.models import NETWORKS, Dtype, Network, model_file
 from toolchain.bench.native import Machine, Spread, ratios, spread, this_machine
 from toolchain.bench.ncnn_model import ncnn_model
 from toolchain.build.qemu_user import Core
-from toolchain.errors import BoardError, MissingToolError
+from toolchain.errors import BoardError, MissingToolError, ModelError
+from toolchain.json_text import parse_json
 from toolchain.progress import Progress, Silent
+from toolchain.text_file import read_text
 
 TFLITE, LITERT, NCNN, OURS = "tflite-runtime", "ai-edge-litert", "ncnn", "tileskip"
 _FEW_ROUNDS = 5
@@ -77,7 +79,7 @@ class PeerResult(_Part):
     us: Spread
     over_ours: Spread | None
     """This one's time over that of our dense model, of the same rounds: below 1 is faster."""
-    instructions: int | None
+    instructions: PositiveInt | None
     """Of one inference on the emulated core, one thread."""
     difference: float | None
     """Largest difference to our dense model's outputs, as a part of the largest; dense only."""
@@ -102,6 +104,21 @@ class PeerResults(_Part):
     rounds: int
     groups: list[PeerGroup]
     missing: list[str]
+
+
+def load_peers(path: Path) -> PeerResults:
+    """Read a document.
+
+    Raises:
+        ModelError: no such file, or it is none; names the first fault.
+    """
+    return parse_json(
+        PeerResults,
+        read_text(path, ModelError),
+        ModelError,
+        f"{path}: is no comparison of runtimes",
+        hint="make bench-peers writes one",
+    )
 
 
 def compare_peers(
@@ -336,7 +353,7 @@ def _worker(one: Contestant, index: int, folder: Path, threads: int) -> Iterator
     settings.write_text(json.dumps(worker_settings(one, folder, output, threads)))
     process = subprocess.Popen(
         [str(one.python), peer_worker.__file__, str(settings)],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, errors="replace",
     )  # fmt: skip
     try:
         yield _Worker(f"{one.runtime} with {one.model.name}", process, output)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from toolchain.bench.models import Dtype
 from toolchain.bench.native import Machine, Spread
@@ -24,9 +24,9 @@ class _Part(BaseModel):
 class Counted(_Part):
     """Instructions on the emulated core."""
 
-    instructions: int
+    instructions: PositiveInt
     """Of one inference."""
-    prepare: int
+    prepare: PositiveInt
     """Until the first run, and what that adds to later ones."""
     spread: float
     """The largest difference between two inferences, as a part; 0 with one thread."""
@@ -56,10 +56,10 @@ class CaseResult(_Part):
 
     network: str
     dtype: Dtype
-    sparsity: float
+    sparsity: Annotated[float, Field(ge=0, lt=1)]
     threads: int
-    macs: int
-    macs_left: int
+    macs: PositiveInt
+    macs_left: PositiveInt
     counted: Counted | None
     timed: Timed | None
     operators: list[OperatorRow]

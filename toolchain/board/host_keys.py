@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.serialization import ssh
 from toolchain.board import keys, known_hosts
 from toolchain.board.known_hosts import Record
 from toolchain.board.target import SshTarget
-from toolchain.errors import HostKeyError
+from toolchain.errors import HostKeyError, first_line
 from toolchain.input_file import read_limited
 
 _ASK_TIMEOUT_S = 30
@@ -53,12 +53,21 @@ class ShownKey:
 
     @classmethod
     def of(cls, key: paramiko.PKey) -> ShownKey:
-        """What a key exchange ended with."""
+        """What a key exchange ended with.
+
+        Raises:
+            paramiko.SSHException: it is a certificate, and a damaged one.
+        """
         public = key.public_blob
         if public is None:
             return cls(key.get_name(), key.asbytes())
         # paramiko keeps the certificate; the key in it is what it has checked the exchange with.
-        inner = ssh.load_ssh_public_identity(_line(public.key_type, public.key_blob))
+        try:
+            inner = ssh.load_ssh_public_identity(_line(public.key_type, public.key_blob))
+        except Exception as error:  # the server may show anything
+            raise paramiko.SSHException(
+                f"the host's certificate is damaged ({first_line(error)})"
+            ) from error
         if not isinstance(inner, ssh.SSHCertificate):
             raise paramiko.SSHException("the host's certificate is none")
         blob = _wire(inner.public_key())

@@ -13,11 +13,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from pydantic import RootModel
+
 from toolchain import cache, children, progress
 from toolchain.board import keys
 from toolchain.board.cpio import CpioWriter
 from toolchain.errors import EmulatorError
 from toolchain.fetch.apt import AptRoot, unpack_deb
+from toolchain.json_text import parse_json
+from toolchain.text_file import read_text
 
 _SUITE = "bookworm"
 _KERNEL = "linux-image-cloud-arm64"
@@ -101,14 +105,35 @@ class Image:
 
     @property
     def host_key(self) -> str:
-        """The board's public host key, ``ssh-ed25519 AAAA...``."""
-        return (self.folder / "host_key.pub").read_text(encoding="ascii").strip()
+        """The board's public host key, ``ssh-ed25519 AAAA...``.
+
+        Raises:
+            EmulatorError: the image is damaged.
+        """
+        return self._text("host_key.pub").strip()
 
     @property
     def packages(self) -> list[str]:
-        """The file names of the Debian packages that it was made from."""
-        names: list[str] = json.loads((self.folder / "packages.json").read_text("utf-8"))
-        return names
+        """The file names of the Debian packages that it was made from.
+
+        Raises:
+            EmulatorError: the image is damaged.
+        """
+        text = self._text("packages.json")
+        return parse_json(_Names, text, EmulatorError, str(self.folder), hint=self._anew).root
+
+    @property
+    def _anew(self) -> str:
+        return f"delete {self.folder}, and it is made anew"
+
+    def _text(self, name: str) -> str:
+        return read_text(
+            self.folder / name, EmulatorError, kind="part of the image: it is", hint=self._anew
+        )
+
+
+class _Names(RootModel[list[str]]):
+    pass
 
 
 def build(report: progress.Progress) -> Image:

@@ -174,9 +174,10 @@ class SshConnection(Connection):
             transport.start_client(timeout=2 * self._timeout)
             if not transport.initial_kex_done:
                 raise TimeoutError
+            shown = ShownKey.of(transport.get_remote_server_key())
         except (paramiko.SSHException, EOFError, OSError) as error:
             raise self._no_server(error) from error
-        host_keys.check(ShownKey.of(transport.get_remote_server_key()))
+        host_keys.check(shown)
         transport.words.clear()  # greetings
         try:
             login.log_in(self.name, target, transport, self._timeout)

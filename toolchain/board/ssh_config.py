@@ -98,7 +98,7 @@ class Settings:
             "%": "%", "h": self.hostname, "n": self.host, "p": str(self.port), "r": self.user,
             "k": self.one("hostkeyalias") or self.host, "u": getpass.getuser(), "l": local,
             "L": local.split(".")[0], "d": str(Path("~").expanduser()), "i": str(os.getuid()),
-            "j": jump, "C": hashlib.sha1(whole.encode(), usedforsecurity=False).hexdigest(),
+            "j": jump, "C": hashlib.sha1(os.fsencode(whole), usedforsecurity=False).hexdigest(),
         }  # fmt: skip
 
 
@@ -129,7 +129,7 @@ def lookup(host: str, user: str | None, port: int | None, config: Path | None) -
     return Settings(
         host=host,
         user=user or values.get("user", (getpass.getuser(),))[0],
-        port=port or (int(text) if text.isdecimal() else 22),
+        port=port or (int(text) if re.fullmatch("[0-9]{1,5}", text) else 22),
         values={**_DEFAULTS, **values},
     )
 

@@ -80,7 +80,7 @@ def read_system(connection: Connection) -> System:
     parts: dict[str, bytes] = {}
     for piece in result.stdout.split(mark.encode())[1:]:
         name, _, data = piece.partition(b"\n")
-        parts[name.decode()] = data
+        parts[name.decode(errors="replace")] = data
     machine = parts.get("machine", b"").decode(errors="replace").strip()
     if not machine:
         said = parts.get("failed", b"").decode(errors="replace").strip() or result.stderr.strip()
@@ -149,7 +149,7 @@ def hwcap_names(machine: str, bits: int | None, hwcap: int) -> list[str]:
 
 def parse_glibc(text: str) -> str | None:
     """The version in what ``getconf GNU_LIBC_VERSION`` or the dynamic linker's --version says."""
-    found = re.search(r"(?:glibc|version|GLIBC)\D*?(\d+\.\d+)", text)
+    found = re.search(r"(?:glibc|version|GLIBC)\D*?([0-9]{1,4}\.[0-9]{1,4})", text)
     return found[1] if found else None
 
 
@@ -165,7 +165,7 @@ def read_files(connection: Connection, paths: Sequence[str]) -> dict[str, bytes]
     for piece in result.stdout.split(mark.encode())[1:]:
         name, _, data = piece.partition(b"\n")
         if data:
-            found[name.decode()] = data
+            found[name.decode(errors="replace")] = data
     return found
 
 
@@ -174,7 +174,7 @@ def _arm32(data: bytes | None) -> frozenset[str] | None:
     _, features = parse_cpuinfo(text)
     if features:
         return frozenset(features)
-    code = re.search(r"^exit (\d+)$", text, re.M)
+    code = re.search(r"^exit ([0-9]{1,9})$", text, re.M)
     # 126, 127: there is no linux32, so nothing is known.
     return frozenset() if code and int(code[1]) not in (0, 126, 127) else None
 

@@ -11,6 +11,8 @@ from typing import Any
 import paramiko
 from paramiko.packet import Packetizer
 
+from toolchain.errors import first_line
+
 SILENCE_S = 45.0
 """Seconds of keepalives without an answer after which a link is given up."""
 
@@ -54,6 +56,18 @@ class Transport(paramiko.Transport):
     def heard(self) -> int:
         """How many packets have come in."""
         return self.packetizer.heard if isinstance(self.packetizer, _Packetizer) else 0
+
+    def get_exception(self) -> Exception | None:
+        """What ended the link, as whoever waited for it raises it.
+
+        A server's packet that is none makes paramiko fail in any way; that is a fault of the link.
+        """
+        error: Exception | None = super().get_exception()
+        if error is None or isinstance(error, paramiko.SSHException | EOFError | OSError):
+            return error
+        damaged = paramiko.SSHException(f"it sent a damaged packet ({first_line(error)})")
+        damaged.__cause__ = error
+        return damaged
 
     def _log(self, level: int, msg: Any, *args: Any) -> None:
         found = re.fullmatch(

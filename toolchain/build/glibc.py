@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from elftools.elf.dynamic import DynamicSection
-from elftools.elf.elffile import ELFFile
 from elftools.elf.gnuversions import GNUVerDefSection, GNUVerSymSection
 from elftools.elf.sections import SymbolTableSection
 
 from toolchain import children
 from toolchain.build.compiler import Compiler
+from toolchain.build.elf import opened
 from toolchain.errors import BuildError
 
 Version = tuple[int, ...]
@@ -58,8 +58,7 @@ def exported(library: Path) -> tuple[str, list[Symbol]]:
     Raises:
         BuildError: it is no shared library with symbol versions.
     """
-    with library.open("rb") as stream:
-        elf = ELFFile(stream)
+    with opened(library) as elf:
         table = elf.get_section_by_name(".dynsym")
         indices = elf.get_section_by_name(".gnu.version")
         definitions = elf.get_section_by_name(".gnu.version_d")
@@ -83,7 +82,7 @@ def exported(library: Path) -> tuple[str, list[Symbol]]:
                 number_of = parse_version(version.removeprefix(_PREFIX))
                 is_function = kind in ("STT_FUNC", "STT_LOOS", "STT_GNU_IFUNC")
                 found.append(Symbol(symbol.name, number_of, is_function, symbol["st_size"]))
-    return str(sonames[0]), found
+        return str(sonames[0]), found
 
 
 def newest(symbols: Iterable[Symbol], floor: Version) -> list[Symbol]:
@@ -133,8 +132,8 @@ def _find(compiler: Compiler, name: str) -> Path:
 
 
 def _loader(libc: Path) -> str:
-    with libc.open("rb") as stream:
-        dynamic = ELFFile(stream).get_section_by_name(".dynamic")
+    with opened(libc) as elf:
+        dynamic = elf.get_section_by_name(".dynamic")
         tags = dynamic.iter_tags("DT_NEEDED") if isinstance(dynamic, DynamicSection) else ()
         for tag in tags:
             return str(vars(tag)["needed"])

@@ -8,12 +8,15 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, RootModel
 
+from toolchain.errors import ModelError
 from toolchain.files import write_whole
+from toolchain.json_text import parse_json
 from toolchain.models import fashion_mnist
 from toolchain.progress import Progress, Silent
 from toolchain.sparsity.policies import POLICIES
+from toolchain.text_file import read_text
 from toolchain.train.recipe import (
     DataSet,
     Masks,
@@ -76,6 +79,21 @@ class CaseResult(BaseModel):
     epochs: int
     limit: int | None = None
     """Training images; ``None`` for all."""
+
+
+class _Trainings(RootModel[list[CaseResult]]):
+    pass
+
+
+def load_trainings(path: Path) -> list[CaseResult]:
+    """Read ``docs/experiment.json``.
+
+    Raises:
+        ModelError: no such file, or it is none; names the first fault.
+    """
+    text = read_text(path, ModelError)
+    hint = "make experiment writes it"
+    return parse_json(_Trainings, text, ModelError, str(path), hint=hint).root
 
 
 def cases(seeds: Iterable[int] = SEEDS) -> list[Case]:
@@ -164,7 +182,9 @@ def run_all(
 def _run(case: Case, folder: Path, epochs: int, limit: int | None) -> CaseResult:
     kept = folder / f"{case.key}.json"
     if kept.is_file():
-        result = CaseResult.model_validate_json(kept.read_text())
+        result = parse_json(
+            CaseResult, read_text(kept, ModelError), ModelError, str(kept), hint="delete it"
+        )
         if (result.epochs, result.limit) == (epochs, limit):
             return result
     report: TrainingReport = train_recipe(

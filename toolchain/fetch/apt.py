@@ -262,7 +262,8 @@ def unpack_deb(deb: Path, dest: Path, *, without: Collection[str] = ()) -> None:
         without: names of files to leave out, ``./usr/bin/x``.
 
     Raises:
-        SourceError: not a ``.deb``, or one with a path that is not safe.
+        SourceError: not a ``.deb``, a damaged one, or one with a path that is not safe.
+        OSError: the disk is full.
         MissingToolError: there is no ``dpkg-deb``.
     """
     tool = shutil.which("dpkg-deb")
@@ -283,9 +284,9 @@ def unpack_deb(deb: Path, dest: Path, *, without: Collection[str] = ()) -> None:
                 unpack.extract(archive, dest, lambda one: None if one.name in without else one)
             while process.stdout.read(1 << 16):
                 pass  # the end of the archive is padding
-        except (tarfile.TarError, OSError) as error:
+        except Exception as error:
             process.kill()
-            raise SourceError(f"{deb.name} cannot be unpacked: {error}") from error
+            raise unpack.failure(deb.name, error) from error
         said = process.stderr.read().decode(errors="replace")
     if process.returncode:
         raise SourceError(f"{deb.name} cannot be unpacked: {_last_line(said)}")

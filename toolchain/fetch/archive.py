@@ -68,7 +68,8 @@ def unpack_tarball(archive: Path, dest: Path, *, strip: int, only: tuple[str, ..
         only: paths (after dropping) to unpack with all below them; everything when empty.
 
     Raises:
-        SourceError: not a tarball, or one with a path that leaves ``dest``.
+        SourceError: not a tarball, a damaged one, or one with a path that leaves ``dest``.
+        OSError: the disk is full.
     """
     dest.mkdir(parents=True, exist_ok=True)
 
@@ -88,5 +89,5 @@ def unpack_tarball(archive: Path, dest: Path, *, strip: int, only: tuple[str, ..
     try:
         with tarfile.open(archive) as stream:
             unpack.extract(stream, dest, keep)
-    except (tarfile.TarError, OSError, EOFError) as error:
-        raise SourceError(f"{archive.name} cannot be unpacked: {error}") from error
+    except Exception as error:
+        raise unpack.failure(archive.name, error) from error

@@ -11,6 +11,9 @@ import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
+from toolchain.errors import SourceError, first_line
+from toolchain.files import disk_full
+
 Rename = Callable[[tarfile.TarInfo], tarfile.TarInfo | None]
 
 
@@ -30,13 +33,31 @@ def extract(archive: tarfile.TarFile, dest: Path, rename: Rename = lambda member
 
     Raises:
         UnsafeMemberError: a path or a link leads out of ``dest``, or a member is a device.
-        tarfile.TarError, OSError: the archive is damaged, or the disk is full.
+        Exception: whatever tarfile raises of a damaged archive; see :func:`failure`.
     """
     root = os.path.realpath(dest)
     for member in archive:
         kept = rename(member)
         if kept is not None:
             archive.extract(_checked(kept, root), root)
+
+
+def failure(name: str, error: Exception) -> Exception:
+    """What to raise for an archive that was not unpacked.
+
+    Of headers that no program writes tarfile and the decompressors raise anything: ``ValueError``
+    of a map of holes, ``KeyError`` of a hard link, ``zlib.error``.
+
+    Args:
+        name: of the archive.
+        error: what was raised.
+
+    Returns:
+        A :class:`SourceError`; where the disk is full, the error itself, which says so.
+    """
+    if isinstance(error, OSError) and disk_full(error):
+        return error
+    return SourceError(f"{name} cannot be unpacked: {first_line(error)}")
 
 
 def _checked(member: tarfile.TarInfo, root: str) -> tarfile.TarInfo:

@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from toolchain.errors import OutputError
+from toolchain.errors import OutputError, failure
 from toolchain.files import write_whole
 
 Writer = Callable[[], str]
@@ -32,7 +32,8 @@ def rendered(text: str, writers: Mapping[str, Writer], *, page: str) -> str:
         page: what the page is called in an error.
 
     Raises:
-        OutputError: a block is not closed, or nothing writes it; names its line.
+        OutputError: a block is not closed, nothing writes it, or the results lack what it shows;
+            names its line.
     """
     lines: list[str] = []
     inside: str | None = None
@@ -44,7 +45,7 @@ def rendered(text: str, writers: Mapping[str, Writer], *, page: str) -> str:
             inside = begin[1]
             if inside not in writers:
                 raise OutputError(f"{page}:{number}: nothing writes a block '{inside}'")
-            lines += [line, writers[inside]().rstrip("\n"), _END]
+            lines += [line, _written(writers[inside], f"{page}:{number}: block '{inside}'"), _END]
         elif line.strip() == _END:
             if inside is None:
                 raise OutputError(f"{page}:{number}: no block begins before this end")
@@ -54,6 +55,17 @@ def rendered(text: str, writers: Mapping[str, Writer], *, page: str) -> str:
     if inside is not None:
         raise OutputError(f"{page}: block '{inside}' is not closed", hint=f"end it with {_END}")
     return "\n".join(lines) + "\n"
+
+
+def _written(writer: Writer, block: str) -> str:
+    try:
+        return writer().rstrip("\n")
+    except (ArithmeticError, AssertionError, LookupError, TypeError, ValueError) as error:
+        # The results are read as they should be; what a table takes of them may still be absent.
+        raise failure(
+            OutputError, f"{block}: writing it from the kept results", error,
+            hint="measure them again: make figures, make bench, make experiment",
+        ) from error  # fmt: skip
 
 
 def names(text: str) -> list[str]:

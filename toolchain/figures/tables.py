@@ -8,15 +8,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 
-from pydantic import TypeAdapter
 from rich.console import Console
 from safetensors import safe_open
 
-from toolchain.bench.peers import PeerResults
+from toolchain.bench.peers import PeerResults, load_peers
 from toolchain.bench.results import BenchResults, CaseResult, load_results
 from toolchain.demo import NETWORKS
 from toolchain.experiment.page import grouped, percent
 from toolchain.experiment.runs import CaseResult as Training
+from toolchain.experiment.runs import load_trainings
 from toolchain.figures.blocks import Writer
 from toolchain.figures.measured import Measured, load_measured
 from toolchain.profile.document import Profile, load_profile
@@ -52,10 +52,10 @@ def writers(docs: Path) -> dict[str, Writer]:
         return load_measured(docs / "figures.json")
 
     def trainings() -> list[Training]:
-        return TypeAdapter(list[Training]).validate_json((docs / "experiment.json").read_bytes())
+        return load_trainings(docs / "experiment.json")
 
     def peers() -> PeerResults:
-        return PeerResults.model_validate_json((docs / "bench-peers.json").read_bytes())
+        return load_peers(docs / "bench-peers.json")
 
     return {
         "demo": lambda: demo(kept()),

@@ -87,7 +87,7 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
     try:
         with gzip.open(path) as stream:
             raw = stream.read()
-    except (OSError, EOFError, zlib.error) as error:
+    except (OSError, EOFError, MemoryError, zlib.error) as error:
         raise SourceError(
             f"{path}: cannot be read: {error}", hint="delete its folder to fetch it again"
         ) from error

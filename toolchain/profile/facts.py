@@ -17,6 +17,8 @@ _FREQUENCY = "/sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq"
 _MAX_FREQUENCY = "/sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq"
 _TEMPERATURE = "/sys/class/thermal/thermal_zone0/temp"
 _VITALS = (_GOVERNOR, _FREQUENCY, _TEMPERATURE)
+_NUMBER = "[0-9]{1,18}"
+"""What no computation with it can overflow; Python refuses to read 5,000 digits."""
 _FILES = (_MODEL, system.CPUINFO, _MEMINFO, system.AUXV, _MAX_FREQUENCY)
 
 _DUMMY_MODEL = "linux,dummy-virt"
@@ -135,7 +137,7 @@ def parse_load(text: str) -> float | None:
     readings = [
         [int(ticks) for ticks in line.split()[1:9]]
         for line in text.splitlines()
-        if re.fullmatch(r"cpu(\s+\d+){8,}", line)
+        if re.fullmatch(rf"cpu(\s+{_NUMBER}){{8,}}", line)
     ]
     cores = len(re.findall(r"^cpu\d+ ", text, re.M)) / 2
     if len(readings) != 2:
@@ -158,7 +160,7 @@ def parse_throttled(text: str) -> Throttled | None:
 
 
 def _meminfo(text: str) -> dict[str, int]:
-    found = re.findall(r"^(\w+):\s+(\d+) kB$", text, re.M)
+    found = re.findall(rf"^(\w+):\s+({_NUMBER}) kB$", text, re.M)
     return {name: int(value) for name, value in found}
 
 
@@ -173,7 +175,7 @@ def _text(data: bytes | None) -> str | None:
 
 def _integer(data: bytes | None) -> int | None:
     text = _text(data) or ""
-    return int(text) if re.fullmatch(r"-?\d+", text) else None
+    return int(text) if re.fullmatch(rf"-?{_NUMBER}", text) else None
 
 
 def _hex(value: int | None) -> str | None:

@@ -26,7 +26,7 @@ import safetensors.torch
 import torch
 
 from toolchain import json_text
-from toolchain.errors import ModelError, first_line
+from toolchain.errors import DeployError, ModelError, first_line
 from toolchain.files import check_readable
 from toolchain.input_file import read_limited
 
@@ -79,7 +79,7 @@ def read_checkpoint_file(path: Path) -> object:
     if is_safetensors(head):
         try:
             return safetensors.torch.load_file(path)
-        except (safetensors.SafetensorError, ValueError, KeyError) as error:
+        except Exception as error:  # whichever of its checks, or torch's, finds the fault
             raise ModelError(
                 f"{path}: is a truncated or damaged safetensors file ({error})", hint=_AGAIN
             ) from error
@@ -107,7 +107,7 @@ def read_safetensors_metadata(path: Path) -> dict[str, str]:
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             return dict(sorted((file.metadata() or {}).items()))
-    except safetensors.SafetensorError as error:
+    except Exception as error:
         raise ModelError(
             f"{path}: is a truncated or damaged safetensors file ({error})", hint=_AGAIN
         ) from error
@@ -156,7 +156,7 @@ def _read_zip(path: Path) -> object:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
         reader = torch._C.PyTorchFileReader(str(path))
-    except (zipfile.BadZipFile, OSError, RuntimeError) as error:
+    except Exception as error:  # torch's reader and zipfile raise whatever they come upon
         names = _names_of_others(path)
         if names and all(name.endswith(".npy") for name in names):
             raise _other(path, "a NumPy archive", _SAVE) from error
@@ -188,7 +188,7 @@ def _names_of_others(path: Path) -> list[str]:
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.namelist()
-    except (zipfile.BadZipFile, OSError):
+    except Exception:
         return []
 
 
@@ -219,10 +219,9 @@ def _read_pickle(path: Path, pickles: Callable[[Path], Iterator[bytes | BinaryIO
             f"truncated ({_reason(error)})",
             hint=f"nothing in it was run. Where it was made, {_SAVE}",
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError) as error:
-        raise _damaged(path, error) from error
-    except (TypeError, AttributeError, AssertionError, ImportError, MemoryError) as error:
-        # Whatever else a stream of opcodes that no pickler writes can bring about.
+    except DeployError:
+        raise
+    except Exception as error:  # opcodes that no pickler writes bring about anything
         raise _damaged(path, error) from error
 
 
