@@ -1,0 +1,1 @@
+"""Faults that are injected one after the other, and whether each is borne: ``make faults``."""

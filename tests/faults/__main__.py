@@ -1,0 +1,181 @@
+"""``python -m faults``: injects every fault, and tells which were borne.
+
+Each fault is tried in a process of its own, with a limit to each try: a hang is a failure, too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from faults import board, files, runtime
+from faults.fault import Fault, Place
+from toolchain.files import write_whole
+from toolchain.foreign_text import harmless
+
+FAULTS: tuple[Fault, ...] = tuple(
+    sorted((*files.FAULTS, *runtime.FAULTS, *board.FAULTS), key=lambda fault: fault.line)
+)
+_HERE = Path(__file__).parent
+_WORDS = {"any": "each", "some": "some"}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of the tries of one fault."""
+
+    fault: str
+    line: int
+    tries: int
+    tries_before: int | str
+    failures_before: int | str
+    failures: list[str]
+    test: str
+
+
+def main() -> int:
+    """See the module."""
+    parser = argparse.ArgumentParser(prog="python -m faults", description=__doc__)
+    parser.add_argument("--only", action="append", help="part of a fault's name; may be repeated")
+    parser.add_argument("--cheap", action="store_true", help="those alone that take seconds")
+    parser.add_argument("--tries", type=int, help="at most so many of each")
+    parser.add_argument("--json", action="store_true", help="print a JSON document")
+    parser.add_argument("--page", type=Path, help="write a page of Markdown, too")
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.worker:
+        _work(next(each for each in FAULTS if each.name == options.worker), options.tries)
+        return 0
+    chosen = [
+        each
+        for each in FAULTS
+        if (each.cheap or not options.cheap)
+        and (not options.only or any(part in each.name for part in options.only))
+    ]
+    before = json.loads((_HERE / "before.json").read_bytes())
+    found = []
+    for each in chosen:
+        tries = min(each.tries, options.tries or each.tries)
+        failures = injected(each, tries)
+        outcome = Outcome(each.name, each.line, tries, *before[each.name], failures, each.test)
+        found.append(outcome)
+        print(f"{each.name}: {len(failures)} of {tries}", file=sys.stderr, flush=True)
+    if options.json:
+        print(json.dumps([asdict(each) for each in found], indent=1))
+    else:
+        Console().print(_table(found))
+        for outcome in found:
+            for said in outcome.failures:
+                print(f"{outcome.fault}: {harmless(said)}")
+    if options.page:
+        write_whole(options.page, page(found).encode())
+    return 1 if any(each.failures for each in found) else 0
+
+
+def injected(fault: Fault, tries: int) -> list[str]:
+    """The failures of so many tries."""
+    failures: list[str] = []
+    first = 0
+    while first < tries:
+        command = [sys.executable, "-m", "faults", "--worker", fault.name, "--tries"]
+        environment = {**os.environ, "FAULTS_FIRST": str(first), "COLUMNS": "100"}
+        process = subprocess.Popen(
+            [*command, str(tries)], env=environment, stdin=subprocess.DEVNULL, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+        lines: queue.Queue[str] = queue.Queue()
+        assert process.stdout is not None
+        thread = threading.Thread(target=_read, args=(process.stdout, lines), daemon=True)
+        thread.start()
+        try:
+            while line := lines.get(timeout=fault.limit_s):
+                number, said = json.loads(line)
+                first = number + 1
+                failures += [f"try {number}: {said}"] if said else []
+            if process.wait() or first < tries:
+                failures.append(f"try {first}: its process ended with {process.returncode}")
+                first += 1
+        except queue.Empty:
+            failures.append(f"try {first}: did not end in {fault.limit_s:g} s")
+            first += 1
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+    return failures
+
+
+def _read(stream: object, lines: queue.Queue[str]) -> None:
+    for line in stream:  # type: ignore[attr-defined]
+        lines.put(line)
+    lines.put("")
+
+
+def _work(fault: Fault, tries: int) -> None:
+    """Try from ``$FAULTS_FIRST`` on; a line of JSON for each."""
+    output = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what libraries print is none of it
+    with tempfile.TemporaryDirectory(prefix="tileskip-faults-") as folder:
+        place = Place(Path(folder))
+        with place.stack:
+            for number in range(int(os.environ["FAULTS_FIRST"]), tries):
+                try:
+                    said = fault.inject(place, number)
+                except Exception as error:  # a failure of what was tried, whatever it is
+                    said = f"{type(error).__name__}: {error}"
+                output.write(json.dumps([number, said]) + "\n")
+                output.flush()
+
+
+def _cells(outcome: Outcome) -> tuple[str, ...]:
+    before = outcome.failures_before
+    told = f"{before} of {outcome.tries_before}" if isinstance(before, int) else _WORDS[before]
+    return (
+        str(outcome.line), outcome.fault, str(outcome.tries), told, str(len(outcome.failures)),
+        f"tests/{outcome.test}",
+    )  # fmt: skip
+
+
+_HEADINGS = ("kind", "fault", "tries", "failures before", "failures now", "held by")
+
+
+def _table(found: list[Outcome]) -> Table:
+    table = Table(*_HEADINGS)
+    for outcome in found:
+        table.add_row(*_cells(outcome), style="red" if outcome.failures else None)
+    return table
+
+
+def page(found: list[Outcome]) -> str:
+    """The table as Markdown."""
+    rows = ["| " + " | ".join(row) + " |" for row in (_HEADINGS, ("---",) * 6, *map(_cells, found))]
+    return "\n".join(
+        [
+            "# Faults that are injected",
+            "",
+            "`make faults` injects each of these faults so many times and writes this page.",
+            "A hang, a traceback, a file that is left or lost, and code that runs are failures.",
+            "",
+            *rows,
+            "",
+            "Failures before are those of the version in which the faults were found;",
+            "*each* is every time that it was tried, *some* those of many kinds.",
+            "",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

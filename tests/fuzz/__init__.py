@@ -1,0 +1,1 @@
+"""Mutated models through what reads them: our reader in Python, and the runner with a sanitizer."""
