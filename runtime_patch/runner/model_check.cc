@@ -6,7 +6,9 @@
 #include <vector>
 
 #include "flatbuffers/flatbuffers.h"
+#include "sparsity_check.h"
 #include "tensorflow/lite/schema/schema_generated.h"
+#include "tensorflow/lite/schema/schema_utils.h"
 
 namespace tileskip {
 namespace {
@@ -29,10 +31,16 @@ Fault CheckIndices(const Indices* indices, size_t count, bool may_be_absent,
   return Fault();
 }
 
-bool HasData(const tflite::Model& model, const tflite::Tensor& tensor) {
+// How many bytes the file has of a tensor; none of one that is computed.
+size_t DataBytes(const tflite::Model& model, const tflite::Tensor& tensor) {
   const tflite::Buffer* buffer = model.buffers()->Get(tensor.buffer());
-  return buffer->offset() > 1 ||
-         (buffer->data() != nullptr && buffer->data()->size() > 0);
+  if (buffer->offset() > 1) return buffer->size();
+  return buffer->data() == nullptr ? 0 : buffer->data()->size();
+}
+
+bool HasData(const tflite::Model& model, const tflite::Tensor& tensor) {
+  return DataBytes(model, tensor) > 0 ||
+         model.buffers()->Get(tensor.buffer())->offset() > 1;
 }
 
 Fault CheckBuffers(const tflite::Model& model, size_t length) {
@@ -57,6 +65,76 @@ Fault CheckTensors(const tflite::Model& model, const tflite::SubGraph& graph) {
       if (dimension < 0) return "a tensor has a negative dimension";
       elements *= static_cast<uint64_t>(dimension);
       if (elements > INT32_MAX) return "a tensor is too large";
+    }
+    if (Fault fault = SparsityFault(*tensor, DataBytes(model, *tensor));
+        !fault.empty()) {
+      return fault;
+    }
+  }
+  return Fault();
+}
+
+// Steps and windows are multiplied with each other and with sizes: what no
+// network has would overflow there.
+constexpr int32_t kLargestStep = 1 << 14;
+
+bool IsStep(int32_t value) { return value >= 1 && value <= kLargestStep; }
+
+template <typename Options>
+bool HasSteps(const Options* options) {
+  return IsStep(options->stride_h()) && IsStep(options->stride_w());
+}
+
+template <typename Options>
+bool HasDilatedSteps(const Options* options) {
+  return HasSteps(options) && IsStep(options->dilation_h_factor()) &&
+         IsStep(options->dilation_w_factor());
+}
+
+Fault CheckOptions(const tflite::Operator& op, const std::string& where) {
+  bool sound = true;
+  if (const auto* conv = op.builtin_options_as_Conv2DOptions()) {
+    sound = HasDilatedSteps(conv);
+  } else if (const auto* each =
+                 op.builtin_options_as_DepthwiseConv2DOptions()) {
+    sound = HasDilatedSteps(each);
+  } else if (const auto* conv3d = op.builtin_options_as_Conv3DOptions()) {
+    sound = HasDilatedSteps(conv3d) && IsStep(conv3d->stride_d()) &&
+            IsStep(conv3d->dilation_d_factor());
+  } else if (const auto* back = op.builtin_options_as_TransposeConvOptions()) {
+    sound = HasSteps(back);
+  } else if (const auto* pool = op.builtin_options_as_Pool2DOptions()) {
+    sound = HasSteps(pool) && IsStep(pool->filter_height()) &&
+            IsStep(pool->filter_width());
+  }
+  return sound ? Fault()
+               : where +
+                     " has a stride, dilation or window that is "
+                     "out of range";
+}
+
+// The kernels that compute on sparse weights take one kind of them, and look
+// for what it has before they look which it is.
+bool IsRowSparse(const tflite::SparsityParameters& sparsity) {
+  const auto* levels = sparsity.dim_metadata();
+  return levels != nullptr && levels->size() >= 2 &&
+         levels->Get(0)->format() == tflite::DimensionType_DENSE &&
+         levels->Get(1)->format() == tflite::DimensionType_SPARSE_CSR;
+}
+
+Fault CheckSparseInputs(const tflite::Model& model,
+                        const tflite::SubGraph& graph,
+                        const tflite::Operator& op, const std::string& where) {
+  const auto* code = model.operator_codes()->Get(op.opcode_index());
+  if (op.inputs() == nullptr ||
+      tflite::GetBuiltinCode(code) == tflite::BuiltinOperator_DENSIFY) {
+    return Fault();
+  }
+  for (const int32_t index : *op.inputs()) {
+    if (index < 0) continue;
+    const auto* sparsity = graph.tensors()->Get(index)->sparsity();
+    if (sparsity != nullptr && !IsRowSparse(*sparsity)) {
+      return where + " reads a sparse tensor of a kind that it does not take";
     }
   }
   return Fault();
@@ -89,6 +167,10 @@ Fault CheckOperators(const tflite::Model& model,
     if (Fault fault = CheckIndices(op->outputs(), count, false, where);
         !fault.empty()) {
       return fault;
+    }
+    for (Fault fault : {CheckOptions(*op, where),
+                        CheckSparseInputs(model, graph, *op, where)}) {
+      if (!fault.empty()) return fault;
     }
     if (op->inputs() != nullptr) {
       for (const int32_t index : *op->inputs()) {

@@ -19,6 +19,7 @@ from faults.fault import Fault, Place, refused, told
 from support.bundles import write_bundle, write_masked_model
 from support.openssh import Sshd, make_key, public_text, serving
 from support.places import REPOSITORY
+from support.processes import running
 from support.relay import Relay
 from toolchain.board import emulator, push
 from toolchain.board.arrays import Batch
@@ -210,13 +211,14 @@ def cut_push(place: Place, number: int) -> str:
     if (final := served.home / uploads[0].remote).exists():
         whole = sha256_file(final) == uploads[0].sha256
         found += [] if whole else ["half a file stands under its name"]
-    return "; ".join(found + _after_the_next(served, b".part"))
+    return "; ".join(found + _after_the_next(served))
 
 
-def _after_the_next(served: Served, names: bytes) -> list[str]:
+def _after_the_next(served: Served) -> list[str]:
     """What is still left when the next command has swept."""
-    for _ in range(200):
-        if not _names(served.server, names):
+    for _ in range(200):  # what was cut off ends by itself, and writes until then
+        ours = [Path(name).name for name in _leavings(served.home)]
+        if not any(running(name) for name in ours):
             break
         time.sleep(0.1)
     _aged(served.home)
@@ -247,7 +249,7 @@ def cut_run(place: Place, number: int) -> str:
         runner.push_models([Path(model.path)])
         relay.after = (relay.carried + 1000 + 15_000 * number, "cut")
         runner.run(model, Settings(), Batch((inputs,), joined=False))
-    return "; ".join(found + _after_the_next(served, b"run-"))
+    return "; ".join(found + _after_the_next(served))
 
 
 _FILL = """

@@ -5,11 +5,23 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Literal, Self
 
 Fault = Literal["none", "swallow", "stall", "cut"]
+
+
+@contextmanager
+def _ended(*links: socket.socket) -> Iterator[None]:
+    """Both links end with the block, also where another thread waits for one of them."""
+    try:
+        yield
+    finally:
+        for link in links:
+            with suppress(OSError):
+                link.shutdown(socket.SHUT_RDWR)
 
 
 class Relay:
@@ -42,7 +54,7 @@ class Relay:
                     threading.Thread(target=self._carry, args=ends, daemon=True).start()
 
     def _carry(self, source: socket.socket, sink: socket.socket, is_client: bool) -> None:
-        with suppress(OSError), source, sink:
+        with suppress(OSError), source, sink, _ended(source, sink):
             with suppress(OSError):
                 self._pass_on(source, sink, is_client)
             while self.holds and self.fault != "cut":

@@ -121,9 +121,11 @@ def shortened(text: str, width: int) -> str:
     if width < 3:
         return set_cell_size(text, width)
     head = (width - 1) // 2
-    tail = text
-    while cell_len(tail) > width - 1 - head:
-        tail = tail[1:]
+    left, begin = width - 1 - head, len(text)
+    while begin and cell_len(text[begin - 1]) <= left:  # from the end: a name may be long
+        begin -= 1
+        left -= cell_len(text[begin])
+    tail = text[begin:]
     return f"{set_cell_size(text, head)}…{tail}"
 
 
