@@ -95,6 +95,21 @@ sanitize: $(VENV)/.dev  ## the patched runtime with ASan, UBSan and TSan; not in
 	$(VENV)/bin/python -m toolchain.build.xnnpack_tests --isa x86-64 --sanitizer thread
 	$(SANITIZED) thread
 
+.PHONY: faults fuzz
+IN_TESTS := PYTHONPATH=tests $(VENV)/bin/python
+faults: $(VENV)/.dev  ## inject 2,300 faults, and write which were borne: docs/faults.md (FAULTS_OPTIONS)
+	$(DEPLOY) build --board host
+	$(IN_TESTS) -m faults --page docs/faults.md $(FAULTS_OPTIONS)
+
+FUZZED := build/fuzz/models
+fuzz: $(VENV)/.dev  ## mutated models through the reader and through the runner with AddressSanitizer
+	$(VENV)/bin/pip download --quiet --disable-pip-version-check --no-deps --dest build/fuzz mediapipe==0.10.21
+	$(IN_TESTS) -m fuzz.models $(FUZZED) build/fuzz/mediapipe-*.whl
+	$(DEPLOY) build --board host
+	$(IN_TESTS) -m fuzz.sanitized
+	$(IN_TESTS) -m fuzz reader --count 100000 $(FUZZED)
+	$(IN_TESTS) -m fuzz runner --count 20000 $(FUZZED)
+
 .PHONY: bench bench-compare bench-peers bench-threads
 BENCH := $(VENV)/bin/python -m toolchain.bench
 bench: setup  ## what masks gain, five networks: docs/bench.md (BENCH_OPTIONS=--quick: less)

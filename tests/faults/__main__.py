@@ -144,7 +144,7 @@ def _cells(outcome: Outcome) -> tuple[str, ...]:
     told = f"{before} of {outcome.tries_before}" if isinstance(before, int) else _WORDS[before]
     return (
         str(outcome.line), outcome.fault, str(outcome.tries), told, str(len(outcome.failures)),
-        f"tests/{outcome.test}",
+        f"tests/{outcome.test}" if outcome.test else "make faults",
     )  # fmt: skip
 
 

@@ -60,7 +60,7 @@ class Fault:
     """Of the list of kinds, in ``before.json``."""
     tries: int
     test: str
-    """The test that holds the same."""
+    """The test that holds the same; none where it takes what no test may: many seconds."""
     inject: Inject
     limit_s: float = 60.0
     """Seconds that one try may take, on a busy machine too."""

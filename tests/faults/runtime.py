@@ -113,9 +113,9 @@ def build_beside_build(place: Place, number: int) -> str:
 
 
 FAULTS = (
-    Fault("four threads on two cores, beside busy loops", 3, 6, "native/test_threads.py",
+    Fault("four threads on two cores, beside busy loops", 3, 6, "",
           busy_threads, 120, cheap=False),
-    Fault("fork after a run with two threads", 3, 3, "native/test_threads.py", fork_after_run, 60,
+    Fault("fork after a run with two threads", 3, 3, "", fork_after_run, 60,
           cheap=False),
     Fault("build --force beside builds that copy", 5, 25, "unit/test_cache.py", build_beside_build,
           600, cheap=False),

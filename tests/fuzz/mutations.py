@@ -51,7 +51,9 @@ def load_seeds(folders: Sequence[Path], largest: int = 2 << 20) -> list[Seed]:
 def mutation(seeds: Sequence[Seed], number: int) -> tuple[str, bytes]:
     """The name of the sound model, and mutation ``number`` of all that there are."""
     random = np.random.default_rng(number)
-    seed = seeds[int(random.integers(len(seeds)))]
+    # Large models take longer: each gets about the same time.
+    weights = np.array([len(seed.raw) ** -0.7 for seed in seeds])
+    seed = seeds[int(random.choice(len(seeds), p=weights / weights.sum()))]
     data = bytearray(seed.raw)
     for _ in range(int(random.choice([1, 1, 1, 2, 3, 6]))):
         if len(data) < 16:

@@ -19,7 +19,7 @@ from fuzz.targets import through_reader, through_runner
 
 KEPT = Path("build/fuzz")
 RUNNER, PLAIN = Path("build/host-address/tileskip-run"), Path("build/host/tileskip-run")
-_TABLES = 8
+_TABLES = 16
 """Every so many models are printed as well."""
 
 

@@ -104,3 +104,8 @@ def test_a_shortened_text_has_its_ends_and_fits(text: str, width: int) -> None:
     assert cell_len(found) <= width
     if width >= cell_len(text):
         assert found == text
+
+
+def test_a_name_of_any_length_is_shortened_at_once() -> None:
+    assert shortened("a" * 3_000_000 + "bc", 7) == "aaa…abc"
+    assert shortened("你" * 1_000_000, 7) == "你 …你"

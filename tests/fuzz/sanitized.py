@@ -1,0 +1,10 @@
+"""``python -m fuzz.sanitized``: the runtime of this machine with AddressSanitizer."""
+
+from __future__ import annotations
+
+from toolchain.board.config import load_board
+from toolchain.build.bundle import build
+from toolchain.progress import Lines
+
+if __name__ == "__main__":
+    build(load_board("host"), sanitizer="address", progress=Lines())
