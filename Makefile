@@ -102,13 +102,19 @@ faults: $(VENV)/.dev  ## inject 2,300 faults, and write which were borne: docs/f
 	$(IN_TESTS) -m faults --page docs/faults.md $(FAULTS_OPTIONS)
 
 FUZZED := build/fuzz/models
-fuzz: $(VENV)/.dev  ## mutated models through the reader and through the runner with AddressSanitizer
+$(VENV)/.fuzz: $(VENV)/.dev tests/fuzz/requirements.lock
+	@.ci/debian-packages clang-14 libclang-rt-14-dev
+	$(PIP) --requirement tests/fuzz/requirements.lock
+	@touch $@
+
+fuzz: $(VENV)/.fuzz  ## mutated models through the reader, and through the runner with AddressSanitizer: an hour
 	$(VENV)/bin/pip download --quiet --disable-pip-version-check --no-deps --dest build/fuzz mediapipe==0.10.21
 	$(IN_TESTS) -m fuzz.models $(FUZZED) build/fuzz/mediapipe-*.whl
 	$(DEPLOY) build --board host
 	$(IN_TESTS) -m fuzz.sanitized
 	$(IN_TESTS) -m fuzz reader --count 100000 $(FUZZED)
 	$(IN_TESTS) -m fuzz runner --count 20000 $(FUZZED)
+	$(IN_TESTS) -m fuzz.guided 300 $(FUZZED)
 
 .PHONY: bench bench-compare bench-peers bench-threads
 BENCH := $(VENV)/bin/python -m toolchain.bench

@@ -69,7 +69,8 @@ def main() -> int:
     for each in chosen:
         tries = min(each.tries, options.tries or each.tries)
         failures = injected(each, tries)
-        outcome = Outcome(each.name, each.line, tries, *before[each.name], failures, each.test)
+        tried, failed = before[each.name]
+        outcome = Outcome(each.name, each.line, tries, tried, failed, failures, each.test)
         found.append(outcome)
         print(f"{each.name}: {len(failures)} of {tries}", file=sys.stderr, flush=True)
     if options.json:

@@ -70,7 +70,7 @@ def busy_threads(place: Place, number: int) -> str:
 def fork_after_run(place: Place, number: int) -> str:
     """A child that runs the model of its parent, which has two threads."""
     del number
-    words = [sys.executable, "-c", _FORKED, _model(place), _host(place).delegate]
+    words = [sys.executable, "-c", _FORKED, str(_model(place)), str(_host(place).delegate)]
     process = subprocess.Popen(
         words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )

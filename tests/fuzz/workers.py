@@ -52,9 +52,12 @@ def _range(
     target: str, folders: Sequence[Path], first: int, end: int, found: dict[int, str]
 ) -> None:
     while first < end:
-        command = [sys.executable, "-m", "fuzz.workers", target, str(first), str(end), *folders]
+        command = [sys.executable, "-m", "fuzz.workers", target, str(first), str(end)]
         with subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
+            [*command, *map(str, folders)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
         ) as process:
             assert process.stdout is not None
             for line in process.stdout:
