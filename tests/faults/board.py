@@ -225,7 +225,8 @@ def _after_the_next(served: Served) -> list[str]:
     target = served.target(served.server.port)
     with SshConnection("pi", target, silence=_SILENCE_S) as link:
         push.sweep(link, load_board("host"))
-    return [f"left {name}" for name in _leavings(served.home)]
+    left = _leavings(served.home)
+    return [f"left {name}, named by {running(Path(name).name)}" for name in left]
 
 
 def cut_run(place: Place, number: int) -> str:
@@ -353,7 +354,7 @@ def _bomb(path: Path) -> None:
 # --- 12: the emulated board ------------------------------------------------------------------
 
 
-def emulated_board(place: Place, number: int) -> str:
+def emulated_board(place: Place, number: int) -> str:  # noqa: ARG001
     """One of its own: what only names its log lives, a frozen one is told and ended."""
     path = place.once("board", lambda folder: folder / f"faults-{os.getpid()}.toml")
     path.write_bytes((REPOSITORY / "boards/qemu.toml").read_bytes())
@@ -367,8 +368,10 @@ def emulated_board(place: Place, number: int) -> str:
             if state.phase() != "runs":
                 found.append(f"one that runs '{state.phase()}'")
             os.kill(state.pid, signal.SIGSTOP)
-            if number % 2 and state.phase() != "is stopped":
-                found.append(f"one that is frozen '{state.phase()}'")
+            while "T" not in Path(f"/proc/{state.pid}/stat").read_text().rpartition(")")[2][:3]:
+                time.sleep(0.01)
+            if (phase := state.phase()) != "is stopped":
+                found.append(f"one that is frozen '{phase}'")
         finally:
             if not emulator.stop(board, Silent()):
                 found.append("one that runs was not stopped")

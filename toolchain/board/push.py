@@ -29,16 +29,17 @@ _ROOM = 1 << 20
 _SWEEP = r"""
 cd -- "$1" 2>/dev/null || exit 0
 named() { grep -qs "$1" /proc/[0-9]*/cmdline; }
-find . -maxdepth 3 -type f -name ".*.part" -mmin +1 | while read -r file; do
-  name=${file##*/.}; name=${name%.part}
-  case $name in *[!0-9a-f]* | "") continue ;; esac
-  named "[.]$name[.]part" || rm -f -- "$file"
-done
 for folder in run-*; do
   name=${folder#run-}
   case $name in *[!0-9a-f]* | "") continue ;; esac
   if [ -L "$folder" ] || [ -z "$(find "$folder" -maxdepth 0 -type d -mmin +1)" ]; then continue; fi
   named "[r]un-$name" || rm -rf -- "$folder"
+done
+# After the folders: a part that goes makes its folder a new one.
+find . -maxdepth 3 -type f -name ".*.part" -mmin +1 | while read -r file; do
+  name=${file##*/.}; name=${name%.part}
+  case $name in *[!0-9a-f]* | "") continue ;; esac
+  named "[.]$name[.]part" || rm -f -- "$file"
 done
 """
 

@@ -121,6 +121,18 @@ def test_what_commands_that_were_cut_off_left_is_removed(
     assert not any((place / name).exists() for name in used)
 
 
+def test_a_folder_of_a_run_goes_with_the_part_of_an_input_in_it(
+    board: Board, connection: LocalConnection, tmp_path: Path
+) -> None:
+    part = tmp_path / "board/tileskip/run-00000000000c/.00000000000a.part"
+    part.parent.mkdir(parents=True)
+    part.touch()
+    for path in (part, part.parent):
+        os.utime(path, (0, 0))
+    push.sweep(connection, board)
+    assert not part.parent.exists()
+
+
 def test_where_nothing_was_ever_pushed_there_is_nothing_to_sweep(
     board: Board, connection: LocalConnection, tmp_path: Path
 ) -> None:
