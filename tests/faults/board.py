@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import os
 import signal
+import socket
 import struct
 import subprocess
 import sys
 import time
 import zlib
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +66,23 @@ def _served(place: Place) -> Served:
         return Served(place.stack.enter_context(running), key, home, folder)
 
     return place.once("served", make)
+
+
+class Cutting(Relay):
+    """A relay that ends both of a connection's links with the one, as a router does."""
+
+    def _carry(self, source: socket.socket, sink: socket.socket, is_client: bool) -> None:
+        with ExitStack() as stack:
+            for link in (source, sink):
+                # Of its own, as the others are closed by then; another thread may wait for one.
+                own = stack.enter_context(link.dup())
+                stack.callback(_ended, own)
+            super()._carry(source, sink, is_client)
+
+
+def _ended(link: socket.socket) -> None:
+    with suppress(OSError):
+        link.shutdown(socket.SHUT_RDWR)
 
 
 # --- 4: a link that dies ---------------------------------------------------------------------
@@ -204,7 +222,7 @@ def cut_push(place: Place, number: int) -> str:
     model = folder / "m.tflite"
     model.write_bytes(os.urandom(1_500_000))
     uploads, found = [push.model_upload(board, model)], list[str]()
-    with Relay(served.server.port) as relay, told(found, "cut"):
+    with Cutting(served.server.port) as relay, told(found, "cut"):
         relay.after = (3000 + 50_000 * number, "cut")
         with SshConnection("pi", served.target(relay.port), silence=_SILENCE_S) as link:
             push.push(link, board, uploads, Silent())
@@ -242,7 +260,7 @@ def cut_run(place: Place, number: int) -> str:
     model = read_model(write_masked_model(folder / "m.tflite", size=32, channels=2))
     inputs = np.zeros((20, *model.graph.tensors[model.graph.inputs[0]].shape), np.float32)
     with (
-        Relay(served.server.port) as relay,
+        Cutting(served.server.port) as relay,
         told(found, "cut"),
         SshConnection("pi", served.target(relay.port), silence=_SILENCE_S) as link,
     ):

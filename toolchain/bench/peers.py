@@ -353,7 +353,7 @@ def _worker(one: Contestant, index: int, folder: Path, threads: int) -> Iterator
     settings.write_text(json.dumps(worker_settings(one, folder, output, threads)))
     process = subprocess.Popen(
         [str(one.python), peer_worker.__file__, str(settings)],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, errors="replace",
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
         yield _Worker(f"{one.runtime} with {one.model.name}", process, output)

@@ -193,9 +193,7 @@ _HOW = (
 def _tflite_version(python: Path) -> str | None:
     command = [str(python), "-I", "-c", "import tflite_runtime as t; print(t.__version__)"]
     try:
-        done = subprocess.run(
-            command, capture_output=True, errors="replace", check=False, timeout=60
-        )
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None
