@@ -52,7 +52,12 @@ def main() -> int:
     parser.add_argument("--cheap", action="store_true", help="those alone that take seconds")
     parser.add_argument("--tries", type=int, help="at most so many of each")
     parser.add_argument("--json", action="store_true", help="print a JSON document")
-    parser.add_argument("--page", type=Path, help="write a page of Markdown, too")
+    parser.add_argument(
+        "--page",
+        type=Path,
+        help="write a page of Markdown, too, and beside it what it is made from, as JSON; rows of "
+        "faults that are not tried now stay",
+    )
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
@@ -81,8 +86,20 @@ def main() -> int:
             for said in outcome.failures:
                 print(f"{outcome.fault}: {harmless(said)}")
     if options.page:
-        write_whole(options.page, page(found).encode())
+        _write(options.page, found)
     return 1 if any(each.failures for each in found) else 0
+
+
+def _write(path: Path, found: list[Outcome]) -> None:
+    document = path.with_suffix(".json")
+    rows = {each.fault: each for each in found}
+    if document.is_file():
+        kept = [Outcome(**row) for row in json.loads(document.read_bytes())]
+        rows = {each.fault: each for each in kept} | rows
+    shown = [rows[each.name] for each in FAULTS if each.name in rows]
+    text = json.dumps([asdict(each) for each in shown], indent=1)
+    write_whole(document, text.encode() + b"\n")
+    write_whole(path, page(shown).encode())
 
 
 def injected(fault: Fault, tries: int) -> list[str]:

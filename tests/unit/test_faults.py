@@ -81,6 +81,13 @@ def test_what_is_no_error_of_ours_is_a_failure(tmp_path: Path) -> None:
     assert place.once("a", lambda folder: folder) == place.once("a", lambda folder: folder / "x")
 
 
+def test_the_page_is_that_of_the_kept_outcomes() -> None:
+    rows = json.loads((REPOSITORY / "docs/faults.json").read_bytes())
+    assert [row["fault"] for row in rows] == [each.name for each in FAULTS]
+    written = page([Outcome(**row) for row in rows])
+    assert (REPOSITORY / "docs/faults.md").read_text() == written
+
+
 def test_the_page_has_a_row_a_fault() -> None:
     text = page([Outcome("a fault", 3, 5, 25, 8, ["x"], "unit/t.py")])
     assert "| 3 | a fault | 5 | 8 of 25 | 1 | tests/unit/t.py |" in text

@@ -9,7 +9,7 @@ import io
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -20,7 +20,7 @@ from support.malformed import damaged
 from support.runner_outputs import runner_output
 from toolchain.board.arrays import random_inputs
 from toolchain.board.config import load_board
-from toolchain.board.connection import Advance, Sink
+from toolchain.board.connection import Sink
 from toolchain.board.invoke import BoardRunner, Settings
 from toolchain.board.local import LocalConnection
 from toolchain.board.system import read_system
@@ -48,15 +48,11 @@ class Lying(LocalConnection):
         self,
         argv: Sequence[str],
         *,
-        stdin: BinaryIO | None = None,
         stdout: Sink | None = None,
-        advance: Advance | None = None,
-        timeout: float | None = None,
+        **given: Any,
     ) -> tuple[int, str]:
         output = io.BytesIO()
-        code, said = super().execute(
-            argv, stdin=stdin, stdout=output, advance=advance, timeout=timeout
-        )
+        code, said = super().execute(argv, stdout=output, **given)
         code, printed, said = self._change(self.asked, (code, output.getvalue(), said))
         self.asked += 1
         if stdout is not None:
