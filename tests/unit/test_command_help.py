@@ -86,7 +86,9 @@ def test_help_shows_an_example_that_is_understood(words: str, columns: str) -> N
     assert lines[0].startswith(f"deploy {words}".strip())
     for line in lines:
         command, rest = get_command(deploy.app), shlex.split(line)[1:]
-        while hasattr(command, "commands") and (rest or not command.invoke_without_command):
+        while hasattr(command, "commands") and (
+            rest or not getattr(command, "invoke_without_command", False)
+        ):
             command, rest = command.commands[rest[0]], rest[1:]
         command.make_context(line, rest)
 
