@@ -5,13 +5,35 @@ from __future__ import annotations
 import socket
 import subprocess
 import threading
+from collections import deque
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
 import paramiko
-from paramiko.common import AUTH_FAILED, AUTH_SUCCESSFUL, OPEN_SUCCEEDED
+from paramiko.common import (
+    AUTH_FAILED,
+    AUTH_SUCCESSFUL,
+    OPEN_SUCCEEDED,
+    cMSG_CHANNEL_SUCCESS,
+)
+
+
+class _Transport(paramiko.Transport):
+    """Says when a request is answered: like sshd, the server runs nothing before that.
+
+    A program may end, and its channel be closed, while the thread that answers waits for a core.
+    """
+
+    def __init__(self, link: socket.socket) -> None:
+        super().__init__(link)
+        self.unanswered: deque[threading.Event] = deque()
+
+    def _send_user_message(self, data: paramiko.Message) -> None:
+        super()._send_user_message(data)  # type: ignore[misc]
+        if data.asbytes()[:1] == cMSG_CHANNEL_SUCCESS and self.unanswered:
+            self.unanswered.popleft().set()
 
 
 class _Login(paramiko.ServerInterface):
@@ -29,10 +51,16 @@ class _Login(paramiko.ServerInterface):
         return OPEN_SUCCEEDED
 
     def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
-        threading.Thread(target=self._run, args=(channel, command), daemon=True).start()
+        answered = threading.Event()
+        transport = channel.get_transport()
+        assert isinstance(transport, _Transport)
+        transport.unanswered.append(answered)
+        run = (channel, command, answered)
+        threading.Thread(target=self._run, args=run, daemon=True).start()
         return True
 
-    def _run(self, channel: paramiko.Channel, command: bytes) -> None:
+    def _run(self, channel: paramiko.Channel, command: bytes, answered: threading.Event) -> None:
+        answered.wait()
         process = subprocess.Popen(
             [b"sh", b"-c", command], cwd=self._home,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -83,7 +111,7 @@ class SshServer:
         with suppress(OSError):
             while True:
                 link, _ = self._listener.accept()
-                transport = paramiko.Transport(link)
+                transport = _Transport(link)
                 transport.add_server_key(self._host_key)
                 self._transports.append(transport)
                 with suppress(paramiko.SSHException, EOFError):
