@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from support.bundles import write_masked_model
+from support.processes import running
 from toolchain.bench.peers import LITERT, OURS, TFLITE
 from toolchain.bench.threads import BEFORE, ThreadResults, busy_processes, measure_threads
 from toolchain.bench.threads_page import write_threads
@@ -53,6 +56,19 @@ def test_busy_processes_end_with_whoever_wanted_them() -> None:
         assert len(_children() - before) == 3
         raise KeyboardInterrupt
     assert _children() == before
+
+
+def test_busy_processes_end_with_whoever_is_killed() -> None:
+    program = """if True:
+        import os, signal
+        from toolchain.bench.threads import busy_processes
+        with busy_processes(2):
+            os.kill(os.getpid(), signal.SIGKILL)
+    """
+    killed = subprocess.Popen([sys.executable, "-c", program], cwd=_ROOT)
+    killed.wait()
+    while running(f"pass\n\0{killed.pid}\0"):
+        time.sleep(0.05)
 
 
 def test_a_runtime_that_is_not_there_is_told(host_bundle: Bundle, tmp_path: Path) -> None:

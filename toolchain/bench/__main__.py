@@ -15,6 +15,7 @@ from toolchain.build.qemu_user import CORES
 from toolchain.errors import DeployError
 from toolchain.files import check_folder
 from toolchain.progress import Lines, Progress, Silent
+from toolchain.signals import sigterm_exits
 
 if TYPE_CHECKING:
     from toolchain.bench.run import Runtimes
@@ -27,7 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Read the command line and run; returns the exit code, 1 where a comparison got worse."""
     options = _parser().parse_args(arguments)
     try:
-        code: int = options.run(options)
+        with sigterm_exits():
+            code: int = options.run(options)
     except DeployError as error:
         console.tell(error)
         return error.exit_code

@@ -8,6 +8,7 @@ threads than cores, alone and beside processes that do nothing but use a core.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -30,6 +31,12 @@ LIMIT = 1.2
 THREADS = (1, 2, 4)
 BUSY = (0, 4, 20)
 _SPARSITY = 0.2
+# Ends when its parent has been killed, too.
+_LOOP = """
+import os, sys
+while os.getppid() == int(sys.argv[1]):
+    for _ in range(1_000_000): pass
+"""
 
 
 class _Part(BaseModel):
@@ -88,8 +95,8 @@ class ThreadResults(_Part):
 
 @contextmanager
 def busy_processes(count: int) -> Iterator[None]:
-    """So many processes that use a core each, as long as this is entered."""
-    loop = [sys.executable, "-S", "-E", "-c", "while True: pass"]
+    """So many processes that use a core each, as long as this is entered and not longer."""
+    loop = [sys.executable, "-S", "-E", "-c", _LOOP, str(os.getpid())]
     with ExitStack() as stack:
         for _ in range(count):
             process = stack.enter_context(subprocess.Popen(loop, stdin=subprocess.DEVNULL))
