@@ -16,7 +16,7 @@
 //
 // Instructions of pthreadpool's spinning wait are function 1 and in no thread's
 // count: how many there are depends on the host, not on the work. Its loop is a
-// block with a YIELD, then one that counts down.
+// block with a YIELD, then one that looks at the word that is waited for.
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -30,7 +30,7 @@ enum {
   kMaxFunctions = 4096,
   kNoFunction = 0,
   kWaiting = 1,
-  kCountDown = 2,      // instructions of the block that closes the waiting loop
+  kLook = 6,  // instructions, at most, of the waiting loop's other block
   kClockGetres = 114,  // of aarch64, and of every other new port of Linux
   kMarkClock = 0x74696c65,
 };
@@ -78,7 +78,7 @@ static void run_block(unsigned int thread, void* userdata) {
   if (thread >= kMaxThreads) fail("more than 64 threads");
   uint32_t function = block->function;
   if (waited[thread] && function == kNoFunction &&
-      block->instructions <= kCountDown) {
+      block->instructions <= kLook) {
     function = kWaiting;
   }
   counts[thread][function] += block->instructions;
