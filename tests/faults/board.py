@@ -36,6 +36,7 @@ from toolchain.model.graph import read_model
 from toolchain.progress import Silent
 
 _SILENCE_S = 3.0
+_LINGER_S = 8
 
 
 @dataclasses.dataclass
@@ -118,14 +119,16 @@ def dead_link(place: Place, number: int) -> str:
 
 
 def half_open_transfer(place: Place, number: int) -> str:
-    """What the board still runs for a client that is gone without a word; it has 45 s to end."""
+    """What the board still runs for a client that is gone without a word, long after its limit."""
     served, folder = _served(place), place.fresh(number)
     big = folder / "big"
     big.write_bytes(os.urandom(3_000_000))
     with Relay(served.server.port) as relay:
         with (
             suppress(DeployError),
-            SshConnection("pi", served.target(relay.port), silence=_SILENCE_S) as link,
+            SshConnection(
+                "pi", served.target(relay.port), silence=_SILENCE_S, linger=_LINGER_S
+            ) as link,
         ):
             relay.after = (relay.carried + 1_000_000, "stall")
             link.put(big, f"half{number}")
