@@ -15,6 +15,10 @@
 namespace tileskip {
 namespace {
 
+// As of TensorFlow Lite's own operators in the runner's model_check.cc.
+constexpr int kLargestStride = 1 << 14;
+constexpr int64_t kLargestSide = INT32_MAX / 2;
+
 // An operator's own data are the bytes of one of TensorFlow Lite's structures.
 template <typename Parameters>
 TfLiteStatus ReadParameters(TfLiteContext* context, const TfLiteNode& node,
@@ -26,22 +30,29 @@ TfLiteStatus ReadParameters(TfLiteContext* context, const TfLiteNode& node,
               std::min(size, sizeof(Parameters)));
   TF_LITE_ENSURE(context, parameters->padding == kTfLitePaddingSame ||
                               parameters->padding == kTfLitePaddingValid);
-  TF_LITE_ENSURE(context, parameters->stride_height > 0);
-  TF_LITE_ENSURE(context, parameters->stride_width > 0);
+  for (const int stride :
+       {parameters->stride_height, parameters->stride_width}) {
+    TF_LITE_ENSURE(context, stride > 0 && stride <= kLargestStride);
+  }
   return kTfLiteOk;
 }
 
+// Results are no larger than what their places can be computed for.
 TfLiteStatus Resize(TfLiteContext* context, TfLiteTensor* tensor, int batch,
-                    int height, int width, int channels) {
+                    int64_t height, int64_t width, int channels) {
+  for (const int64_t side : {height, width}) {
+    TF_LITE_ENSURE(context, side >= 0 && side <= kLargestSide);
+  }
   TfLiteIntArray* size = TfLiteIntArrayCreate(4);
   size->data[0] = batch;
-  size->data[1] = height;
-  size->data[2] = width;
+  size->data[1] = static_cast<int>(height);
+  size->data[2] = static_cast<int>(width);
   size->data[3] = channels;
   return context->ResizeTensor(context, tensor, size);
 }
 
-int SizeOfUpsampled(int size, int kernel, int stride, TfLitePadding padding) {
+int64_t SizeOfUpsampled(int64_t size, int kernel, int stride,
+                        TfLitePadding padding) {
   return padding == kTfLitePaddingSame ? size * stride
                                        : (size - 1) * stride + kernel;
 }
@@ -49,9 +60,9 @@ int SizeOfUpsampled(int size, int kernel, int stride, TfLitePadding padding) {
 // --- Convolution2DTransposeBias: input, weights [O, kh, kw, I], bias ---------
 
 // The pixels that are cut off above or left of a result.
-int CutOff(int size, int kernel, int stride, TfLitePadding padding) {
+int CutOff(int kernel, int stride, TfLitePadding padding) {
   if (padding != kTfLitePaddingSame) return 0;
-  return std::max(0, (size - 1) * stride + kernel - size * stride) / 2;
+  return std::max(0, kernel - stride) / 2;
 }
 
 TfLiteStatus PrepareDeconvolution(TfLiteContext* context, TfLiteNode* node) {
@@ -99,10 +110,10 @@ TfLiteStatus RunDeconvolution(TfLiteContext* context, TfLiteNode* node) {
   const float* w = tflite::GetTensorData<float>(weights);
   const float* b = tflite::GetTensorData<float>(bias);
   float* y = tflite::GetTensorData<float>(output);
-  const int above = CutOff(in.Dims(1), filter.Dims(1), parameters.stride_height,
-                           parameters.padding);
-  const int left = CutOff(in.Dims(2), filter.Dims(2), parameters.stride_width,
-                          parameters.padding);
+  const int above =
+      CutOff(filter.Dims(1), parameters.stride_height, parameters.padding);
+  const int left =
+      CutOff(filter.Dims(2), parameters.stride_width, parameters.padding);
 
   const int channels = out.Dims(3);
   for (int i = 0; i < out.FlatSize(); ++i) y[i] = b[i % channels];
@@ -241,8 +252,8 @@ TfLiteStatus PrepareUnpooling(TfLiteContext* context, TfLiteNode* node) {
   TF_LITE_ENSURE_EQ(context, tflite::NumDimensions(input), 4);
   TF_LITE_ENSURE(context, TfLiteIntArrayEqual(input->dims, places->dims));
   return Resize(context, output, tflite::SizeOfDimension(input, 0),
-                tflite::SizeOfDimension(input, 1) * parameters.stride_height,
-                tflite::SizeOfDimension(input, 2) * parameters.stride_width,
+                int64_t{parameters.stride_height} * input->dims->data[1],
+                int64_t{parameters.stride_width} * input->dims->data[2],
                 tflite::SizeOfDimension(input, 3));
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from ai_edge_litert import schema_py_generated as schema
 from fuzz.mutations import load_seeds, mutation
 from fuzz.targets import through_runner
 from support.bundles import write_masked_model
+from support.quantized_ops import FileWriter
 from toolchain.build.bundle import Bundle
 
 VALUES = np.arange(1, 7, dtype=np.float32)
@@ -160,6 +162,28 @@ def test_a_step_that_no_network_has_is_refused(
     done = run(host_bundle, write(model, path))
     assert done.returncode == 3, done.stderr
     assert "operator 0 has a stride, dilation or window that is out of range" in done.stderr
+
+
+@pytest.mark.parametrize("stride", [0, -1, 65536, 2**30, 2**31 - 1])
+@pytest.mark.parametrize("name", ["MaxUnpooling2D", "Convolution2DTransposeBias"])
+def test_a_step_of_an_operator_of_mediapipes_is_no_larger(
+    host_bundle: Bundle, tmp_path: Path, name: str, stride: int
+) -> None:
+    """What it puts out has no more places than can be computed."""
+    file = FileWriter()
+    x = file.tensor((1, 4, 4, 1), "float32")
+    if name == "MaxUnpooling2D":
+        inputs, data = [x, x], struct.pack("<6i", 1, stride, stride, stride, stride, 0)
+    else:
+        weights = file.tensor((1, 2, 2, 1), "float32", data=bytes(16))
+        bias = file.tensor((1,), "float32", data=bytes(4))
+        inputs, data = [x, weights, bias], struct.pack("<3i", 1, stride, stride)
+    y = file.tensor((1, 4, 4, 1), "float32")
+    file.operator(name, inputs, [y], custom=data)
+    path = file.write(tmp_path / "m.tflite", [x], [y])
+    done = run(host_bundle, path, "--no-delegate")
+    assert done.returncode == 3, done.stderr
+    assert "stride > 0 && stride <= kLargestStride was not true" in done.stderr
 
 
 def test_mutations_are_run_or_refused(host_bundle: Bundle, tmp_path: Path) -> None:
