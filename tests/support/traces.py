@@ -10,6 +10,8 @@ from pathlib import Path
 MARK = "TILESKIP_TESTS"
 """A variable that every process that is started by a run inherits."""
 _SECONDS_TO_END = 5.0
+_OF_PYTHON = b"multiprocessing.resource_tracker"
+"""A helper of an interpreter that has used multiprocessing; it ends with that."""
 _KEPT = (".ssh", ".config/tileskip", ".local/state/tileskip")
 """Folders of the user's home that programs of ours read, and no test may touch."""
 
@@ -45,7 +47,7 @@ def _marked(mark: str) -> dict[int, str]:
             command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").strip()
         except OSError:
             continue
-        if wanted in variables and command:  # one without is a zombie
+        if wanted in variables and command and _OF_PYTHON not in command:  # none: a zombie
             found[int(folder.name)] = command.decode(errors="replace")
     return found
 
