@@ -196,7 +196,7 @@ def build_xnnpack(recipe: Recipe, shop: Workshop) -> Path:
         log = log_file("xnnpack", key)
         build = folder / "build"
         source = patched_xnnpack(recipe, shop, folder / "src/xnnpack")
-        definitions = xnnpack_definitions(recipe, shop)
+        definitions = xnnpack_definitions(recipe, shop, folder / "src/pthreadpool")
         definitions["XNNPACK_BUILD_TESTS"] = False
         if recipe.sanitizer:
             definitions["CMAKE_PROJECT_XNNPACK_INCLUDE"] = recipe.exempt_from_sanitizers
@@ -210,6 +210,7 @@ def build_xnnpack(recipe: Recipe, shop: Workshop) -> Path:
         flags = _definitions_of(build / "compile_commands.json", "/src/operator-run.c")
         (folder / "definitions.txt").write_text("\n".join(flags) + "\n")
         shutil.rmtree(build)
+        shutil.rmtree(folder / "src/pthreadpool")
         for path in source.iterdir():
             if path.is_dir() and path.name not in ("include", "src"):
                 shutil.rmtree(path)
@@ -244,13 +245,16 @@ def build_programs(recipe: Recipe, shop: Workshop, *, again: bool = False) -> Pa
         shutil.copytree(lite / "delegates/xnnpack", delegate / "tensorflow/lite/delegates/xnnpack")
         recipe.tensorflow_series.apply(delegate)
         kernels = _patched_kernels(recipe, lite, folder / "src/kernels")
+        # A path without a key in it, so that ccache knows what includes these when a patch changes.
+        headers = folder / "src/xnnpack"
+        headers.symlink_to(xnnpack / "src/xnnpack")
         ruy = deb_tree(recipe.sources.get_deb("ruy"), recipe.compiler.deb_arch, shop.apt)
         definitions: dict[str, object] = {
             **trees,
             **build_flags(recipe.program_flags, recipe.march),
             "TENSORFLOW_DELEGATE_SOURCE_DIR": delegate,
             "TILESKIP_PATCHED_KERNELS": ";".join(str(path) for path in kernels),
-            "XNNPACK_SOURCE_DIR": xnnpack / "src/xnnpack",
+            "XNNPACK_SOURCE_DIR": headers,
             "FXDIV_SOURCE_DIR": tree(recipe.sources.get("fxdiv"), shop.apt),
             "FP16_SOURCE_DIR": tree(recipe.sources.get("fp16"), shop.apt),
             "RUY_LIBRARY_DIR": ruy / "usr/lib" / recipe.compiler.triple,
@@ -313,33 +317,33 @@ def patched_xnnpack(recipe: Recipe, shop: Workshop, dest: Path) -> Path:
     return dest
 
 
-def xnnpack_definitions(recipe: Recipe, shop: Workshop) -> dict[str, object]:
+def xnnpack_definitions(recipe: Recipe, shop: Workshop, pool: Path) -> dict[str, object]:
     """CMake's definitions for XNNPACK: options, flags and where its dependencies are.
+
+    Args:
+        recipe: what is built.
+        shop: where sources come from.
+        pool: a folder of the build's own, to unpack the thread pool into and patch it. Every file
+            of XNNPACK's includes its header, so a path that changes with the patch, as that of a
+            tree in the cache does, would compile them all anew: ccache looks at the path, too.
 
     Raises:
         SourceError: an archive cannot be had.
         BuildError: a patch of the thread pool does not apply.
     """
+    pinned = recipe.sources.get("pthreadpool")
+    unpack_tarball(fetch(pinned, shop.apt), pool, strip=pinned.strip)
+    recipe.pthreadpool_series.apply(pool)
     return {
         **recipe.xnnpack_options,
         **build_flags(recipe.xnnpack_flags, None),
         **{
             f"{name.upper()}_SOURCE_DIR": tree(recipe.sources.get(name), shop.apt)
             for name in _XNNPACK_SOURCES
+            if name != "pthreadpool"
         },
-        "PTHREADPOOL_SOURCE_DIR": _patched_pthreadpool(recipe, shop),
+        "PTHREADPOOL_SOURCE_DIR": pool,
     }
-
-
-def _patched_pthreadpool(recipe: Recipe, shop: Workshop) -> Path:
-    """The tree of the thread pool, whose public header no patch changes; kept in the cache."""
-    pinned, series = recipe.sources.get("pthreadpool"), recipe.pthreadpool_series
-
-    def fill(folder: Path) -> None:
-        unpack_tarball(fetch(pinned, shop.apt), folder, strip=pinned.strip)
-        series.apply(folder)
-
-    return entry("trees", f"pthreadpool-{digest(pinned.sha256, series.key)[:16]}", fill)
 
 
 def log_file(stage: str, key: str) -> Path:

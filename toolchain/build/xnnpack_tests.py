@@ -95,7 +95,7 @@ def build_tests(recipe: Recipe, shop: Workshop, tests: Sequence[str] = TESTS) ->
         log = stages.log_file("xnnpack-tests", key)
         build = folder / "build"
         definitions = {
-            **stages.xnnpack_definitions(recipe, shop),
+            **stages.xnnpack_definitions(recipe, shop, folder / "src/pthreadpool"),
             **stages.build_flags(_test_flags(recipe), None),
             "XNNPACK_SOURCE_DIR": stages.patched_xnnpack(recipe, shop, folder / "src/xnnpack"),
             "TILESKIP_XNNPACK_DIR": xnnpack,
