@@ -5,10 +5,13 @@ What a child says is kept in memory, so these are programs of ours, compilers an
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -26,23 +29,54 @@ def run(
 ) -> subprocess.CompletedProcess[str]:
     """Run a program to its end, and keep what it says as text.
 
+    It is in a process group of its own, which ends with it if it is given up, or we are.
+
     Args:
         command: the program and its arguments.
         limit: seconds that it may take.
         fault: the class of the error.
-        settings: of :func:`subprocess.run`.
+        settings: of :class:`subprocess.Popen`.
 
     Raises:
         DeployError: of class ``fault``: it did not end in time, and was killed.
         OSError: it cannot be started.
     """
     settings = {"stdin": subprocess.DEVNULL, "errors": "replace", **settings}
+    process = subprocess.Popen(
+        list(command),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        process_group=0,
+        **settings,
+    )
+    with process:
+        try:
+            out, err = process.communicate(timeout=limit)
+        except subprocess.TimeoutExpired as error:
+            kill_group(process)
+            raise time_up(str(command[0]), limit, fault) from error
+        except BaseException:
+            kill_group(process)
+            raise
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def kill_group(process: subprocess.Popen[Any]) -> None:
+    """Kill a program that was started in a process group of its own, and what it started there."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def end_group(process: subprocess.Popen[Any], grace: float) -> None:
+    """Ask such a program, and what it started, to end; kill them after ``grace`` seconds."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
     try:
-        return subprocess.run(
-            list(command), capture_output=True, text=True, check=False, timeout=limit, **settings
-        )
-    except subprocess.TimeoutExpired as error:
-        raise time_up(str(command[0]), limit, fault) from error
+        process.wait(timeout=grace)
+    except subprocess.TimeoutExpired:
+        kill_group(process)
 
 
 def time_up(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,11 @@ import numpy as np
 import pytest
 
 from toolchain import children
+from toolchain.board.local import LocalConnection
+from toolchain.board.proxy import ProxyProcess
 from toolchain.build import ninja
 from toolchain.convert import runtimes
-from toolchain.errors import BuildError, DataError, SourceError, VerificationError
+from toolchain.errors import BoardError, BuildError, DataError, SourceError, VerificationError
 from toolchain.fetch import apt
 from toolchain.progress import Silent
 from toolchain.train import batches
@@ -35,9 +39,43 @@ def test_a_program_that_is_stopped_is_killed_and_told() -> None:
         children.run([sys.executable, "-c", STOPPED], limit=0.5, fault=BuildError)
 
 
-def test_a_program_that_left_another_with_its_output_is_not_waited_for() -> None:
-    with pytest.raises(BuildError, match=r"sh: did not end in 0\.5 s"):
-        children.run(["sh", "-c", "sleep 600 & wait"], limit=0.5, fault=BuildError)
+def gone(path: Path) -> bool:
+    """Whether the process whose number a file tells ends."""
+    number = int(path.read_text())
+    for _ in range(600):
+        try:
+            state = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            return True
+        if state == "Z":
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def test_a_program_that_left_another_with_its_output_is_not_waited_for(tmp_path: Path) -> None:
+    left = f"sleep 600 & echo $! > {tmp_path}/left; wait"
+    with pytest.raises(BuildError, match=r"sh: did not end in 2 s"):
+        children.run(["sh", "-c", left], limit=2, fault=BuildError)
+    assert gone(tmp_path / "left")
+
+
+def test_what_a_program_of_this_machines_board_left_ends_with_it(tmp_path: Path) -> None:
+    left = f"sleep 600 & echo $! > {tmp_path}/left; wait"
+    with (
+        LocalConnection("here", tmp_path) as board,
+        pytest.raises(BoardError, match="did not end in 2 s"),
+    ):
+        board.run(["sh", "-c", left], timeout=2)
+    assert gone(tmp_path / "left")
+
+
+def test_what_a_proxy_command_left_ends_with_it(tmp_path: Path) -> None:
+    proxy = ProxyProcess(f"sh -c 'sleep 600 & echo $! > {tmp_path}/left; cat'")
+    while not (tmp_path / "left").exists() or not (tmp_path / "left").read_text():
+        time.sleep(0.01)
+    proxy.close()
+    assert gone(tmp_path / "left")
 
 
 def test_what_ends_in_time_is_kept() -> None:
@@ -92,9 +130,13 @@ def _stop(number: int) -> Any:
 
 def test_a_reader_of_images_that_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batches, "WORKER_S", 1)
+    others = set(multiprocessing.active_children())
     found = batches._in_order(_stop, range(3), workers=1)
     with pytest.raises(DataError, match="has given none for 1 s"):
         next(iter(found))
+    for reader in set(multiprocessing.active_children()) - others:
+        reader.join(60)
+        assert not reader.is_alive()
 
 
 def test_a_program_that_is_not_there_is_an_error_of_the_system() -> None:

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, BinaryIO
 
+from toolchain import children
 from toolchain.board.connection import CHUNK, Advance, Connection, FloodError, Sink
 from toolchain.cache import hold
 
@@ -45,6 +46,7 @@ class LocalConnection(Connection):
                     stdout=subprocess.DEVNULL if stdout is None else output,
                     stderr=errors,
                     cwd=self._home,
+                    process_group=0,
                 )
             except OSError as error:
                 return 127, f"{argv[0]}: {error.strerror}"
@@ -57,8 +59,7 @@ class LocalConnection(Connection):
                 raise self.time_up(argv[0], timeout or 0.0) from error
             finally:
                 if process.poll() is None:
-                    process.kill()
-                    process.wait()
+                    children.kill_group(process)
             if stdout is not None:
                 output.seek(0)
                 while piece := output.read(CHUNK):

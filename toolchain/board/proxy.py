@@ -8,6 +8,8 @@ import subprocess
 import tempfile
 from contextlib import suppress
 
+from toolchain import children
+
 _END_TIMEOUT_S = 1.0
 
 
@@ -57,10 +59,5 @@ class ProxyProcess:
         """End it; may be called twice."""
         self.socket.close()
         if self._process.poll() is None:
-            self._process.terminate()
-            try:
-                self._process.wait(_END_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+            children.end_group(self._process, _END_TIMEOUT_S)
         self._errors.close()

@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import signal
 import subprocess
 from collections import deque
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from toolchain import children
@@ -93,7 +91,9 @@ def run_logged(
             env={**os.environ, **_ccache_environment(), "NINJA_STATUS": "[%f/%t] ", **(env or {})},
         )  # fmt: skip
         assert process.stdout is not None  # noqa: S101 - a pipe was asked for
-        watchdog = children.Watchdog(SILENCE_S, lambda: _end_group(process))
+        watchdog = children.Watchdog(
+            SILENCE_S, lambda: children.end_group(process, _SECONDS_TO_END)
+        )
         try:
             with sigterm_exits(), watchdog:
                 for line in process.stdout:
@@ -111,7 +111,7 @@ def run_logged(
                             done = now
                 process.wait()
         except BaseException:
-            _end_group(process)
+            children.end_group(process, _SECONDS_TO_END)
             raise
     if watchdog.bit:
         raise children.time_up(command[0], SILENCE_S, BuildError, silent=True)
@@ -151,14 +151,3 @@ def _tail(lines: deque[str]) -> str:
         if re.search(r"\berror: |undefined reference|^CMake Error", line):
             return "\n".join(kept[index : index + _LINES_SHOWN])
     return "\n".join(kept[-_LINES_SHOWN:])
-
-
-def _end_group(process: subprocess.Popen[str]) -> None:
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGTERM)
-    try:
-        process.wait(timeout=_SECONDS_TO_END)
-    except subprocess.TimeoutExpired:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()

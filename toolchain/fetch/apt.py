@@ -274,9 +274,12 @@ def unpack_deb(deb: Path, dest: Path, *, without: Collection[str] = ()) -> None:
     dest.mkdir(parents=True, exist_ok=True)
     with (
         subprocess.Popen(
-            [tool, "--fsys-tarfile", str(deb)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            [tool, "--fsys-tarfile", str(deb)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            process_group=0,
         ) as process,
-        children.Watchdog(children.WORK_S, process.kill),
+        children.Watchdog(children.WORK_S, lambda: children.kill_group(process)),
     ):
         assert process.stdout is not None and process.stderr is not None  # noqa: S101, PT018
         try:
@@ -285,8 +288,11 @@ def unpack_deb(deb: Path, dest: Path, *, without: Collection[str] = ()) -> None:
             while process.stdout.read(1 << 16):
                 pass  # the end of the archive is padding
         except Exception as error:
-            process.kill()
+            children.kill_group(process)
             raise unpack.failure(deb.name, error) from error
+        except BaseException:
+            children.kill_group(process)
+            raise
         said = process.stderr.read().decode(errors="replace")
     if process.returncode:
         raise SourceError(f"{deb.name} cannot be unpacked: {_last_line(said)}")
@@ -360,6 +366,7 @@ def _with_status(
                 [*command, "-q", "-o", f"APT::Status-Fd={writer}"],
                 env=_environment(conf), cwd=cwd or conf.parent, pass_fds=(writer,),
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors,
+                process_group=0,
             )  # fmt: skip
             os.close(writer)
             writer = -1
@@ -367,7 +374,7 @@ def _with_status(
             try:
                 with (
                     os.fdopen(reader, encoding="utf-8", errors="replace") as status,
-                    children.Watchdog(_APT_S, process.kill) as watchdog,
+                    children.Watchdog(_APT_S, lambda: children.kill_group(process)) as watchdog,
                 ):
                     reader = -1
                     for line in status:
@@ -380,8 +387,7 @@ def _with_status(
                                 done = percent
                     process.wait()
             except BaseException:
-                process.kill()
-                process.wait()
+                children.kill_group(process)
                 raise
             if watchdog.bit:
                 raise children.time_up(command[0], _APT_S, SourceError, silent=True)

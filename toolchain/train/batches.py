@@ -6,6 +6,7 @@ whatever the number of worker processes.
 
 from __future__ import annotations
 
+import multiprocessing
 import random
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -253,13 +254,18 @@ def _in_order(job: Callable[[int], Batch], numbers: Sequence[int], workers: int)
         generator=torch.Generator(),  # or it draws from the global one
         timeout=WORKER_S,
     )
+    others = set(multiprocessing.active_children())
+    results = iter(loader)
+    own = set(multiprocessing.active_children()) - others
     try:
-        for result in loader:
+        for result in results:
             if isinstance(result, DeployError):
                 raise result
             yield result
     except RuntimeError as error:
         if "DataLoader timed out" in str(error):
+            for worker in own:  # the loader asks them to end, which one that is stopped does not
+                worker.kill()
             raise DataError(
                 f"a process that reads images has given none for {WORKER_S} s",
                 hint="it may have been stopped, or the disk hang: the same command goes on from "

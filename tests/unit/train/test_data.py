@@ -288,7 +288,7 @@ def test_a_file_that_may_not_be_read_is_named(tmp_path: Path) -> None:
     folder(tmp_path)
     (tmp_path / "red/1.png").unlink()
     (tmp_path / "red/1.png").symlink_to("nowhere")
-    fails(r"red/1\.png: cannot be read as an image: .*No such file", tmp_path)
+    fails(r"red/1\.png: cannot be read: No such file", tmp_path)
 
 
 def test_sixteen_bits_a_channel_are_refused(tmp_path: Path) -> None:

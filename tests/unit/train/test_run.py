@@ -405,7 +405,7 @@ def test_a_state_that_cannot_be_written_leaves_the_last_one(tmp_path: Path) -> N
 
 def test_what_a_kill_left_of_a_save_is_cleared(tmp_path: Path) -> None:
     stop(recipe(), tmp_path, 8, interrupt)
-    half = tmp_path / "run/.state.pt-abc123"
+    half = tmp_path / "run/.state.pt-0123abcd.tileskip"
     half.write_bytes((tmp_path / "run/state.pt").read_bytes()[:5000])
     assert train(recipe(), tmp_path).resumed_at == 8
     assert not half.exists()
