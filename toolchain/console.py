@@ -1,4 +1,4 @@
-r"""What the command line prints on: a terminal, a pipe or a file, in whatever encoding it has.
+r"""What a program of ours prints on: a terminal, a pipe or a file, in whatever encoding it has.
 
 Everything that is printed goes through :data:`out` and :data:`err`, or through ``print``; all of
 them end in the two streams that :func:`run` lays under them:
@@ -19,26 +19,18 @@ from __future__ import annotations
 import codecs
 import errno
 import io
-import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NoReturn
+from typing import IO, Any, NoReturn
 
 import rich.console
-import rich.progress
 from rich.console import ConsoleDimensions, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
-from toolchain import progress
 from toolchain.errors import DeployError, OutputError
-from toolchain.files import STDOUT, disk_full
-from toolchain.foreign_text import harmless, harmless_json
-
-if TYPE_CHECKING:  # pydantic is slow to import, and help needs none of it
-    from pydantic import BaseModel
+from toolchain.foreign_text import harmless
 
 FIXED_WIDTH = 100
 READER_GONE = 128 + 13
@@ -121,69 +113,12 @@ out = Screen()
 err = Screen(stderr=True)
 
 
-@contextmanager
-def apart_from(output: Path | None) -> Iterator[None]:
-    """Let :data:`out` be standard error where a result itself goes to standard output, ``-``."""
-    if output != STDOUT:
-        yield
-        return
-    out.stderr = True
-    try:
-        yield
-    finally:
-        out.stderr = False
-
-
-def print_json(document: BaseModel | Mapping[str, Any] | list[Any]) -> None:
-    """Print a document on standard output as JSON, in ASCII where that is no UTF-8."""
-    from toolchain.json_text import to_json
-
-    text = harmless_json(to_json(document))
-    if not (sys.stdout.encoding or "utf-8").lower().startswith("utf"):
-        text = json.dumps(json.loads(text), indent=2)
-    print(text)
-
-
 def tell(error: DeployError) -> None:
     """Print an error and what to do about it on standard error."""
     err.print("[red]error:[/red] ", end="")
     err.print(error.what, markup=False, highlight=False, soft_wrap=True)
     if error.hint:
         err.print(f"  hint: {error.hint}", markup=False, highlight=False, soft_wrap=True)
-
-
-class TerminalProgress:
-    """Progress bars on a terminal; elsewhere a line at each stage's end."""
-
-    @contextmanager
-    def stage(self, title: str, total: float | None = None) -> Iterator[progress.Stage]:
-        """Show one bar until the stage ends."""
-        with rich.progress.Progress(
-            rich.progress.TextColumn("{task.description}", markup=False),
-            rich.progress.BarColumn(),
-            rich.progress.TaskProgressColumn(),
-            rich.progress.TimeElapsedColumn(),
-            rich.progress.TextColumn("{task.fields[detail]}", style="dim", markup=False),
-            console=err,
-        ) as bars:
-            yield _Bar(bars, bars.add_task(title, total=total, detail=""))
-
-    def note(self, message: str) -> None:
-        """Print one line on standard error."""
-        err.print(message, highlight=False, markup=False)
-
-
-class _Bar:
-    def __init__(self, bars: rich.progress.Progress, task: rich.progress.TaskID) -> None:
-        self._bars, self._task = bars, task
-
-    def advance(self, steps: float = 1, detail: str | None = None) -> None:
-        self._bars.advance(self._task, steps)
-        if detail is not None:
-            self._bars.update(self._task, detail=detail)
-
-    def total(self, steps: float) -> None:
-        self._bars.update(self._task, total=steps)
 
 
 # --- the streams, and how a command ends -----------------------------------------------------
@@ -221,6 +156,8 @@ def _code(command: Callable[[], object]) -> int:
         tell(DeployError(f"'{name}': holds bytes that are not UTF-8", hint="rename it"))
         return WRONG_USE
     except OSError as error:
+        from toolchain.files import disk_full  # slow to import, and help needs none of it
+
         if (full := disk_full(error)) is None:
             raise
         tell(full)

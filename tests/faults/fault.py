@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import click
 import typer
 
-import deploy
+from toolchain.cli.app import app
 from toolchain.errors import DeployError
 
 _Value = TypeVar("_Value")
@@ -76,7 +76,7 @@ def refused(*words: object) -> DeployError | None:
     """
     try:
         with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-            command = typer.main.get_command(deploy.app)
+            command = typer.main.get_command(app)
             command.main([str(word) for word in words], standalone_mode=False)
     except DeployError as error:
         return error

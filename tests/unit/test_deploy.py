@@ -1,108 +1,88 @@
+"""The door: Ctrl-C in the first moments, while modules are imported."""
+
 from __future__ import annotations
 
-import json
+import ast
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-import deploy
-import toolchain
 from support.places import REPOSITORY
-from support.quantized_ops import FileWriter
-from toolchain.board.config import board_names
-from toolchain.models.zoo import CHECKPOINTS
+
+DOOR = REPOSITORY / "deploy.py"
+WAITS = "import sys, time\nprint('imported', flush=True)\n"
+SLEEPS = f"{WAITS}time.sleep(300)\n"
+SWALLOWS = f"""{WAITS}
+try:
+    time.sleep(300)
+except BaseException:
+    raise ImportError("no such thing") from None
+"""
 
 
-def run_deploy(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(REPOSITORY / "deploy.py"), *arguments],
-        capture_output=True, text=True, check=False, env=os.environ | {"COLUMNS": "100"},
-    )  # fmt: skip
+def interrupted(
+    folder: Path, package: str, source: str, *words: str
+) -> subprocess.CompletedProcess[str]:
+    """A command to which Ctrl-C comes while it imports a package, which is played by a source."""
+    (folder / package).mkdir()
+    (folder / package / "__init__.py").write_text(source)
+    with subprocess.Popen(
+        [sys.executable, DOOR, *words], cwd=folder, env=os.environ | {"PYTHONPATH": str(folder)},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "imported\n"
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    return subprocess.CompletedProcess(words, process.returncode, out, err)
 
 
-def commands() -> list[list[str]]:
-    names = [[str(item.name or item.callback.__name__)] for item in deploy.app.registered_commands  # type: ignore[union-attr]
-             ]  # fmt: skip
-    return [*names, ["emulator", "start"], ["emulator", "stop"], ["emulator", "status"]]
-
-
-@pytest.mark.parametrize("command", commands(), ids=" ".join)
-def test_every_command_explains_itself(command: list[str]) -> None:
-    result = CliRunner().invoke(deploy.app, [*command, "--help"])
-    assert result.exit_code == 0
-    assert "Usage" in result.output
-
-
-@pytest.mark.parametrize("command", commands(), ids=" ".join)
-def test_every_command_has_json(command: list[str]) -> None:
-    assert "--json" in CliRunner().invoke(deploy.app, [*command, "--help"]).output
-
-
-def test_version_is_the_packages() -> None:
-    assert CliRunner().invoke(deploy.app, ["--version"]).output.strip() == toolchain.__version__
-
-
-def test_boards_lists_every_board_that_ships() -> None:
-    listed = json.loads(CliRunner().invoke(deploy.app, ["boards", "--json"]).output)
-    assert [board["name"] for board in listed] == board_names()
+@pytest.mark.parametrize("package", ["rich", "typer", "markdown_it"])
+@pytest.mark.parametrize("source", [SLEEPS, SWALLOWS], ids=["sleeps", "swallows"])
+def test_ctrl_c_while_the_command_line_is_imported(
+    tmp_path: Path, package: str, source: str
+) -> None:
+    done = interrupted(tmp_path, package, source, "--help")
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "what"),
+    ("package", "words"),
     [
-        (["inspect", "nothing.tflite"], 3, "nothing.tflite"),
-        (["build", "--board", "toaster"], 5, "no board called 'toaster'"),
-        (["convert", "nothing.safetensors"], 3, "nothing.safetensors"),
-        (["compare", "a.json", "b.json"], 3, "a.json"),
+        ("torch", ["convert", "--model", "resnet18"]),
+        ("pydantic", ["build"]),
+        ("numpy", ["verify", "model.tflite"]),
     ],
 )
-def test_a_mistake_ends_in_a_message_and_its_exit_code(
-    arguments: list[str], code: int, what: str
+def test_ctrl_c_while_a_command_is_imported(
+    tmp_path: Path, package: str, words: list[str]
 ) -> None:
-    done = run_deploy(*arguments)
-    assert done.returncode == code
-    assert what in done.stderr
-    assert "Traceback" not in done.stderr
-    assert done.stdout == ""
+    done = interrupted(tmp_path, package, SLEEPS, *words)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
 
 
-@pytest.mark.parametrize("command", ["push", "run", "verify", "profile"])
-def test_a_model_that_the_runtime_cannot_run_is_refused_before_any_board_is_asked(
-    command: str, tmp_path: Path
-) -> None:
-    file = FileWriter()
-    x, y = file.tensor((1, 2), "float32"), file.tensor((1, 2), "float32")
-    file.operator("TransformLandmarks", [x], [y], custom=b"")
-    path = file.write(tmp_path / "model.tflite", [x], [y])
-    more = ["--input", "x.npy", "-o", str(tmp_path)] if command == "run" else []
-    done = run_deploy(command, str(path), *more, "--board", "rpi4", "--host", "nowhere.invalid")
-    assert done.returncode == 3
-    assert "TransformLandmarks (operator 0): a custom operator" in done.stderr
-    assert "Traceback" not in done.stderr
-    told = run_deploy("inspect", str(path))
-    assert "TransformLandmarks (operator 0)" in told.stdout
-    assert json.loads(run_deploy("inspect", str(path), "--json").stdout)["unsupported"]
+def test_ctrl_c_that_is_ignored_stays_ignored() -> None:
+    """As in what a shell starts in the background."""
+    line = f"import signal, deploy; signal.signal({signal.SIGINT:d}, signal.SIG_IGN)\n"
+    line += "try: deploy.main()\nfinally: print(signal.getsignal(signal.SIGINT).name)"
+    done = subprocess.run(
+        [sys.executable, "-c", line, "--version"], cwd=REPOSITORY, capture_output=True, text=True,
+        check=True,
+    )  # fmt: skip
+    assert done.stdout.splitlines()[1:] == ["SIG_IGN"]
 
 
-def test_output_that_is_no_terminal_has_no_colour() -> None:
-    done = run_deploy("boards")
-    assert "\x1b" not in done.stdout
-
-
-def test_a_terminated_convert_leaves_nothing(tmp_path: Path) -> None:
-    checkpoint = CHECKPOINTS / "fashion_resnet_dense.safetensors"
-    line = [sys.executable, str(REPOSITORY / "deploy.py"), "convert", str(checkpoint)]
-    with subprocess.Popen(
-        [*line, "--output", str(tmp_path / "x.tflite")],
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-    ) as process:
-        assert process.stderr is not None
-        process.stderr.readline()  # the first stage is done
-        process.terminate()
-        assert process.wait(60) == 143
-    assert list(tmp_path.iterdir()) == []
+def test_the_door_imports_nothing_but_sys_before_it_is_opened() -> None:
+    tree = ast.parse(DOOR.read_text())
+    imports = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    assert [ast.unparse(node) for node in imports] == [
+        "from __future__ import annotations",
+        "import sys",
+    ]

@@ -19,7 +19,6 @@ import torch
 from typer.main import get_command
 from typer.testing import CliRunner
 
-import deploy
 from support.bundles import write_bundle, write_masked_model
 from support.places import REPOSITORY
 from support.quantized_ops import FileWriter
@@ -28,6 +27,8 @@ from toolchain.bench import counts
 from toolchain.board.config import load_board
 from toolchain.board.emulator import State
 from toolchain.board.verify import Verification
+from toolchain.cli.app import app
+from toolchain.cli.board import narrow_down
 from toolchain.errors import BoardError
 from toolchain.hints import command, did_you_mean, nearest, quoted
 
@@ -226,14 +227,14 @@ def test_the_line_after_a_training_runs_from_here(
         training={"epochs": 1},
     )
     monkeypatch.chdir(here)
-    done = CliRunner().invoke(deploy.app, ["train", "my nets/r.toml"], catch_exceptions=False)
+    done = CliRunner().invoke(app, ["train", "my nets/r.toml"], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     found = re.search(r"next: (deploy .*)$", done.stdout, re.MULTILINE)
     assert found
     assert found[1] == "deploy convert r.safetensors --model 'my nets/nets_of_hints:net'"
     words = shlex.split(found[1])[1:]
     sys.modules.pop("nets_of_hints")
-    assert CliRunner().invoke(deploy.app, words, catch_exceptions=False).exit_code == 0
+    assert CliRunner().invoke(app, words, catch_exceptions=False).exit_code == 0
     assert (here / "r.tflite").is_file()
 
 
@@ -242,7 +243,7 @@ def test_the_lines_after_a_difference_run(here: Path, board: str) -> None:
     loaded = load_board(str(here / board))
     loaded._given = board
     done = Verification("./model.tflite", 2, 5, tolerance=1e-7, step_tolerance=0, outputs=())
-    hint = deploy._narrow_down(loaded, done, threads=3)
+    hint = narrow_down(loaded, done, threads=3)
     for asked in ("--inputs 2", "--seed 5", "--tolerance 1e-07", "--steps 0", "--threads 3"):
         assert asked in hint, "the same question"
     lines = hint.partition("run: ")[2].split(" && ")
@@ -278,7 +279,7 @@ def test_the_line_that_inspects_a_file_that_cannot_run_runs(here: Path) -> None:
 
 # --- none is forgotten -----------------------------------------------------------------------
 
-COMMANDS = "|".join(get_command(deploy.app).commands)  # type: ignore[attr-defined]
+COMMANDS = "|".join(get_command(app).commands)  # type: ignore[attr-defined]
 PROSE = {
     "quantized weights say nothing without their scales: give the weights from before, and "
     "quantize with deploy convert --quantize",
@@ -287,7 +288,8 @@ PROSE = {
 }
 """Hints that tell of a command without being one."""
 TRIED = {
-    "deploy.py",
+    "toolchain/cli/board.py",
+    "toolchain/cli/convert.py",
     "toolchain/model/support.py",
     "toolchain/bench/counts.py",
     "toolchain/board/connect.py",

@@ -17,9 +17,9 @@ import click
 import typer
 from hypothesis import strategies as st
 
-import deploy
 from support.bundles import write_masked_model
 from support.malformed import Bytes, damaged
+from toolchain.cli.app import app
 
 Read = Callable[[Path], object]
 
@@ -43,7 +43,7 @@ def deploy_here(*arguments: str) -> None:
     """A command in this process; ends in ours, or as the command line ends."""
     try:
         with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-            typer.main.get_command(deploy.app).main(list(arguments), standalone_mode=False)
+            typer.main.get_command(app).main(list(arguments), standalone_mode=False)
     except (click.exceptions.ClickException, click.exceptions.Exit, SystemExit):
         pass
 

@@ -13,7 +13,6 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-import deploy
 from support.places import REPOSITORY
 from support.tiny_training import (
     FASHION,
@@ -25,6 +24,7 @@ from support.tiny_training import (
     scalars,
     write_recipe,
 )
+from toolchain.cli.app import app, main
 from toolchain.models.zoo import ZOO
 from toolchain.sparsity.checkpoint import load_checkpoint, load_metadata, load_model
 
@@ -39,7 +39,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def invoke(*arguments: str | Path) -> str:
     result = CliRunner().invoke(
-        deploy.app, [str(argument) for argument in arguments], catch_exceptions=False
+        app, [str(argument) for argument in arguments], catch_exceptions=False
     )
     assert result.exit_code == 0, result.output
     return result.stdout
@@ -124,7 +124,7 @@ def test_a_bad_recipe_is_one_message_and_its_exit_code(
     for option in ([], ["--check"]):
         monkeypatch.setattr("sys.argv", ["deploy", "train", "r.toml", *option])
         with pytest.raises(SystemExit) as ended:
-            deploy.main()
+            main()
         assert ended.value.code == code
         printed = capsys.readouterr()
         assert message in printed.err

@@ -134,8 +134,8 @@ ELSEWHERE = {
     1: "a defect has no test",
     7: "tests/unit/board/test_ssh.py: needs an SSH server",
     10: "tests/unit/build/test_ninja.py: needs a compiler",
-    130: "tests/unit/test_deploy_train.py",
-    143: "tests/unit/test_deploy.py",
+    130: "tests/unit/cli/test_train.py",
+    143: "tests/unit/cli/test_app.py",
 }
 
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-import deploy
 from support.bundles import write_masked_model
 from support.places import REPOSITORY
+from toolchain.cli.app import app
 from toolchain.errors import OutputError
 from toolchain.model.inspection import inspect_model
 
@@ -74,7 +74,7 @@ def test_a_place_that_cannot_be_written_is_told_before_anything_is_done(
 ) -> None:
     before = contents(place)
     for command in commands:
-        result = CliRunner().invoke(deploy.app, list(map(str, lines_for(command, str(output)))))
+        result = CliRunner().invoke(app, list(map(str, lines_for(command, str(output)))))
         error = result.exception
         assert isinstance(error, OutputError), (command, result.output, error)
         assert said in f"{error.what}, {error.hint}"
@@ -92,7 +92,7 @@ def test_a_dash_is_standard_output_and_what_is_said_goes_beside_it(place: Path) 
 
 @pytest.mark.parametrize("command", ["profile", "convert", "train"])
 def test_standard_output_is_not_taken_twice(place: Path, command: str) -> None:
-    result = CliRunner().invoke(deploy.app, [*map(str, lines_for(command, "-")), "--json"])
+    result = CliRunner().invoke(app, [*map(str, lines_for(command, "-")), "--json"])
     assert result.exit_code == 2
     assert "--json" in result.output
     assert not (place / "-").exists()
@@ -130,7 +130,7 @@ def test_no_output_takes_the_place_of_another_or_of_what_is_read(
     )
     before = contents(place)
     board = [] if words[0] == "train" else ["--bundle", "no-bundle", "--board", "host"]
-    error = CliRunner().invoke(deploy.app, [*words, *board]).exception
+    error = CliRunner().invoke(app, [*words, *board]).exception
     assert isinstance(error, OutputError), error
     assert taken in error.what
     assert "another name" in (error.hint or "")

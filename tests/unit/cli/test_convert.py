@@ -15,15 +15,15 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-import deploy
 from support.bundles import write_bundle
 from support.masked_case import Case
+from support.places import REPOSITORY
 from support.published import write_header
 from support.python_runner import python_runner
+from toolchain.cli.app import app
 from toolchain.errors import BoardConfigError, DataError, ModelError, VerificationError
 from toolchain.models.fashion_resnet import fashion_resnet
 
-ROOT = Path(__file__).resolve().parents[2]
 CASE = Case(
     batch=1, height=4, width=4, channels_in=2, channels_out=3, kernel=(1, 1), stride=1, dilation=1,
     padding="SAME", depthwise=False, activation=None, form="select", mask_kind="columns",
@@ -33,7 +33,7 @@ CASE = Case(
 
 def _invoke(*arguments: str | Path) -> str:
     result = CliRunner().invoke(
-        deploy.app, [str(argument) for argument in arguments], catch_exceptions=False
+        app, [str(argument) for argument in arguments], catch_exceptions=False
     )
     assert result.exit_code == 0, result.output
     return result.stdout
@@ -242,7 +242,7 @@ def test_a_file_is_tried_on_the_runtime_of_this_folder(
     ],
 )
 def test_options_that_do_not_go_together_are_usage_errors(options: tuple[str, ...]) -> None:
-    result = CliRunner().invoke(deploy.app, ["convert", "--model", "a:b", *options])
+    result = CliRunner().invoke(app, ["convert", "--model", "a:b", *options])
     assert result.exit_code == 2, result.output
     assert "Traceback" not in result.output
 
@@ -268,20 +268,20 @@ def test_inspect_counts_in_the_tiles_of_a_board(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("shape", ["", "1,3,x", "1,0,8,8", "-1", "three"])
 def test_an_input_shape_that_is_none_is_a_usage_error(shape: str) -> None:
-    result = CliRunner().invoke(deploy.app, ["convert", "--model", "a:b", "--input-shape", shape])
+    result = CliRunner().invoke(app, ["convert", "--model", "a:b", "--input-shape", shape])
     assert result.exit_code == 2
 
 
 def test_a_fault_of_the_model_reaches_the_caller() -> None:
     with pytest.raises(ModelError, match=r"net\.pt: cannot be read"):
-        CliRunner().invoke(deploy.app, ["convert", "net.pt"], catch_exceptions=False)
+        CliRunner().invoke(app, ["convert", "net.pt"], catch_exceptions=False)
 
 
 def test_a_truncated_file_is_one_message_and_exit_code_3(tmp_path: Path) -> None:
     path = CASE.write(tmp_path / "model.tflite")
     path.write_bytes(path.read_bytes()[:-200])
     done = subprocess.run(
-        [sys.executable, ROOT / "deploy.py", "inspect", path],
+        [sys.executable, REPOSITORY / "deploy.py", "inspect", path],
         capture_output=True,
         text=True,
         check=False,
@@ -308,7 +308,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_program_is_not_loaded_where_nobody_can_be_asked(program: Path, tmp_path: Path) -> None:
     output = tmp_path / "net.tflite"
     line = ["convert", str(program), "--output", str(output)]
-    result = CliRunner().invoke(deploy.app, line)
+    result = CliRunner().invoke(app, line)
     assert isinstance(result.exception, ModelError)
     assert result.exception.hint == (
         f"if you trust whoever made it, run: deploy convert {program} --trust"
@@ -324,7 +324,7 @@ def test_a_program_is_asked_for_on_a_terminal(
 ) -> None:
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, ROOT / "deploy.py", "convert", program, "-o", "net.tflite"],
+        [sys.executable, REPOSITORY / "deploy.py", "convert", program, "-o", "net.tflite"],
         cwd=tmp_path, stdin=theirs, stdout=subprocess.DEVNULL, stderr=theirs,
         start_new_session=True,
     )  # fmt: skip

@@ -14,10 +14,10 @@ import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
 
-import deploy
 from support.places import REPOSITORY
 from support.tiny_training import write_recipe
 from toolchain.board.config import board_names
+from toolchain.cli.app import app
 from toolchain.errors import DeployError
 from toolchain.models.zoo import ZOO
 
@@ -31,7 +31,7 @@ def commands() -> dict[str, Any]:
         for name, inner in getattr(command, "commands", {}).items():
             walk(inner, f"{words} {name}".strip())
 
-    walk(get_command(deploy.app), "")
+    walk(get_command(app), "")
     return found
 
 
@@ -40,7 +40,7 @@ COMMANDS = commands()
 
 def shown(words: str, columns: str = "200") -> str:
     result = CliRunner().invoke(
-        deploy.app, [*words.split(), "--help"], env={"COLUMNS": columns}, catch_exceptions=False
+        app, [*words.split(), "--help"], env={"COLUMNS": columns}, catch_exceptions=False
     )
     assert result.exit_code == 0
     return result.output
@@ -85,7 +85,7 @@ def test_help_shows_an_example_that_is_understood(words: str, columns: str) -> N
     lines = [line.strip() for line in below.splitlines() if line.strip().startswith("deploy ")]
     assert lines[0].startswith(f"deploy {words}".strip())
     for line in lines:
-        command, rest = get_command(deploy.app), shlex.split(line)[1:]
+        command, rest = get_command(app), shlex.split(line)[1:]
         while hasattr(command, "commands") and (
             rest or not getattr(command, "invoke_without_command", False)
         ):
@@ -103,7 +103,7 @@ def test_examples_name_files_of_the_project_that_are_there() -> None:
 
 
 def test_models_lists_every_network() -> None:
-    result = CliRunner().invoke(deploy.app, ["models"], catch_exceptions=False)
+    result = CliRunner().invoke(app, ["models"], catch_exceptions=False)
     rows = [line.split() for line in result.output.splitlines()]
     assert [row[0] for row in rows[1 : len(ZOO) + 1]] == list(ZOO)
     assert ["resnet18_s20", "1,3,224,224", "1000", "20%", "random"] in rows
@@ -192,7 +192,7 @@ def test_what_is_asked_often_needs_no_torch(tmp_path: Path, line: str) -> None:
     ],
 )
 def test_wrong_use_is_told_with_what_was_meant(line: str, meant: str) -> None:
-    result = CliRunner().invoke(deploy.app, line.split())
+    result = CliRunner().invoke(app, line.split())
     assert result.exit_code == 2
     assert meant in re.sub(r"\s*│\n│\s*", " ", result.output)
 
@@ -240,5 +240,5 @@ def test_a_wrong_name_is_told_with_what_was_meant(
     text = (tmp_path / "recipe.toml").read_text()
     (tmp_path / "table.toml").write_text(f"{text}\n[optimiser]\n")
     with pytest.raises(DeployError) as caught:
-        CliRunner().invoke(deploy.app, line.split(), catch_exceptions=False)
+        CliRunner().invoke(app, line.split(), catch_exceptions=False)
     assert meant in f"{caught.value.what} {caught.value.hint}"

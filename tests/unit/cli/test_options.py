@@ -1,0 +1,46 @@
+"""Options that several commands have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import typer
+
+from toolchain.cli.options import board_names, cache_kinds, check_alone, network_names, wrong_use
+from toolchain.models.zoo import ZOO
+
+
+def test_wrong_use_names_the_option_and_ends_with_code_2() -> None:
+    error = wrong_use("--io", "is for --quantize int8")
+    assert error.format_message() == "Invalid value for --io: is for --quantize int8"
+    assert error.exit_code == 2
+
+
+@pytest.mark.parametrize("output", [None, Path("net.tflite"), Path("-")])
+@pytest.mark.parametrize("json_output", [True, False])
+def test_standard_output_takes_one_thing(output: Path | None, json_output: bool) -> None:
+    if json_output and output == Path("-"):
+        with pytest.raises(typer.BadParameter, match="is on standard output"):
+            check_alone(output, json_output)
+    else:
+        check_alone(output, json_output)
+
+
+def test_what_is_offered_says_what_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.toml").write_text('march = "armv8-a"\n')
+    (tmp_path / "other.toml").write_text("[project]\n")
+    offered = dict(board_names(""))
+    assert offered["rpi4"] == "a board that ships"
+    assert offered["mine.toml"] == "a file"
+    assert "other.toml" not in offered
+    assert dict(network_names(""))["resnet18"] == ZOO["resnet18"].description
+
+
+def test_kinds_of_the_cache_are_its_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TILESKIP_CACHE", str(tmp_path))
+    (tmp_path / "datasets/fashion").mkdir(parents=True)
+    assert [kind for kind, _ in cache_kinds("")] == ["datasets"]

@@ -1,0 +1,53 @@
+"""The command line as a whole: its commands, in the order in which help lists them."""
+
+from __future__ import annotations
+
+from typing import Annotated, NoReturn
+
+import typer
+
+from toolchain import console
+from toolchain.cli import board, build, cache, convert, demo, emulator, train
+from toolchain.cli.command_help import App
+from toolchain.signals import sigterm_exits
+
+app = App(
+    name="deploy",
+    help="Take a network with spatial masks from PyTorch to a small ARM board; measure it there.",
+    epilog="deploy demo",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for module in (train, convert, build, board, demo):
+    app.add_typer(module.commands)
+app.add_typer(emulator.commands, name="emulator")
+app.add_typer(cache.commands, name="cache")
+
+
+def main() -> NoReturn:
+    """Run the command line; :mod:`toolchain.console` says how it ends."""
+
+    def command() -> None:
+        with sigterm_exits():
+            app()
+
+    console.run(command)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        import toolchain
+
+        print(toolchain.__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version.")
+    ] = False,
+) -> None:
+    pass

@@ -1,0 +1,369 @@
+"""What is done on a board: ``deploy push``, ``run``, ``verify``, ``profile``; ``compare``."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from toolchain.cli import bars
+from toolchain.cli.command_help import App
+from toolchain.cli.options import (
+    BoardOption,
+    BundleOption,
+    HostOption,
+    IdentityOption,
+    JsonOption,
+    ModelArgument,
+    ModelsArgument,
+    ThreadsOption,
+    TimeoutOption,
+    check_alone,
+)
+from toolchain.cli.output import note, print_json, say, show
+
+if TYPE_CHECKING:
+    from toolchain.board.config import Board
+    from toolchain.board.connection import Connection
+    from toolchain.board.invoke import BoardRunner
+    from toolchain.board.verify import Verification
+    from toolchain.failures import Failures
+
+commands = App()
+
+
+@commands.example("deploy push --board rpi4 --host pi@raspberrypi dense.tflite s20.tflite")
+def push(
+    models: Annotated[
+        list[Path] | None, typer.Argument(help=".tflite files.", metavar="MODEL")
+    ] = None,
+    board: BoardOption = "qemu",
+    host: HostOption = None,
+    identity: IdentityOption = None,
+    bundle: BundleOption = None,
+    json_output: JsonOption = False,
+) -> None:
+    """Bring the runner, the delegate and models to a board; what is there already stays."""
+    from toolchain.board.config import load_board
+    from toolchain.board.push import Pushed
+    from toolchain.failures import Failures
+    from toolchain.report.listing_tables import push_table
+
+    chosen = load_board(board)
+    failures = Failures()
+    good = _readable(models, failures) if models else []
+    name, files = chosen.name, list[Pushed]()
+    with failures.kept(), _board_runner(chosen, host, identity, bundle) as (connection, runner):
+        name, files = connection.name, [*runner.pushed]
+        files += runner.push_each(good, failures)
+    rows = [
+        {
+            "file": str(item.local),
+            "remote": item.remote,
+            "bytes": item.size,
+            "sha256": item.sha256,
+            "sent": item.sent,
+        }
+        for item in files
+    ]
+    if files or (json_output and failures.items):
+        show(
+            {"board": name, "files": rows, "failed": failures.rows()},
+            lambda width: push_table(files, name, width),
+            json_output=json_output,
+        )
+    failures.require()
+
+
+@commands.example("deploy run s20.tflite --input images.npy --output-dir outputs")
+def run(
+    model: ModelArgument,
+    inputs: Annotated[
+        list[Path],
+        typer.Option("--input", help="Once for each input: .npy, .npz or raw.", metavar="FILE"),
+    ],
+    output_dir: Annotated[Path, typer.Option("--output-dir", "-o", help="For output<i>.npy.")],
+    board: BoardOption = "qemu",
+    host: HostOption = None,
+    identity: IdentityOption = None,
+    bundle: BundleOption = None,
+    threads: ThreadsOption = None,
+    timeout: TimeoutOption = None,
+    json_output: JsonOption = False,
+) -> None:
+    """Run a model on a board: inputs in, outputs out, one inference for each input."""
+    from toolchain.board import arrays
+    from toolchain.board.config import load_board
+    from toolchain.board.invoke import Settings
+    from toolchain.errors import ModelError
+    from toolchain.files import check_readable
+    from toolchain.model.support import read_supported
+
+    chosen = load_board(board)
+    check_readable(model, ModelError)
+    parsed = read_supported(model)
+    batch = arrays.load_inputs(parsed, inputs)
+    arrays.check_outputs(output_dir, parsed, inputs=[model, *inputs])
+    with _board_runner(chosen, host, identity, bundle, timeout) as (_, runner):
+        settings = Settings(threads=threads or chosen.threads)
+        outputs = batch.shaped(runner.run(parsed, settings, batch).outputs)
+    paths = arrays.save_outputs(output_dir, outputs)
+    rows = [
+        {"file": str(path), "name": tensor.name, "shape": list(array.shape),
+         "dtype": str(array.dtype)}
+        for path, tensor, array in zip(paths, arrays.model_outputs(parsed), outputs, strict=True)
+    ]  # fmt: skip
+    if json_output:
+        print_json({"inferences": batch.count, "outputs": rows})
+        return
+    for row in rows:
+        say(f"{row['file']}: {row['name']} {row['dtype']}{row['shape']}", fold=False)
+
+
+@commands.example(
+    "deploy verify dense.tflite s20.tflite",
+    "deploy verify --board rpi4 --host pi@raspberrypi s20.tflite",
+)
+def verify(
+    models: ModelsArgument,
+    board: BoardOption = "qemu",
+    host: HostOption = None,
+    identity: IdentityOption = None,
+    bundle: BundleOption = None,
+    inputs: Annotated[
+        int, typer.Option("--inputs", "-n", min=1, help="How many random inputs.")
+    ] = 3,
+    tolerance: Annotated[
+        float,
+        typer.Option(
+            "--tolerance", min=0.0, help="As a part of each output's and channel's scale."
+        ),
+    ] = 1e-5,
+    steps: Annotated[
+        float, typer.Option("--steps", min=0.0, help="Of quantized outputs: quantization steps.")
+    ] = 2.0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the random inputs.")] = 0,
+    threads: ThreadsOption = None,
+    timeout: TimeoutOption = None,
+    json_output: JsonOption = False,
+) -> None:
+    """Compare a board's outputs with the stock TFLite interpreter's on this machine."""
+    from toolchain.board.config import load_board
+    from toolchain.board.verify import verify as verify_model
+    from toolchain.failures import Failures
+    from toolchain.report.verify_table import verify_table
+
+    chosen, failures = load_board(board), Failures()
+    good = _readable(models, failures)
+    name, results = chosen.name, []
+    with (
+        failures.kept(),
+        _board_runner(chosen, host, identity, bundle, timeout) as (connection, runner),
+    ):
+        name = connection.name
+        for model in good:
+            with failures.of(str(model)):
+                results.append(
+                    verify_model(
+                        runner,
+                        model,
+                        inputs=inputs,
+                        seed=seed,
+                        tolerance=tolerance,
+                        steps=steps,
+                        threads=threads or chosen.threads,
+                    )
+                )
+    for item in results:
+        with failures.of(item.model):
+            item.require(narrow_down(chosen, item, threads))
+    if results or (json_output and failures.items):
+        rows = [item.document() for item in results]
+        show(
+            {"board": name, "models": rows, "failed": failures.rows()},
+            lambda width: verify_table(results, name, width),
+            json_output=json_output,
+        )
+    if not json_output:
+        for line in (line for item in results for line in item.notes()):
+            note(line, style="yellow")
+    failures.require()
+
+
+def narrow_down(board: Board, done: Verification, threads: int | None = None) -> str:
+    """What to run to learn what a board's difference comes from."""
+    from toolchain.build.bundle import bundle_path
+    from toolchain.hints import command
+
+    again = ["verify", done.model, "--inputs", done.inputs, "--seed", done.seed]
+    again += ["--tolerance", f"{done.tolerance:g}", "--steps", f"{done.step_tolerance:g}"]
+    again += ["--threads", threads] if threads else []
+    if board.connection != "local":
+        build = command("build", "--board", "host")
+        return (
+            "to see whether this machine's build of the runtime does the same on the same inputs, "
+            f"run: {build} && {command(*again, '--board', 'host')}"
+        )
+    build = command("build", "--board", board.given, "--stock")
+    stock = bundle_path(board, stock=True)
+    return (
+        "to see whether a runtime without patches does the same on the same inputs, "
+        f"run: {build} && {command(*again, '--board', board.given, '--bundle', stock)}"
+    )
+
+
+@commands.example(
+    "deploy profile dense.tflite s20.tflite --output profile.json --plot profile.png",
+    "deploy profile --board rpi4 --host pi@raspberrypi --per-op dense.tflite s20.tflite",
+)
+def profile(
+    models: ModelsArgument,
+    board: BoardOption = "qemu",
+    host: HostOption = None,
+    identity: IdentityOption = None,
+    bundle: BundleOption = None,
+    stock_bundle: Annotated[
+        Path | None,
+        typer.Option("--stock-bundle", help="Measure on this unpatched bundle, too."),
+    ] = None,
+    runs: Annotated[
+        int | None,
+        typer.Option(
+            "--runs", "-n", min=1, help="Timed runs; those of 3 seconds, or 3 under emulation."
+        ),
+    ] = None,
+    warmup: Annotated[
+        int | None,
+        typer.Option("--warmup", "-w", min=0, help="Runs before them, in each turn; 1."),
+    ] = None,
+    threads: ThreadsOption = None,
+    timeout: TimeoutOption = None,
+    per_op: Annotated[
+        bool, typer.Option("--per-op", help="Time every layer; what is lost most comes first.")
+    ] = False,
+    wide: Annotated[
+        bool, typer.Option("--wide", help="All that is known of the board; micro-kernels.")
+    ] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Write the profile as JSON; - for standard output."),
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", help="Draw it: .png, .svg or .pdf.")
+    ] = None,
+    json_output: JsonOption = False,
+) -> None:
+    """Measure models on a board; the first is the one that the others are compared with."""
+    from toolchain.board.config import load_board
+    from toolchain.board.invoke import Settings, load_bundle
+    from toolchain.failures import Failures
+    from toolchain.files import check_writable
+    from toolchain.profile.measure import Session
+    from toolchain.report import operator_table, profile_plot, profile_table
+
+    check_alone(output, json_output)
+    chosen, failures = load_board(board), Failures()
+    good = _readable(models, failures)
+    if output:
+        check_writable(output, inputs=models)
+    if plot:
+        profile_plot.check_plot_path(plot, others=[output] if output else [])
+    stock = load_bundle(chosen, stock_bundle, stock=True) if stock_bundle else None
+    settings = Settings.measuring(chosen, threads=threads, runs=runs, warmup=warmup, per_op=per_op)
+    measured = None
+    with (
+        failures.kept(),
+        _board_runner(chosen, host, identity, bundle, timeout) as (connection, runner),
+    ):
+        session = Session(connection, chosen, runner, bars.progress(), settings, stock, failures)
+        session.measure(good, reference=models[0])
+        measured = session.profile()
+    if measured is None:
+        failures.require()
+        return
+    # What was measured is shown, whatever becomes of the files.
+    if output:
+        with failures.of_output(output):
+            measured.save(output)
+    if plot:
+        with failures.of_output(plot):
+            profile_plot.plot_profile(measured, plot)
+    tables = [profile_table.profile_table, operator_table.operator_tables][: 1 + per_op]
+    show(
+        measured,
+        *(functools.partial(table, measured, wide=wide) for table in tables),
+        json_output=json_output,
+        output=output,
+    )
+    failures.require()
+
+
+@commands.example("deploy compare before.json after.json")
+def compare(
+    before: Annotated[Path, typer.Argument(help="A profile of deploy profile --output.")],
+    after: Annotated[Path, typer.Argument(help="Another one.")],
+    json_output: JsonOption = False,
+) -> None:
+    """Compare two profiles, model by model."""
+    from toolchain.errors import ModelError
+    from toolchain.files import check_readable
+    from toolchain.profile.compare import compare as compare_profiles
+    from toolchain.profile.document import load_profile
+    from toolchain.report import profile_table
+
+    for file in (before, after):
+        check_readable(file, ModelError, pipe=True)
+    found = compare_profiles(load_profile(before), load_profile(after))
+    show(
+        {"changes": [item.row() for item in found.changes], "notes": found.notes},
+        lambda width: profile_table.comparison_table(found, width),
+        json_output=json_output,
+    )
+
+
+@contextmanager
+def _board_runner(
+    board: Board,
+    host: str | None,
+    identity: Path | None,
+    bundle_dir: Path | None,
+    timeout: float | None = None,
+) -> Iterator[tuple[Connection, BoardRunner]]:
+    from toolchain.board.connect import connect
+    from toolchain.board.invoke import TIMEOUT_S, BoardRunner, load_bundle
+    from toolchain.board.target import parse_host
+
+    if host is not None:
+        parse_host(host)
+    bundle = load_bundle(board, bundle_dir)
+    with connect(board, host, identity=identity) as connection:
+        limit = timeout or TIMEOUT_S
+        yield (
+            connection,
+            BoardRunner(connection, board, bundle, bars.progress(), timeout=limit),
+        )
+
+
+def _readable(models: Sequence[Path], failures: Failures) -> list[Path]:
+    """Those of the models that can be read and that the runtime can run; an error if none can.
+
+    Raises:
+        ModelError: none can.
+    """
+    from toolchain.errors import ModelError
+    from toolchain.files import check_readable
+    from toolchain.model.support import read_supported
+
+    good = []
+    for model in models:
+        with failures.of(str(model)):
+            check_readable(model, ModelError)
+            read_supported(model)
+            good.append(model)
+    if not good:
+        failures.require()
+    return good

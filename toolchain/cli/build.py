@@ -1,0 +1,92 @@
+"""``deploy build``, and what can be built for: ``deploy boards``, ``deploy models``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from toolchain.cli import bars
+from toolchain.cli.command_help import App
+from toolchain.cli.options import BoardOption
+from toolchain.cli.output import say, show
+
+commands = App()
+
+
+@commands.example(
+    "deploy build --board rpi4",
+    "deploy build --board my_board.toml --stock",
+)
+def build(
+    board: BoardOption = "qemu",
+    stock: Annotated[bool, typer.Option("--stock", help="Leave the patches out.")] = False,
+    out_dir: Annotated[
+        Path | None, typer.Option("--out", help="Bundle folder; build/BOARD by default.")
+    ] = None,
+    jobs: Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="Compilers.")] = None,
+    sources: Annotated[
+        Path | None,
+        typer.Option("--sources", exists=True, file_okay=False, help="Archives at hand."),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Compile and link the programs again.")
+    ] = False,
+    json_output: Annotated[bool, typer.Option("--json", help="Print the manifest.")] = False,
+) -> None:
+    """Fetch, patch, cross-compile: leave a board's runner and libraries in build/BOARD."""
+    from toolchain.board.config import load_board
+    from toolchain.build import bundle
+    from toolchain.report.listing_tables import bundle_table
+
+    made = bundle.build(
+        load_board(board),
+        stock=stock,
+        out=out_dir,
+        sources=sources,
+        jobs=jobs,
+        force=force,
+        progress=bars.progress(),
+    )
+    manifest = made.manifest
+    show(
+        {"path": str(made.path), **manifest.model_dump(mode="json", by_alias=True)},
+        lambda width: bundle_table(made, width),
+        json_output=json_output,
+    )
+    if not json_output:
+        patched = "stock" if manifest.stock else "patched"
+        say(f"{manifest.isa}, {manifest.march}, {patched}; {manifest.compiler}")
+
+
+@commands.example("deploy boards")
+def boards(
+    json_output: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """List the boards that --board knows by name; docs/boards.md says how to add one."""
+    from toolchain.board.config import board_names, load_board
+    from toolchain.report.listing_tables import boards_table
+
+    known = [load_board(name) for name in board_names()]
+    show(
+        [board.model_dump() for board in known],
+        lambda width: boards_table(known, width),
+        json_output=json_output,
+    )
+
+
+@commands.example("deploy models", "deploy convert --model resnet18_s20")
+def models(
+    json_output: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """List the networks that `convert --model`, and recipes, know by name."""
+    from toolchain.models.zoo import ZOO
+    from toolchain.report.listing_tables import networks_table
+
+    known = list(ZOO.values())
+    show(
+        [entry.facts() for entry in known],
+        lambda width: networks_table(known, width),
+        json_output=json_output,
+    )

@@ -1,0 +1,263 @@
+"""``deploy convert`` and ``deploy inspect``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import RenderableType
+
+from toolchain.cli import bars
+from toolchain.cli.command_help import App, complete
+from toolchain.cli.options import board_names, check_alone, network_names, wrong_use
+from toolchain.cli.output import confirm, print_json, show
+from toolchain.console import out
+from toolchain.convert.kinds import Boundary, Kind
+
+commands = App()
+
+
+@commands.example(
+    "deploy convert toolchain/models/checkpoints/fashion_resnet_s20.safetensors -o s20.tflite",
+    "deploy convert weights.pt --model my_nets:flowers --input-shape 1,3,224,224",
+    "deploy convert --model resnet18_s20 --quantize int8 --calibration images",
+)
+def convert(
+    source: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="CHECKPOINT|PROGRAM.pt2",
+            help="weights (safetensors or a PyTorch state_dict), or an exported program",
+        ),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="package.module:factory, or a network of the zoo, such as resnet18_s20",
+            autocompletion=complete(network_names),
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="file to write, - for standard output; default: NAME.tflite",
+        ),
+    ] = None,
+    input_shape: Annotated[
+        list[str] | None,
+        typer.Option(help="as torch has it: 1,3,224,224 (N,C,H,W); once an input"),
+    ] = None,
+    masks: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="bin_mask.h",
+            help="header of masks by the paper's training code, for a checkpoint without masks; "
+            "where the checkpoint has its own, they are taken and the differences told",
+        ),
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KEY",
+            help="which weights of a checkpoint that holds several: their key in it, or ema for "
+            "averaged ones",
+        ),
+    ] = None,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            help="of the check, as a part of each output's and channel's scale [default: 1e-5]",
+        ),
+    ] = None,
+    quantize: Annotated[
+        Kind | None,
+        typer.Option(
+            help="int8: weights and activations; fp16: weights; dynamic: int8 weights, float "
+            "activations"
+        ),
+    ] = None,
+    calibration: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATA",
+            help="for int8: a folder of images, an .npz file, package.module:function, "
+            "fashion-mnist; or random, which is for measuring time only",
+        ),
+    ] = None,
+    samples: Annotated[
+        int | None,
+        typer.Option(min=1, help="inferences to calibrate with, at most [default: 100]"),
+    ] = None,
+    io: Annotated[
+        Boundary, typer.Option(help="what inputs and outputs of an int8 file are")
+    ] = "float32",
+    min_sqnr: Annotated[
+        float | None,
+        typer.Option(
+            metavar="DB",
+            help="least signal-to-quantization-noise ratio of a quantized file "
+            "[default: 10; fp16: 30]",
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="of the check's random inputs [default: a fresh one]")
+    ] = None,
+    trust: Annotated[
+        bool,
+        typer.Option(
+            "--trust", help="load a .pt2 file without a question: it can run code of its maker's"
+        ),
+    ] = False,
+    verbose: Annotated[
+        bool,
+        typer.Option("--verbose", help="every output on every runtime, and what was not tried"),
+    ] = False,
+    json_output: Annotated[
+        bool, typer.Option("--json", help="one JSON document instead of text")
+    ] = False,
+) -> None:
+    """Convert a masked PyTorch model to a standard .tflite file, and check it against torch.
+
+    The file's images are **NHWC** (channels last), whatever they are in torch. The file is written
+    only if its outputs on stock TFLite interpreters equal torch's, or are near enough to them where
+    it is quantized; and on the runtime that ships, where `deploy build --board host` has built it
+    into the current folder.
+
+    An exported program (.pt2) can run code when it is loaded, so it is asked for first. The module
+    of `--model` is run. No other file is, whatever it holds.
+    """
+    from toolchain.convert.kinds import is_program
+    from toolchain.errors import ModelError
+    from toolchain.files import check_readable
+    from toolchain.models import zoo
+
+    check_alone(output, json_output)
+    shapes = [_shape(text) for text in input_shape or []]
+    for option, given in (("--calibration", calibration), ("--samples", samples)):
+        if given is not None and quantize != "int8":
+            raise wrong_use(option, "is for --quantize int8")
+    if io != "float32" and quantize != "int8":
+        raise wrong_use("--io", "is for --quantize int8")
+    if min_sqnr is not None and quantize is None:
+        raise wrong_use("--min-sqnr", "is for --quantize")
+    if source is None and model is None:
+        raise wrong_use("CHECKPOINT", "give a checkpoint, an exported program (.pt2), or --model")
+    if model is not None and ":" not in model:
+        zoo.get(model)
+    for file in (source, masks):
+        if file is not None:
+            check_readable(Path(file), ModelError)
+    if source is not None and is_program(Path(source)) and not trust:
+        _ask_for_trust(source)
+    from toolchain.board.host_runtime import host_runtimes
+    from toolchain.convert import conversion
+    from toolchain.report.layers import conversion_summary
+
+    done = conversion.convert(
+        source,
+        output or conversion.default_output(source, model),
+        model=model,
+        input_shapes=shapes or None,
+        masks=masks,
+        weights=weights,
+        tolerance=conversion.DEFAULT_TOLERANCE if tolerance is None else tolerance,
+        quantize=quantize,
+        calibration=calibration,
+        calibration_samples=samples,
+        boundary=io,
+        min_sqnr_db=min_sqnr,
+        seed=seed,
+        others=host_runtimes(),
+        progress=bars.progress(quiet=json_output),
+    )
+    show(
+        done,
+        lambda _width: conversion_summary(done, verbose=verbose),
+        json_output=json_output,
+        output=output,
+        fold=False,
+    )
+
+
+def _ask_for_trust(program: str) -> None:
+    """Ask whether a file that can run code may do so.
+
+    Raises:
+        ModelError: it may not, or there is nobody to ask.
+    """
+    from toolchain.errors import ModelError
+    from toolchain.hints import command
+
+    said = f"{program}: is an exported program, which can run code of whoever made it when loaded"
+    if not confirm("Do you trust whoever made it?", said=said):
+        again = command("convert", program, "--trust")
+        raise ModelError(said, hint=f"if you trust whoever made it, run: {again}")
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    try:
+        shape = tuple(int(part) for part in text.replace("x", ",").split(","))
+    except ValueError:
+        shape = ()
+    if not shape or min(shape) < 1:
+        raise wrong_use("--input-shape", f"'{text}' is no shape; write 1,3,224,224")
+    return shape
+
+
+@commands.example(
+    "deploy inspect s20.tflite",
+    "deploy inspect s20.tflite --board rpi4",
+    "deploy inspect s20.tflite --mask layer1.0.conv1",
+)
+def inspect(
+    file: Annotated[Path, typer.Argument(help="a .tflite file, of this project or any other")],
+    mask: Annotated[
+        str | None,
+        typer.Option(metavar="LAYER", help="draw a layer's mask: its name, or index in --json"),
+    ] = None,
+    board: Annotated[
+        str | None,
+        typer.Option(
+            "--board",
+            "-b",
+            help="count in the tiles of this board: its name or file",
+            autocompletion=complete(board_names),
+        ),
+    ] = None,
+    json_output: Annotated[
+        bool, typer.Option("--json", help="one JSON document instead of text")
+    ] = False,
+) -> None:
+    """Show the layers of a .tflite file: shapes, MACs, masks, and what the runtime will skip.
+
+    With `--board`: how many tiles of that board's core the kept pixels fill, and what of them is
+    computed for nothing.
+    """
+    from toolchain.board.config import known_tiles, load_board
+    from toolchain.errors import ModelError
+    from toolchain.files import check_readable
+    from toolchain.model import inspection
+    from toolchain.report.layers import inspection_table, mask_picture
+    from toolchain.report.tiling_table import tiling_table
+
+    core = known_tiles(load_board(board)) if board is not None else None
+    check_readable(file, ModelError)
+    if mask is not None:
+        plane = inspection.layer_mask(file, mask)
+        if json_output:
+            print_json(plane.astype(int).tolist())
+            return
+        print(mask_picture(plane, width=out.width, unicode=out.encoding.startswith("utf")))
+        return
+    report = inspection.inspect_model(file, core)
+
+    def table(width: int) -> RenderableType:
+        if report.tiling is not None:
+            return tiling_table(report, report.tiling, width)
+        return inspection_table(report, width)
+
+    show(report, table, json_output=json_output)

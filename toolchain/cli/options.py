@@ -1,0 +1,111 @@
+"""Options that several commands have, what completes them, and how their wrong use is told."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from toolchain.cli.command_help import complete
+
+
+def wrong_use(option: str, what: str) -> typer.BadParameter:
+    """The error for an option that cannot be taken: exit code 2.
+
+    Args:
+        option: its name, such as ``--json``.
+        what: goes on from the name: ``is for --quantize int8``.
+    """
+    return typer.BadParameter(what, param_hint=option)
+
+
+def check_alone(output: Path | None, json_output: bool) -> None:
+    """Check that not both a result and JSON are to go to standard output.
+
+    Raises:
+        typer.BadParameter: both are.
+    """
+    from toolchain.files import STDOUT
+
+    if output == STDOUT and json_output:
+        raise wrong_use(
+            "--json",
+            "is on standard output, as is what --output - writes; leave one of the two away",
+        )
+
+
+# --- completion ------------------------------------------------------------------------------
+
+
+def board_names(incomplete: str) -> Iterator[tuple[str, str]]:
+    """Boards that ship, and files of boards where the path that is typed leads."""
+    from toolchain.input_file import read_limited
+    from toolchain.resources import boards_dir
+
+    for path in sorted(boards_dir().glob("*.toml")):
+        yield path.stem, "a board that ships"
+    head = incomplete[: incomplete.rfind("/") + 1]  # as it was typed: the shell goes on from there
+    for path in sorted(Path(os.path.expanduser(head)).glob("*.toml")):  # noqa: PTH111 (never fails)
+        with suppress(OSError):
+            # No other TOML file has such a key.
+            if b"march" in read_limited(path):
+                yield head + path.name, "a file"
+
+
+def network_names(_incomplete: str) -> Iterator[tuple[str, str]]:
+    """Networks of the zoo."""
+    from toolchain.models.zoo import ZOO
+
+    return ((entry.name, entry.description) for entry in ZOO.values())
+
+
+def cache_kinds(_incomplete: str) -> Iterator[tuple[str, str]]:
+    """Kinds of what the cache holds."""
+    from toolchain import cache_content
+
+    return ((kind, "a folder of the cache") for kind in cache_content.kinds())
+
+
+# --- options ---------------------------------------------------------------------------------
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+BoardOption = Annotated[
+    str,
+    typer.Option("--board", "-b", help="Board name or file.", autocompletion=complete(board_names)),
+]
+HostOption = Annotated[
+    str | None,
+    typer.Option("--host", "-H", help="A real board: what you give to ssh.", metavar="HOST"),
+]
+IdentityOption = Annotated[
+    Path | None,
+    typer.Option("--identity", "-i", help="Private key to log in with.", dir_okay=False),
+]
+BundleOption = Annotated[
+    Path | None, typer.Option("--bundle", help="Bundle folder; build/BOARD by default.")
+]
+ThreadsOption = Annotated[
+    int | None,
+    typer.Option("--threads", "-t", min=1, max=64, help="Threads; as the board's file says."),
+]
+TimeoutOption = Annotated[
+    float | None,
+    typer.Option(
+        "--timeout", min=0.1, metavar="SECONDS", help="That one run of the runner may take; 3600."
+    ),
+]
+ModelArgument = Annotated[Path, typer.Argument(help="A .tflite file.", metavar="MODEL")]
+ModelsArgument = Annotated[list[Path], typer.Argument(help=".tflite files.", metavar="MODEL")]
+KindOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--kind",
+        metavar="KIND",
+        help="Only of this kind, as the table has it; may be repeated.",
+        autocompletion=complete(cache_kinds),
+    ),
+]
