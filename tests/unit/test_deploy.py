@@ -61,9 +61,7 @@ def test_ctrl_c_while_the_command_line_is_imported(
         ("numpy", ["verify", "model.tflite"]),
     ],
 )
-def test_ctrl_c_while_a_command_is_imported(
-    tmp_path: Path, package: str, words: list[str]
-) -> None:
+def test_ctrl_c_while_a_command_is_imported(tmp_path: Path, package: str, words: list[str]) -> None:
     done = interrupted(tmp_path, package, SLEEPS, *words)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
 

@@ -84,9 +84,11 @@ def run(
     model: ModelArgument,
     inputs: Annotated[
         list[Path],
-        typer.Option("--input", help="Once for each input: .npy, .npz or raw.", metavar="FILE"),
+        typer.Option("--input", help="A file for each input: .npy, .npz or raw.", metavar="FILE"),
     ],
-    output_dir: Annotated[Path, typer.Option("--output-dir", "-o", help="For output<i>.npy.")],
+    output_dir: Annotated[
+        Path, typer.Option("--output-dir", "-o", help="Folder for output<i>.npy.")
+    ],
     board: BoardOption = "qemu",
     host: HostOption = None,
     identity: IdentityOption = None,
@@ -140,11 +142,16 @@ def verify(
     tolerance: Annotated[
         float,
         typer.Option(
-            "--tolerance", min=0.0, help="As a part of each output's and channel's scale."
+            "--tolerance",
+            min=0.0,
+            help="Difference that is borne, as a part of each output's and channel's scale.",
         ),
     ] = 1e-5,
     steps: Annotated[
-        float, typer.Option("--steps", min=0.0, help="Of quantized outputs: quantization steps.")
+        float,
+        typer.Option(
+            "--steps", min=0.0, help="The same for quantized outputs, in quantization steps."
+        ),
     ] = 2.0,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the random inputs.")] = 0,
     threads: ThreadsOption = None,
@@ -233,12 +240,18 @@ def profile(
     runs: Annotated[
         int | None,
         typer.Option(
-            "--runs", "-n", min=1, help="Timed runs; those of 3 seconds, or 3 under emulation."
+            "--runs",
+            "-n",
+            min=1,
+            help="Timed runs.",
+            show_default="those of 3 seconds; under emulation: 3",
         ),
     ] = None,
     warmup: Annotated[
         int | None,
-        typer.Option("--warmup", "-w", min=0, help="Runs before them, in each turn; 1."),
+        typer.Option(
+            "--warmup", "-w", min=0, help="Runs before them, in each turn.", show_default="1"
+        ),
     ] = None,
     threads: ThreadsOption = None,
     timeout: TimeoutOption = None,

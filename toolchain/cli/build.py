@@ -9,7 +9,7 @@ import typer
 
 from toolchain.cli import bars
 from toolchain.cli.command_help import App
-from toolchain.cli.options import BoardOption
+from toolchain.cli.options import BoardOption, JsonOption
 from toolchain.cli.output import say, show
 
 commands = App()
@@ -23,17 +23,19 @@ def build(
     board: BoardOption = "qemu",
     stock: Annotated[bool, typer.Option("--stock", help="Leave the patches out.")] = False,
     out_dir: Annotated[
-        Path | None, typer.Option("--out", help="Bundle folder; build/BOARD by default.")
+        Path | None, typer.Option("--out", help="Bundle folder.", show_default="build/BOARD")
     ] = None,
     jobs: Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="Compilers.")] = None,
     sources: Annotated[
         Path | None,
-        typer.Option("--sources", exists=True, file_okay=False, help="Archives at hand."),
+        typer.Option(
+            "--sources", exists=True, file_okay=False, help="Folder of source archives at hand."
+        ),
     ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Compile and link the programs again.")
     ] = False,
-    json_output: Annotated[bool, typer.Option("--json", help="Print the manifest.")] = False,
+    json_output: JsonOption = False,
 ) -> None:
     """Fetch, patch, cross-compile: leave a board's runner and libraries in build/BOARD."""
     from toolchain.board.config import load_board
@@ -61,9 +63,7 @@ def build(
 
 
 @commands.example("deploy boards")
-def boards(
-    json_output: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
-) -> None:
+def boards(json_output: JsonOption = False) -> None:
     """List the boards that --board knows by name; docs/boards.md says how to add one."""
     from toolchain.board.config import board_names, load_board
     from toolchain.report.listing_tables import boards_table
@@ -77,9 +77,7 @@ def boards(
 
 
 @commands.example("deploy models", "deploy convert --model resnet18_s20")
-def models(
-    json_output: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
-) -> None:
+def models(json_output: JsonOption = False) -> None:
     """List the networks that `convert --model`, and recipes, know by name."""
     from toolchain.models.zoo import ZOO
     from toolchain.report.listing_tables import networks_table

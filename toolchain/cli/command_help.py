@@ -2,6 +2,10 @@
 
 Typer shows help as Markdown, which takes ``<i>`` for HTML and drops it, and ``*`` or ``_`` for
 emphasis. A command's own text is Markdown here, without HTML; options' are plain text.
+
+All speak alike: a command's text begins with a sentence that says what it does; an option's is one
+sentence or more, with a capital letter and a full stop. A default that is worked out later is no
+part of the text but ``show_default``.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from rich.console import RenderableType
 
 from toolchain.cli import bars
 from toolchain.cli.command_help import App, complete
-from toolchain.cli.options import board_names, check_alone, network_names, wrong_use
+from toolchain.cli.options import JsonOption, board_names, check_alone, network_names, wrong_use
 from toolchain.cli.output import confirm, print_json, show
 from toolchain.console import out
 from toolchain.convert.kinds import Boundary, Kind
@@ -28,13 +28,13 @@ def convert(
         str | None,
         typer.Argument(
             metavar="CHECKPOINT|PROGRAM.pt2",
-            help="weights (safetensors or a PyTorch state_dict), or an exported program",
+            help="Weights (safetensors or a PyTorch state_dict), or an exported program.",
         ),
     ] = None,
     model: Annotated[
         str | None,
         typer.Option(
-            help="package.module:factory, or a network of the zoo, such as resnet18_s20",
+            help="A network of the zoo, such as resnet18_s20, or package.module:factory.",
             autocompletion=complete(network_names),
         ),
     ] = None,
@@ -43,82 +43,85 @@ def convert(
         typer.Option(
             "--output",
             "-o",
-            help="file to write, - for standard output; default: NAME.tflite",
+            help="File to write; - for standard output.",
+            show_default="NAME.tflite",
         ),
     ] = None,
     input_shape: Annotated[
         list[str] | None,
-        typer.Option(help="as torch has it: 1,3,224,224 (N,C,H,W); once an input"),
+        typer.Option(help="As torch has it: 1,3,224,224 (N,C,H,W); once an input."),
     ] = None,
     masks: Annotated[
         Path | None,
         typer.Option(
             metavar="bin_mask.h",
-            help="header of masks by the paper's training code, for a checkpoint without masks; "
-            "where the checkpoint has its own, they are taken and the differences told",
+            help="Header of masks by the paper's training code, for a checkpoint without masks; "
+            "where the checkpoint has its own, they are taken and the differences told.",
         ),
     ] = None,
     weights: Annotated[
         str | None,
         typer.Option(
             metavar="KEY",
-            help="which weights of a checkpoint that holds several: their key in it, or ema for "
-            "averaged ones",
+            help="Which weights of a checkpoint that holds several: their key in it, or ema for "
+            "averaged ones.",
         ),
     ] = None,
     tolerance: Annotated[
         float | None,
         typer.Option(
             min=0.0,
-            help="of the check, as a part of each output's and channel's scale [default: 1e-5]",
+            help="Difference that the check bears, as a part of each output's and channel's scale.",
+            show_default="1e-5",
         ),
     ] = None,
     quantize: Annotated[
         Kind | None,
         typer.Option(
-            help="int8: weights and activations; fp16: weights; dynamic: int8 weights, float "
-            "activations"
+            help="What to quantize. int8: weights and activations; fp16: weights; dynamic: "
+            "int8 weights, float activations."
         ),
     ] = None,
     calibration: Annotated[
         str | None,
         typer.Option(
             metavar="DATA",
-            help="for int8: a folder of images, an .npz file, package.module:function, "
-            "fashion-mnist; or random, which is for measuring time only",
+            help="For int8: a folder of images, an .npz file, package.module:function, "
+            "fashion-mnist; or random, which is for measuring time only.",
         ),
     ] = None,
     samples: Annotated[
         int | None,
-        typer.Option(min=1, help="inferences to calibrate with, at most [default: 100]"),
+        typer.Option(min=1, help="Inferences to calibrate with, at most.", show_default="100"),
     ] = None,
     io: Annotated[
-        Boundary, typer.Option(help="what inputs and outputs of an int8 file are")
+        Boundary, typer.Option(help="What inputs and outputs of an int8 file are.")
     ] = "float32",
     min_sqnr: Annotated[
         float | None,
         typer.Option(
             metavar="DB",
-            help="least signal-to-quantization-noise ratio of a quantized file "
-            "[default: 10; fp16: 30]",
+            help="Least signal-to-quantization-noise ratio of a quantized file.",
+            show_default="10; fp16: 30",
         ),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(min=0, help="of the check's random inputs [default: a fresh one]")
+        int | None,
+        typer.Option(min=0, help="Of the check's random inputs.", show_default="a fresh one"),
     ] = None,
     trust: Annotated[
         bool,
         typer.Option(
-            "--trust", help="load a .pt2 file without a question: it can run code of its maker's"
+            "--trust", help="Load a .pt2 file without a question: it can run code of its maker's."
         ),
     ] = False,
     verbose: Annotated[
         bool,
-        typer.Option("--verbose", help="every output on every runtime, and what was not tried"),
+        typer.Option(
+            "--verbose", help="Show every output on every runtime, and what was not tried."
+        ),
     ] = False,
-    json_output: Annotated[
-        bool, typer.Option("--json", help="one JSON document instead of text")
-    ] = False,
+    json_output: JsonOption = False,
 ) -> None:
     """Convert a masked PyTorch model to a standard .tflite file, and check it against torch.
 
@@ -214,23 +217,21 @@ def _shape(text: str) -> tuple[int, ...]:
     "deploy inspect s20.tflite --mask layer1.0.conv1",
 )
 def inspect(
-    file: Annotated[Path, typer.Argument(help="a .tflite file, of this project or any other")],
+    file: Annotated[Path, typer.Argument(help="A .tflite file, of this project or any other.")],
     mask: Annotated[
         str | None,
-        typer.Option(metavar="LAYER", help="draw a layer's mask: its name, or index in --json"),
+        typer.Option(metavar="LAYER", help="Draw a layer's mask: its name, or index in --json."),
     ] = None,
     board: Annotated[
         str | None,
         typer.Option(
             "--board",
             "-b",
-            help="count in the tiles of this board: its name or file",
+            help="Count in the tiles of this board: its name or file.",
             autocompletion=complete(board_names),
         ),
     ] = None,
-    json_output: Annotated[
-        bool, typer.Option("--json", help="one JSON document instead of text")
-    ] = False,
+    json_output: JsonOption = False,
 ) -> None:
     """Show the layers of a .tflite file: shapes, MACs, masks, and what the runtime will skip.
 

@@ -86,16 +86,22 @@ IdentityOption = Annotated[
     typer.Option("--identity", "-i", help="Private key to log in with.", dir_okay=False),
 ]
 BundleOption = Annotated[
-    Path | None, typer.Option("--bundle", help="Bundle folder; build/BOARD by default.")
+    Path | None, typer.Option("--bundle", help="Bundle folder.", show_default="build/BOARD")
 ]
 ThreadsOption = Annotated[
     int | None,
-    typer.Option("--threads", "-t", min=1, max=64, help="Threads; as the board's file says."),
+    typer.Option(
+        "--threads", "-t", min=1, max=64, help="Threads.", show_default="as the board's file says"
+    ),
 ]
 TimeoutOption = Annotated[
     float | None,
     typer.Option(
-        "--timeout", min=0.1, metavar="SECONDS", help="That one run of the runner may take; 3600."
+        "--timeout",
+        min=0.1,
+        metavar="SECONDS",
+        help="That one run of the runner may take.",
+        show_default="3600",
     ),
 ]
 ModelArgument = Annotated[Path, typer.Argument(help="A .tflite file.", metavar="MODEL")]

@@ -9,7 +9,7 @@ import typer
 
 from toolchain.cli import bars
 from toolchain.cli.command_help import App
-from toolchain.cli.options import check_alone
+from toolchain.cli.options import JsonOption, check_alone
 from toolchain.cli.output import show
 from toolchain.console import err
 
@@ -21,28 +21,32 @@ commands = App()
     "deploy train recipe.toml --output net.safetensors --run-dir runs/net",
 )
 def train(
-    recipe: Annotated[Path, typer.Argument(metavar="RECIPE.toml", help="see docs/train.md")],
+    recipe: Annotated[
+        Path,
+        typer.Argument(metavar="RECIPE.toml", help="A recipe; docs/train.md says what is in it."),
+    ],
     output: Annotated[
         Path | None,
         typer.Option(
             "--output",
             "-o",
-            help="checkpoint to write, - for standard output; default: RECIPE.safetensors",
+            help="Checkpoint to write; - for standard output.",
+            show_default="RECIPE.safetensors",
         ),
     ] = None,
     run_dir: Annotated[
         Path | None,
-        typer.Option(help="folder of the saved state and the TensorBoard log; default: RECIPE.run"),
+        typer.Option(
+            help="Folder of the saved state and the TensorBoard log.", show_default="RECIPE.run"
+        ),
     ] = None,
     restart: Annotated[
-        bool, typer.Option("--restart", help="forget what an earlier call has trained")
+        bool, typer.Option("--restart", help="Forget what an earlier call has trained.")
     ] = False,
     check: Annotated[
-        bool, typer.Option("--check", help="try everything but the training, and stop")
+        bool, typer.Option("--check", help="Try everything but the training, and stop.")
     ] = False,
-    json_output: Annotated[
-        bool, typer.Option("--json", help="one JSON document instead of text")
-    ] = False,
+    json_output: JsonOption = False,
 ) -> None:
     """Train a network with masks, as a recipe says; `deploy convert` takes the result as it is.
 

@@ -63,6 +63,19 @@ def test_help_shows_every_text_to_the_letter(words: str) -> None:
 
 
 @pytest.mark.parametrize("words", COMMANDS)
+def test_help_speaks_one_dialect(words: str) -> None:
+    command = COMMANDS[words]
+    first = command.help.split("\n\n")[0].replace("\n", " ")
+    assert re.fullmatch(r"[A-Z].*\.", first)
+    for parameter in command.params:
+        if text := re.sub(r"\\(\W)", r"\1", getattr(parameter, "help", None) or ""):
+            assert re.fullmatch(r"([A-Z]|\.tflite ).*\.", text), parameter.name
+            assert "default" not in text, "it is shown by itself"
+        if parameter.name == "json_output":
+            assert text == "Print one JSON document."
+
+
+@pytest.mark.parametrize("words", COMMANDS)
 @pytest.mark.parametrize("columns", ["50", "70"])
 def test_help_cuts_no_word_off(words: str, columns: str) -> None:
     text = shown(words, columns)
