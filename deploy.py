@@ -15,18 +15,13 @@ def main() -> None:
         import os
         import signal
 
-        def leave(*_: object) -> None:
-            try:
-                os.write(2, b"interrupted\n")
-            finally:
-                os._exit(130)
-
         # Where a shell has started this in the background, SIGINT is ignored, and stays so.
-        if waits := signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-            signal.signal(signal.SIGINT, leave)
+        listens = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        if listens:
+            signal.signal(signal.SIGINT, lambda *_: os._exit(128 + signal.SIGINT))
         from toolchain.cli import app
 
-        if waits:
+        if listens:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         app.main()
     except KeyboardInterrupt:

@@ -29,7 +29,7 @@ OURS = {
     "toolchain.signals",
 }
 """What help needs of this project."""
-OTHERS = {"markdown_it", "mdurl", "pygments", "rich", "typer"}
+OTHERS = {"annotated_doc", "markdown_it", "mdurl", "pygments", "rich", "shellingham", "typer"}
 """What help needs of others'."""
 _PROGRAM = f"""
 import sys
