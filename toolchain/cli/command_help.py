@@ -82,6 +82,15 @@ class Group(_Explained, typer.core.TyperGroup):
             os.environ["TERMINAL_WIDTH"] = str(console.width(sys.stderr))
         return super().main(*arguments, **settings)
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the command line."""
+        # Typer asks pydantic, which is slow to import, what a flag without a default is; --help
+        # and --install-completion are such, and are looked at before any command's help.
+        for flag in self.get_params(ctx):
+            if getattr(flag, "is_bool_flag", False) and flag.default is None:
+                flag.default = False
+        return super().parse_args(ctx, args)
+
 
 def complete(names: Callable[[str], Iterable[tuple[str, str]]]) -> Callable[[str], list[Any]]:
     """A completion callback of an option.

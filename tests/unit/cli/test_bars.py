@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from toolchain.cli import bars
+from toolchain.progress import Progress
 
 
 def test_a_stage_is_one_line_at_its_end(capsys: pytest.CaptureFixture[str]) -> None:
@@ -37,7 +40,7 @@ def test_long_work_says_lines_in_a_log(capsys: pytest.CaptureFixture[str]) -> No
 
 @pytest.mark.parametrize("progress", [bars.progress, bars.progress_of_hours])
 def test_beside_json_nothing_is_said(
-    capsys: pytest.CaptureFixture[str], progress: type[object]
+    capsys: pytest.CaptureFixture[str], progress: Callable[..., Progress]
 ) -> None:
     quiet = progress(quiet=True)
     with quiet.stage("train"):

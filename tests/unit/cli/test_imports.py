@@ -30,7 +30,7 @@ OURS = {
 }
 """What help needs of this project."""
 OTHERS = {"annotated_doc", "markdown_it", "mdurl", "pygments", "rich", "shellingham", "typer"}
-"""What help needs of others'."""
+"""What help may need of others', for which it needs no more than typer does."""
 _PROGRAM = f"""
 import sys
 sys.path.insert(0, {str(REPOSITORY)!r})
@@ -72,7 +72,7 @@ def test_help_imports_what_shows_it_and_no_more(words: str) -> None:
     ours = {name for name in found if name.partition(".")[0] == "toolchain"}
     others = {name.partition(".")[0] for name in found - ours} - sys.stdlib_module_names
     assert ours == OURS
-    assert others - {"deploy"} == OTHERS
+    assert others - {"deploy"} <= OTHERS
 
 
 @pytest.mark.parametrize("words", ["boards", "models", "models --json", "cache", "--version"])
