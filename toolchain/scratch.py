@@ -12,6 +12,7 @@ import re
 import secrets
 import shutil
 import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -57,6 +58,17 @@ def scratch_folder(place: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(path, ignore_errors=True)
         os.close(number)
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """An empty folder of this user's alone among the system's temporary ones, removed at the end.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    with scratch_folder(Path(tempfile.gettempdir()) / "tileskip") as folder:
+        yield folder
 
 
 def sweep(place: Path) -> None:

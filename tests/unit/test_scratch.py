@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import pytest
 from support.places import REPOSITORY
 from toolchain.errors import OutputError
 from toolchain.files import check_folder, check_writable, write_whole, written_whole
-from toolchain.scratch import scratch_file, scratch_folder, sweep
+from toolchain.scratch import scratch_file, scratch_folder, sweep, temporary_folder
 
 WRITERS = {
     "a file": "from toolchain.files import written_whole as make",
@@ -147,3 +148,40 @@ def test_a_scratch_that_is_made_for_a_place_that_is_not_there(tmp_path: Path) ->
     for make in (scratch_file, scratch_folder):
         with pytest.raises(FileNotFoundError), make(tmp_path / "no" / "s20"):
             pass
+
+
+def test_a_temporary_folder_of_a_killed_process_goes_with_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    code = (
+        "import sys; from toolchain.scratch import temporary_folder\n"
+        "with temporary_folder() as folder: print(folder, flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], cwd=REPOSITORY,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdout
+        left = Path(process.stdout.readline().rstrip("\n"))
+        (left / "model").write_bytes(b"1")
+        with temporary_folder() as own:
+            assert {own, left} == set(tmp_path.iterdir()), "its owner is at work"
+        process.kill()
+    assert list(tmp_path.iterdir()) == [left]
+    with temporary_folder() as own:
+        assert list(tmp_path.iterdir()) == [own]
+        assert own.stat().st_mode & 0o777 == 0o700
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_command_keeps_its_temporary_folder_elsewhere() -> None:
+    """One that is made otherwise is not swept; what is to stay has a name that is told."""
+    made = re.compile(r"\btempfile\.(TemporaryDirectory|NamedTemporaryFile)\(")
+    found = [
+        path.name
+        for path in sorted((REPOSITORY / "toolchain").rglob("*.py"))
+        if made.search(path.read_text())
+    ]
+    assert found == ["image.py"]  # which makes it in a folder of the cache that is swept

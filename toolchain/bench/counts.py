@@ -9,7 +9,6 @@ which part of the work.
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from toolchain.cache import digest, entry, sha256_file
 from toolchain.errors import BoardError, VerificationError
 from toolchain.hints import command as deploy_command
 from toolchain.profile.runner_output import Op, computes_any_rows, parse_output
+from toolchain.scratch import temporary_folder
 
 # runtime_patch/runner/marks.h
 _RUN_BEGIN, _RUN_END, _OPERATOR_BEGIN, _PART_BEGIN, _OPERATOR_END, _READY = range(1, 7)
@@ -139,8 +139,7 @@ def count_model(
 def _count(
     runner: Path, model: Path, plugin: Path, core: Core, threads: int, runs: int
 ) -> ModelCount:
-    with tempfile.TemporaryDirectory(prefix="tileskip-") as name:
-        folder = Path(name)
+    with temporary_folder() as folder:
         counts, output = folder / "counts", folder / "output.json"
         command = [
             *emulator_command(core, folder),

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import statistics
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, PositiveFloat
 from toolchain import children
 from toolchain.errors import BoardError
 from toolchain.profile.runner_output import RunnerOutput, parse_output
+from toolchain.scratch import temporary_folder
 
 
 class _Part(BaseModel):
@@ -109,8 +109,8 @@ def alternating(
 
 
 def _run(runner: Path, model: Path, arguments: Sequence[str]) -> RunnerOutput:
-    with tempfile.TemporaryDirectory(prefix="tileskip-") as folder:
-        json = Path(folder) / "output.json"
+    with temporary_folder() as folder:
+        json = folder / "output.json"
         command = [str(runner), f"--model={model}", *arguments, f"--json={json}"]
         done = children.run(command, limit=children.WORK_S, fault=BoardError)
         if done.returncode:

@@ -12,7 +12,6 @@ import json
 import math
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -36,6 +35,7 @@ from toolchain.build.qemu_user import Core
 from toolchain.errors import BoardError, MissingToolError, ModelError
 from toolchain.json_text import parse_json
 from toolchain.progress import Progress, Silent
+from toolchain.scratch import temporary_folder
 from toolchain.text_file import read_text
 
 TFLITE, LITERT, NCNN, OURS = "tflite-runtime", "ai-edge-litert", "ncnn", "tileskip"
@@ -245,8 +245,7 @@ def _counted(
 ) -> list[PeerResult]:
     """The results with instructions, ours by our runner and the others by their Python packages."""
     found = []
-    with tempfile.TemporaryDirectory(prefix="tileskip-") as name:
-        folder = Path(name)
+    with temporary_folder() as folder:
         _write_input(contestants, folder)
         for result, one in zip(results, contestants, strict=True):
             if one.runtime == OURS:
@@ -279,8 +278,7 @@ def race(
     Raises:
         BoardError: one failed.
     """
-    with tempfile.TemporaryDirectory(prefix="tileskip-") as name, ExitStack() as stack:
-        folder = Path(name)
+    with temporary_folder() as folder, ExitStack() as stack:
         _write_input(contestants, folder)
         workers = [
             stack.enter_context(_worker(one, index, folder, threads))

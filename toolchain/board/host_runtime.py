@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from toolchain.convert.runtimes import Runtimes
 from toolchain.errors import BoardError, DeployError, ModelError, VerificationError
 from toolchain.model.graph import read_model
 from toolchain.progress import Silent
+from toolchain.scratch import temporary_folder
 
 HOST = "host"
 """The board that this machine is."""
@@ -47,8 +47,8 @@ class HostRuntime:
             BoardError: this machine cannot run it.
         """
         with (
-            tempfile.TemporaryDirectory(prefix="tileskip-") as home,
-            LocalConnection("this machine", Path(home)) as connection,
+            temporary_folder() as home,
+            LocalConnection("this machine", home) as connection,
         ):
             yield BoardRunner(connection, load_board(HOST), self.bundle, Silent())
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import posixpath
 import secrets
 import signal
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from toolchain.failures import Failures
 from toolchain.hints import command
 from toolchain.model.graph import Model
 from toolchain.progress import Progress
+from toolchain.scratch import temporary_folder
 
 _STDERR_PREFIX = "tileskip-run: error: "
 _DELEGATE_NOTE = "delegate: "
@@ -277,16 +277,16 @@ class BoardRunner:
                 self._connection.remove(folder)
 
     def _put(self, data: bytes, remote: str) -> None:
-        with tempfile.NamedTemporaryFile(prefix="tileskip-") as stream:
-            stream.write(data)
-            stream.flush()
-            self._connection.put(Path(stream.name), remote)
+        with temporary_folder() as here:
+            local = here / "data"
+            local.write_bytes(data)
+            self._connection.put(local, remote)
 
     def _outputs(self, model: Model, folder: str, count: int) -> list[Array]:
         arrays: list[Array] = []
-        with tempfile.TemporaryDirectory(prefix="tileskip-") as here:
+        with temporary_folder() as here:
             for index, tensor in enumerate(model_outputs(model)):
-                local = Path(here) / f"output{index}.bin"
+                local = here / f"output{index}.bin"
                 dtype = np.dtype(tensor.dtype).newbyteorder("<")
                 wanted = count * tensor.elements * dtype.itemsize
                 remote = posixpath.join(folder, local.name)

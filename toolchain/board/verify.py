@@ -7,7 +7,6 @@ board's output is right where it agrees with either.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,6 +28,7 @@ from toolchain.errors import DeployError, ModelError, VerificationError
 from toolchain.files import check_name
 from toolchain.model.graph import Model, parse_model, read_model
 from toolchain.model.layers import quantization_of
+from toolchain.scratch import temporary_folder
 
 DEFAULT_STEPS = 2.0
 """Of quantised outputs. The patched runtime's int8 kernels round as the stock interpreter's: no zoo
@@ -359,8 +359,8 @@ def _moved_runs(model: Model, batch: Batch) -> Callable[[int], list[Array]]:
         for tensor in parse_model(content).graph.tensors:
             if tensor.data is not None and tensor.data.dtype == np.float32:
                 tensor.data[...] = _moved(tensor.data, generator, coarse=False)
-        with tempfile.TemporaryDirectory(prefix="tileskip-") as folder:
-            path = Path(folder) / "moved.tflite"
+        with temporary_folder() as folder:
+            path = folder / "moved.tflite"
             path.write_bytes(content)
             return run_here(read_model(path), Batch(arrays, batch.joined))
 

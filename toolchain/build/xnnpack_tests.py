@@ -12,7 +12,6 @@ import os
 import re
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -34,6 +33,7 @@ from toolchain.errors import BuildError, DeployError
 from toolchain.fetch.apt import AptRoot
 from toolchain.fetch.sources import tree
 from toolchain.progress import Lines, Progress, Silent
+from toolchain.scratch import temporary_folder
 
 # Every test that makes a convolution through the operator or the subgraph interface, and those of
 # what the patch touches besides: the rewriting and running of a subgraph.
@@ -154,8 +154,8 @@ def run_tests(
     """
     progress = progress or Silent()
     results = []
-    with tempfile.TemporaryDirectory(prefix="tileskip-") as root:
-        emulator = emulator_command(core, Path(root), compiler.isa) if compiler.cross else []
+    with temporary_folder() as root:
+        emulator = emulator_command(core, root, compiler.isa) if compiler.cross else []
         for name in tests:
             command = [*emulator, str(folder / f"{name}-test"), f"--gtest_filter={gtest_filter}"]
             begun = time.monotonic()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from toolchain.differences import Array, Difference, absolute_difference
 from toolchain.errors import ModelError, VerificationError
 from toolchain.model.graph import Graph, read_model
 from toolchain.model.layers import find_layers, layer_name
+from toolchain.scratch import temporary_folder
 
 Run = Callable[[Path], Sequence[Array]]
 """Outputs of a file, in its graph's order, on inputs that are always the same."""
@@ -61,11 +61,11 @@ def find_operator(path: Path, good: Run, bad: Run, difference: Difference | None
         limit = max(_LEAST, _PART * difference.max_abs_diff / (difference.max_output or 1.0))
     count = len(model.graph.operators)
     low, high = 0, count  # behind `low` operators all is right
-    with tempfile.TemporaryDirectory(prefix="tileskip-") as folder:
+    with temporary_folder() as folder:
 
         def wrong(operators: int) -> bool | None:
             # A runtime may know files by their paths.
-            cut = Path(folder) / f"cut{operators}.tflite"
+            cut = folder / f"cut{operators}.tflite"
             kept = _alive(model.graph, operators)
             if not kept:
                 return False

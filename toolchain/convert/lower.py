@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from toolchain.convert.explain import lowering_failure
 from toolchain.convert.runtimes import litert_interpreter
 from toolchain.convert.silence import quiet
 from toolchain.model.graph import read_model
+from toolchain.scratch import temporary_folder
 
 
 def lower(
@@ -77,12 +77,12 @@ def _convert(
 
 def _single(module: nn.Module, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> None:
     """Convert one operator to nothing."""
-    with tempfile.TemporaryDirectory(prefix="tileskip-") as folder:
+    with temporary_folder() as folder:
         _convert(
             module,
             [tuple(tensor.shape) for tensor in inputs],
             [tuple(tensor.shape) for tensor in outputs],
-            Path(folder) / "one.tflite",
+            folder / "one.tflite",
             [tensor.dtype for tensor in inputs],
         )
 

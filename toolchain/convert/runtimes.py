@@ -6,7 +6,6 @@ import importlib.metadata
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +18,7 @@ import numpy.typing as npt
 from toolchain import children
 from toolchain.convert.silence import quiet
 from toolchain.errors import MissingToolError, VerificationError
+from toolchain.scratch import temporary_folder
 
 Array = npt.NDArray[Any]
 Kernels = Literal["xnnpack", "builtin"]
@@ -96,8 +96,8 @@ class TfliteRuntime:
 
     def run(self, path: Path, inputs: Sequence[Sequence[Array]]) -> list[list[Array]]:
         """See :meth:`Runtime.run`."""
-        with tempfile.TemporaryDirectory(prefix="tileskip-") as folder:
-            given, results = Path(folder) / "inputs.npz", Path(folder) / "outputs.npz"
+        with temporary_folder() as folder:
+            given, results = folder / "inputs.npz", folder / "outputs.npz"
             arrays = {
                 f"{number}/args_{i}": array
                 for number, row in enumerate(inputs)
