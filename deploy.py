@@ -27,12 +27,12 @@ from toolchain.input_file import read_limited
 from toolchain.signals import sigterm_exits
 
 if TYPE_CHECKING:
-    from toolchain.board.config import Board
     from toolchain.board.connection import Connection
     from toolchain.board.emulator import State as EmulatorState
     from toolchain.board.invoke import BoardRunner
     from toolchain.board.verify import Verification
     from toolchain.failures import Failures
+    from toolchain.hardware.board_file import Board
 
 app = App(
     name="deploy",
@@ -392,7 +392,7 @@ def inspect(
     With `--board`: how many tiles of that board's core the kept pixels fill, and what of them is
     computed for nothing.
     """
-    from toolchain.board.config import known_tiles, load_board
+    from toolchain.hardware.board_file import known_tiles, load_board
     from toolchain.model import inspection
     from toolchain.report.layers import inspection_table, mask_picture
     from toolchain.report.tiling_table import tiling_table
@@ -457,8 +457,8 @@ def build(
     json_output: Annotated[bool, typer.Option("--json", help="Print the manifest.")] = False,
 ) -> None:
     """Fetch, patch, cross-compile: leave a board's runner and libraries in build/BOARD."""
-    from toolchain.board.config import load_board
     from toolchain.build import bundle
+    from toolchain.hardware.board_file import load_board
     from toolchain.report.listing_tables import bundle_table
 
     made = bundle.build(
@@ -487,7 +487,7 @@ def boards(
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """List the boards that --board knows by name; docs/boards.md says how to add one."""
-    from toolchain.board.config import board_names, load_board
+    from toolchain.hardware.board_file import board_names, load_board
 
     known = [load_board(name) for name in board_names()]
     if json_output:
@@ -542,7 +542,7 @@ def emulator_start(
 ) -> None:
     """Boot the board unless it runs, and wait until it can be logged in to."""
     from toolchain.board import emulator
-    from toolchain.board.config import load_board
+    from toolchain.hardware.board_file import load_board
 
     chosen = load_board(board)
     state = emulator.start(chosen, TerminalProgress(), cores=cores, icount=icount)
@@ -556,7 +556,7 @@ def emulator_start(
 def emulator_stop(board: BoardOption = "qemu", json_output: JsonOption = False) -> None:
     """Shut the board down; no error if it does not run."""
     from toolchain.board import emulator
-    from toolchain.board.config import load_board
+    from toolchain.hardware.board_file import load_board
 
     chosen = load_board(board)
     emulator.require_emulated(chosen)
@@ -578,8 +578,8 @@ def emulator_status(board: BoardOption = "qemu", json_output: JsonOption = False
     The exit code is 12 unless it runs and answers: it may still boot, or be stopped.
     """
     from toolchain.board import emulator
-    from toolchain.board.config import load_board
     from toolchain.errors import EmulatorError
+    from toolchain.hardware.board_file import load_board
 
     chosen = load_board(board)
     emulator.require_emulated(chosen)
@@ -691,9 +691,9 @@ def push(
     json_output: JsonOption = False,
 ) -> None:
     """Bring the runner, the delegate and models to a board; what is there already stays."""
-    from toolchain.board.config import load_board
     from toolchain.board.push import Pushed
     from toolchain.failures import Failures
+    from toolchain.hardware.board_file import load_board
     from toolchain.report.listing_tables import push_table
 
     chosen = load_board(board)
@@ -740,8 +740,8 @@ def run(
 ) -> None:
     """Run a model on a board: inputs in, outputs out, one inference for each input."""
     from toolchain.board import arrays
-    from toolchain.board.config import load_board
     from toolchain.board.invoke import Settings
+    from toolchain.hardware.board_file import load_board
     from toolchain.model.support import read_supported
 
     chosen = load_board(board)
@@ -794,9 +794,9 @@ def verify(
     json_output: JsonOption = False,
 ) -> None:
     """Compare a board's outputs with the stock TFLite interpreter's on this machine."""
-    from toolchain.board.config import load_board
     from toolchain.board.verify import verify as verify_model
     from toolchain.failures import Failures
+    from toolchain.hardware.board_file import load_board
     from toolchain.report.verify_table import verify_table
 
     chosen, failures = load_board(board), Failures()
@@ -896,9 +896,9 @@ def profile(
     json_output: JsonOption = False,
 ) -> None:
     """Measure models on a board; the first is the one that the others are compared with."""
-    from toolchain.board.config import load_board
     from toolchain.board.invoke import Settings, load_bundle
     from toolchain.failures import Failures
+    from toolchain.hardware.board_file import load_board
     from toolchain.profile.measure import Session
     from toolchain.report import operator_table, profile_plot, profile_table
 
@@ -1149,10 +1149,10 @@ def demo(
     json_output: JsonOption = False,
 ) -> None:
     """Do all of it once: convert, build, boot, push, classify and profile three networks."""
-    from toolchain.board.config import load_board
     from toolchain.demo import demo as run_demo
     from toolchain.demo import save_demo
     from toolchain.failures import Failures
+    from toolchain.hardware.board_file import load_board
     from toolchain.report import demo_table, profile_plot
 
     check_folder(folder)

@@ -17,7 +17,6 @@ from pydantic import BaseModel, ConfigDict
 
 from toolchain.board import emulator
 from toolchain.board.arrays import Array, Batch
-from toolchain.board.config import Board, load_board
 from toolchain.board.connect import connect
 from toolchain.board.host_runtime import HOST, HostRuntime
 from toolchain.board.invoke import BoardRunner, Settings
@@ -29,6 +28,7 @@ from toolchain.differences import compare_output
 from toolchain.errors import BoardError
 from toolchain.failures import Failures
 from toolchain.files import check_folder, make_folder, write_or_keep
+from toolchain.hardware.board_file import Board, load_board
 from toolchain.model.graph import read_model
 from toolchain.models import fashion_mnist
 from toolchain.profile.document import Profile

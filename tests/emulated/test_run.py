@@ -16,9 +16,9 @@ from support.bundles import write_masked_model, write_two_input_model
 from support.places import REPOSITORY
 from support.tflite_writer import GraphWriter
 from toolchain.board.arrays import Batch
-from toolchain.board.config import Board
 from toolchain.board.verify import run_here
 from toolchain.build.bundle import Bundle
+from toolchain.hardware.board_file import Board
 from toolchain.model.graph import read_model
 from toolchain.model.layers import find_layers
 from toolchain.profile.document import load_profile

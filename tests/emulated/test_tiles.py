@@ -14,15 +14,15 @@ import numpy as np
 import pytest
 
 from support.tflite_writer import GraphWriter
-from toolchain.board.config import board_names, known_tiles, load_board
 from toolchain.build import stages
 from toolchain.build.bundle import Bundle, recipe_for
-from toolchain.build.compiler import Isa
-from toolchain.build.qemu_user import CORES, CORES_ARMV7, Core, emulator_command
+from toolchain.build.qemu_user import emulator_command
 from toolchain.build.stages import Workshop
 from toolchain.cache import locked
 from toolchain.fetch.apt import AptRoot
 from toolchain.fetch.sources import tree
+from toolchain.hardware.board_file import board_names, known_tiles, load_board
+from toolchain.hardware.facts import Core, Isa, played_cores
 from toolchain.model.graph import read_model
 from toolchain.model.layers import find_layers
 from toolchain.model.tiling import tile_layers
@@ -70,7 +70,7 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> dict[Isa, Path]:
 def core_of(name: str) -> Core:
     board = load_board(name)
     core = cast(Core, board.cpu.lower())
-    assert core in (CORES_ARMV7 if board.isa == "armv7" else CORES)
+    assert core in played_cores(board.isa)
     return core
 
 

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from toolchain.board.arrays import Array, Batch
-from toolchain.board.config import Board
 from toolchain.board.connection import Connection
 from toolchain.board.invoke import BoardRunner, Settings
 from toolchain.build.bundle import Bundle
 from toolchain.convert.conversion import convert
+from toolchain.hardware.board_file import Board
 from toolchain.model.graph import read_model
 from toolchain.models.detection import decode
 from toolchain.models.yolov5 import YOLOv5, yolov5n

@@ -24,7 +24,6 @@ from support.processes import running
 from support.relay import Relay
 from toolchain.board import emulator, push
 from toolchain.board.arrays import Batch
-from toolchain.board.config import load_board
 from toolchain.board.invoke import BoardRunner, Settings
 from toolchain.board.local import LocalConnection
 from toolchain.board.ssh import SshConnection
@@ -32,6 +31,7 @@ from toolchain.board.target import SshTarget
 from toolchain.build.bundle import Bundle
 from toolchain.cache import cache_dir, sha256_file
 from toolchain.errors import BoardError, ConnectionFailed, DeployError
+from toolchain.hardware.board_file import load_board
 from toolchain.model.graph import read_model
 from toolchain.progress import Silent
 

@@ -24,10 +24,10 @@ from support.places import REPOSITORY
 from support.profiles import in_turns, measurement, profile_of
 from support.readers import FORMATS
 from support.tflite_writer import GraphWriter
-from toolchain.board.config import load_board
 from toolchain.errors import BoardConfigError, OutputError
 from toolchain.files import write_whole
 from toolchain.foreign_text import harmless
+from toolchain.hardware.board_file import load_board
 from toolchain.report.profile_plot import plot_profile
 
 CHECKPOINT = REPOSITORY / "toolchain/models/checkpoints/fashion_resnet_s20.safetensors"

@@ -11,9 +11,9 @@ from pathlib import Path
 from faults.fault import Fault, Place
 from support.bundles import write_masked_model
 from support.places import REPOSITORY
-from toolchain.board.config import load_board
 from toolchain.build.bundle import Bundle, build
 from toolchain.errors import DeployError
+from toolchain.hardware.board_file import load_board
 
 _BUSY = "while True: pass"
 _FORKED = """
@@ -34,7 +34,7 @@ sys.exit(os.waitstatus_to_exitcode(status))
 _COPY = """
 import sys
 from pathlib import Path
-from toolchain.board.config import load_board
+from toolchain.hardware.board_file import load_board
 from toolchain.build.bundle import build
 build(load_board("host"), out=Path(sys.argv[1]))
 """

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from toolchain.board.config import known_tiles, load_board
 from toolchain.build.sanitizers import FOUND, sanitizer_environment
 from toolchain.errors import DeployError
+from toolchain.hardware.board_file import known_tiles, load_board
 from toolchain.model.inspection import inspect_model
 from toolchain.report.layers import inspection_table
 from toolchain.report.tiling_table import tiling_table

@@ -17,8 +17,8 @@ from typer.testing import CliRunner
 import deploy
 from support.places import REPOSITORY
 from support.tiny_training import write_recipe
-from toolchain.board.config import board_names
 from toolchain.errors import DeployError
+from toolchain.hardware.board_file import board_names
 from toolchain.models.zoo import ZOO
 
 

@@ -13,7 +13,7 @@ import deploy
 import toolchain
 from support.places import REPOSITORY
 from support.quantized_ops import FileWriter
-from toolchain.board.config import board_names
+from toolchain.hardware.board_file import board_names
 from toolchain.models.zoo import CHECKPOINTS
 
 

@@ -25,10 +25,10 @@ from support.places import REPOSITORY
 from support.quantized_ops import FileWriter
 from support.tiny_training import NET, write_recipe
 from toolchain.bench import counts
-from toolchain.board.config import load_board
 from toolchain.board.emulator import State
 from toolchain.board.verify import Verification
 from toolchain.errors import BoardError
+from toolchain.hardware.board_file import load_board
 from toolchain.hints import command, did_you_mean, nearest, quoted
 
 # --- the pieces ------------------------------------------------------------------------------

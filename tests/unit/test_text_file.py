@@ -11,8 +11,8 @@ import pytest
 from support.places import REPOSITORY
 from support.profiles import measurement, profile_of
 from support.tiny_training import write_recipe
-from toolchain.board.config import load_board
 from toolchain.errors import DeployError, ModelError
+from toolchain.hardware.board_file import load_board
 from toolchain.profile.document import load_profile
 from toolchain.sparsity.mask_header import read_mask_header
 from toolchain.text_file import read_text

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from toolchain import console
 from toolchain.bench.models import DTYPES, NETWORKS, SPARSITIES, THREAD_NETWORKS
-from toolchain.build.qemu_user import CORES
 from toolchain.errors import DeployError
 from toolchain.files import check_folder
+from toolchain.hardware.facts import played_cores
 from toolchain.progress import Lines, Progress, Silent
 from toolchain.signals import sigterm_exits
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from toolchain.build.bundle import Bundle
 
 _WORSE = 1
+_CORES = tuple(played_cores("aarch64"))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     ops.add_argument("dense", type=Path, metavar="DENSE.tflite")
     ops.add_argument("masked", type=Path, nargs="+", metavar="MASKED.tflite")
     ops.add_argument("--bundle", type=Path, default=Path("build/qemu"), help="[build/qemu]")
-    ops.add_argument("--core", choices=tuple(CORES), default="cortex-a72", help="[cortex-a72]")
+    ops.add_argument("--core", choices=_CORES, default="cortex-a72", help="[cortex-a72]")
     ops.add_argument("--threads", type=int, default=1, help="[1]")
     ops.add_argument(
         "--runs",
@@ -70,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
         "--sparsity", nargs="+", type=float, help=f"[{' '.join(f'{s:g}' for s in SPARSITIES)}]"
     )
     run.add_argument("--threads", nargs="+", type=int, help="[1 2]")
-    run.add_argument("--core", choices=tuple(CORES), default="cortex-a72", help="[cortex-a72]")
+    run.add_argument("--core", choices=_CORES, default="cortex-a72", help="[cortex-a72]")
     run.add_argument(
         "--quick", action="store_true", help="s = 0.2 and one thread unless given, few timed runs"
     )
@@ -112,7 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     peers.add_argument("--dtype", nargs="+", choices=DTYPES, help="[both]")
     peers.add_argument("--threads", nargs="+", type=int, default=[1], help="[1]")
     peers.add_argument("--sparsity", nargs="+", type=float, default=[0.2, 0.3], help="[0.2 0.3]")
-    peers.add_argument("--core", choices=tuple(CORES), default="cortex-a72", help="[cortex-a72]")
+    peers.add_argument("--core", choices=_CORES, default="cortex-a72", help="[cortex-a72]")
     peers.add_argument("--no-count", action="store_true", help="times alone; QEMU is not needed")
     peers.add_argument("--quick", action="store_true", help="few rounds")
     peers.add_argument("--out", type=Path, default=Path("docs"), help="folder of the page [docs]")
@@ -289,9 +290,9 @@ def _bundles(options: argparse.Namespace, progress: Progress) -> Runtimes:
 def _bundle(
     options: argparse.Namespace, board: str, progress: Progress, *, stock: bool = False
 ) -> Bundle:
-    from toolchain.board.config import load_board
     from toolchain.board.invoke import load_bundle
     from toolchain.build.bundle import build
+    from toolchain.hardware.board_file import load_board
 
     place = options.bundles / (f"{board}-stock" if stock else board)
     if options.no_build:

@@ -17,9 +17,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from toolchain import children
 from toolchain.bench.plugin import counting_plugin
-from toolchain.build.qemu_user import Core, emulator_command
+from toolchain.build.qemu_user import emulator_command
 from toolchain.cache import digest, entry, sha256_file
 from toolchain.errors import BoardError, VerificationError
+from toolchain.hardware.facts import Core, core_facts, played_cores
 from toolchain.hints import command as deploy_command
 from toolchain.profile.runner_output import Op, computes_any_rows, parse_output
 
@@ -29,25 +30,6 @@ WAITING = "(waiting)"
 """Where pthreadpool spins; in no total."""
 _MICRO_KERNEL = re.compile(r"^xnn_.*_ukernel_")
 _GEMM = re.compile(r"^xnn_(f32|qs8_qc8w|qs8|qu8)_i?gemm_minmax_(?:\w+?_)?ukernel_(.+)$")
-# The tile and the tail of the micro-kernel's name by which a core's choice is known, from
-# XNNPACK's src/configs/gemm-config.c.
-_CHOICE: dict[Core, dict[str, str]] = {
-    "cortex-a53": {
-        "f32": r"6x8__asm_aarch64_neonfma_cortex_a53(_prfm)?",
-        "qs8_qc8w": r"4x16__asm_aarch64_neon_mlal_lane_cortex_a53(_prfm)?",
-        "qu8": r"4x16__asm_aarch64_neon_mlal_lane_cortex_a53(_prfm)?",
-    },
-    "cortex-a72": {
-        "f32": r"4x8__asm_aarch64_neonfma_cortex_a75(_prfm)?",
-        "qs8_qc8w": r"2x8c8__asm_aarch64_neon_mlal(_prfm)?",
-        "qu8": r"4x16__asm_aarch64_neon_mlal_lane_cortex_a75(_prfm)?",
-    },
-    "cortex-a76": {
-        "f32": r"6x8__asm_aarch64_neonfma_cortex_a75(_prfm)?",
-        "qs8_qc8w": r"4x16c4__asm_aarch64_neondot_ld128",
-        "qu8": r"4x16(c4__\w*neondot\w*|__asm_aarch64_neon_mlal_lane_cortex_a75(_prfm)?)",
-    },
-}
 
 
 class _Part(BaseModel):
@@ -225,28 +207,29 @@ def check_kernels(counted: ModelCount) -> None:
     Raises:
         VerificationError: it took those of another core.
     """
+    choices = [core_facts(core).kernels for core in played_cores("aarch64")]
     ran: dict[str, set[str]] = {}
     for op in counted.ops:
         for name in op.functions:
             if match := _GEMM.match(name):
                 ran.setdefault(match[1], set()).add(match[2])
     for kind, tiles in ran.items():
-        own = _CHOICE[counted.core].get(kind)
+        own = core_facts(counted.core).kernels.get(kind)
         several_rows = {tile for tile in tiles if not tile.startswith("1x")}
         if own is None or not several_rows:
             continue
         strange = {
             tile
             for tile in several_rows
-            for choice in _CHOICE.values()
+            for choice in choices
             if kind in choice and re.fullmatch(choice[kind], tile) and not re.fullmatch(own, tile)
         }
         if strange or not any(re.fullmatch(own, tile) for tile in several_rows):
             raise VerificationError(
                 f"{counted.model}: {kind} ran {', '.join(sorted(several_rows))}, which XNNPACK "
                 f"does not take on a {counted.core}",
-                hint="QEMU did not play the core, or a patch changed the choice: see _CHOICE in "
-                "toolchain/bench/counts.py",
+                hint="QEMU did not play the core, or a patch changed the choice: see the core's "
+                "kernels in toolchain/hardware/facts.toml",
             )
 
 

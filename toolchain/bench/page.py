@@ -11,6 +11,7 @@ from toolchain.bench.plots import gap_plot, speedup_plot
 from toolchain.bench.results import BenchResults, CaseResult
 from toolchain.errors import OutputError
 from toolchain.files import write_whole
+from toolchain.hardware.facts import core_facts
 from toolchain.profile.operators import GOAL, UNEXPLAINED, OperatorRow
 
 NAME = "bench"
@@ -78,7 +79,7 @@ def page(results: BenchResults) -> str:
 
 
 def _core(results: BenchResults) -> str:
-    return "Cortex-" + results.core.removeprefix("cortex-").upper()
+    return core_facts(results.core).name
 
 
 def _machine(results: BenchResults) -> str:

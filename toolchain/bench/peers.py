@@ -32,8 +32,8 @@ from toolchain.bench.counts import count_model, qemu_version
 from toolchain.bench.models import NETWORKS, Dtype, Network, model_file
 from toolchain.bench.native import Machine, Spread, ratios, spread, this_machine
 from toolchain.bench.ncnn_model import ncnn_model
-from toolchain.build.qemu_user import Core
 from toolchain.errors import BoardError, MissingToolError, ModelError
+from toolchain.hardware.facts import Core
 from toolchain.json_text import parse_json
 from toolchain.progress import Progress, Silent
 from toolchain.text_file import read_text

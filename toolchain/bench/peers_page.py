@@ -10,6 +10,7 @@ from toolchain.bench.native import Spread
 from toolchain.bench.peers import NCNN, OURS, PeerGroup, PeerResult, PeerResults
 from toolchain.errors import OutputError
 from toolchain.files import write_whole
+from toolchain.hardware.facts import core_facts
 
 NAME = "bench-peers"
 
@@ -36,7 +37,7 @@ def write_peers(results: PeerResults, out: Path) -> list[Path]:
 def peers_page(results: PeerResults) -> str:
     """The page, in Markdown."""
     machine = results.machine
-    core = "Cortex-" + results.core.removeprefix("cortex-").upper()
+    core = core_facts(results.core).name
     lines = [
         "# Beside other runtimes",
         "",

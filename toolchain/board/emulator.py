@@ -21,11 +21,11 @@ from pydantic import BaseModel, ValidationError
 
 from toolchain import cache, progress
 from toolchain.board import image
-from toolchain.board.config import Board, Emulator
 from toolchain.board.ssh import SshConnection
 from toolchain.board.target import SshTarget
 from toolchain.errors import BoardConfigError, ConnectionFailed, EmulatorError, MissingToolError
 from toolchain.files import write_whole
+from toolchain.hardware.board_file import Board, Emulator
 from toolchain.hints import command
 
 BOOT_TIMEOUT_S = 180.0

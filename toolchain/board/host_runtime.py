@@ -12,13 +12,13 @@ from typing import Literal
 import numpy as np
 
 from toolchain.board.arrays import Array, Batch
-from toolchain.board.config import load_board
 from toolchain.board.invoke import BoardRunner, Settings
 from toolchain.board.local import LocalConnection
 from toolchain.build.bundle import MANIFEST, Bundle, bundle_path
 from toolchain.convert.ports import signature_order
 from toolchain.convert.runtimes import Runtimes
 from toolchain.errors import BoardError, DeployError, ModelError, VerificationError
+from toolchain.hardware.board_file import load_board
 from toolchain.model.graph import read_model
 from toolchain.progress import Silent
 

@@ -19,11 +19,11 @@ import numpy as np
 from toolchain import json_text
 from toolchain.board import push, requirements
 from toolchain.board.arrays import Array, Batch, model_outputs, raw
-from toolchain.board.config import Board
 from toolchain.board.connection import Connection, Result, TimeUp
 from toolchain.build.bundle import MANIFEST, Bundle, bundle_path
 from toolchain.errors import BoardError, BundleError, DeployError, ModelError
 from toolchain.failures import Failures
+from toolchain.hardware.board_file import Board
 from toolchain.hints import command
 from toolchain.model.graph import Model
 from toolchain.progress import Progress

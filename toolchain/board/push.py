@@ -13,12 +13,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from toolchain.board.config import Board
 from toolchain.board.connection import Connection
 from toolchain.board.private_folder import require_private
 from toolchain.build.bundle import Bundle
 from toolchain.cache import digest, sha256_file
 from toolchain.errors import ModelError
+from toolchain.hardware.board_file import Board
 from toolchain.json_text import without_lone_bytes
 from toolchain.progress import Progress
 

@@ -7,34 +7,20 @@ import secrets
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 from toolchain.board.connection import Connection
 from toolchain.errors import BoardError
+from toolchain.hardware.facts import Isa, core_name, isa_facts
 
 CPUINFO = "/proc/cpuinfo"
 AUXV = "/proc/self/auxv"
 AT_HWCAP, AT_HWCAP2 = 16, 26  # <elf.h>
 _AT_PAGESZ = 6
 
-# MIDR part numbers, from Arm's technical reference manuals.
-_ARM_PARTS = {
-    0xD03: "Cortex-A53", 0xD04: "Cortex-A35", 0xD05: "Cortex-A55", 0xD07: "Cortex-A57",
-    0xD08: "Cortex-A72", 0xD09: "Cortex-A73", 0xD0A: "Cortex-A75", 0xD0B: "Cortex-A76",
-    0xD0C: "Neoverse-N1", 0xD0D: "Cortex-A77", 0xD41: "Cortex-A78", 0xD46: "Cortex-A510",
-    0xC07: "Cortex-A7", 0xC0F: "Cortex-A15",
-}  # fmt: skip
-
-# HWCAP's bits, from the kernel's uapi/asm/hwcap.h of each architecture: those that a bundle may
-# need and /proc/cpuinfo has under the same name. On x86 AT_HWCAP is another thing.
-_HWCAP_ARM64 = {
-    0: "fp", 1: "asimd", 3: "aes", 6: "sha2", 7: "crc32", 8: "atomics", 9: "fphp", 10: "asimdhp",
-    12: "asimdrdm", 13: "jscvt", 14: "fcma", 15: "lrcpc", 20: "asimddp", 22: "sve",
-}  # fmt: skip
-_HWCAP_ARM = {12: "neon", 13: "vfpv3", 16: "vfpv4", 17: "idiva", 18: "idivt", 19: "vfpd32"}
-
-_GLIBC = """\
-getconf GNU_LIBC_VERSION 2>/dev/null || for loader in /lib/ld-linux-aarch64.so.1 \\
-  /lib/ld-linux-armhf.so.3 /lib64/ld-linux-x86-64.so.2; do
+_LOADERS = " ".join(isa_facts(isa).loader for isa in get_args(Isa))
+_GLIBC = f"""\
+getconf GNU_LIBC_VERSION 2>/dev/null || for loader in {_LOADERS}; do
   if [ -e "$loader" ]; then "$loader" --version; break; fi
 done
 """
@@ -143,8 +129,8 @@ def hwcap_names(machine: str, bits: int | None, hwcap: int) -> list[str]:
     """The features that a process's AT_HWCAP shows; none for machines other than Arm."""
     if not machine.startswith(("aarch64", "arm")):
         return []
-    table = _HWCAP_ARM64 if bits == 64 else _HWCAP_ARM
-    return [name for bit, name in table.items() if hwcap >> bit & 1]
+    table = isa_facts("aarch64" if bits == 64 else "armv7").hwcap
+    return [name for name, bit in table.items() if hwcap >> bit & 1]
 
 
 def parse_glibc(text: str) -> str | None:
@@ -182,7 +168,7 @@ def _arm32(data: bytes | None) -> frozenset[str] | None:
 def _part(fields: dict[str, str]) -> str:
     implementer, part = fields.get("CPU implementer", "?"), fields.get("CPU part", "?")
     if implementer == "0x41" and re.fullmatch(r"0x[0-9a-f]+", part):
-        known = _ARM_PARTS.get(int(part, 16))
+        known = core_name(int(part, 16))
         if known:
             return known
     return f"implementer {implementer}, part {part}"

@@ -11,9 +11,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 import toolchain
-from toolchain.board.config import Board
 from toolchain.build import stages
-from toolchain.build.compiler import Isa, find_compiler
+from toolchain.build.compiler import find_compiler
 from toolchain.build.elf import ElfFacts, read_elf
 from toolchain.build.glibc import parse_version
 from toolchain.build.hwcap import required_features
@@ -25,6 +24,8 @@ from toolchain.errors import BundleError, OutputError
 from toolchain.fetch.apt import AptRoot
 from toolchain.fetch.sources import load_sources
 from toolchain.files import check_folder, check_name, disk_full
+from toolchain.hardware.board_file import Board
+from toolchain.hardware.facts import Isa
 from toolchain.json_text import parse_json
 from toolchain.progress import Progress, Silent
 from toolchain.resources import runtime_patch_dir

@@ -19,20 +19,22 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import get_args
 
 from toolchain import children, console
-from toolchain.board.config import load_board
 from toolchain.build import stages
 from toolchain.build.bundle import recipe_for
-from toolchain.build.compiler import Compiler, Isa, find_compiler
+from toolchain.build.compiler import Compiler, find_compiler
 from toolchain.build.ninja import compile_targets, configure
-from toolchain.build.qemu_user import CORES, CORES_ARMV7, Core, emulator_command
+from toolchain.build.qemu_user import emulator_command
 from toolchain.build.sanitizers import SANITIZERS, sanitizer_environment, sanitizer_flags
 from toolchain.build.stages import Recipe, Workshop
 from toolchain.cache import digest, entry
 from toolchain.errors import BuildError, DeployError
 from toolchain.fetch.apt import AptRoot
 from toolchain.fetch.sources import tree
+from toolchain.hardware.board_file import load_board
+from toolchain.hardware.facts import Core, Isa, isa_facts, played_cores
 from toolchain.progress import Lines, Progress, Silent
 
 # Every test that makes a convolution through the operator or the subgraph interface, and those of
@@ -51,8 +53,7 @@ TESTS = (*OWN_TESTS, *UPSTREAM_TESTS, *POOL_TESTS)
 THREADED_TESTS = (*OWN_TESTS, "convolution-nhwc", *POOL_TESTS)
 # The library is the bundle's; only the tests' own code is compiled, and quickly.
 TEST_FLAGS = "-O1"
-_BOARD: dict[Isa, str] = {"x86-64": "host", "aarch64": "qemu", "armv7": "rpi3-armv7"}
-_CORE: dict[Isa, Core] = {"x86-64": "cortex-a76", "aarch64": "cortex-a76", "armv7": "cortex-a53"}
+_ISAS: tuple[Isa, ...] = ("x86-64", "aarch64", "armv7")
 _SUMMARY = re.compile(r"^\[==========\] (\d+) tests? from .* ran\.", re.M)
 _FAILED = re.compile(r"^\[  FAILED  \] ([^\s,]+/?\S*?)(?:,.*)?(?: \(\d+ ms\))?$", re.M)
 _REPORT = re.compile(r"^.*(?:ERROR: \w+Sanitizer|WARNING: ThreadSan|: runtime error: )", re.M)
@@ -128,7 +129,7 @@ def run_tests(
     *,
     tests: Sequence[str] = TESTS,
     gtest_filter: str = "*",
-    core: Core = "cortex-a76",
+    core: Core | None = None,
     jobs: int = 1,
     environment: Mapping[str, str] | None = None,
     progress: Progress | None = None,
@@ -140,7 +141,8 @@ def run_tests(
         compiler: the one that compiled them; programs of another ISA go through QEMU.
         tests: names without ``-test``.
         gtest_filter: GoogleTest's filter.
-        core: the core that QEMU plays; programs of this machine's ISA run on it as it is.
+        core: the core that QEMU plays, the ISA's ``test_core`` by default; programs of this
+            machine's ISA run on it as it is.
         jobs: shards at a time.
         environment: variables that the programs get besides.
         progress: where each program is announced.
@@ -155,7 +157,9 @@ def run_tests(
     progress = progress or Silent()
     results = []
     with tempfile.TemporaryDirectory(prefix="tileskip-") as root:
-        emulator = emulator_command(core, Path(root), compiler.isa) if compiler.cross else []
+        emulator = []
+        if compiler.cross and (played := core or isa_facts(compiler.isa).test_core):
+            emulator = emulator_command(played, Path(root), compiler.isa)
         for name in tests:
             command = [*emulator, str(folder / f"{name}-test"), f"--gtest_filter={gtest_filter}"]
             begun = time.monotonic()
@@ -221,10 +225,10 @@ def _result(name: str, outputs: Sequence[str], seconds: float) -> ProgramResult:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Build and run; prints one line a program. 0 if every test passed, 1 if one failed."""
     parser = argparse.ArgumentParser(prog="toolchain.build.xnnpack_tests", description=__doc__)
-    parser.add_argument("--isa", choices=tuple(_BOARD), default="x86-64")
+    parser.add_argument("--isa", choices=_ISAS, default="x86-64")
     parser.add_argument(
         "--core",
-        choices=tuple({**CORES_ARMV7, **CORES}),
+        choices=get_args(Core),
         help="the core that QEMU plays (default: cortex-a76, which has dot products and fp16; "
         "for armv7 cortex-a53)",
     )
@@ -239,13 +243,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--sources", type=Path, help="folder of archives at hand")
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)))
     options = parser.parse_args(arguments)
-    if options.core and options.core not in (CORES_ARMV7 if options.isa == "armv7" else CORES):
+    # Of another ISA's programs nothing is played, so the core says nothing.
+    played = played_cores("armv7" if options.isa == "armv7" else "aarch64")
+    if options.core and options.core not in played:
         parser.error(f"argument --core: {options.core} does not run {options.isa}")
     if options.sanitizer and find_compiler(options.isa).cross:
         parser.error(f"argument --sanitizer: this machine does not run {options.isa}")
     progress = Lines()
     try:
-        board = load_board(_BOARD[options.isa])
+        board = load_board(isa_facts(options.isa).test_board)
         recipe = recipe_for(board, stock=options.stock, sanitizer=options.sanitizer)
         shop = Workshop(AptRoot(progress, sources=options.sources), options.jobs, progress)
         tests: tuple[str, ...] = THREADED_TESTS if options.sanitizer == "thread" else TESTS
@@ -257,7 +263,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             recipe.compiler,
             tests=options.only or tests,
             gtest_filter=options.filter,
-            core=options.core or _CORE[options.isa],
+            core=options.core,
             jobs=options.jobs,
             environment=sanitizer_environment(recipe.sanitizer) if recipe.sanitizer else None,
             progress=progress,

@@ -6,13 +6,13 @@ import argparse
 import sys
 from pathlib import Path
 
-from toolchain.board.config import load_board
 from toolchain.demo import demo
 from toolchain.errors import DeployError
 from toolchain.figures.blocks import names, write_pages
 from toolchain.figures.measured import TILED, measured, tile_rows
 from toolchain.figures.tables import writers
 from toolchain.files import write_whole
+from toolchain.hardware.board_file import load_board
 from toolchain.progress import Lines
 
 _STALE = 1

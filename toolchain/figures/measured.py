@@ -7,9 +7,9 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from toolchain.board.config import known_tiles, load_board
 from toolchain.demo import DemoResult, NetworkResult
 from toolchain.errors import ModelError
+from toolchain.hardware.board_file import known_tiles, load_board
 from toolchain.json_text import parse_json
 from toolchain.model.inspection import inspect_model
 from toolchain.model.tiling import Tiling

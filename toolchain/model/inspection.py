@@ -12,11 +12,11 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
 from toolchain.errors import ModelError
+from toolchain.hardware.tile import CoreTiles
 from toolchain.hints import did_you_mean
 from toolchain.model.graph import Graph, Tensor, read_model
 from toolchain.model.layers import Layer, Plane, find_layers, totals
 from toolchain.model.support import find_unsupported
-from toolchain.model.tile import CoreTiles
 from toolchain.model.tiling import Tiling, tile_layers
 
 

@@ -12,8 +12,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from toolchain.hardware.tile import CoreTiles, Tile, Tiles
 from toolchain.model.layers import Layer
-from toolchain.model.tile import CoreTiles, Tile, Tiles
 from toolchain.sparsity.tiles import TILE_SHARE, masked_to_tiles
 
 Path = Literal["GEMM", "IGEMM", "DWCONV"]

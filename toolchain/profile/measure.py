@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import toolchain
-from toolchain.board.config import Board
 from toolchain.board.connection import Connection
 from toolchain.board.invoke import BoardRunner, Settings
 from toolchain.build.bundle import Bundle
 from toolchain.cache import sha256_file
 from toolchain.failures import Failures
+from toolchain.hardware.board_file import Board
 from toolchain.model.graph import Model, read_model
 from toolchain.model.layers import find_layers, totals
 from toolchain.profile.document import BoardRecord, Failure, Measurement, Profile

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from rich.console import RenderableType
 
-from toolchain.board.config import Board
 from toolchain.board.push import Pushed
 from toolchain.build.bundle import Bundle
+from toolchain.hardware.board_file import Board
 from toolchain.models.zoo import ZooModel
 from toolchain.report.fitting import NAME, Column, fitted_table
 

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from toolchain.board.config import known_tiles, load_board
 from toolchain.errors import ModelError, RecipeError, failure
 from toolchain.factory import make_module
+from toolchain.hardware.board_file import known_tiles, load_board
 from toolchain.models import zoo
 from toolchain.models.init import initialise
 from toolchain.sparsity.checkpoint import (

@@ -27,7 +27,6 @@ from toolchain.bench import page, peers_page
 from toolchain.bench.peers import load_peers
 from toolchain.bench.results import load_results
 from toolchain.board import emulator
-from toolchain.board.config import load_board
 from toolchain.board.image import Image as BoardImage
 from toolchain.build.bundle import Bundle
 from toolchain.cache import RECORD, entry, present
@@ -36,6 +35,7 @@ from toolchain.experiment.runs import load_trainings
 from toolchain.fetch.sources import load_sources
 from toolchain.figures.blocks import rendered
 from toolchain.figures.tables import writers
+from toolchain.hardware.board_file import load_board
 from toolchain.profile.runner_output import parse_output, parse_versions
 from toolchain.profile.turns import merged, turn_of
 from toolchain.sparsity.mask_header import by_layer, read_mask_header

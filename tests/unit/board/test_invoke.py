@@ -11,10 +11,10 @@ import pytest
 
 from support.bundles import write_bundle, write_masked_model, write_two_input_model
 from toolchain.board.arrays import random_inputs
-from toolchain.board.config import load_board
 from toolchain.board.invoke import BoardRunner, Settings, load_bundle
 from toolchain.board.local import LocalConnection
 from toolchain.errors import BoardError, BundleError, DeployError, ModelError
+from toolchain.hardware.board_file import load_board
 from toolchain.model.graph import Model, read_model
 from toolchain.progress import Lines, Silent
 

@@ -11,12 +11,12 @@ from support.bundles import write_bundle, write_masked_model, write_two_input_mo
 from support.python_runner import python_runner
 from support.tflite_writer import GraphWriter, Quantization
 from toolchain.board.arrays import Batch, random_inputs
-from toolchain.board.config import load_board
 from toolchain.board.invoke import BoardRunner
 from toolchain.board.local import LocalConnection
 from toolchain.board.verify import Verification, judge, quantised, run_here, verify
 from toolchain.differences import Array
 from toolchain.errors import ModelError, VerificationError
+from toolchain.hardware.board_file import load_board
 from toolchain.json_text import to_json
 from toolchain.model.graph import Model, read_model
 from toolchain.progress import Silent

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support.tflite_writer import GraphWriter
+from toolchain.hardware.tile import CoreTiles, Tile, Tiles
 from toolchain.model.graph import read_model
 from toolchain.model.inspection import inspect_model
 from toolchain.model.layers import Layer, Mask, find_layers
-from toolchain.model.tile import CoreTiles, Tile, Tiles
 from toolchain.model.tiling import Rows, Tiling, path_of, tile_layers
 
 TILES = Tiles(rows=4, columns=8, int8=Tile(rows=2, columns=8))

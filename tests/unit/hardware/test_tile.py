@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from toolchain.model.tile import Tile, Tiles
+from toolchain.hardware.tile import Tile, Tiles
 
 A53 = Tile(rows=6, columns=8, fewer_rows=(1, 4))
 A72 = Tile(rows=4, columns=8)

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from toolchain.board.config import DEFAULT_BOARD, Ssh, board_names, known_tiles, load_board
 from toolchain.errors import BoardConfigError
+from toolchain.hardware.board_file import DEFAULT_BOARD, Ssh, board_names, known_tiles, load_board
 
 INVALID = sorted((Path(__file__).parent / "invalid").glob("*.toml"))
 

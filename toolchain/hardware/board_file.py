@@ -23,8 +23,9 @@ from pydantic import (
 
 from toolchain.errors import BoardConfigError
 from toolchain.files import check_name
+from toolchain.hardware.facts import Isa
+from toolchain.hardware.tile import CoreTiles, Tiles
 from toolchain.hints import did_you_mean
-from toolchain.model.tile import CoreTiles, Tiles
 from toolchain.resources import boards_dir
 from toolchain.toml_file import read_toml, validate
 
@@ -126,7 +127,7 @@ class Board(_Table):
     title: Line
     cpu: Line
     """The core, as Arm or the vendor writes it: ``Cortex-A72``."""
-    isa: Literal["aarch64", "armv7", "x86-64"]
+    isa: Isa
     march: Word
     """The ``-march`` of the runner and TFLite; XNNPACK chooses its kernels at run time."""
     glibc: Annotated[str, Field(pattern=r"^2\.[0-9]{1,2}$")] | None = None
