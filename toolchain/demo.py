@@ -15,16 +15,16 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from toolchain.agreement.differences import compare_output
+from toolchain.agreement.inputs import Array, Batch
+from toolchain.agreement.interpreter import run_here
+from toolchain.agreement.runtimes import Runtimes
 from toolchain.board import emulator
-from toolchain.board.arrays import Array, Batch
 from toolchain.board.connect import connect
 from toolchain.board.host_runtime import HOST, HostRuntime
 from toolchain.board.invoke import BoardRunner, Settings
-from toolchain.board.verify import run_here
 from toolchain.build import bundle
 from toolchain.convert.conversion import convert
-from toolchain.convert.runtimes import Runtimes
-from toolchain.differences import compare_output
 from toolchain.errors import BoardError
 from toolchain.failures import Failures
 from toolchain.files import check_folder, make_folder, write_or_keep

@@ -11,7 +11,7 @@ import pytest
 from support.bundles import CrossBuilt
 from support.places import REPOSITORY
 from support.runner_models import SIDE, write_network
-from toolchain.board.arrays import Batch
+from toolchain.agreement.inputs import Batch
 from toolchain.board.connection import Connection
 from toolchain.board.invoke import BoardRunner, Settings
 from toolchain.build import glibc

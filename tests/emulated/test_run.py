@@ -15,8 +15,8 @@ import pytest
 from support.bundles import write_masked_model, write_two_input_model
 from support.places import REPOSITORY
 from support.tflite_writer import GraphWriter
-from toolchain.board.arrays import Batch
-from toolchain.board.verify import run_here
+from toolchain.agreement.inputs import Batch
+from toolchain.agreement.interpreter import run_here
 from toolchain.build.bundle import Bundle
 from toolchain.hardware.board_file import Board
 from toolchain.model.graph import read_model

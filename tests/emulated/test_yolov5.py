@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from toolchain.board.arrays import Array, Batch
+from toolchain.agreement.inputs import Array, Batch
 from toolchain.board.connection import Connection
 from toolchain.board.invoke import BoardRunner, Settings
 from toolchain.build.bundle import Bundle

@@ -22,8 +22,8 @@ from support.openssh import Sshd, make_key, public_text, serving
 from support.places import REPOSITORY
 from support.processes import running
 from support.relay import Relay
+from toolchain.agreement.inputs import Batch
 from toolchain.board import emulator, push
-from toolchain.board.arrays import Batch
 from toolchain.board.invoke import BoardRunner, Settings
 from toolchain.board.local import LocalConnection
 from toolchain.board.ssh import SshConnection

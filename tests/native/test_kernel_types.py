@@ -12,8 +12,8 @@ import pytest
 
 from support import load_many
 from support.typed_ops import Example, all_examples
+from toolchain.agreement.runtimes import TfliteRuntime, find_runtimes
 from toolchain.build.bundle import Bundle
-from toolchain.convert.runtimes import TfliteRuntime, find_runtimes
 from toolchain.model.graph import read_model
 from toolchain.model.support import find_unsupported
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from support.runtimes import ByRunner, ThroughCLibrary, run_checked
-from toolchain.board.arrays import Batch, random_inputs
-from toolchain.board.verify import run_here
+from toolchain.agreement.inputs import Batch, random_inputs
+from toolchain.agreement.interpreter import run_here
 from toolchain.build.bundle import Bundle
 from toolchain.build.compiler import find_compiler, require
 from toolchain.build.sanitizers import FOUND, Sanitizer, sanitizer_flags

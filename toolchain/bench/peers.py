@@ -224,16 +224,12 @@ def _contestants(
     return found
 
 
-def _input_shape(contestants: Sequence[Contestant]) -> tuple[int, ...]:
+def _write_input(contestants: Sequence[Contestant], folder: Path) -> None:
+    from toolchain.agreement.inputs import random_inputs
     from toolchain.model.graph import read_model
 
-    graph = read_model(contestants[0].model).graph
-    return graph.tensors[graph.inputs[0]].shape
-
-
-def _write_input(contestants: Sequence[Contestant], folder: Path) -> None:
-    image = np.random.default_rng(0).standard_normal(_input_shape(contestants))
-    np.save(folder / "input.npy", image.astype(np.float32))
+    batch = random_inputs(read_model(contestants[0].model), 1, seed=0)
+    np.save(folder / "input.npy", batch.arrays[0][0])
 
 
 def _counted(

@@ -17,8 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from toolchain import json_text
+from toolchain.agreement.inputs import Array, Batch, model_outputs
 from toolchain.board import push, requirements
-from toolchain.board.arrays import Array, Batch, model_outputs, raw
+from toolchain.board.arrays import raw
 from toolchain.board.connection import Connection, Result, TimeUp
 from toolchain.build.bundle import MANIFEST, Bundle, bundle_path
 from toolchain.errors import BoardError, BundleError, DeployError, ModelError

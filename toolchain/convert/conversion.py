@@ -12,7 +12,9 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
-from toolchain.convert.blame import Blame, Run, find_operator
+from toolchain.agreement.blame import Blame, Run, find_operator
+from toolchain.agreement.differences import Difference
+from toolchain.agreement.runtimes import NONE, Litert, Runtime, Runtimes, find_runtimes
 from toolchain.convert.calibration import RANDOM, Samples, check_source, load_samples
 from toolchain.convert.check import Form, check_layers
 from toolchain.convert.compare import (
@@ -30,10 +32,8 @@ from toolchain.convert.ports import Port, channel_last_array, read_ports
 from toolchain.convert.quantize import float_operators, quantize_int8, quantize_weights
 from toolchain.convert.reference import random_inputs
 from toolchain.convert.rewrite import rewrite
-from toolchain.convert.runtimes import NONE, Litert, Runtime, Runtimes, find_runtimes
 from toolchain.convert.source import Source, load_source
 from toolchain.convert.verdict import Find, require_agreement, require_quality
-from toolchain.differences import Difference
 from toolchain.errors import DataError, ModelError, OutputError, VerificationError
 from toolchain.files import check_name, check_writable, written_whole
 from toolchain.model.graph import read_model
@@ -95,7 +95,7 @@ class WeakSlices(_Result):
 
 
 class OutputResult(_Result):
-    """How one output does on one runtime; see :class:`toolchain.differences.Difference`."""
+    """How one output does on one runtime, see :mod:`toolchain.agreement.differences`."""
 
     name: str
     """Its number, and what it is called in what the model gives."""
@@ -239,7 +239,8 @@ def convert(
         masks: ``bin_mask.h``, for weights that come without masks.
         weights: which of a checkpoint's weights: their key, or ``ema`` for averaged ones.
         tolerance: the largest difference to torch that is let through, as a part of its scale
-            (:mod:`toolchain.differences`); of the float32 file, also where that is then quantised.
+            (:mod:`toolchain.agreement.differences`); of the float32 file, also where that is then
+            quantised.
         quantize: ``int8`` weights and activations, ``fp16`` weights, or int8 weights for
             ``dynamic`` range; ``None`` leaves float32.
         calibration: for ``int8``, and needed there: the data that ranges are measured on, see

@@ -16,6 +16,7 @@ import torch.utils._pytree as pytree
 from torch import Tensor, fx, nn
 
 from toolchain import json_text
+from toolchain.agreement.silence import quiet
 from toolchain.convert.explain import export_failure, where_raised
 from toolchain.convert.interface import (
     Flat,
@@ -27,7 +28,6 @@ from toolchain.convert.interface import (
 from toolchain.convert.kinds import is_program
 from toolchain.convert.layout import channels_last_inputs, channels_last_outputs
 from toolchain.convert.precision import OTHERS, computed_in, has_other_floats, to_float32
-from toolchain.convert.silence import quiet
 from toolchain.errors import DeployError, ModelError, failure, first_line
 from toolchain.factory import make_module
 from toolchain.files import check_readable

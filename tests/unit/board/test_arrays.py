@@ -130,14 +130,6 @@ def test_an_npz_is_taken_by_name_else_in_order(pair: Model, tmp_path: Path) -> N
         assert [float(array.max()) for array in batch.arrays] == [0.0, 1.0]
 
 
-def test_random_inputs_depend_on_nothing_but_the_seed(model: Model) -> None:
-    one, same = arrays.random_inputs(model, 2, 5), arrays.random_inputs(model, 2, 5)
-    other = arrays.random_inputs(model, 2, 6)
-    assert np.array_equal(one.arrays[0], same.arrays[0])
-    assert not np.array_equal(one.arrays[0], other.arrays[0])
-    assert one.arrays[0].shape == (2, 1, 6, 6, 3)
-
-
 def test_outputs_are_written_as_npy(tmp_path: Path) -> None:
     value = np.arange(4, dtype=np.int8)
     (path,) = arrays.save_outputs(tmp_path / "new" / "folder", [value])

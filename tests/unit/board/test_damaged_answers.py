@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from support.bundles import write_bundle, write_masked_model
 from support.malformed import damaged
 from support.runner_outputs import runner_output
-from toolchain.board.arrays import random_inputs
+from toolchain.agreement.inputs import random_inputs
 from toolchain.board.connection import Sink
 from toolchain.board.invoke import BoardRunner, Settings
 from toolchain.board.local import LocalConnection

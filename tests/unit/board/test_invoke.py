@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from support.bundles import write_bundle, write_masked_model, write_two_input_model
-from toolchain.board.arrays import random_inputs
+from toolchain.agreement.inputs import random_inputs
 from toolchain.board.invoke import BoardRunner, Settings, load_bundle
 from toolchain.board.local import LocalConnection
 from toolchain.errors import BoardError, BundleError, DeployError, ModelError

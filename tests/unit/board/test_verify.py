@@ -10,11 +10,12 @@ import pytest
 from support.bundles import write_bundle, write_masked_model, write_two_input_model
 from support.python_runner import python_runner
 from support.tflite_writer import GraphWriter, Quantization
-from toolchain.board.arrays import Batch, random_inputs
+from toolchain.agreement.differences import Array
+from toolchain.agreement.inputs import Batch, random_inputs
+from toolchain.agreement.interpreter import run_here
 from toolchain.board.invoke import BoardRunner
 from toolchain.board.local import LocalConnection
-from toolchain.board.verify import Verification, judge, quantised, run_here, verify
-from toolchain.differences import Array
+from toolchain.board.verify import Verification, judge, quantised, verify
 from toolchain.errors import ModelError, VerificationError
 from toolchain.hardware.board_file import load_board
 from toolchain.json_text import to_json

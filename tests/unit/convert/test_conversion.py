@@ -22,9 +22,9 @@ from support.published import (
     small_resnet,
     write_header,
 )
+from toolchain.agreement.differences import Array
+from toolchain.agreement.runtimes import Runtimes
 from toolchain.convert.conversion import Conversion, convert, default_output
-from toolchain.convert.runtimes import Runtimes
-from toolchain.differences import Array
 from toolchain.errors import OutputError, VerificationError
 from toolchain.model.graph import read_model
 from toolchain.model.layers import find_layers

@@ -8,11 +8,11 @@ import warnings
 
 import pytest
 
-from toolchain.convert.silence import quiet
+from toolchain.agreement.silence import quiet
 
 _NOISE = """
 import ctypes, logging, os, sys, warnings
-from toolchain.convert.silence import quiet
+from toolchain.agreement.silence import quiet
 
 libc = ctypes.CDLL(None)
 with quiet() as log:

@@ -13,7 +13,7 @@ import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from toolchain.differences import Array, Difference, absolute_difference
+from toolchain.agreement.differences import Array, Difference, absolute_difference
 from toolchain.errors import ModelError, VerificationError
 from toolchain.model.graph import Graph, read_model
 from toolchain.model.layers import find_layers, layer_name

@@ -102,6 +102,36 @@ def output_name(index: int, name: str | None = None) -> str:
     return f"output {index}" + (f" {name}" if name and name != f"[{index}]" else "")
 
 
+def compare_each(
+    found: Sequence[Array],
+    expected: Sequence[Array],
+    names: Sequence[str],
+    *,
+    noise: Sequence[Array] | None = None,
+    classes: bool = False,
+) -> list[Difference]:
+    """Compare all outputs of some inferences, each by itself.
+
+    Args:
+        found: ``[inferences, *shape]`` of each output.
+        expected: likewise.
+        names: of the outputs, beside their numbers.
+        noise: of each output, how far rounding moves each value; nothing by default.
+        classes: whether outputs of whole numbers are classes, places or flags, not quantised ones.
+    """
+    return [
+        compare_output(
+            have,
+            want,
+            output=index,
+            name=names[index],
+            noise=None if noise is None else noise[index],
+            whole=classes and want.dtype.kind in "iub",
+        )
+        for index, (have, want) in enumerate(zip(found, expected, strict=True))
+    ]
+
+
 def compare_output(
     found: Array, expected: Array, *, output: int = 0, name: str | None = None,
     noise: Array | None = None, whole: bool = False,

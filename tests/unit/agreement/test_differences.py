@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from toolchain.differences import (
+from toolchain.agreement.differences import (
     NOISE,
     Array,
     compare_output,

@@ -11,18 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from toolchain import children
-from toolchain.convert.silence import quiet
+from toolchain.agreement.inputs import Array
+from toolchain.agreement.interpreter import Kernels, feed, load, refusals
 from toolchain.errors import MissingToolError, VerificationError
-
-Array = npt.NDArray[Any]
-Kernels = Literal["xnnpack", "builtin"]
-"""With the XNNPACK delegate, as an interpreter starts unless told otherwise; or without."""
 
 _WORKER = Path(__file__).with_name("tflite_worker.py")
 _ENVIRONMENT = "VENV_TFLITE"
@@ -66,19 +62,9 @@ class Litert:
 
     def run(self, path: Path, inputs: Sequence[Sequence[Array]]) -> list[list[Array]]:
         """See :meth:`Runtime.run`."""
-        results: list[list[Array]] = []
-        try:
-            with quiet():
-                signature = litert_interpreter(path, self.kernels).get_signature_runner()
-                for arrays in inputs:
-                    # By the signature's names: the graph's own order may be another.
-                    found = signature(**{f"args_{i}": array for i, array in enumerate(arrays)})
-                    results.append([found[f"output_{i}"] for i in range(len(found))])
-        except (ValueError, RuntimeError) as error:
-            raise VerificationError(
-                f"{self.name} cannot run the converted file: {error}"
-            ) from error
-        return results
+        with refusals(VerificationError, f"{self.name} cannot run the converted file"):
+            signature = load(path, self.kernels).get_signature_runner()
+            return [feed(signature, arrays) for arrays in inputs]
 
 
 @dataclass(frozen=True)
@@ -122,24 +108,6 @@ class TfliteRuntime:
                     [archive[f"{number}/output_{i}"] for i in range(count)]
                     for number in range(len(inputs))
                 ]
-
-
-def litert_interpreter(path: Path, kernels: Kernels) -> Any:
-    """An interpreter of ``ai-edge-litert``, its tensors allocated; one thread.
-
-    Raises:
-        ValueError, RuntimeError: it cannot load the file.
-    """
-    from ai_edge_litert import interpreter as litert
-
-    kinds = litert.OpResolverType
-    plain = kernels == "builtin"
-    kind = kinds.BUILTIN_WITHOUT_DEFAULT_DELEGATES if plain else kinds.AUTO
-    runner: Any = litert.Interpreter(
-        model_path=str(path), experimental_op_resolver_type=kind, num_threads=1
-    )
-    runner.allocate_tensors()
-    return runner
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from support.tflite_writer import GraphWriter
-from toolchain.board.arrays import Batch, random_inputs
-from toolchain.board.verify import run_here
-from toolchain.convert.blame import find_operator
-from toolchain.differences import Array, Difference, compare_output
+from toolchain.agreement.blame import find_operator
+from toolchain.agreement.differences import Array, Difference, compare_output
+from toolchain.agreement.inputs import Batch, random_inputs
+from toolchain.agreement.interpreter import run_here
 from toolchain.errors import ModelError
 from toolchain.model.graph import read_model
 

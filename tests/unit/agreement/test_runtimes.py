@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from support.masked_case import SMALL
-from toolchain.convert.runtimes import Kernels, Litert, TfliteRuntime, find_runtimes
+from toolchain.agreement.interpreter import Kernels
+from toolchain.agreement.runtimes import Litert, TfliteRuntime, find_runtimes
 from toolchain.errors import MissingToolError, VerificationError
 
 
