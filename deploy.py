@@ -21,10 +21,10 @@ from toolchain.command_help import App, complete
 from toolchain.console import TerminalProgress, err, out, print_json
 from toolchain.convert.kinds import Boundary, Kind, is_program
 from toolchain.errors import ModelError, OutputError, RecipeError
-from toolchain.files import STDOUT, check_folder, check_name, check_readable, check_writable
+from toolchain.formats.input_file import check_readable, read_limited
 from toolchain.hints import command
-from toolchain.input_file import read_limited
 from toolchain.signals import sigterm_exits
+from toolchain.storage.files import STDOUT, check_folder, check_name, check_writable
 
 if TYPE_CHECKING:
     from toolchain.board.connection import Connection
@@ -973,14 +973,14 @@ app.add_typer(cache_app, name="cache")
 
 
 def _kinds(_incomplete: str) -> Iterator[tuple[str, str]]:
-    from toolchain import cache_content
+    from toolchain.storage import cache_content
 
     return ((kind, "a folder of the cache") for kind in cache_content.kinds())
 
 
 def _check_kinds(kinds: Sequence[str]) -> None:
-    from toolchain import cache_content
     from toolchain.hints import did_you_mean
+    from toolchain.storage import cache_content
 
     known = cache_content.kinds()
     for kind in kinds:
@@ -1019,9 +1019,9 @@ def cache(
                     f"give it after '{context.invoked_subcommand}'", param_hint=option
                 )
         return
-    from toolchain import cache_content
-    from toolchain.cache import cache_dir
     from toolchain.report.cache_table import cache_table
+    from toolchain.storage import cache_content
+    from toolchain.storage.cache import cache_dir
 
     _check_kinds(kind or [])
     items = cache_content.content(kind or [])
@@ -1066,9 +1066,9 @@ def cache_clean(
     What another program uses stays. What is removed is fetched or made again when it is needed.
     `--kind` alone removes all of that kind.
     """
-    from toolchain import cache_content
     from toolchain.quantities import byte_count, seconds
     from toolchain.report.cache_table import cache_table, size_text
+    from toolchain.storage import cache_content
 
     age = None if older_than is None else _quantity(seconds, older_than, "--older-than")
     most = None if max_size is None else int(_quantity(byte_count, max_size, "--max-size"))

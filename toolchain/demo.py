@@ -27,13 +27,13 @@ from toolchain.build import bundle
 from toolchain.convert.conversion import convert
 from toolchain.errors import BoardError
 from toolchain.failures import Failures
-from toolchain.files import check_folder, make_folder, write_or_keep
 from toolchain.hardware.board_file import Board, load_board
 from toolchain.model.graph import read_model
 from toolchain.models import fashion_mnist
 from toolchain.profile.document import Profile
 from toolchain.profile.measure import Session
 from toolchain.progress import Progress, Silent
+from toolchain.storage.files import check_folder, make_folder, write_or_keep
 
 NETWORKS = ("fashion_resnet_dense", "fashion_resnet_s20", "fashion_resnet_s30")
 """Checkpoints of ``toolchain/models/checkpoints``; the others are compared with the first."""

@@ -18,7 +18,6 @@ from toolchain.build import stages
 from toolchain.build.bundle import Bundle, recipe_for
 from toolchain.build.qemu_user import emulator_command
 from toolchain.build.stages import Workshop
-from toolchain.cache import locked
 from toolchain.fetch.apt import AptRoot
 from toolchain.fetch.sources import tree
 from toolchain.hardware.board_file import board_names, known_tiles, load_board
@@ -28,6 +27,7 @@ from toolchain.model.layers import find_layers
 from toolchain.model.tiling import tile_layers
 from toolchain.profile.runner_output import Op, computes_any_rows, parse_output
 from toolchain.progress import Silent
+from toolchain.storage.cache import locked
 
 BOARDS = [name for name in board_names() if load_board(name).tile is not None]
 TYPES = ("float32", "int8", "uint8", "float16")

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 from toolchain import console
 from toolchain.bench.models import DTYPES, NETWORKS, SPARSITIES, THREAD_NETWORKS
 from toolchain.errors import DeployError
-from toolchain.files import check_folder
 from toolchain.hardware.facts import played_cores
 from toolchain.progress import Lines, Progress, Silent
 from toolchain.signals import sigterm_exits
+from toolchain.storage.files import check_folder
 
 if TYPE_CHECKING:
     from toolchain.bench.run import Runtimes

@@ -18,11 +18,11 @@ from toolchain.bench import peer_worker
 from toolchain.bench.counts import read_marks
 from toolchain.bench.plugin import counting_plugin
 from toolchain.build.qemu_user import emulator_command
-from toolchain.cache import digest, entry
 from toolchain.errors import BoardError, SourceError
 from toolchain.fetch.apt import AptRoot, unpack_deb
 from toolchain.hardware.facts import Core
 from toolchain.progress import Progress, Silent
+from toolchain.storage.cache import digest, entry
 
 _SUITE = "bookworm"
 _DEBS = (

@@ -18,11 +18,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from toolchain import children
 from toolchain.bench.plugin import counting_plugin
 from toolchain.build.qemu_user import emulator_command
-from toolchain.cache import digest, entry, sha256_file
 from toolchain.errors import BoardError, VerificationError
 from toolchain.hardware.facts import Core, core_facts, played_cores
 from toolchain.hints import command as deploy_command
 from toolchain.profile.runner_output import Op, computes_any_rows, parse_output
+from toolchain.storage.cache import digest, entry, sha256_file
 
 # runtime_patch/runner/marks.h
 _RUN_BEGIN, _RUN_END, _OPERATOR_BEGIN, _PART_BEGIN, _OPERATOR_END, _READY = range(1, 7)

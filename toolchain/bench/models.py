@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import toolchain
-from toolchain.cache import digest, entry
 from toolchain.progress import Progress, Silent
+from toolchain.storage.cache import digest, entry
 
 Dtype = Literal["fp32", "int8"]
 DTYPES: tuple[Dtype, ...] = ("fp32", "int8")

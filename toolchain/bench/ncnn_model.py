@@ -7,9 +7,9 @@ from pathlib import Path
 import toolchain
 from toolchain import children
 from toolchain.bench.models import source_hash
-from toolchain.cache import digest, entry
 from toolchain.errors import MissingToolError, ModelError
 from toolchain.progress import Progress, Silent
+from toolchain.storage.cache import digest, entry
 
 # The program itself: the package imports torch, which its environment need not have.
 _WHERE = (

@@ -10,9 +10,9 @@ from toolchain.bench.native import Spread
 from toolchain.bench.plots import gap_plot, speedup_plot
 from toolchain.bench.results import BenchResults, CaseResult
 from toolchain.errors import OutputError
-from toolchain.files import write_whole
 from toolchain.hardware.facts import core_facts
 from toolchain.profile.operators import GOAL, UNEXPLAINED, OperatorRow
+from toolchain.storage.files import write_whole
 
 NAME = "bench"
 # What the project is to reach, in instructions: dense over masked.

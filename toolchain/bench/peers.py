@@ -33,10 +33,10 @@ from toolchain.bench.models import NETWORKS, Dtype, Network, model_file
 from toolchain.bench.native import Machine, Spread, ratios, spread, this_machine
 from toolchain.bench.ncnn_model import ncnn_model
 from toolchain.errors import BoardError, MissingToolError, ModelError
+from toolchain.formats.json_text import parse_json
+from toolchain.formats.text_file import read_text
 from toolchain.hardware.facts import Core
-from toolchain.json_text import parse_json
 from toolchain.progress import Progress, Silent
-from toolchain.text_file import read_text
 
 TFLITE, LITERT, NCNN, OURS = "tflite-runtime", "ai-edge-litert", "ncnn", "tileskip"
 _FEW_ROUNDS = 5

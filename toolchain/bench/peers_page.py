@@ -9,8 +9,8 @@ from toolchain.bench.models import NETWORKS
 from toolchain.bench.native import Spread
 from toolchain.bench.peers import NCNN, OURS, PeerGroup, PeerResult, PeerResults
 from toolchain.errors import OutputError
-from toolchain.files import write_whole
 from toolchain.hardware.facts import core_facts
+from toolchain.storage.files import write_whole
 
 NAME = "bench-peers"
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from toolchain import children
 from toolchain.build.compiler import require
-from toolchain.cache import digest, entry
 from toolchain.errors import BuildError
 from toolchain.resources import runtime_patch_dir
+from toolchain.storage.cache import digest, entry
 
 _SOURCE = "count_instructions.c"
 _FLAGS = ("-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-fPIC", "-shared",

@@ -11,10 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from toolchain.bench.models import Dtype
 from toolchain.bench.native import Machine, Spread
 from toolchain.errors import ModelError
+from toolchain.formats.json_text import parse_json
+from toolchain.formats.text_file import read_text
 from toolchain.hardware.facts import Core
-from toolchain.json_text import parse_json
 from toolchain.profile.operators import OperatorRow
-from toolchain.text_file import read_text
 
 
 class _Part(BaseModel):

@@ -16,11 +16,11 @@ from toolchain.bench.operators import compare_operators
 from toolchain.bench.results import BenchResults, CaseResult, Counted, Timed
 from toolchain.bench.taps import live_taps
 from toolchain.build.bundle import Bundle
-from toolchain.cache import digest
 from toolchain.hardware.facts import Core
 from toolchain.model.graph import read_model
 from toolchain.model.layers import find_layers
 from toolchain.progress import Progress, Silent
+from toolchain.storage.cache import digest
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from toolchain.bench.models import THREAD_NETWORKS
 from toolchain.bench.native import Spread
 from toolchain.bench.peers import LITERT, OURS, TFLITE
 from toolchain.bench.threads import BEFORE, LIMIT, Case, ThreadResults
-from toolchain.files import write_whole
+from toolchain.storage.files import write_whole
 
 NAME = "bench-threads"
 

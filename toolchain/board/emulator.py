@@ -19,14 +19,15 @@ from typing import Literal
 
 from pydantic import BaseModel, ValidationError
 
-from toolchain import cache, progress
+from toolchain import progress
 from toolchain.board import image
 from toolchain.board.ssh import SshConnection
 from toolchain.board.target import SshTarget
 from toolchain.errors import BoardConfigError, ConnectionFailed, EmulatorError, MissingToolError
-from toolchain.files import write_whole
 from toolchain.hardware.board_file import Board, Emulator
 from toolchain.hints import command
+from toolchain.storage import cache
+from toolchain.storage.files import write_whole
 
 BOOT_TIMEOUT_S = 180.0
 _QEMU = "qemu-system-aarch64"

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 
-from toolchain import json_text
 from toolchain.agreement.inputs import Array, Batch, model_outputs
 from toolchain.board import push, requirements
 from toolchain.board.arrays import raw
@@ -24,6 +23,7 @@ from toolchain.board.connection import Connection, Result, TimeUp
 from toolchain.build.bundle import MANIFEST, Bundle, bundle_path
 from toolchain.errors import BoardError, BundleError, DeployError, ModelError
 from toolchain.failures import Failures
+from toolchain.formats import json_text
 from toolchain.hardware.board_file import Board
 from toolchain.hints import command
 from toolchain.model.graph import Model

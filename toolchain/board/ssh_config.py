@@ -24,7 +24,7 @@ from pathlib import Path
 import paramiko
 
 from toolchain.errors import ConnectionFailed
-from toolchain.input_file import read_limited
+from toolchain.formats.input_file import read_limited
 
 _SYSTEM_CONFIG = Path("/etc/ssh/ssh_config")
 _ASK_TIMEOUT_S = 60

@@ -29,13 +29,13 @@ from toolchain.build.ninja import compile_targets, configure
 from toolchain.build.qemu_user import emulator_command
 from toolchain.build.sanitizers import SANITIZERS, sanitizer_environment, sanitizer_flags
 from toolchain.build.stages import Recipe, Workshop
-from toolchain.cache import digest, entry
 from toolchain.errors import BuildError, DeployError
 from toolchain.fetch.apt import AptRoot
 from toolchain.fetch.sources import tree
 from toolchain.hardware.board_file import load_board
 from toolchain.hardware.facts import Core, Isa, isa_facts, played_cores
 from toolchain.progress import Lines, Progress, Silent
+from toolchain.storage.cache import digest, entry
 
 # Every test that makes a convolution through the operator or the subgraph interface, and those of
 # what the patch touches besides: the rewriting and running of a subgraph.

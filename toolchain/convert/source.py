@@ -15,7 +15,6 @@ import torch
 import torch.utils._pytree as pytree
 from torch import Tensor, fx, nn
 
-from toolchain import json_text
 from toolchain.agreement.silence import quiet
 from toolchain.convert.explain import export_failure, where_raised
 from toolchain.convert.interface import (
@@ -30,7 +29,8 @@ from toolchain.convert.layout import channels_last_inputs, channels_last_outputs
 from toolchain.convert.precision import OTHERS, computed_in, has_other_floats, to_float32
 from toolchain.errors import DeployError, ModelError, failure, first_line
 from toolchain.factory import make_module
-from toolchain.files import check_readable
+from toolchain.formats import json_text
+from toolchain.formats.input_file import check_readable
 from toolchain.hints import quoted
 from toolchain.models import zoo
 from toolchain.sparsity.checkpoint import (

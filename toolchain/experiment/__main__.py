@@ -10,8 +10,8 @@ from toolchain import console
 from toolchain.errors import DeployError
 from toolchain.experiment.page import write_page
 from toolchain.experiment.runs import EPOCHS, SEEDS, cases, run_all
-from toolchain.files import check_folder
 from toolchain.progress import Lines
+from toolchain.storage.files import check_folder
 
 
 def main() -> int:

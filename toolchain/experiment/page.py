@@ -11,8 +11,8 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from toolchain.experiment.runs import CaseResult
-from toolchain.files import make_folder, write_whole
 from toolchain.sparsity.policies import POLICIES
+from toolchain.storage.files import make_folder, write_whole
 
 _NAME = "experiment"
 _COLOURS = dict(zip(POLICIES, ("#8a8a8a", "#3b6ea5", "#c8553d", "#5a9367", "#8e6bb0"), strict=True))

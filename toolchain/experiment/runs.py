@@ -11,12 +11,12 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, RootModel
 
 from toolchain.errors import ModelError
-from toolchain.files import write_whole
-from toolchain.json_text import parse_json
+from toolchain.formats.json_text import parse_json
+from toolchain.formats.text_file import read_text
 from toolchain.models import fashion_mnist
 from toolchain.progress import Progress, Silent
 from toolchain.sparsity.policies import POLICIES
-from toolchain.text_file import read_text
+from toolchain.storage.files import write_whole
 from toolchain.train.recipe import (
     DataSet,
     Masks,

@@ -19,13 +19,13 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from toolchain import children
-from toolchain.cache import cache_dir, digest, hold, locked, sha256_file
 from toolchain.errors import MissingToolError, SourceError
 from toolchain.fetch import unpack
 from toolchain.fetch.archive import check_sha256, take_cached
 from toolchain.hardware.facts import DebArch
 from toolchain.progress import Progress, Silent, Stage
-from toolchain.scratch import scratch_folder
+from toolchain.storage.cache import cache_dir, digest, hold, locked, sha256_file
+from toolchain.storage.scratch import scratch_folder
 
 MIRROR_VARIABLE = "TILESKIP_DEBIAN_MIRROR"
 INDEX_LIFETIME_S = 24 * 3600

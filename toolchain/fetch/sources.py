@@ -7,13 +7,13 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from toolchain.cache import digest, entry
 from toolchain.errors import SourceError
 from toolchain.fetch.apt import AptRoot, unpack_deb
 from toolchain.fetch.archive import unpack_tarball
+from toolchain.formats.toml_file import read_toml, validate
 from toolchain.hardware.facts import DebArch
 from toolchain.resources import runtime_patch_dir
-from toolchain.toml_file import read_toml, validate
+from toolchain.storage.cache import digest, entry
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.+~_-]*$")]

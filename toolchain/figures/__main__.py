@@ -11,9 +11,9 @@ from toolchain.errors import DeployError
 from toolchain.figures.blocks import names, write_pages
 from toolchain.figures.measured import TILED, measured, tile_rows
 from toolchain.figures.tables import writers
-from toolchain.files import write_whole
 from toolchain.hardware.board_file import load_board
 from toolchain.progress import Lines
+from toolchain.storage.files import write_whole
 
 _STALE = 1
 

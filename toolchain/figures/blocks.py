@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from toolchain.errors import OutputError, failure
-from toolchain.files import write_whole
+from toolchain.storage.files import write_whole
 
 Writer = Callable[[], str]
 """Gives the lines of a block, without its comments."""

@@ -9,11 +9,11 @@ from pydantic import BaseModel, ConfigDict
 
 from toolchain.demo import DemoResult, NetworkResult
 from toolchain.errors import ModelError
+from toolchain.formats.json_text import parse_json
+from toolchain.formats.text_file import read_text
 from toolchain.hardware.board_file import known_tiles, load_board
-from toolchain.json_text import parse_json
 from toolchain.model.inspection import inspect_model
 from toolchain.model.tiling import Tiling
-from toolchain.text_file import read_text
 
 TILED = tuple(
     (network, board)

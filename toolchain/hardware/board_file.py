@@ -22,12 +22,12 @@ from pydantic import (
 )
 
 from toolchain.errors import BoardConfigError
-from toolchain.files import check_name
+from toolchain.formats.toml_file import read_toml, validate
 from toolchain.hardware.facts import Isa
 from toolchain.hardware.tile import CoreTiles, Tiles
 from toolchain.hints import did_you_mean
 from toolchain.resources import boards_dir
-from toolchain.toml_file import read_toml, validate
+from toolchain.storage.files import check_name
 
 DEFAULT_BOARD = "qemu"
 NO_ADDRESS = re.compile(r"[\s\x00-\x1f\x7f'\"`$\\;&<>|(){}]")

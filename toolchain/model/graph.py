@@ -21,7 +21,7 @@ import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
 from toolchain.errors import ModelError
-from toolchain.input_file import read_limited
+from toolchain.formats.input_file import read_limited
 
 _LARGEST = (2 << 30) - 1
 """Bytes of a file at most: FlatBuffers' offsets go no further."""

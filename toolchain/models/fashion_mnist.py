@@ -17,10 +17,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from toolchain import cache
 from toolchain.errors import SourceError
 from toolchain.fetch.apt import AptRoot, unpack_deb
 from toolchain.progress import Progress
+from toolchain.storage import cache
 
 Split = Literal["train", "test"]
 

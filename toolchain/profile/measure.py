@@ -11,7 +11,6 @@ import toolchain
 from toolchain.board.connection import Connection
 from toolchain.board.invoke import BoardRunner, Settings
 from toolchain.build.bundle import Bundle
-from toolchain.cache import sha256_file
 from toolchain.failures import Failures
 from toolchain.hardware.board_file import Board
 from toolchain.model.graph import Model, read_model
@@ -30,6 +29,7 @@ from toolchain.profile.turns import (
     turn_of,
 )
 from toolchain.progress import Progress, Stage
+from toolchain.storage.cache import sha256_file
 
 _MAX_PASSES = 3
 """How often all turns are taken before the spread of times is accepted."""

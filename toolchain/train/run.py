@@ -13,13 +13,13 @@ import torch
 from pydantic import BaseModel, ConfigDict
 
 from toolchain.factory import from_here, without_folder
-from toolchain.files import STDOUT, check_writable
 from toolchain.hints import command
 from toolchain.models import zoo
 from toolchain.progress import Progress, Silent
 from toolchain.sparsity.checkpoint import PRUNED, save_checkpoint
 from toolchain.sparsity.cost import model_cost
 from toolchain.sparsity.masked_conv import summary
+from toolchain.storage.files import STDOUT, check_writable
 from toolchain.train.data import Data, load_data
 from toolchain.train.interrupt import StopRequest
 from toolchain.train.recipe import Recipe

@@ -23,9 +23,9 @@ from toolchain.build.elf import read_elf
 from toolchain.build.glibc import exported
 from toolchain.convert.calibration import load_samples
 from toolchain.errors import ModelError
+from toolchain.formats.number_files import load_npy, load_npz
 from toolchain.model.graph import read_model
 from toolchain.models.fashion_mnist import read_idx
-from toolchain.number_files import load_npy, load_npz
 from toolchain.train.image_folder import ImageFiles, check_header
 
 

@@ -17,8 +17,8 @@ from toolchain.board.invoke import BoardRunner
 from toolchain.board.local import LocalConnection
 from toolchain.board.verify import Verification, judge, quantised, verify
 from toolchain.errors import ModelError, VerificationError
+from toolchain.formats.json_text import to_json
 from toolchain.hardware.board_file import load_board
-from toolchain.json_text import to_json
 from toolchain.model.graph import Model, read_model
 from toolchain.progress import Silent
 

@@ -15,10 +15,10 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
-from toolchain import cache
 from toolchain.errors import DataError
 from toolchain.models import fashion_mnist
 from toolchain.progress import Lines
+from toolchain.storage import cache
 from toolchain.train.batches import Batches, evaluation_batches
 from toolchain.train.data import Data, load_data
 from toolchain.train.image_folder import MEAN, STD

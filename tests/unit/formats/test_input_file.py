@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from toolchain.input_file import read_limited
+from toolchain.errors import ModelError
+from toolchain.formats.input_file import check_readable, read_limited
 
 
 def test_a_file_and_what_holds_nothing(tmp_path: Path) -> None:
@@ -85,3 +86,15 @@ def test_a_pipe_that_never_ends_is_too_large(tmp_path: Path) -> None:
     threading.Thread(target=write, daemon=True).start()
     with pytest.raises(OSError, match="is larger than 1 MiB"):
         read_limited(tmp_path / "pipe", 1 << 20, pipe=True)
+
+
+def test_what_is_read_more_than_once_is_a_file(tmp_path: Path) -> None:
+    pipe, file = tmp_path / "pipe", tmp_path / "file"
+    os.mkfifo(pipe)
+    file.touch()
+    check_readable(file, ModelError)
+    check_readable(pipe, ModelError, pipe=True)
+    with pytest.raises(ModelError, match="is a pipe, and would have to be read more than once"):
+        check_readable(pipe, ModelError)
+    with pytest.raises(ModelError, match="is a device or a socket, and no file"):
+        check_readable(Path("/dev/zero"), ModelError, pipe=True)

@@ -1,7 +1,7 @@
 """What the cache holds, what of it is in use, and its removal.
 
-Nothing is removed that another program has locked, holds (:func:`toolchain.cache.hold`) or works
-with: has open, runs, or was started on.
+Nothing is removed that another program has locked, holds (:func:`toolchain.storage.cache.hold`) or
+works with: has open, runs, or was started on.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 
 import filelock
 
-from toolchain import cache
+from toolchain.storage import cache
 
 _SINGLE = ("ccache", "local-board")
 """Folders of the cache that are one entry as a whole."""

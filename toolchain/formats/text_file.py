@@ -6,7 +6,7 @@ import codecs
 from pathlib import Path
 
 from toolchain.errors import DeployError
-from toolchain.input_file import LARGEST, read_limited
+from toolchain.formats.input_file import LARGEST, read_limited
 
 # UTF-32's mark begins like UTF-16's, so it is looked for first.
 _MARKS = (

@@ -19,13 +19,12 @@ import stat
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 from toolchain.errors import DeployError, OutputError
-from toolchain.hints import nearest
-from toolchain.scratch import scratch_file
+from toolchain.storage.scratch import scratch_file
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 """How a disk says that it takes no more."""
@@ -190,34 +189,6 @@ def check_folder(folder: Path, fault: type[DeployError] = OutputError) -> None:
         ) from error
 
 
-def check_readable(path: Path, fault: type[DeployError], *, pipe: bool = False) -> None:
-    """Make sure that a file is there and can be read, before what is slow. Nothing is opened.
-
-    Args:
-        path: of the file.
-        fault: the class of the error.
-        pipe: whether it may be a pipe, as of ``<(...)``: it is read once.
-
-    Raises:
-        DeployError: of class ``fault``: it is not, or is a folder or a device.
-    """
-    try:
-        kind = path.stat().st_mode
-        if stat.S_ISFIFO(kind) and not pipe:
-            raise fault(
-                f"{path}: cannot be read: is a pipe, and would have to be read more than once",
-                hint="write what comes out of it to a file, and give that",
-            )
-        if not stat.S_ISDIR(kind) and not stat.S_ISREG(kind) and not stat.S_ISFIFO(kind):
-            raise fault(f"{path}: cannot be read: is a device or a socket, and no file")
-        if not stat.S_ISDIR(kind) and os.access(path, os.R_OK):
-            return
-        number = errno.EISDIR if stat.S_ISDIR(kind) else errno.EACCES
-    except OSError as error:
-        raise fault(f"{path}: cannot be read: {error.strerror}", hint=_nearest(path)) from error
-    raise fault(f"{path}: cannot be read: {os.strerror(number)}")
-
-
 def check_name(path: Path, fault: type[DeployError]) -> None:
     """Make sure that a file can be given to programs and libraries which take UTF-8 alone.
 
@@ -231,15 +202,6 @@ def check_name(path: Path, fault: type[DeployError]) -> None:
             f"{path}: its path holds bytes that are not UTF-8",
             hint="rename it, or its folder: TensorFlow Lite, QEMU and others take no such names",
         ) from error
-
-
-def _nearest(path: Path) -> str | None:
-    """A file beside one that is not there, with a name much like it."""
-    with suppress(OSError):
-        names = (item.name for item in path.parent.iterdir() if item.suffix == path.suffix)
-        if meant := nearest(path.name, names):
-            return f"did you mean {path.with_name(meant)}?"
-    return None
 
 
 def write_or_keep(path: Path, content: bytes, fault: type[DeployError] = OutputError) -> None:

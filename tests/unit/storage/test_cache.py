@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from support.places import REPOSITORY
-from toolchain.cache import RECORD, entry, locked, present
+from toolchain.storage.cache import RECORD, entry, locked, present
 
 KEY = "0" * 64
 FILES = {"lib/a.so": b"a", "b": b"", "deep/er/c": b"c"}
@@ -132,7 +132,7 @@ def test_a_fault_leaves_no_entry_and_an_old_one_as_it_was(cache: Path) -> None:
 
 
 _KILLED = """
-import os, signal, sys; from pathlib import Path; from toolchain.cache import entry
+import os, signal, sys; from pathlib import Path; from toolchain.storage.cache import entry
 def fill(folder):
     (folder / "half").write_bytes(b"1")
     os.kill(os.getpid(), signal.SIGKILL)
@@ -166,7 +166,7 @@ class _held_by_another:  # noqa: N801
 
     def __init__(self, name: str) -> None:
         code = (
-            "import sys; from toolchain.cache import locked\n"
+            "import sys; from toolchain.storage.cache import locked\n"
             "with locked(sys.argv[1]): print(flush=True); sys.stdin.read()"
         )
         self._process = subprocess.Popen(

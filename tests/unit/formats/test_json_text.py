@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel
 
 from toolchain.errors import ModelError
-from toolchain.json_text import loads, parse_json, to_json
+from toolchain.formats.json_text import loads, parse_json, to_json
 
 
 class Layer(BaseModel):

@@ -9,7 +9,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from toolchain.errors import BoardConfigError, RecipeError
-from toolchain.toml_file import read_toml, validate
+from toolchain.formats.toml_file import read_toml, validate
 
 
 class Inner(BaseModel):

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from support.places import REPOSITORY
-from toolchain import cache
-from toolchain.cache_content import Item, chosen, content, kinds, remove
+from toolchain.storage import cache
+from toolchain.storage.cache_content import Item, chosen, content, kinds, remove
 
 DAY = 86400.0
 
@@ -63,11 +63,12 @@ def another(code: str, *words: object) -> Iterator[int]:
 
 USES: dict[str, Callable[[Path], tuple[str, list[object]]]] = {
     "took it": lambda path: (
-        "from toolchain.cache import entry; entry('kind', sys.argv[1], print)",
+        "from toolchain.storage.cache import entry; entry('kind', sys.argv[1], print)",
         [path.name],
     ),
     "makes it anew": lambda path: (
-        "from toolchain.cache import lock; own = lock('kind-' + sys.argv[1]); own.acquire()",
+        "from toolchain.storage.cache import lock; "
+        "own = lock('kind-' + sys.argv[1]); own.acquire()",
         [path.name],
     ),
     "has a file of it open": lambda path: ("f = open(sys.argv[1])", [path / "sub/data"]),
@@ -155,7 +156,7 @@ def test_both_limits_count() -> None:
 
 
 _KILLED = """
-import os, signal, sys; from pathlib import Path; from toolchain.cache import entry
+import os, signal, sys; from pathlib import Path; from toolchain.storage.cache import entry
 def fill(folder):
     (folder / "half").write_bytes(bytes(5000))
     os.kill(os.getpid(), signal.SIGKILL)
@@ -175,7 +176,7 @@ def test_what_a_killed_program_left_goes_in_any_case(root: Path) -> None:
 
 def test_what_is_being_made_is_no_leftover(root: Path) -> None:
     code = (
-        "import threading; from toolchain.cache import entry\n"
+        "import threading; from toolchain.storage.cache import entry\n"
         "begun = threading.Event()\n"
         "def fill(folder):\n"
         "    (folder / 'half').write_bytes(b'1'); begun.set(); threading.Event().wait()\n"
@@ -244,7 +245,7 @@ def test_only_the_kinds_that_were_asked_for() -> None:
 
 
 _TAKE = """
-import sys; from pathlib import Path; from toolchain.cache import entry, release
+import sys; from pathlib import Path; from toolchain.storage.cache import entry, release
 for _ in range(150):
     folder = entry("kind", "1" * 64, lambda it: (it / "data").write_bytes(b"whole"))
     assert (folder / "data").read_bytes() == b"whole"

@@ -13,12 +13,12 @@ import pytest
 
 from support.places import REPOSITORY
 from toolchain.errors import OutputError
-from toolchain.files import check_folder, check_writable, write_whole, written_whole
-from toolchain.scratch import scratch_file, scratch_folder, sweep
+from toolchain.storage.files import check_folder, check_writable, write_whole, written_whole
+from toolchain.storage.scratch import scratch_file, scratch_folder, sweep
 
 WRITERS = {
-    "a file": "from toolchain.files import written_whole as make",
-    "a folder": "from toolchain.scratch import scratch_folder as make",
+    "a file": "from toolchain.storage.files import written_whole as make",
+    "a folder": "from toolchain.storage.scratch import scratch_folder as make",
 }
 
 
@@ -123,7 +123,7 @@ def test_two_at_a_time_in_one_process_keep_each_other(tmp_path: Path) -> None:
 
 
 _WRITES = """
-import sys; from pathlib import Path; from toolchain.files import write_whole
+import sys; from pathlib import Path; from toolchain.storage.files import write_whole
 for number in range(400):
     write_whole(Path(sys.argv[1]), sys.argv[2].encode() * 1000)
 """

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from toolchain.errors import DeployError, first_line
-from toolchain.files import check_readable
+from toolchain.formats.input_file import check_readable
 
 Array = npt.NDArray[Any]
 

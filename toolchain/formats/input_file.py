@@ -10,7 +10,11 @@ import os
 import select
 import stat
 import time
+from contextlib import suppress
 from pathlib import Path
+
+from toolchain.errors import DeployError
+from toolchain.hints import nearest
 
 LARGEST = 64 << 20
 """Bytes of a text file, at most."""
@@ -52,6 +56,43 @@ def read_limited(
         return _content(number, most, PATIENCE_S if patience is None else patience)
     finally:
         os.close(number)
+
+
+def check_readable(path: Path, fault: type[DeployError], *, pipe: bool = False) -> None:
+    """Make sure that a file is there and can be read, before what is slow. Nothing is opened.
+
+    Args:
+        path: of the file.
+        fault: the class of the error.
+        pipe: whether it may be a pipe, as of ``<(...)``: it is read once.
+
+    Raises:
+        DeployError: of class ``fault``: it is not, or is a folder or a device.
+    """
+    try:
+        kind = path.stat().st_mode
+        if stat.S_ISFIFO(kind) and not pipe:
+            raise fault(
+                f"{path}: cannot be read: is a pipe, and would have to be read more than once",
+                hint="write what comes out of it to a file, and give that",
+            )
+        if not stat.S_ISDIR(kind) and not stat.S_ISREG(kind) and not stat.S_ISFIFO(kind):
+            raise fault(f"{path}: cannot be read: is a device or a socket, and no file")
+        if not stat.S_ISDIR(kind) and os.access(path, os.R_OK):
+            return
+        number = errno.EISDIR if stat.S_ISDIR(kind) else errno.EACCES
+    except OSError as error:
+        raise fault(f"{path}: cannot be read: {error.strerror}", hint=_nearest(path)) from error
+    raise fault(f"{path}: cannot be read: {os.strerror(number)}")
+
+
+def _nearest(path: Path) -> str | None:
+    """A file beside one that is not there, with a name much like it."""
+    with suppress(OSError):
+        names = (item.name for item in path.parent.iterdir() if item.suffix == path.suffix)
+        if meant := nearest(path.name, names):
+            return f"did you mean {path.with_name(meant)}?"
+    return None
 
 
 def _content(number: int, most: int, patience: float) -> bytes:

@@ -12,8 +12,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from toolchain.errors import DeployError
+from toolchain.formats.text_file import read_text
 from toolchain.hints import did_you_mean
-from toolchain.text_file import read_text
 
 _Model = TypeVar("_Model", bound=BaseModel)
 _SAID = {"extra_forbidden": "is not a known key", "missing": "is missing"}

@@ -19,8 +19,8 @@ from support.places import REPOSITORY
 from toolchain.build import bundle
 from toolchain.build.bundle import PROGRAMS
 from toolchain.errors import OutputError
-from toolchain.files import disk_full
 from toolchain.hardware.board_file import load_board
+from toolchain.storage.files import disk_full
 
 CHECKPOINT = REPOSITORY / "toolchain/models/checkpoints/fashion_resnet_s20.safetensors"
 QUICK = REPOSITORY / "toolchain/train/recipes/quick.toml"

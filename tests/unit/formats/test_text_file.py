@@ -12,10 +12,10 @@ from support.places import REPOSITORY
 from support.profiles import measurement, profile_of
 from support.tiny_training import write_recipe
 from toolchain.errors import DeployError, ModelError
+from toolchain.formats.text_file import read_text
 from toolchain.hardware.board_file import load_board
 from toolchain.profile.document import load_profile
 from toolchain.sparsity.mask_header import read_mask_header
-from toolchain.text_file import read_text
 from toolchain.train.recipe import load_recipe
 
 ENCODINGS = ["utf-8", "utf-8-sig", "utf-16", "utf-32"]

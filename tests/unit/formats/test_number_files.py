@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from toolchain.errors import DataError
-from toolchain.number_files import load_npy, load_npz
+from toolchain.formats.number_files import load_npy, load_npz
 
 
 @pytest.mark.parametrize("shape", [(), (0,), (3, 0), (1,), (2, 3, 4)])
@@ -56,7 +56,7 @@ def test_an_archive_that_unpacks_to_more_than_the_memory_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     np.savez_compressed(tmp_path / "a.npz", np.zeros(1 << 20, np.float32))
-    monkeypatch.setattr("toolchain.number_files.free_memory", lambda: 1 << 20)
+    monkeypatch.setattr("toolchain.formats.number_files.free_memory", lambda: 1 << 20)
     with pytest.raises(DataError, match=r"a\.npz: unpacks to 0\.0 GiB, and 0\.0 GiB of memory"):
         load_npz(tmp_path / "a.npz", DataError)
 

@@ -16,10 +16,9 @@ from typing import BinaryIO
 import pytest
 
 from toolchain.errors import DeployError, ModelError, OutputError
-from toolchain.files import (
+from toolchain.storage.files import (
     STDOUT,
     check_folder,
-    check_readable,
     check_writable,
     make_folder,
     same_place,
@@ -28,7 +27,7 @@ from toolchain.files import (
     written_whole,
 )
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @contextmanager
@@ -352,22 +351,10 @@ def test_standard_output_is_called_by_a_dash(capfdbinary: pytest.CaptureFixture[
 @pytest.mark.parametrize("place", ["/dev/stdout", "/proc/self/fd/1", "/dev/fd/1"])
 def test_a_file_that_is_open_already_is_written_to(tmp_path: Path, place: str) -> None:
     code = f"""
-import sys; from pathlib import Path; from toolchain.files import write_whole
+import sys; from pathlib import Path; from toolchain.storage.files import write_whole
 print("before", flush=True); write_whole(Path({place!r}), b"12"); print("after")
 """
     command, file = shlex.join([sys.executable, "-c", code]), shlex.quote(str(tmp_path / "file"))
     for line in (f"{command} | cat", f"{command} > {file}; cat {file}"):
         done = subprocess.run(["/bin/sh", "-c", line], cwd=ROOT, capture_output=True, check=False)
         assert done.stdout == b"before\n12after\n", done.stderr
-
-
-def test_what_is_read_more_than_once_is_a_file(tmp_path: Path) -> None:
-    pipe, file = tmp_path / "pipe", tmp_path / "file"
-    os.mkfifo(pipe)
-    file.touch()
-    check_readable(file, ModelError)
-    check_readable(pipe, ModelError, pipe=True)
-    with pytest.raises(ModelError, match="is a pipe, and would have to be read more than once"):
-        check_readable(pipe, ModelError)
-    with pytest.raises(ModelError, match="is a device or a socket, and no file"):
-        check_readable(Path("/dev/zero"), ModelError, pipe=True)

@@ -5,7 +5,8 @@ renamed at the end, so that a cancelled step leaves nothing that looks finished.
 holds, so that what a fault, a full disk or a hand has changed since is not taken for it.
 
 Whoever takes an entry holds a shared lock on it until the process ends, and touches it:
-:mod:`toolchain.cache_content` removes neither what is held nor, before others, what was just used.
+:mod:`toolchain.storage.cache_content` removes neither what is held nor, before others, what was
+just used.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from pathlib import Path
 import filelock
 import platformdirs
 
-from toolchain.json_text import loads
+from toolchain.formats.json_text import loads
 
 _PATIENCE_S = 1.0
 RECORD = ".entry.json"
