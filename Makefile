@@ -81,18 +81,18 @@ test-emulated: $(VENV)/.dev  ## cross-built, on the emulated board and under qem
 .PHONY: test-armv7
 test-armv7: $(VENV)/.dev  ## the runtime of 32-bit boards; not in test, it compiles for ten minutes once
 	$(PYTEST) --armv7 -k armv7 tests/emulated
-	$(VENV)/bin/python -m toolchain.build.xnnpack_tests --isa armv7
+	$(VENV)/bin/python -m toolchain.dev.xnnpack_tests --isa armv7
 
 xnnpack-tests: $(VENV)/.dev  ## XNNPACK's own convolution tests on the patched library
-	$(VENV)/bin/python -m toolchain.build.xnnpack_tests --isa x86-64
-	$(VENV)/bin/python -m toolchain.build.xnnpack_tests --isa aarch64
+	$(VENV)/bin/python -m toolchain.dev.xnnpack_tests --isa x86-64
+	$(VENV)/bin/python -m toolchain.dev.xnnpack_tests --isa aarch64
 
 .PHONY: sanitize
 SANITIZED := $(PYTEST) tests/native --sanitizer
 sanitize: $(VENV)/.dev  ## the patched runtime with ASan, UBSan and TSan; not in test, it compiles XNNPACK twice
-	$(VENV)/bin/python -m toolchain.build.xnnpack_tests --isa x86-64 --sanitizer address
+	$(VENV)/bin/python -m toolchain.dev.xnnpack_tests --isa x86-64 --sanitizer address
 	$(SANITIZED) address
-	$(VENV)/bin/python -m toolchain.build.xnnpack_tests --isa x86-64 --sanitizer thread
+	$(VENV)/bin/python -m toolchain.dev.xnnpack_tests --isa x86-64 --sanitizer thread
 	$(SANITIZED) thread
 
 .PHONY: faults fuzz
@@ -117,7 +117,7 @@ fuzz: $(VENV)/.fuzz  ## mutated models through the reader, and through the runne
 	$(IN_TESTS) -m fuzz.guided 300 $(FUZZED)
 
 .PHONY: bench bench-compare bench-peers bench-threads
-BENCH := $(VENV)/bin/python -m toolchain.bench
+BENCH := $(VENV)/bin/python -m toolchain.dev.bench
 bench: setup  ## what masks gain, five networks: docs/bench.md (BENCH_OPTIONS=--quick: less)
 	$(BENCH) run $(BENCH_OPTIONS)
 
@@ -134,7 +134,7 @@ bench-threads: setup $(VENV_TFLITE)/.done  ## several threads beside busy proces
 
 .PHONY: figures
 figures: setup  ## measure what repeats exactly, and write the figures of README.md and docs/ anew
-	$(VENV)/bin/python -m toolchain.figures --measure
+	$(VENV)/bin/python -m toolchain.dev.figures --measure
 
 .PHONY: checkpoints
 checkpoints: setup  ## train the committed Fashion-MNIST checkpoints again
@@ -144,7 +144,7 @@ checkpoints: setup  ## train the committed Fashion-MNIST checkpoints again
 
 .PHONY: experiment
 experiment: setup  ## what each kind of mask costs in accuracy: docs/experiment.md (an hour of two cores)
-	$(VENV)/bin/python -m toolchain.experiment
+	$(VENV)/bin/python -m toolchain.dev.experiment
 
 .PHONY: lock
 lock:  ## write the lock files anew from pyproject.toml

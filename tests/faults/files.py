@@ -296,17 +296,20 @@ FAULTS = (
         "a program under another name", 1, 30, "unit/convert/test_source.py", program_under_a_name
     ),
     Fault(
-        "a board file's value that runs something", 2, 80, "unit/hardware/test_board_file.py", board_value
+        "a board file's value that runs something", 2, 80,
+        "unit/hardware/test_board_file.py", board_value,
     ),
     Fault(
-        "an output that is a device, a pipe or a link", 2, 42, "unit/storage/test_files.py", special_output
+        "an output that is a device, a pipe or a link", 2, 42,
+        "unit/storage/test_files.py", special_output,
     ),
     Fault(
         "convert on a full disk", 6, 5, "unit/storage/test_full_disk.py", full_disk_convert,
         300, cheap=False,
     ),
     Fault(
-        "train on a full disk", 6, 4, "unit/storage/test_full_disk.py", full_disk_train, 300, cheap=False
+        "train on a full disk", 6, 4, "unit/storage/test_full_disk.py",
+        full_disk_train, 300, cheap=False,
     ),
     Fault(
         "build --out on a full disk", 6, 3, "unit/storage/test_full_disk.py", full_disk_build,

@@ -117,6 +117,6 @@ FAULTS = (
           busy_threads, 120, cheap=False),
     Fault("fork after a run with two threads", 3, 3, "", fork_after_run, 60,
           cheap=False),
-    Fault("build --force beside builds that copy", 5, 25, "unit/storage/test_cache.py", build_beside_build,
-          600, cheap=False),
+    Fault("build --force beside builds that copy", 5, 25, "unit/storage/test_cache.py",
+          build_beside_build, 600, cheap=False),
 )  # fmt: skip
