@@ -151,6 +151,18 @@ class BoardRunner:
         self._models: dict[Path, push.Pushed] = {}
         self._told: set[str] = set()
 
+    def beside(self, bundle: Bundle) -> BoardRunner:
+        """Another bundle on the same board, with the same models.
+
+        Raises:
+            BoardError: the bundle is not for this board, or does not fit on its disk.
+        """
+        other = BoardRunner(
+            self._connection, self._board, bundle, self._report, timeout=self._timeout
+        )
+        other._models = self._models
+        return other
+
     def push_models(self, models: Sequence[Path]) -> list[push.Pushed]:
         """Bring models to the board.
 

@@ -5,16 +5,15 @@ from __future__ import annotations
 import re
 import secrets
 import struct
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import get_args
+from weakref import WeakKeyDictionary
 
 from toolchain.board.connection import Connection
 from toolchain.errors import BoardError
 from toolchain.hardware.facts import Isa, core_name, isa_facts
 
-CPUINFO = "/proc/cpuinfo"
-AUXV = "/proc/self/auxv"
 AT_HWCAP, AT_HWCAP2 = 16, 26  # <elf.h>
 _AT_PAGESZ = 6
 
@@ -30,6 +29,7 @@ _SCRIPT = f"""\
 mark=$1
 part() {{ printf '%s%s\\n' "$mark" "$1"; }}
 if name=$(uname -m 2>&1); then part machine; else part failed; fi; printf '%s\\n' "$name"
+part kernel; uname -s -r
 part cpuinfo; cat /proc/cpuinfo
 part auxv; cat /proc/self/auxv
 part glibc
@@ -52,15 +52,32 @@ class System:
     glibc: str | None
     bits: int | None
     """Of the system's own programs, 32 or 64: under a 64-bit kernel they may be either."""
+    kernel: str | None = None
+    """``Linux 6.1.0``."""
+    cores: Mapping[str, int] = field(default_factory=dict)
+    """How many there are of each kind."""
+    listed: tuple[str, ...] = ()
+    """Those of ``features`` that ``/proc/cpuinfo`` lists, in its order."""
+    hwcap: int | None = None
+    hwcap2: int | None = None
+
+
+_known: WeakKeyDictionary[Connection, System] = WeakKeyDictionary()
 
 
 def read_system(connection: Connection) -> System:
-    """Ask a board's system; runs only programs that every Linux has.
+    """Ask a board's system, once a connection; runs only programs that every Linux has.
 
     Raises:
         BoardError: it does not tell its machine, without which nothing can be compared.
         ConnectionFailed: the board went away.
     """
+    if connection not in _known:
+        _known[connection] = _ask(connection)
+    return _known[connection]
+
+
+def _ask(connection: Connection) -> System:
     mark = secrets.token_hex(12)
     result = connection.run(["sh", "-c", _SCRIPT, "sh", mark], check=False)
     parts: dict[str, bytes] = {}
@@ -76,13 +93,18 @@ def read_system(connection: Connection) -> System:
             hint="uname is in coreutils and in busybox: install one of them there",
         )
     bits, vector = parse_auxv(parts.get("auxv", b""))
-    _, listed = parse_cpuinfo(parts.get("cpuinfo", b"").decode(errors="replace"))
+    cores, listed = parse_cpuinfo(parts.get("cpuinfo", b"").decode(errors="replace"))
     return System(
         machine=machine,
         features=frozenset([*listed, *hwcap_names(machine, bits, vector.get(AT_HWCAP, 0))]),
         features_arm32=_arm32(parts.get("arm32")),
         glibc=parse_glibc(parts.get("glibc", b"").decode(errors="replace")),
         bits=bits,
+        kernel=" ".join(parts.get("kernel", b"").decode(errors="replace").split()) or None,
+        cores=cores,
+        listed=tuple(listed),
+        hwcap=vector.get(AT_HWCAP),
+        hwcap2=vector.get(AT_HWCAP2),
     )
 
 
@@ -104,11 +126,6 @@ def parse_cpuinfo(text: str) -> tuple[dict[str, int], list[str]]:
         cores[name] = cores.get(name, 0) + 1
         features = features or (fields.get("Features") or fields.get("flags", "")).split()
     return cores, features
-
-
-def read_glibc(connection: Connection) -> str | None:
-    """The version of the system's glibc; ``None`` if it has another C library or does not say."""
-    return parse_glibc(connection.run(["sh", "-c", _GLIBC], check=False).text)
 
 
 def parse_auxv(data: bytes) -> tuple[int | None, dict[int, int]]:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticSerializationError
 
 from toolchain.errors import DeployError
+from toolchain.formats.validation import faults
 
 _Document = TypeVar("_Document", bound=BaseModel)
 _LARGEST = 1 << 64
@@ -53,9 +54,7 @@ def parse_json(
     try:
         found = kind.model_validate_json(text)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise fault(f"{said}: {where + ': ' if where else ''}{first['msg']}", hint=hint) from error
+        raise fault(f"{said}: {faults(error, kind)[0]}", hint=hint) from error
     for where, number in _numbers(found.model_dump(), ""):
         # What is computed from the one has no float, from the other no sense.
         if abs(number) >= _LARGEST or not math.isfinite(number):

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import re
 import tomllib
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
 
 from toolchain.errors import DeployError
 from toolchain.formats.text_file import read_text
-from toolchain.hints import did_you_mean
+from toolchain.formats.validation import faults
 
 _Model = TypeVar("_Model", bound=BaseModel)
-_SAID = {"extra_forbidden": "is not a known key", "missing": "is missing"}
 
 
 def read_toml(path: Path, fault: type[DeployError]) -> dict[str, Any]:
@@ -62,32 +58,7 @@ def validate(
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        lines = []
-        for item in error.errors():
-            key = ".".join(str(part) for part in item["loc"]) or "(whole file)"
-            said = _SAID.get(item["type"], item["msg"].removeprefix("Value error, "))
-            meant = _meant(model, item)
-            lines.append(f"{path}: {key}: {said}" + (f"; {meant}" if meant else ""))
+        lines = [
+            f"{path}: {found.key or '(whole file)'}: {found.said}" for found in faults(error, model)
+        ]
         raise fault("\n".join(lines), hint=hint) from error
-
-
-def _meant(model: type[BaseModel], item: ErrorDetails) -> str:
-    """``did you mean ...?`` for a wrong key, or for a word that is none of a few."""
-    loc = item["loc"]
-    if item["type"] == "extra_forbidden":
-        return did_you_mean(str(loc[-1]), _keys(model, loc[:-1]))
-    if item["type"] == "literal_error" and isinstance(item["input"], str):
-        return did_you_mean(item["input"], re.findall(r"'([^']*)'", item["ctx"]["expected"]))
-    return ""
-
-
-def _keys(model: type[BaseModel], loc: Sequence[int | str]) -> list[str]:
-    """The keys of the table at ``loc``; none where it is not a table of its own."""
-    for part in loc:
-        field = model.model_fields.get(str(part))
-        kinds = [] if field is None else [field.annotation, *get_args(field.annotation)]
-        tables = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
-        if not tables:
-            return []
-        model = tables[0]
-    return list(model.model_fields)

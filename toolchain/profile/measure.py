@@ -29,7 +29,6 @@ from toolchain.profile.turns import (
     turn_of,
 )
 from toolchain.progress import Progress, Stage
-from toolchain.storage.cache import sha256_file
 
 _MAX_PASSES = 3
 """How often all turns are taken before the spread of times is accepted."""
@@ -115,14 +114,11 @@ class Session:
             self._facts = read_facts(self.connection, emulated=self.board.connection == "emulator")
             runners = [self.runner]
             if self.stock is not None:
-                runners.append(BoardRunner(self.connection, self.board, self.stock, self.report))
-            self.runner.push_each(models, self.failures)
-            bad = {name for name, _ in self.failures.items}
+                runners.append(self.runner.beside(self.stock))
             found: list[tuple[Model, str]] = []
-            for path in models:
-                if str(path) not in bad:
-                    with self.failures.of(str(path)):
-                        found.append((read_model(path), sha256_file(path)))
+            for pushed in self.runner.push_each(models, self.failures):
+                with self.failures.of(str(pushed.local)):
+                    found.append((read_model(pushed.local), pushed.sha256))
             self._entries = [_Entry(runner, *each) for runner in runners for each in found]
             if self._facts.emulated:
                 self._one_by_one()

@@ -32,7 +32,7 @@ def test_what_was_written_is_read_again() -> None:
     ("text", "fault"),
     [
         ('{"layers": [{"macs": 1}, {"macs": "many"}]}', "layers.1.macs: Input should be"),
-        ('{"layers": [{}, {}]}', "layers.0.macs: Field required"),
+        ('{"layers": [{}, {}]}', "layers.0.macs: is missing"),
         ("{", "Invalid JSON"),
         ("", "Invalid JSON"),
         (b"\xff\xfe", "Invalid JSON"),

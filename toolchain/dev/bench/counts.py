@@ -13,12 +13,13 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from toolchain import children
 from toolchain.build.qemu_user import emulator_command
 from toolchain.dev.bench.plugin import counting_plugin
 from toolchain.errors import BoardError, VerificationError
+from toolchain.formats.json_text import parse_json
 from toolchain.hardware.facts import Core, core_facts, played_cores
 from toolchain.hints import command as deploy_command
 from toolchain.profile.runner_output import Op, computes_any_rows, parse_output
@@ -111,10 +112,9 @@ def count_model(
         (folder / "count.json").write_text(counted.model_dump_json())
 
     kept = entry("bench-counts", key, fill) / "count.json"
-    try:
-        found = ModelCount.model_validate_json(kept.read_bytes())
-    except ValidationError as error:
-        raise BoardError(f"{kept} cannot be read", hint="delete it") from error
+    found = parse_json(
+        ModelCount, kept.read_bytes(), BoardError, f"{kept} cannot be read", hint="delete it"
+    )
     return found.model_copy(update={"model": model.stem})
 
 
