@@ -16,10 +16,11 @@ from toolchain.agreement.blame import Blame, Run, find_operator
 from toolchain.agreement.differences import Difference
 from toolchain.agreement.runtimes import NONE, Litert, Runtime, Runtimes, find_runtimes
 from toolchain.convert.calibration import RANDOM, Samples, check_source, load_samples
-from toolchain.convert.check import Form, check_layers
+from toolchain.convert.check import ConvertedLayer, check_layers
 from toolchain.convert.compare import (
     Agreement,
     Comparison,
+    Distance,
     Output,
     Refused,
     compare_outputs,
@@ -66,20 +67,6 @@ class TensorInfo(_Result):
     scale: float | None = None
     """Of an int8 one: ``real = scale * (stored - zero_point)``; ``None`` for float32."""
     zero_point: int | None = None
-
-
-class ConvertedLayer(_Result):
-    """A masked layer of the model and what it is in the file."""
-
-    name: str
-    op: str | None
-    """``None`` where it is not in the file any more."""
-    pixels: int
-    kept: int
-    form: Form
-    skipped: bool
-    """Whether the patched runtime skips the masked pixels."""
-    detail: str | None
 
 
 class WeakSlices(_Result):
@@ -138,17 +125,6 @@ class RuntimeResult(_Result):
     outputs: list[OutputResult]
 
 
-class Disagreement(_Result):
-    """The two runtimes that are furthest from each other."""
-
-    first: str
-    second: str
-    sqnr_db: float
-    max_steps: float | None
-    output: str
-    """Where they are."""
-
-
 class CalibrationInfo(_Result):
     """What an int8 file's ranges were measured on."""
 
@@ -201,7 +177,8 @@ class Conversion(_Result):
     """The least that is let through."""
     max_steps: float | None = None
     runtimes: list[RuntimeResult]
-    between: Disagreement | None
+    between: Distance | None
+    """The two runtimes that are furthest from each other."""
     not_run: list[str]
     """Runtimes that were not tried, and why."""
     samples: int
@@ -333,7 +310,7 @@ def convert(
         inputs=_tensors("args", source.inputs, source.torch_inputs, ports.inputs),
         outputs=_tensors("output", source.outputs, source.torch_outputs, ports.outputs),
         notes=list(source.notes),
-        layers=[ConvertedLayer(**vars(check)) for check in check_layers(masked, found)],
+        layers=check_layers(masked, found),
         mask_header=source.header,
         weights=list(source.weights),
         macs=total.macs,
@@ -353,7 +330,7 @@ def convert(
         min_sqnr_db=least_db if quantize else None,
         max_steps=comparison.max_steps,
         runtimes=[_runtime_result(item) for item in comparison.agreements],
-        between=Disagreement(**vars(comparison.furthest)) if comparison.furthest else None,
+        between=comparison.furthest,
         not_run=list(comparison.missing),
         samples=max(item.inferences for item in comparison.agreements),
         seed=seed,

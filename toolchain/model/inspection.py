@@ -5,10 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
 from toolchain.errors import ModelError
@@ -16,7 +13,7 @@ from toolchain.hardware.tile import CoreTiles
 from toolchain.hints import did_you_mean
 from toolchain.model.graph import Graph, Tensor, read_model
 from toolchain.model.layers import Layer, Plane, find_layers, totals
-from toolchain.model.support import find_unsupported
+from toolchain.model.support import Unsupported, find_unsupported
 from toolchain.model.tiling import Tiling, tile_layers
 
 
@@ -35,59 +32,6 @@ class TensorReport(_Report):
     zero_point: int | None = None
 
 
-class FillReport(_Report):
-    """What the skipped pixels of a layer hold."""
-
-    values: int
-    """How many: 1, or one for each channel."""
-    minimum: float
-    maximum: float
-
-
-class MaskReport(_Report):
-    """The mask of a layer."""
-
-    form: str
-    """The operators that it is made of: ``CONV_2D -> SELECT_V2``."""
-    fill: FillReport | None
-    """``None`` for a layer without channels."""
-    skipped: bool
-    """Whether the patched runtime computes the kept pixels only."""
-    reason: str | None
-    """Why not."""
-
-
-class LayerReport(_Report):
-    """One layer; see :class:`toolchain.model.layers.Layer`."""
-
-    index: int
-    name: str
-    op: str
-    dtype: str
-    input_shape: tuple[int, ...]
-    output_shape: tuple[int, ...]
-    kernel: tuple[int, int] | None
-    stride: tuple[int, int] | None
-    dilation: tuple[int, int] | None
-    padding: str | None
-    activation: str
-    macs: int
-    macs_saved: int
-    pixels: int
-    kept: int
-    sparsity: float
-    mask: MaskReport | None
-
-
-class UnsupportedReport(_Report):
-    """Operators that the runtime does not run, see :mod:`toolchain.model.support`."""
-
-    op: str
-    reason: str
-    operators: tuple[int, ...]
-    """Their places in the main graph; empty where they stand in another one."""
-
-
 class Inspection(_Report):
     """A whole file."""
 
@@ -99,7 +43,7 @@ class Inspection(_Report):
     outputs: list[TensorReport]
     operators: dict[str, int]
     """How many there are of each kind, the most frequent first."""
-    layers: list[LayerReport]
+    layers: list[Layer]
     """Operators with multiply-accumulates, in the graph's order."""
     masked_layers: int
     skipped_layers: int
@@ -109,7 +53,7 @@ class Inspection(_Report):
     """Dense over remaining multiply-accumulates; ``None`` if none remain."""
     tiling: Tiling | None = None
     """What it comes to in the tiles of a board, where one is given."""
-    unsupported: list[UnsupportedReport] = []
+    unsupported: list[Unsupported] = []
     """What the runtime does not run; ``run``, ``verify`` and ``profile`` refuse such a file."""
 
 
@@ -134,14 +78,14 @@ def inspect_model(path: str | os.PathLike[str], core: CoreTiles | None = None) -
         inputs=_tensors(graph, graph.inputs),
         outputs=_tensors(graph, graph.outputs),
         operators=dict(Counter(op.op for op in graph.operators).most_common()),
-        layers=[_layer(layer) for layer in layers],
+        layers=layers,
         masked_layers=total.masked,
         skipped_layers=total.skipped,
         macs=total.macs,
         macs_saved=total.macs_saved,
         ideal_speedup=total.ideal_speedup if total.macs > total.macs_saved else None,
         tiling=tile_layers(layers, core) if core else None,
-        unsupported=[UnsupportedReport(**vars(item)) for item in find_unsupported(model)],
+        unsupported=find_unsupported(model),
     )
 
 
@@ -176,25 +120,3 @@ def _tensor(tensor: Tensor) -> TensorReport:
         return report
     numbers = {"scale": float(found.scale[0]), "zero_point": int(found.zero_point[0])}
     return report.model_copy(update=numbers)
-
-
-def _layer(layer: Layer) -> LayerReport:
-    mask = None
-    if layer.mask is not None:
-        mask = MaskReport(
-            form=layer.mask.form,
-            fill=_fill(layer.mask.fill),
-            skipped=layer.mask.skipped,
-            reason=layer.mask.reason,
-        )
-    same = {name: getattr(layer, name) for name in LayerReport.model_fields if name != "mask"}
-    return LayerReport(**same, mask=mask)
-
-
-def _fill(values: npt.NDArray[Any]) -> FillReport | None:
-    if not values.size:
-        return None
-    numbers = np.nan_to_num(values.astype(np.float64))
-    return FillReport(
-        values=values.size, minimum=float(numbers.min()), maximum=float(numbers.max())
-    )

@@ -11,10 +11,11 @@ import dataclasses
 import math
 import re
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, computed_field
 
 from toolchain.model.graph import (
     ACTIVATIONS,
@@ -43,27 +44,49 @@ _ELEMENTWISE = (
 )
 
 
+class FillRange(BaseModel):
+    """What a fill holds, in a document."""
+
+    model_config = ConfigDict(frozen=True)
+
+    values: int
+    """How many: 1, or one for each channel."""
+    minimum: float
+    maximum: float
+
+
+def fill_range(fill: npt.NDArray[Any]) -> FillRange | None:
+    """The range of a fill; ``None`` for a layer without channels."""
+    if not fill.size:
+        return None
+    numbers = np.nan_to_num(fill.astype(np.float64))
+    return FillRange(values=fill.size, minimum=float(numbers.min()), maximum=float(numbers.max()))
+
+
 @dataclass(frozen=True, eq=False)
 class Mask:
-    """The mask of a convolution as the file has it."""
+    """The mask of a convolution as the file has it; in a document without its arrays."""
 
-    kept: Plane
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(arbitrary_types_allowed=True)
+
+    kept: Annotated[Plane, Field(exclude=True)]
     """``[H, W]``; True = computed."""
-    fill: npt.NDArray[Any]
-    """What a skipped pixel holds, as real numbers: ``[C]``, or ``[1]`` for all channels alike."""
+    fill: Annotated[npt.NDArray[Any], PlainSerializer(fill_range, return_type=FillRange | None)]
+    """What a skipped pixel holds, as real numbers: ``[C]``, or ``[1]`` for all channels alike. In a
+    document its range."""
     form: str
     """The operators: ``CONV_2D -> SELECT_V2`` ..."""
     skipped: bool
     """Whether the runtime computes the kept pixels only."""
     reason: str | None
     """Why it does not; ``None`` where it does."""
-    fill_step: float = 0.0
+    fill_step: Annotated[float, Field(exclude=True)] = 0.0
     """The scale of a quantised fill; 0 where the fill is stored as the number that it is."""
 
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """One operator with multiply-accumulates."""
+    """One operator with multiply-accumulates; also what a document holds of it."""
 
     index: int
     """The operator's index in the graph."""
@@ -84,16 +107,19 @@ class Layer:
     """Multiply-accumulates of one inference, without a mask."""
     mask: Mask | None = field(repr=False)
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def pixels(self) -> int:
         """Output pixels of one image: height x width; 1 for layers without a window."""
         return math.prod(self.output_shape[1:3]) if self.kernel else 1
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def kept(self) -> int:
         """Output pixels that have to be computed."""
         return int(self.mask.kept.sum()) if self.mask else self.pixels
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def sparsity(self) -> float:
         """The share of masked pixels, 0 to 1."""
@@ -104,6 +130,7 @@ class Layer:
         """Multiply-accumulates whose result the mask throws away."""
         return self.macs // self.pixels * (self.pixels - self.kept) if self.pixels else 0
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def macs_saved(self) -> int:
         """Multiply-accumulates that the runtime saves: those of the mask, where it skips them."""

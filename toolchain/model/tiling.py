@@ -42,7 +42,7 @@ class Rows(_Report):
 
 
 class LayerTiles(_Report):
-    """One layer; :class:`toolchain.model.inspection.LayerReport` has the rest."""
+    """One layer; :class:`toolchain.model.layers.Layer` has the rest."""
 
     index: int
     name: str

@@ -13,11 +13,11 @@ from rich.console import Console
 
 from support.masked_case import SMALL, Case
 from support.tflite_writer import GraphWriter
+from toolchain.convert.check import ConvertedLayer
+from toolchain.convert.compare import Distance
 from toolchain.convert.conversion import (
     CalibrationInfo,
     Conversion,
-    ConvertedLayer,
-    Disagreement,
     OutputResult,
     RuntimeResult,
     TensorInfo,
@@ -222,7 +222,7 @@ def test_a_quantised_conversion_says_how_far_it_is_from_torch_and_on_what() -> N
             "sqnr_db": 31.2,
             "min_sqnr_db": 10.0,
             "max_steps": 2.25,
-            "between": Disagreement(
+            "between": Distance(
                 first="a", second="b", sqnr_db=math.inf, max_steps=0.0, output="output 0"
             ),
         }
