@@ -145,7 +145,7 @@ def _from_factory(
         state, metadata = load_checkpoint(path, weights=weights), load_metadata(path)
         model = model or _factory_in(path, metadata)
     assert model is not None  # noqa: S101 (load_source was given one of the two)
-    factory, checkpoint = model, None
+    factory, checkpoint = zoo.current_factory(model), None
     arguments: Mapping[str, Any] = {} if path is None else _arguments_in(path, metadata)
     if ":" not in model:
         entry = zoo.get(model)

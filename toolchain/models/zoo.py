@@ -115,7 +115,19 @@ def get(name: str) -> ZooModel:
 
 def by_factory(factory: str) -> ZooModel | None:
     """A network of this project by ``package.module:function``; ``None`` for code of others."""
-    return next((entry for entry in ZOO.values() if entry.factory == factory), None)
+    known = current_factory(factory)
+    return next((entry for entry in ZOO.values() if entry.factory == known), None)
+
+
+_EARLIER = "toolchain.models."
+"""The package of the networks, as checkpoints and recipes of every version may name it."""
+
+
+def current_factory(factory: str) -> str:
+    """A factory by the name that it has now; one of others stays as it is."""
+    if factory.startswith(_EARLIER):
+        return f"{__package__}.{factory.removeprefix(_EARLIER)}"
+    return factory
 
 
 _SPARSITIES = (0.1, 0.2, 0.3, 0.5)

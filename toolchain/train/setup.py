@@ -176,7 +176,7 @@ def network_factory(name: str) -> str:
         ModelError: there is none of that name, or it is one with masks.
     """
     if ":" in name:
-        return name
+        return zoo.current_factory(name)
     entry = zoo.get(name)
     if entry.arguments:
         dense = zoo.by_factory(entry.factory)

@@ -200,6 +200,19 @@ def test_an_entry_says_where_its_weights_are_from() -> None:
         assert (entry.weights == "fashion-mnist") == (entry.checkpoint is not None)
 
 
+@pytest.mark.parametrize("package", [".".join(["toolchain", "models"]), zoo.__package__])
+def test_a_factory_is_known_by_the_name_that_any_version_wrote(package: str) -> None:
+    found = zoo.by_factory(f"{package}.fashion_resnet:fashion_resnet")
+    assert found is not None
+    assert found.name == "fashion_resnet_dense"
+    assert zoo.current_factory(f"{package}.resnet:resnet18") == zoo.get("resnet18").factory
+
+
+def test_a_factory_of_others_stays_as_it_is() -> None:
+    assert zoo.current_factory("models.resnet:resnet18") == "models.resnet:resnet18"
+    assert zoo.by_factory("models.resnet:resnet18") is None
+
+
 def test_a_name_that_is_not_there_is_refused_with_those_that_are() -> None:
     with pytest.raises(ModelError, match="no network called 'alexnet'") as caught:
         zoo.get("alexnet")
@@ -212,7 +225,7 @@ def test_committed_checkpoints_are_small_and_say_how_they_were_made(variant: str
     assert entry.checkpoint is not None
     assert entry.checkpoint.stat().st_size < 1_000_000
     metadata = load_metadata(entry.checkpoint)
-    assert metadata["factory"] == entry.factory
+    assert zoo.current_factory(metadata["factory"]) == entry.factory
     assert metadata["input_shape"] == ",".join(str(size) for size in entry.input_shape)
     assert float(metadata["sparsity"]) == entry.sparsity
     assert 0.91 < float(metadata["test_accuracy"]) < 1
