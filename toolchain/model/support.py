@@ -185,8 +185,8 @@ def read_supported(path: str | os.PathLike[str]) -> Model:
     """Read a file that is to be run on a board.
 
     Raises:
-        ModelError: as :func:`toolchain.model.graph.read_model`, or the runtime cannot run the file;
-            names every operator, and why.
+        ModelError: as :func:`toolchain.model.graph.read_model`; or the runtime cannot run the
+            file: names every operator, and why.
     """
     model = read_model(path)
     require_supported(
