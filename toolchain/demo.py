@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from toolchain.agreement.differences import compare_output
-from toolchain.agreement.inputs import Array, Batch
+from toolchain.agreement.differences import Array, compare_output
+from toolchain.agreement.inputs import Batch
 from toolchain.agreement.interpreter import run_here
 from toolchain.agreement.runtimes import Runtimes
 from toolchain.board import emulator

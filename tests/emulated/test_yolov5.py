@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from toolchain.agreement.inputs import Array, Batch
+from toolchain.agreement.differences import Array
+from toolchain.agreement.inputs import Batch
 from toolchain.board.connection import Connection
 from toolchain.board.invoke import BoardRunner, Settings
 from toolchain.build.bundle import Bundle

@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from toolchain.agreement.inputs import Array, Batch
+from toolchain.agreement.differences import Array
+from toolchain.agreement.inputs import Batch
 from toolchain.agreement.silence import quiet
 from toolchain.errors import DeployError, ModelError, VerificationError
 from toolchain.model.graph import Model, read_model

@@ -16,7 +16,7 @@ from typing import Protocol
 import numpy as np
 
 from toolchain import children
-from toolchain.agreement.inputs import Array
+from toolchain.agreement.differences import Array
 from toolchain.agreement.interpreter import Kernels, feed, load, refusals
 from toolchain.errors import MissingToolError, VerificationError
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from toolchain.agreement.inputs import Array, Batch, model_inputs
+from toolchain.agreement.differences import Array
+from toolchain.agreement.inputs import Batch, model_inputs
 from toolchain.agreement.inputs import model_outputs as model_outputs
 from toolchain.errors import ModelError, OutputError
 from toolchain.formats.input_file import read_limited

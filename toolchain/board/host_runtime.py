@@ -11,7 +11,8 @@ from typing import Literal
 
 import numpy as np
 
-from toolchain.agreement.inputs import Array, Batch
+from toolchain.agreement.differences import Array
+from toolchain.agreement.inputs import Batch
 from toolchain.agreement.interpreter import signature_order
 from toolchain.agreement.runtimes import Runtimes
 from toolchain.board.invoke import BoardRunner, Settings

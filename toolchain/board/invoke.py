@@ -16,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from toolchain.agreement.inputs import Array, Batch, model_outputs
+from toolchain.agreement.differences import Array
+from toolchain.agreement.inputs import Batch, model_outputs
 from toolchain.board import push, requirements
 from toolchain.board.arrays import raw
 from toolchain.board.connection import Connection, Result, TimeUp

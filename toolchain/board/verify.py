@@ -17,11 +17,12 @@ import numpy as np
 
 from toolchain.agreement.blame import Blame, find_operator
 from toolchain.agreement.differences import (
+    Array,
     Difference,
     compare_each,
     rounding_noise,
 )
-from toolchain.agreement.inputs import Array, Batch, random_inputs
+from toolchain.agreement.inputs import Batch, random_inputs
 from toolchain.agreement.interpreter import Kernels, run_here
 from toolchain.board.invoke import BoardRunner, Settings
 from toolchain.errors import DeployError, ModelError, VerificationError

@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from toolchain.agreement.differences import Difference, compare_each, output_name, worst
-from toolchain.agreement.inputs import Array
+from toolchain.agreement.differences import Array, Difference, compare_each, output_name, worst
 from toolchain.agreement.runtimes import Runtime, Runtimes
 from toolchain.convert.ports import channel_last_array, read_ports
 from toolchain.convert.quality import Quality, Slices, output_quality

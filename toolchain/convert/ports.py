@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from toolchain.agreement.inputs import Array
+from toolchain.agreement.differences import Array
 from toolchain.agreement.interpreter import signature_details
 from toolchain.model.graph import Graph, read_model
 from toolchain.model.layers import quantization_of

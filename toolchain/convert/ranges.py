@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from toolchain.agreement import interpreter
-from toolchain.agreement.inputs import Array
+from toolchain.agreement.differences import Array
 from toolchain.agreement.silence import quiet
 from toolchain.errors import DataError
 from toolchain.model.graph import parse_model

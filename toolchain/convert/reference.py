@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from toolchain.agreement.differences import rounding_noise
-from toolchain.agreement.inputs import Array, random_arrays
+from toolchain.agreement.differences import Array, rounding_noise
+from toolchain.agreement.inputs import random_arrays
 from toolchain.convert.ports import channel_last_array
 from toolchain.convert.source import Source
 from toolchain.errors import VerificationError
