@@ -141,7 +141,7 @@ figures: setup  ## measure what repeats exactly, and write the figures of README
 checkpoints: setup  ## train the committed Fashion-MNIST checkpoints again
 	mkdir -p build/train
 	for v in dense s20 s30; do $(DEPLOY) train toolchain/train/recipes/fashion_resnet_$$v.toml \
-	  --run-dir build/train/$$v --output toolchain/models/checkpoints/fashion_resnet_$$v.safetensors; done
+	  --run-dir build/train/$$v --output toolchain/zoo/checkpoints/fashion_resnet_$$v.safetensors; done
 
 .PHONY: experiment
 experiment: setup  ## what each kind of mask costs in accuracy: docs/experiment.md (an hour of two cores)

@@ -85,7 +85,7 @@ def _boards(incomplete: str) -> Iterator[tuple[str, str]]:
 
 
 def _networks(_incomplete: str) -> Iterator[tuple[str, str]]:
-    from toolchain.models.zoo import ZOO
+    from toolchain.zoo.catalog import ZOO
 
     return ((entry.name, entry.description) for entry in ZOO.values())
 
@@ -186,7 +186,7 @@ def train(
 
 
 @app.example(
-    "deploy convert toolchain/models/checkpoints/fashion_resnet_s20.safetensors -o s20.tflite",
+    "deploy convert toolchain/zoo/checkpoints/fashion_resnet_s20.safetensors -o s20.tflite",
     "deploy convert weights.pt --model my_nets:flowers --input-shape 1,3,224,224",
     "deploy convert --model resnet18_s20 --quantize int8 --calibration images",
 )
@@ -297,7 +297,7 @@ def convert(
     An exported program (.pt2) can run code when it is loaded, so it is asked for first. The module
     of `--model` is run. No other file is, whatever it holds.
     """
-    from toolchain.models import zoo
+    from toolchain.zoo import catalog
 
     _check_alone(output, json_)
     shapes = [_shape(text) for text in input_shape or []]
@@ -313,7 +313,7 @@ def convert(
             "give a checkpoint, an exported program (.pt2), or --model", param_hint="CHECKPOINT"
         )
     if model is not None and ":" not in model:
-        zoo.get(model)
+        catalog.get(model)
     for file in (source, masks):
         if file is not None:
             check_readable(Path(file), ModelError)
@@ -393,9 +393,9 @@ def inspect(
     computed for nothing.
     """
     from toolchain.hardware.board_file import known_tiles, load_board
-    from toolchain.model import inspection
     from toolchain.report.layers import inspection_table, mask_picture
     from toolchain.report.tiling_table import tiling_table
+    from toolchain.tflite_file import inspection
 
     core = known_tiles(load_board(board)) if board is not None else None
     check_readable(file, ModelError)
@@ -503,7 +503,7 @@ def models(
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """List the networks that `convert --model`, and recipes, know by name."""
-    from toolchain.models.zoo import ZOO
+    from toolchain.zoo.catalog import ZOO
 
     if json_output:
         print_json([entry.facts() for entry in ZOO.values()])
@@ -664,7 +664,7 @@ def _readable(models: Sequence[Path], failures: Failures) -> list[Path]:
     Raises:
         ModelError: none can.
     """
-    from toolchain.model.support import read_supported
+    from toolchain.tflite_file.support import read_supported
 
     good = []
     for model in models:
@@ -742,7 +742,7 @@ def run(
     from toolchain.board import arrays
     from toolchain.board.invoke import Settings
     from toolchain.hardware.board_file import load_board
-    from toolchain.model.support import read_supported
+    from toolchain.tflite_file.support import read_supported
 
     chosen = load_board(board)
     check_readable(model, ModelError)

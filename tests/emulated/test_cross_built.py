@@ -21,9 +21,9 @@ from toolchain.build.stages import C_LIBRARY, DELEGATE, RUNNER
 from toolchain.errors import SourceError
 from toolchain.fetch.apt import AptRoot, unpack_deb
 from toolchain.hardware.board_file import Board, load_board
-from toolchain.model.graph import read_model
 from toolchain.profile.runner_output import parse_output
 from toolchain.progress import Silent
+from toolchain.tflite_file.graph import read_model
 
 FLOOR = "2.31"
 """Of every Raspberry Pi's board file; Debian Bullseye's."""

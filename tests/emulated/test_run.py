@@ -19,9 +19,9 @@ from toolchain.agreement.inputs import Batch
 from toolchain.agreement.interpreter import run_here
 from toolchain.build.bundle import Bundle
 from toolchain.hardware.board_file import Board
-from toolchain.model.graph import read_model
-from toolchain.model.layers import find_layers
 from toolchain.profile.document import load_profile
+from toolchain.tflite_file.graph import read_model
+from toolchain.tflite_file.layers import find_layers
 
 
 @dataclass

@@ -22,12 +22,12 @@ from toolchain.fetch.apt import AptRoot
 from toolchain.fetch.sources import tree
 from toolchain.hardware.board_file import board_names, known_tiles, load_board
 from toolchain.hardware.facts import Core, Isa, played_cores
-from toolchain.model.graph import read_model
-from toolchain.model.layers import find_layers
-from toolchain.model.tiling import tile_layers
 from toolchain.profile.runner_output import Op, computes_any_rows, parse_output
 from toolchain.progress import Silent
 from toolchain.storage.cache import locked
+from toolchain.tflite_file.graph import read_model
+from toolchain.tflite_file.layers import find_layers
+from toolchain.tflite_file.tiling import tile_layers
 
 BOARDS = [name for name in board_names() if load_board(name).tile is not None]
 TYPES = ("float32", "int8", "uint8", "float16")

@@ -31,9 +31,9 @@ from toolchain.board.target import SshTarget
 from toolchain.build.bundle import Bundle
 from toolchain.errors import BoardError, ConnectionFailed, DeployError
 from toolchain.hardware.board_file import load_board
-from toolchain.model.graph import read_model
 from toolchain.progress import Silent
 from toolchain.storage.cache import cache_dir, sha256_file
+from toolchain.tflite_file.graph import read_model
 
 _SILENCE_S = 3.0
 _LINGER_S = 8

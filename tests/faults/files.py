@@ -30,7 +30,7 @@ from toolchain.hardware.board_file import load_board
 from toolchain.report.profile_plot import plot_profile
 from toolchain.storage.files import write_whole
 
-CHECKPOINT = REPOSITORY / "toolchain/models/checkpoints/fashion_resnet_s20.safetensors"
+CHECKPOINT = REPOSITORY / "toolchain/zoo/checkpoints/fashion_resnet_s20.safetensors"
 _NAMES = ("w.safetensors", "w.pt", "w.pth", "w.bin", "w.PT2", "pt2", "w", "w.pt2.pt", "w.zip")
 
 

@@ -19,8 +19,8 @@ from toolchain.build.compiler import find_compiler, require
 from toolchain.build.sanitizers import FOUND, Sanitizer, sanitizer_flags
 from toolchain.convert.calibration import RANDOM
 from toolchain.convert.conversion import convert
-from toolchain.model.graph import read_model
-from toolchain.models.zoo import CHECKPOINTS
+from toolchain.tflite_file.graph import read_model
+from toolchain.zoo.catalog import CHECKPOINTS
 
 RUNS = 40
 PREPARATIONS = 1000

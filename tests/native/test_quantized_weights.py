@@ -16,9 +16,9 @@ from support.runtimes import InPython, ThroughCLibrary
 from support.tflite_writer import Array
 from toolchain.agreement.interpreter import load
 from toolchain.build.bundle import Bundle
-from toolchain.model.graph import read_model
-from toolchain.model.support import VERSIONS, find_unsupported
 from toolchain.profile.runner_output import RunnerOutput, parse_output
+from toolchain.tflite_file.graph import read_model
+from toolchain.tflite_file.support import VERSIONS, find_unsupported
 
 _CASES = list(all_cases())
 _LIKE_STOCK = [

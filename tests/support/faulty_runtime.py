@@ -10,7 +10,7 @@ from typing import Literal
 from toolchain.agreement.differences import Array
 from toolchain.agreement.runtimes import Litert
 from toolchain.errors import VerificationError
-from toolchain.model.graph import read_model
+from toolchain.tflite_file.graph import read_model
 
 
 @dataclass

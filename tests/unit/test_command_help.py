@@ -19,7 +19,7 @@ from support.places import REPOSITORY
 from support.tiny_training import write_recipe
 from toolchain.errors import DeployError
 from toolchain.hardware.board_file import board_names
-from toolchain.models.zoo import ZOO
+from toolchain.zoo.catalog import ZOO
 
 
 def commands() -> dict[str, Any]:

@@ -14,7 +14,7 @@ import toolchain
 from support.places import REPOSITORY
 from support.quantized_ops import FileWriter
 from toolchain.hardware.board_file import board_names
-from toolchain.models.zoo import CHECKPOINTS
+from toolchain.zoo.catalog import CHECKPOINTS
 
 
 def run_deploy(*arguments: str) -> subprocess.CompletedProcess[str]:

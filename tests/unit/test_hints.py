@@ -288,7 +288,7 @@ PROSE = {
 """Hints that tell of a command without being one."""
 TRIED = {
     "deploy.py",
-    "toolchain/model/support.py",
+    "toolchain/tflite_file/support.py",
     "toolchain/dev/bench/counts.py",
     "toolchain/board/connect.py",
     "toolchain/board/emulator.py",

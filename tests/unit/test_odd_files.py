@@ -22,10 +22,10 @@ from toolchain.errors import DeployError, HostKeyError, ModelError
 from toolchain.formats import input_file
 from toolchain.formats.number_files import load_npy, load_npz
 from toolchain.hardware.board_file import load_board
-from toolchain.model.graph import read_model
 from toolchain.profile.document import load_profile
 from toolchain.sparsity.checkpoint_file import read_checkpoint_file
 from toolchain.sparsity.mask_header import read_mask_header
+from toolchain.tflite_file.graph import read_model
 from toolchain.train.image_folder import check_header
 from toolchain.train.recipe import load_recipe
 

@@ -15,8 +15,8 @@ from ai_edge_litert import schema_py_generated as schema
 
 from toolchain.agreement.differences import Array, Difference, absolute_difference
 from toolchain.errors import ModelError, VerificationError
-from toolchain.model.graph import Graph, read_model
-from toolchain.model.layers import find_layers, layer_name
+from toolchain.tflite_file.graph import Graph, read_model
+from toolchain.tflite_file.layers import find_layers, layer_name
 
 Run = Callable[[Path], Sequence[Array]]
 """Outputs of a file, in its graph's order, on inputs that are always the same."""

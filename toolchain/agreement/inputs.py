@@ -9,7 +9,7 @@ import numpy as np
 
 from toolchain.agreement.differences import Array
 from toolchain.errors import ModelError
-from toolchain.model.graph import Model, Tensor
+from toolchain.tflite_file.graph import Model, Tensor
 
 _DTYPES = (
     *("float32", "float16", "float64", "int8", "uint8", "int16", "uint16"),

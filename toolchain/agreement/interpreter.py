@@ -14,7 +14,7 @@ from toolchain.agreement.differences import Array
 from toolchain.agreement.inputs import Batch
 from toolchain.agreement.silence import quiet
 from toolchain.errors import DeployError, ModelError, VerificationError
-from toolchain.model.graph import Model, read_model
+from toolchain.tflite_file.graph import Model, read_model
 
 Kernels = Literal["xnnpack", "builtin"]
 """With the XNNPACK delegate, as an interpreter starts unless told otherwise; or without."""

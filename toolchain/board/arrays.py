@@ -15,8 +15,8 @@ from toolchain.agreement.inputs import model_outputs as model_outputs
 from toolchain.errors import ModelError, OutputError
 from toolchain.formats.input_file import read_limited
 from toolchain.formats.number_files import free_memory, load_npy, load_npz
-from toolchain.model.graph import Model, Tensor
 from toolchain.storage.files import check_folder, check_writable, make_folder, write_whole
+from toolchain.tflite_file.graph import Model, Tensor
 
 
 def load_inputs(model: Model, files: Sequence[Path]) -> Batch:

@@ -20,8 +20,8 @@ from toolchain.board.local import LocalConnection
 from toolchain.build.bundle import MANIFEST, Bundle, bundle_path
 from toolchain.errors import BoardError, DeployError, ModelError, VerificationError
 from toolchain.hardware.board_file import load_board
-from toolchain.model.graph import read_model
 from toolchain.progress import Silent
+from toolchain.tflite_file.graph import read_model
 
 HOST = "host"
 """The board that this machine is."""

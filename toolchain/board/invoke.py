@@ -27,8 +27,8 @@ from toolchain.failures import Failures
 from toolchain.formats import json_text
 from toolchain.hardware.board_file import Board
 from toolchain.hints import command
-from toolchain.model.graph import Model
 from toolchain.progress import Progress
+from toolchain.tflite_file.graph import Model
 
 _STDERR_PREFIX = "tileskip-run: error: "
 _DELEGATE_NOTE = "delegate: "

@@ -26,9 +26,9 @@ from toolchain.agreement.inputs import Batch, random_inputs
 from toolchain.agreement.interpreter import Kernels, run_here
 from toolchain.board.invoke import BoardRunner, Settings
 from toolchain.errors import DeployError, ModelError, VerificationError
-from toolchain.model.graph import Model, parse_model, read_model
-from toolchain.model.layers import quantization_of
 from toolchain.storage.files import check_name
+from toolchain.tflite_file.graph import Model, parse_model, read_model
+from toolchain.tflite_file.layers import quantization_of
 
 DEFAULT_STEPS = 2.0
 """Of quantised outputs. The patched runtime's int8 kernels round as the stock interpreter's: no zoo

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from toolchain.convert.masks import MaskedLayer
-from toolchain.model.layers import Layer
+from toolchain.tflite_file.layers import Layer
 
 Form = Literal["select", "dense", "constant", "changed"]
 

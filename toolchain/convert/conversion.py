@@ -36,13 +36,13 @@ from toolchain.convert.rewrite import rewrite
 from toolchain.convert.source import Source, load_source
 from toolchain.convert.verdict import Find, require_agreement, require_quality
 from toolchain.errors import DataError, ModelError, OutputError, VerificationError
-from toolchain.model.graph import read_model
-from toolchain.model.layers import find_layers, totals
-from toolchain.model.support import require_supported
 from toolchain.progress import Progress, Silent
 from toolchain.sparsity.checkpoint_file import check_no_tflite
 from toolchain.sparsity.published import HeaderReport
 from toolchain.storage.files import check_name, check_writable, written_whole
+from toolchain.tflite_file.graph import read_model
+from toolchain.tflite_file.layers import find_layers, totals
+from toolchain.tflite_file.support import require_supported
 
 DEFAULT_TOLERANCE = 1e-5
 """Of a difference beside the scale of its slice. Sums in another order differ by about 1e-6."""

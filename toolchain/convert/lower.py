@@ -14,7 +14,7 @@ from toolchain.agreement.silence import quiet
 from toolchain.convert.converter import litert_torch
 from toolchain.convert.culprit import find_culprit
 from toolchain.convert.explain import lowering_failure
-from toolchain.model.graph import read_model
+from toolchain.tflite_file.graph import read_model
 
 
 def lower(

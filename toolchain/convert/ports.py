@@ -11,8 +11,8 @@ from torch import Tensor
 
 from toolchain.agreement.differences import Array
 from toolchain.agreement.interpreter import signature_details
-from toolchain.model.graph import Graph, read_model
-from toolchain.model.layers import quantization_of
+from toolchain.tflite_file.graph import Graph, read_model
+from toolchain.tflite_file.layers import quantization_of
 
 
 @dataclass(frozen=True)

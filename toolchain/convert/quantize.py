@@ -31,8 +31,8 @@ from toolchain.convert.kinds import Boundary, Kind
 from toolchain.convert.ranges import Range, measure_ranges
 from toolchain.convert.scales import fit_scales, narrow_ranges
 from toolchain.errors import DeployError, ModelError, failure
-from toolchain.model.graph import Model, parse_model
-from toolchain.model.kernel_types import has_kernel
+from toolchain.tflite_file.graph import Model, parse_model
+from toolchain.tflite_file.kernel_types import has_kernel
 
 Array = npt.NDArray[Any]
 

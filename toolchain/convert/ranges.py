@@ -11,7 +11,7 @@ from toolchain.agreement import interpreter
 from toolchain.agreement.differences import Array
 from toolchain.agreement.silence import quiet
 from toolchain.errors import DataError
-from toolchain.model.graph import parse_model
+from toolchain.tflite_file.graph import parse_model
 
 Range = tuple[float, float]
 

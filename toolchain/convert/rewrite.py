@@ -135,6 +135,6 @@ class _Layer(nn.Module):
 
 
 def _named(name: str, operation: Callable[..., Any]) -> nn.Module:
-    # toolchain.model.layers.layer_name() finds the name again by this mark.
+    # toolchain.tflite_file.layers.layer_name() finds the name again by this mark.
     kind = type(f"tileskip[{name}]", (_Layer,), {})
     return cast(nn.Module, kind(operation))

@@ -63,7 +63,7 @@ class Tiles(Tile):
     """On a core with arithmetic in half precision."""
 
     def of(self, dtype: str) -> Tile | None:
-        """The tile of a type as :class:`toolchain.model.layers.Layer` names it."""
+        """The tile of a type as :class:`toolchain.tflite_file.layers.Layer` names it."""
         known = {"float32": self, "int8": self.int8, "uint8": self.uint8, "float16": self.fp16}
         return known.get(dtype)
 

@@ -13,8 +13,6 @@ from toolchain.board.invoke import BoardRunner, Settings
 from toolchain.build.bundle import Bundle
 from toolchain.failures import Failures
 from toolchain.hardware.board_file import Board
-from toolchain.model.graph import Model, read_model
-from toolchain.model.layers import find_layers, totals
 from toolchain.profile.document import BoardRecord, Failure, Measurement, Profile
 from toolchain.profile.facts import BoardFacts, Vitals, read_facts, read_load, read_vitals
 from toolchain.profile.operators import TimedRow, live_share, timed_rows, trace
@@ -29,6 +27,8 @@ from toolchain.profile.turns import (
     turn_of,
 )
 from toolchain.progress import Progress, Stage
+from toolchain.tflite_file.graph import Model, read_model
+from toolchain.tflite_file.layers import find_layers, totals
 
 _MAX_PASSES = 3
 """How often all turns are taken before the spread of times is accepted."""

@@ -10,9 +10,9 @@ import numpy as np
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from toolchain.model.inspection import Inspection, TensorReport
-from toolchain.model.layers import Layer, Plane, fill_range
 from toolchain.report.fitting import NAME, Column, fitted_table
+from toolchain.tflite_file.inspection import Inspection, TensorReport
+from toolchain.tflite_file.layers import Layer, Plane, fill_range
 
 if TYPE_CHECKING:  # torch is slow to import, and deploy inspect needs none of it
     from toolchain.convert.conversion import Conversion, RuntimeResult, TensorInfo, WeakSlices

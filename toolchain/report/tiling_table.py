@@ -7,9 +7,6 @@ from collections.abc import Iterator
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from toolchain.model.inspection import Inspection
-from toolchain.model.layers import Layer
-from toolchain.model.tiling import LayerTiles, Retraining, Tiling
 from toolchain.report.fitting import NAME, Column, fitted_table
 from toolchain.report.layers import (
     heading,
@@ -18,6 +15,9 @@ from toolchain.report.layers import (
     summary,
     unsupported_lines,
 )
+from toolchain.tflite_file.inspection import Inspection
+from toolchain.tflite_file.layers import Layer
+from toolchain.tflite_file.tiling import LayerTiles, Retraining, Tiling
 
 _RANKS = {
     "layer": NAME,

@@ -24,9 +24,9 @@ from toolchain.build.glibc import exported
 from toolchain.convert.calibration import load_samples
 from toolchain.errors import ModelError
 from toolchain.formats.number_files import load_npy, load_npz
-from toolchain.model.graph import read_model
-from toolchain.models.fashion_mnist import read_idx
+from toolchain.tflite_file.graph import read_model
 from toolchain.train.image_folder import ImageFiles, check_header
+from toolchain.zoo.fashion_mnist import read_idx
 
 
 @functools.cache

@@ -13,7 +13,7 @@ from toolchain.agreement.differences import Array, Difference, compare_output
 from toolchain.agreement.inputs import Batch, random_inputs
 from toolchain.agreement.interpreter import run_here
 from toolchain.errors import ModelError
-from toolchain.model.graph import read_model
+from toolchain.tflite_file.graph import read_model
 
 
 @dataclass(frozen=True)

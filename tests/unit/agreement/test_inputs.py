@@ -7,7 +7,7 @@ import pytest
 
 from support.masked_case import SMALL
 from toolchain.agreement.inputs import random_arrays, random_inputs
-from toolchain.model.graph import Model, read_model
+from toolchain.tflite_file.graph import Model, read_model
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from support.bundles import write_masked_model, write_two_input_model
 from toolchain.board import arrays
 from toolchain.errors import ModelError, OutputError
-from toolchain.model.graph import Model, read_model
+from toolchain.tflite_file.graph import Model, read_model
 
 
 @pytest.fixture(scope="module")

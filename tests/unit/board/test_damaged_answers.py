@@ -26,10 +26,10 @@ from toolchain.board.system import read_system
 from toolchain.errors import BoardError, DeployError
 from toolchain.failures import Failures
 from toolchain.hardware.board_file import load_board
-from toolchain.model.graph import read_model
 from toolchain.profile.facts import read_facts, read_load
 from toolchain.profile.measure import Session
 from toolchain.progress import Silent
+from toolchain.tflite_file.graph import read_model
 
 Answer = tuple[int, bytes, str]
 """Exit code, standard output and standard error."""

@@ -18,9 +18,9 @@ from toolchain.board.local import LocalConnection
 from toolchain.board.system import System
 from toolchain.errors import BoardError, BundleError, DeployError, ModelError
 from toolchain.hardware.board_file import load_board
-from toolchain.model.graph import Model, read_model
 from toolchain.progress import Lines, Silent
 from toolchain.storage.cache import sha256_file
+from toolchain.tflite_file.graph import Model, read_model
 
 
 def runner(tmp_path: Path, script: str, timeout: float = 60.0) -> BoardRunner:

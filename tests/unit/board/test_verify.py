@@ -19,8 +19,8 @@ from toolchain.board.verify import Verification, judge, quantised, verify
 from toolchain.errors import ModelError, VerificationError
 from toolchain.formats.json_text import to_json
 from toolchain.hardware.board_file import load_board
-from toolchain.model.graph import Model, read_model
 from toolchain.progress import Silent
+from toolchain.tflite_file.graph import Model, read_model
 
 
 @pytest.fixture

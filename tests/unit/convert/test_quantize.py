@@ -18,9 +18,9 @@ from toolchain.agreement.interpreter import Kernels
 from toolchain.agreement.runtimes import Litert
 from toolchain.convert.quantize import float_operators, quantize_int8, quantize_weights
 from toolchain.errors import ModelError
-from toolchain.model.graph import Graph, Quantization, Tensor, read_model
-from toolchain.model.layers import find_layers
-from toolchain.model.support import find_unsupported
+from toolchain.tflite_file.graph import Graph, Quantization, Tensor, read_model
+from toolchain.tflite_file.layers import find_layers
+from toolchain.tflite_file.support import find_unsupported
 
 Array = npt.NDArray[Any]
 KERNELS: tuple[Kernels, ...] = ("xnnpack", "builtin")

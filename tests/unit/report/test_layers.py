@@ -25,10 +25,10 @@ from toolchain.convert.conversion import (
     WeakSlices,
 )
 from toolchain.errors import ModelError
-from toolchain.model.inspection import Inspection, inspect_model, layer_mask
-from toolchain.model.layers import Plane
 from toolchain.report.layers import conversion_summary, count, inspection_table, mask_picture
 from toolchain.sparsity.published import HeaderReport, MaskDifference
+from toolchain.tflite_file.inspection import Inspection, inspect_model, layer_mask
+from toolchain.tflite_file.layers import Plane
 
 CASE = replace(SMALL, mask_kind="rows", sparsity=0.0)
 

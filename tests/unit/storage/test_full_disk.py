@@ -22,7 +22,7 @@ from toolchain.errors import OutputError
 from toolchain.hardware.board_file import load_board
 from toolchain.storage.files import disk_full
 
-CHECKPOINT = REPOSITORY / "toolchain/models/checkpoints/fashion_resnet_s20.safetensors"
+CHECKPOINT = REPOSITORY / "toolchain/zoo/checkpoints/fashion_resnet_s20.safetensors"
 QUICK = REPOSITORY / "toolchain/train/recipes/quick.toml"
 
 

@@ -14,7 +14,7 @@ Dtype = Literal["fp32", "int8"]
 DTYPES: tuple[Dtype, ...] = ("fp32", "int8")
 SPARSITIES = (0.0, 0.1, 0.2, 0.3, 0.5)
 # What a converted file depends on, besides the installed packages.
-_SOURCES = ("agreement", "convert", "model", "models", "sparsity")
+_SOURCES = ("agreement", "convert", "sparsity", "tflite_file", "zoo")
 _SEED = 0
 
 

@@ -55,9 +55,9 @@ def ncnn_model(
 def _convert(name: str, pnnx: Path, folder: Path) -> None:
     import torch
 
-    from toolchain.models import zoo
+    from toolchain.zoo import catalog
 
-    network = zoo.get(name)
+    network = catalog.get(name)
     shape = ",".join(str(size) for size in network.input_shape)
     traced = folder / f"{name}.pt"
     program = torch.jit.trace(network.build(), network.example_input())  # type: ignore[no-untyped-call]

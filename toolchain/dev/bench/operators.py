@@ -10,8 +10,6 @@ from pydantic import BaseModel, ConfigDict
 from toolchain.dev.bench.counts import ModelCount, OpCount
 from toolchain.dev.bench.taps import live_taps
 from toolchain.errors import ModelError
-from toolchain.model.graph import read_model
-from toolchain.model.layers import Layer, find_layers
 from toolchain.profile.operators import (
     UNEXPLAINED,
     Operator,
@@ -24,6 +22,8 @@ from toolchain.profile.operators import (
     slots,
     trace,
 )
+from toolchain.tflite_file.graph import read_model
+from toolchain.tflite_file.layers import Layer, find_layers
 
 
 class OperatorTable(BaseModel):

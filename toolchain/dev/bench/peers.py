@@ -226,7 +226,7 @@ def _contestants(
 
 def _write_input(contestants: Sequence[Contestant], folder: Path) -> None:
     from toolchain.agreement.inputs import random_inputs
-    from toolchain.model.graph import read_model
+    from toolchain.tflite_file.graph import read_model
 
     batch = random_inputs(read_model(contestants[0].model), 1, seed=0)
     np.save(folder / "input.npy", batch.arrays[0][0])

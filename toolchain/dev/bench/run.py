@@ -24,10 +24,10 @@ from toolchain.dev.bench.operators import compare_operators
 from toolchain.dev.bench.results import BenchResults, CaseResult, Counted, Timed
 from toolchain.dev.bench.taps import live_taps
 from toolchain.hardware.facts import Core
-from toolchain.model.graph import read_model
-from toolchain.model.layers import find_layers
 from toolchain.progress import Progress, Silent
 from toolchain.storage.cache import digest
+from toolchain.tflite_file.graph import read_model
+from toolchain.tflite_file.layers import find_layers
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from toolchain.model.graph import Graph, Model, Operator
-from toolchain.model.layers import Layer, Plane, find_layers
+from toolchain.tflite_file.graph import Graph, Model, Operator
+from toolchain.tflite_file.layers import Layer, Plane, find_layers
 
 _SELECTS = ("SELECT_V2", "SELECT")
 

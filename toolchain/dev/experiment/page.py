@@ -87,7 +87,7 @@ def page(results: Sequence[CaseResult]) -> str:
         "",
         "Written by `make experiment`; the figures of each run are in `experiment.json`.",
         "",
-        "Fashion-MNIST, the residual network of `toolchain/models/fashion_resnet.py` "
+        "Fashion-MNIST, the residual network of `toolchain/zoo/fashion_resnet.py` "
         f"({dense.macs / 1e6:.2f} M multiply-accumulates, all seven 3x3 convolutions masked), "
         f"{epochs} epochs of SGD in bf16, batches of 128, images mirrored at random. Masks grow "
         "from a tenth of training on and are frozen at a fifth of it. "

@@ -13,7 +13,6 @@ from pydantic import BaseModel, ConfigDict, RootModel
 from toolchain.errors import ModelError
 from toolchain.formats.json_text import parse_json
 from toolchain.formats.text_file import read_text
-from toolchain.models import fashion_mnist
 from toolchain.progress import Progress, Silent
 from toolchain.sparsity.policies import POLICIES
 from toolchain.storage.files import write_whole
@@ -28,11 +27,12 @@ from toolchain.train.recipe import (
     Training,
 )
 from toolchain.train.run import TrainingReport, train_recipe
+from toolchain.zoo import fashion_mnist
 
 SPARSITIES = (0.1, 0.2, 0.3, 0.5)
 SEEDS = (0, 1, 2)
 EPOCHS = 5
-_FACTORY = "toolchain.models.fashion_resnet:fashion_resnet"
+_FACTORY = "toolchain.zoo.fashion_resnet:fashion_resnet"
 _PRUNED = (0.25, 0.5)
 _PRUNED_SPARSITY = 0.3
 _FINE_TUNING_RATE = 0.05

@@ -12,8 +12,8 @@ from toolchain.errors import ModelError
 from toolchain.formats.json_text import parse_json
 from toolchain.formats.text_file import read_text
 from toolchain.hardware.board_file import known_tiles, load_board
-from toolchain.model.inspection import inspect_model
-from toolchain.model.tiling import Tiling
+from toolchain.tflite_file.inspection import inspect_model
+from toolchain.tflite_file.tiling import Tiling
 
 TILED = tuple(
     (network, board)

@@ -248,7 +248,7 @@ def _headings(sparsities: Sequence[float]) -> list[str]:
 
 
 def _metadata(name: str) -> Mapping[str, str]:
-    resource = resources.files("toolchain.models") / "checkpoints" / f"{name}.safetensors"
+    resource = resources.files("toolchain.zoo") / "checkpoints" / f"{name}.safetensors"
     with resources.as_file(resource) as path, safe_open(path, framework="numpy") as opened:
         found: Mapping[str, str] = opened.metadata()
     return found

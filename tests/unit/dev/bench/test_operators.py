@@ -11,9 +11,9 @@ from support.bundles import write_masked_model
 from toolchain.dev.bench.counts import OpCount
 from toolchain.dev.bench.operators import compare_operators
 from toolchain.errors import ModelError
-from toolchain.model.graph import read_model
-from toolchain.model.layers import find_layers
 from toolchain.profile.operators import UNEXPLAINED, OperatorRow, reason
+from toolchain.tflite_file.graph import read_model
+from toolchain.tflite_file.layers import find_layers
 
 ADD = op_count(50, kind="Binary Elementwise (ND)", mr=None, pixels=None, kept=None)
 COPY = op_count(30, kind="Copy (NC)", mr=None, pixels=None, kept=None)

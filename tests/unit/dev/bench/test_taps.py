@@ -9,8 +9,8 @@ import pytest
 
 from support.tflite_writer import Array, GraphWriter
 from toolchain.dev.bench.taps import live_taps
-from toolchain.model.graph import Model, read_model
 from toolchain.sparsity.lattice import lattice_for
+from toolchain.tflite_file.graph import Model, read_model
 
 SIDE = 20
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from toolchain.errors import ModelError
 from toolchain.hints import command
-from toolchain.model.graph import Graph, Model, Operator, OperatorCode, Tensor, read_model
-from toolchain.model.kernel_types import missing_kernel
+from toolchain.tflite_file.graph import Graph, Model, Operator, OperatorCode, Tensor, read_model
+from toolchain.tflite_file.kernel_types import missing_kernel
 
 RUNTIME = "TensorFlow Lite 2.14.1"
 _VERSIONS = {
@@ -185,7 +185,7 @@ def read_supported(path: str | os.PathLike[str]) -> Model:
     """Read a file that is to be run on a board.
 
     Raises:
-        ModelError: as :func:`toolchain.model.graph.read_model`; or the runtime cannot run the
+        ModelError: as :func:`toolchain.tflite_file.graph.read_model`; or the runtime cannot run the
             file: names every operator, and why.
     """
     model = read_model(path)

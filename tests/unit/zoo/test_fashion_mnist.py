@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from toolchain.errors import SourceError
-from toolchain.models import fashion_mnist
-from toolchain.models.fashion_mnist import normalise, read_idx
+from toolchain.zoo import fashion_mnist
+from toolchain.zoo.fashion_mnist import normalise, read_idx
 
 
 def idx(array: NDArray[np.generic]) -> bytes:

@@ -148,7 +148,7 @@ def _masked(
     return [
         ZooModel(
             f"{name}_s{round(100 * sparsity)}",
-            f"toolchain.models.{factory}",
+            f"toolchain.zoo.{factory}",
             shape,
             text,
             classes,
@@ -172,7 +172,7 @@ def _variants(
     """The dense network, called ``name``, and its masked ones."""
     factory = f"{module}:{name}"
     dense = ZooModel(
-        name, f"toolchain.models.{factory}", shape, text, classes, random_weights=random_weights
+        name, f"toolchain.zoo.{factory}", shape, text, classes, random_weights=random_weights
     )
     return [
         dense,
@@ -184,7 +184,7 @@ _ALL = [
     *(
         ZooModel(
             f"fashion_resnet_{variant}",
-            "toolchain.models.fashion_resnet:fashion_resnet",
+            "toolchain.zoo.fashion_resnet:fashion_resnet",
             _FASHION_SHAPE,
             "small residual network, trained on Fashion-MNIST; every 3x3 masked",
             10,

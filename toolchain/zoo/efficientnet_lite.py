@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from toolchain.errors import MissingToolError
-from toolchain.models.init import randomise
 from toolchain.sparsity.checkpoint import load_checkpoint, load_model
 from toolchain.sparsity.policies import Pooled
 from toolchain.sparsity.selection import every_conv
 from toolchain.sparsity.sparsify import sparsify
+from toolchain.zoo.init import randomise
 
 INPUT_SIZE = 224
 

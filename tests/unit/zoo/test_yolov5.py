@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from toolchain.convert.conversion import convert
 from toolchain.errors import ModelError
-from toolchain.models.detection import ANCHORS, STRIDES, decode
-from toolchain.models.yolov5 import YOLOv5, yolov5n
 from toolchain.sparsity.checkpoint import load_checkpoint, load_model
 from toolchain.sparsity.masked_conv import masked_layers
+from toolchain.zoo.detection import ANCHORS, STRIDES, decode
+from toolchain.zoo.yolov5 import YOLOv5, yolov5n
 
 SIZE = 64
 

@@ -12,10 +12,10 @@ from support.masked_case import SMALL
 from support.quantized_ops import Case, FileWriter, all_cases
 from support.typed_ops import all_examples
 from toolchain.errors import ModelError
-from toolchain.model.graph import read_model
-from toolchain.model.inspection import inspect_model
-from toolchain.model.support import VERSIONS, find_unsupported, read_supported
 from toolchain.report.layers import unsupported_lines
+from toolchain.tflite_file.graph import read_model
+from toolchain.tflite_file.inspection import inspect_model
+from toolchain.tflite_file.support import VERSIONS, find_unsupported, read_supported
 
 
 def _one(

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 
 from support.masked_case import Case, cases
 from support.tflite_writer import Array, GraphWriter
-from toolchain.model.graph import read_model
-from toolchain.model.layers import Layer, Mask, find_layers, layer_name, totals
+from toolchain.tflite_file.graph import read_model
+from toolchain.tflite_file.layers import Layer, Mask, find_layers, layer_name, totals
 
 SHAPE = (1, 4, 5, 3)
 MASK: Array = np.arange(20).reshape(1, 4, 5, 1) % 3 != 0

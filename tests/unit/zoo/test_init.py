@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from toolchain.models.init import initialise, randomise
-from toolchain.models.resnet import ResNet
+from toolchain.zoo.init import initialise, randomise
+from toolchain.zoo.resnet import ResNet
 
 
 def small(seed: int) -> ResNet:

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, computed_field
 
-from toolchain.model.graph import (
+from toolchain.tflite_file.graph import (
     ACTIVATIONS,
     PADDINGS,
     Graph,

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from toolchain.models.init import randomise
 from toolchain.sparsity.policies import POLICIES, Pooled
 from toolchain.sparsity.selection import KERNELS, every_conv
 from toolchain.sparsity.sparsify import sparsify
+from toolchain.zoo.init import randomise
 
 
 @dataclass(frozen=True)

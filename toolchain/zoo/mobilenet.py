@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from toolchain.models.init import randomise
 from toolchain.sparsity.policies import Pooled
 from toolchain.sparsity.selection import every_conv
 from toolchain.sparsity.sparsify import sparsify
+from toolchain.zoo.init import randomise
 
 # expansion, output channels, blocks, stride of the first
 _STAGES = (

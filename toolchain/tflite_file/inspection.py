@@ -11,10 +11,10 @@ from pydantic import BaseModel, ConfigDict
 from toolchain.errors import ModelError
 from toolchain.hardware.tile import CoreTiles
 from toolchain.hints import did_you_mean
-from toolchain.model.graph import Graph, Tensor, read_model
-from toolchain.model.layers import Layer, Plane, find_layers, totals
-from toolchain.model.support import Unsupported, find_unsupported
-from toolchain.model.tiling import Tiling, tile_layers
+from toolchain.tflite_file.graph import Graph, Tensor, read_model
+from toolchain.tflite_file.layers import Layer, Plane, find_layers, totals
+from toolchain.tflite_file.support import Unsupported, find_unsupported
+from toolchain.tflite_file.tiling import Tiling, tile_layers
 
 
 class _Report(BaseModel):

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from support.tflite_writer import GraphWriter
 from toolchain.hardware.tile import CoreTiles, Tile, Tiles
-from toolchain.model.graph import read_model
-from toolchain.model.inspection import inspect_model
-from toolchain.model.layers import Layer, Mask, find_layers
-from toolchain.model.tiling import Rows, Tiling, path_of, tile_layers
+from toolchain.tflite_file.graph import read_model
+from toolchain.tflite_file.inspection import inspect_model
+from toolchain.tflite_file.layers import Layer, Mask, find_layers
+from toolchain.tflite_file.tiling import Rows, Tiling, path_of, tile_layers
 
 TILES = Tiles(rows=4, columns=8, int8=Tile(rows=2, columns=8))
 

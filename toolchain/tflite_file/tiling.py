@@ -13,8 +13,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from toolchain.hardware.tile import CoreTiles, Tile, Tiles
-from toolchain.model.layers import Layer
 from toolchain.sparsity.tiles import TILE_SHARE, masked_to_tiles
+from toolchain.tflite_file.layers import Layer
 
 Path = Literal["GEMM", "IGEMM", "DWCONV"]
 _TILED: tuple[Path | None, ...] = ("GEMM", "IGEMM")
@@ -42,7 +42,7 @@ class Rows(_Report):
 
 
 class LayerTiles(_Report):
-    """One layer; :class:`toolchain.model.layers.Layer` has the rest."""
+    """One layer; :class:`toolchain.tflite_file.layers.Layer` has the rest."""
 
     index: int
     name: str
@@ -88,7 +88,7 @@ class Tiling(_Report):
     where it is not known."""
     tiles: Tiles | None
     layers: list[LayerTiles]
-    """As in :attr:`toolchain.model.inspection.Inspection.layers`."""
+    """As in :attr:`toolchain.tflite_file.inspection.Inspection.layers`."""
     tiles_dense: int
     tiles_masked: int
     rows_computed: int
@@ -107,7 +107,7 @@ def tile_layers(layers: Sequence[Layer], core: CoreTiles) -> Tiling:
     """Count the tiles of layers.
 
     Args:
-        layers: as :func:`toolchain.model.layers.find_layers` finds them.
+        layers: as :func:`toolchain.tflite_file.layers.find_layers` finds them.
         core: of the board.
     """
     tiles = core.tiles

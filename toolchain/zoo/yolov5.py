@@ -1,6 +1,6 @@
 """YOLOv5n, a small detector, with the layer names of the published weights (releases 6 and 7).
 
-The network gives the raw outputs of its three scales; :mod:`toolchain.models.detection` turns them
+The network gives the raw outputs of its three scales; :mod:`toolchain.zoo.detection` turns them
 into boxes. It is a backbone of strided convolutions and C3 blocks that ends in spatial pooling, a
 neck that goes up the pyramid and down again, and one 1x1 convolution a scale as the head. The other
 sizes of the family differ in ``depth`` and ``width`` alone.
@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from toolchain.models.detection import ANCHORS, STRIDES
-from toolchain.models.init import randomise
 from toolchain.sparsity.policies import Pooled
 from toolchain.sparsity.sparsify import sparsify
+from toolchain.zoo.detection import ANCHORS, STRIDES
+from toolchain.zoo.init import randomise
 
 INPUT_SIZE = 640
 _HEAD = "model.24."

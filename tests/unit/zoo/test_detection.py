@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from support.places import REPOSITORY
 from toolchain.errors import ModelError
-from toolchain.models.detection import (
+from toolchain.zoo.detection import (
     ANCHORS,
     STRIDES,
     Array,
@@ -246,5 +246,5 @@ def test_what_is_no_picture_is_refused(picture: NDArray[np.uint8]) -> None:
 
 
 def test_torch_is_not_needed() -> None:
-    code = "import toolchain.models.detection, sys; sys.exit('torch' in sys.modules)"
+    code = "import toolchain.zoo.detection, sys; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=True)

@@ -10,12 +10,12 @@ from torch import nn
 from torch.utils._pytree import tree_leaves
 
 from toolchain.errors import ModelError
-from toolchain.models import zoo
-from toolchain.models.efficientnet_lite import efficientnet_lite0, imagenet_weights
-from toolchain.models.mobilenet import mobilenet_v2
-from toolchain.models.resnet import resnet18, resnet50
 from toolchain.sparsity.checkpoint import load_checkpoint, load_metadata
 from toolchain.sparsity.masked_conv import MaskedConv2d, masked_layers, summary
+from toolchain.zoo import catalog
+from toolchain.zoo.efficientnet_lite import efficientnet_lite0, imagenet_weights
+from toolchain.zoo.mobilenet import mobilenet_v2
+from toolchain.zoo.resnet import resnet18, resnet50
 
 
 def parameters(model: nn.Module) -> int:
@@ -34,7 +34,7 @@ def parameters(model: nn.Module) -> int:
     ],
 )
 def test_networks_have_the_published_number_of_parameters(name: str, count: int) -> None:
-    assert parameters(zoo.get(name).build()) == count
+    assert parameters(catalog.get(name).build()) == count
 
 
 def test_resnet18_has_the_published_names() -> None:
@@ -102,14 +102,14 @@ def test_efficientnet_lite0_computes_what_its_package_does() -> None:
     package = pytest.importorskip("efficientnet_lite_pytorch")
     theirs = package.EfficientNet.from_name("efficientnet-lite0").eval()
     theirs.load_state_dict(imagenet_weights())
-    x = zoo.get("efficientnet_lite0").example_input()
+    x = catalog.get("efficientnet_lite0").example_input()
     with torch.no_grad():
         assert torch.allclose(efficientnet_lite0()(x), theirs(x), atol=1e-5)
 
 
-@pytest.mark.parametrize("name", zoo.names())
+@pytest.mark.parametrize("name", catalog.names())
 def test_every_network_builds_and_has_its_masks(name: str) -> None:
-    entry = zoo.get(name)
+    entry = catalog.get(name)
     model = entry.build()
     assert not model.training
     rows = summary(model)
@@ -120,9 +120,11 @@ def test_every_network_builds_and_has_its_masks(name: str) -> None:
         assert abs(row.kept - (row.pixels - round(entry.sparsity * row.pixels))) <= slack
 
 
-@pytest.mark.parametrize("name", [n for n in zoo.names() if zoo.get(n).sparsity in (0.0, 0.2)])
+@pytest.mark.parametrize(
+    "name", [n for n in catalog.names() if catalog.get(n).sparsity in (0.0, 0.2)]
+)
 def test_networks_export_and_their_outputs_are_bounded_and_alive(name: str) -> None:
-    entry = zoo.get(name)
+    entry = catalog.get(name)
     model, x = entry.build(), entry.example_input()
     program = torch.export.export(model, (x,))
     with torch.no_grad():
@@ -148,7 +150,7 @@ def test_networks_export_and_their_outputs_are_bounded_and_alive(name: str) -> N
     ],
 )
 def test_masks_are_on_the_layers_that_the_description_says(name: str, count: int) -> None:
-    model = zoo.get(f"{name}_s20").build()
+    model = catalog.get(f"{name}_s20").build()
     masked = masked_layers(model)
     assert len(masked) == count
     dense = [
@@ -161,7 +163,7 @@ def test_masks_are_on_the_layers_that_the_description_says(name: str, count: int
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50", "mobilenet_v2", "yolov5n"])
 def test_random_weights_do_not_depend_on_the_masks(name: str) -> None:
-    dense, masked = (zoo.get(name + suffix).build().state_dict() for suffix in ("", "_s30"))
+    dense, masked = (catalog.get(name + suffix).build().state_dict() for suffix in ("", "_s30"))
     assert all(torch.equal(masked[key], dense[key]) for key in dense)
 
 
@@ -169,7 +171,7 @@ def test_random_weights_do_not_depend_on_the_masks(name: str) -> None:
     "name", [f"{n}_s20" for n in ("resnet18", "resnet50", "mobilenet_v2", "efficientnet_lite0")]
 )
 def test_every_masked_layer_is_filled_with_constants_that_are_not_zero(name: str) -> None:
-    model = zoo.get(name).build()
+    model = catalog.get(name).build()
     before: nn.Module | None = None
     filled = 0
     for layer in model.modules():
@@ -182,9 +184,11 @@ def test_every_masked_layer_is_filled_with_constants_that_are_not_zero(name: str
     assert filled > 0
 
 
-@pytest.mark.parametrize("name", [name for name, entry in zoo.ZOO.items() if not entry.sparsity])
+@pytest.mark.parametrize(
+    "name", [name for name, entry in catalog.ZOO.items() if not entry.sparsity]
+)
 def test_an_entry_says_how_many_classes_its_network_tells_apart(name: str) -> None:
-    entry = zoo.get(name)
+    entry = catalog.get(name)
     with torch.no_grad():
         outputs = tree_leaves(entry.build()(entry.example_input()[..., :64, :64]))
     if name == "yolov5n":
@@ -194,38 +198,42 @@ def test_an_entry_says_how_many_classes_its_network_tells_apart(name: str) -> No
 
 
 def test_an_entry_says_where_its_weights_are_from() -> None:
-    assert {entry.weights for entry in zoo.ZOO.values()} == {"fashion-mnist", "imagenet", "random"}
-    for entry in zoo.ZOO.values():
+    assert {entry.weights for entry in catalog.ZOO.values()} == {
+        "fashion-mnist",
+        "imagenet",
+        "random",
+    }
+    for entry in catalog.ZOO.values():
         assert (entry.weights == "random") == ("random weights" in entry.description)
         assert (entry.weights == "fashion-mnist") == (entry.checkpoint is not None)
 
 
-@pytest.mark.parametrize("package", [".".join(["toolchain", "models"]), zoo.__package__])
+@pytest.mark.parametrize("package", [".".join(["toolchain", "models"]), catalog.__package__])
 def test_a_factory_is_known_by_the_name_that_any_version_wrote(package: str) -> None:
-    found = zoo.by_factory(f"{package}.fashion_resnet:fashion_resnet")
+    found = catalog.by_factory(f"{package}.fashion_resnet:fashion_resnet")
     assert found is not None
     assert found.name == "fashion_resnet_dense"
-    assert zoo.current_factory(f"{package}.resnet:resnet18") == zoo.get("resnet18").factory
+    assert catalog.current_factory(f"{package}.resnet:resnet18") == catalog.get("resnet18").factory
 
 
 def test_a_factory_of_others_stays_as_it_is() -> None:
-    assert zoo.current_factory("models.resnet:resnet18") == "models.resnet:resnet18"
-    assert zoo.by_factory("models.resnet:resnet18") is None
+    assert catalog.current_factory("models.resnet:resnet18") == "models.resnet:resnet18"
+    assert catalog.by_factory("models.resnet:resnet18") is None
 
 
 def test_a_name_that_is_not_there_is_refused_with_those_that_are() -> None:
     with pytest.raises(ModelError, match="no network called 'alexnet'") as caught:
-        zoo.get("alexnet")
+        catalog.get("alexnet")
     assert "resnet18_s20" in str(caught.value.hint)
 
 
 @pytest.mark.parametrize("variant", ["dense", "s20", "s30"])
 def test_committed_checkpoints_are_small_and_say_how_they_were_made(variant: str) -> None:
-    entry = zoo.get(f"fashion_resnet_{variant}")
+    entry = catalog.get(f"fashion_resnet_{variant}")
     assert entry.checkpoint is not None
     assert entry.checkpoint.stat().st_size < 1_000_000
     metadata = load_metadata(entry.checkpoint)
-    assert zoo.current_factory(metadata["factory"]) == entry.factory
+    assert catalog.current_factory(metadata["factory"]) == entry.factory
     assert metadata["input_shape"] == ",".join(str(size) for size in entry.input_shape)
     assert float(metadata["sparsity"]) == entry.sparsity
     assert 0.91 < float(metadata["test_accuracy"]) < 1
@@ -235,7 +243,7 @@ def test_committed_checkpoints_are_small_and_say_how_they_were_made(variant: str
 
 
 def test_fashion_masks_are_shared_by_layers_of_equal_resolution() -> None:
-    layers = masked_layers(zoo.get("fashion_resnet_s20").build())
+    layers = masked_layers(catalog.get("fashion_resnet_s20").build())
     by_size: dict[torch.Size, torch.Tensor] = {}
     for layer in layers.values():
         assert torch.equal(by_size.setdefault(layer.mask.shape, layer.mask), layer.mask)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from toolchain.model.graph import Tensor
+from toolchain.tflite_file.graph import Tensor
 
 JUDGED = frozenset(
     {

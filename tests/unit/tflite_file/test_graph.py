@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from support.masked_case import SMALL
 from support.tflite_writer import GraphWriter
 from toolchain.errors import ModelError
-from toolchain.model.graph import parse_model, read_model
-from toolchain.model.layers import find_layers, totals
+from toolchain.tflite_file.graph import parse_model, read_model
+from toolchain.tflite_file.layers import find_layers, totals
 
 CASE = SMALL
 
