@@ -21,18 +21,18 @@ from toolchain.command_help import App, complete
 from toolchain.console import TerminalProgress, err, out, print_json
 from toolchain.convert.kinds import Boundary, Kind, is_program
 from toolchain.errors import ModelError, OutputError, RecipeError
-from toolchain.files import STDOUT, check_folder, check_name, check_readable, check_writable
+from toolchain.formats.input_file import check_readable, read_limited
 from toolchain.hints import command
-from toolchain.input_file import read_limited
 from toolchain.signals import sigterm_exits
+from toolchain.storage.files import STDOUT, check_folder, check_name, check_writable
 
 if TYPE_CHECKING:
-    from toolchain.board.config import Board
     from toolchain.board.connection import Connection
     from toolchain.board.emulator import State as EmulatorState
     from toolchain.board.invoke import BoardRunner
     from toolchain.board.verify import Verification
     from toolchain.failures import Failures
+    from toolchain.hardware.board_file import Board
 
 app = App(
     name="deploy",
@@ -85,7 +85,7 @@ def _boards(incomplete: str) -> Iterator[tuple[str, str]]:
 
 
 def _networks(_incomplete: str) -> Iterator[tuple[str, str]]:
-    from toolchain.models.zoo import ZOO
+    from toolchain.zoo.catalog import ZOO
 
     return ((entry.name, entry.description) for entry in ZOO.values())
 
@@ -186,7 +186,7 @@ def train(
 
 
 @app.example(
-    "deploy convert toolchain/models/checkpoints/fashion_resnet_s20.safetensors -o s20.tflite",
+    "deploy convert toolchain/zoo/checkpoints/fashion_resnet_s20.safetensors -o s20.tflite",
     "deploy convert weights.pt --model my_nets:flowers --input-shape 1,3,224,224",
     "deploy convert --model resnet18_s20 --quantize int8 --calibration images",
 )
@@ -297,7 +297,7 @@ def convert(
     An exported program (.pt2) can run code when it is loaded, so it is asked for first. The module
     of `--model` is run. No other file is, whatever it holds.
     """
-    from toolchain.models import zoo
+    from toolchain.zoo import catalog
 
     _check_alone(output, json_)
     shapes = [_shape(text) for text in input_shape or []]
@@ -313,7 +313,7 @@ def convert(
             "give a checkpoint, an exported program (.pt2), or --model", param_hint="CHECKPOINT"
         )
     if model is not None and ":" not in model:
-        zoo.get(model)
+        catalog.get(model)
     for file in (source, masks):
         if file is not None:
             check_readable(Path(file), ModelError)
@@ -392,10 +392,10 @@ def inspect(
     With `--board`: how many tiles of that board's core the kept pixels fill, and what of them is
     computed for nothing.
     """
-    from toolchain.board.config import known_tiles, load_board
-    from toolchain.model import inspection
+    from toolchain.hardware.board_file import known_tiles, load_board
     from toolchain.report.layers import inspection_table, mask_picture
     from toolchain.report.tiling_table import tiling_table
+    from toolchain.tflite_file import inspection
 
     core = known_tiles(load_board(board)) if board is not None else None
     check_readable(file, ModelError)
@@ -457,8 +457,8 @@ def build(
     json_output: Annotated[bool, typer.Option("--json", help="Print the manifest.")] = False,
 ) -> None:
     """Fetch, patch, cross-compile: leave a board's runner and libraries in build/BOARD."""
-    from toolchain.board.config import load_board
     from toolchain.build import bundle
+    from toolchain.hardware.board_file import load_board
     from toolchain.report.listing_tables import bundle_table
 
     made = bundle.build(
@@ -487,7 +487,7 @@ def boards(
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """List the boards that --board knows by name; docs/boards.md says how to add one."""
-    from toolchain.board.config import board_names, load_board
+    from toolchain.hardware.board_file import board_names, load_board
 
     known = [load_board(name) for name in board_names()]
     if json_output:
@@ -503,7 +503,7 @@ def models(
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """List the networks that `convert --model`, and recipes, know by name."""
-    from toolchain.models.zoo import ZOO
+    from toolchain.zoo.catalog import ZOO
 
     if json_output:
         print_json([entry.facts() for entry in ZOO.values()])
@@ -542,7 +542,7 @@ def emulator_start(
 ) -> None:
     """Boot the board unless it runs, and wait until it can be logged in to."""
     from toolchain.board import emulator
-    from toolchain.board.config import load_board
+    from toolchain.hardware.board_file import load_board
 
     chosen = load_board(board)
     state = emulator.start(chosen, TerminalProgress(), cores=cores, icount=icount)
@@ -556,7 +556,7 @@ def emulator_start(
 def emulator_stop(board: BoardOption = "qemu", json_output: JsonOption = False) -> None:
     """Shut the board down; no error if it does not run."""
     from toolchain.board import emulator
-    from toolchain.board.config import load_board
+    from toolchain.hardware.board_file import load_board
 
     chosen = load_board(board)
     emulator.require_emulated(chosen)
@@ -578,8 +578,8 @@ def emulator_status(board: BoardOption = "qemu", json_output: JsonOption = False
     The exit code is 12 unless it runs and answers: it may still boot, or be stopped.
     """
     from toolchain.board import emulator
-    from toolchain.board.config import load_board
     from toolchain.errors import EmulatorError
+    from toolchain.hardware.board_file import load_board
 
     chosen = load_board(board)
     emulator.require_emulated(chosen)
@@ -664,7 +664,7 @@ def _readable(models: Sequence[Path], failures: Failures) -> list[Path]:
     Raises:
         ModelError: none can.
     """
-    from toolchain.model.support import read_supported
+    from toolchain.tflite_file.support import read_supported
 
     good = []
     for model in models:
@@ -691,9 +691,9 @@ def push(
     json_output: JsonOption = False,
 ) -> None:
     """Bring the runner, the delegate and models to a board; what is there already stays."""
-    from toolchain.board.config import load_board
     from toolchain.board.push import Pushed
     from toolchain.failures import Failures
+    from toolchain.hardware.board_file import load_board
     from toolchain.report.listing_tables import push_table
 
     chosen = load_board(board)
@@ -740,9 +740,9 @@ def run(
 ) -> None:
     """Run a model on a board: inputs in, outputs out, one inference for each input."""
     from toolchain.board import arrays
-    from toolchain.board.config import load_board
     from toolchain.board.invoke import Settings
-    from toolchain.model.support import read_supported
+    from toolchain.hardware.board_file import load_board
+    from toolchain.tflite_file.support import read_supported
 
     chosen = load_board(board)
     check_readable(model, ModelError)
@@ -794,9 +794,9 @@ def verify(
     json_output: JsonOption = False,
 ) -> None:
     """Compare a board's outputs with the stock TFLite interpreter's on this machine."""
-    from toolchain.board.config import load_board
     from toolchain.board.verify import verify as verify_model
     from toolchain.failures import Failures
+    from toolchain.hardware.board_file import load_board
     from toolchain.report.verify_table import verify_table
 
     chosen, failures = load_board(board), Failures()
@@ -896,9 +896,9 @@ def profile(
     json_output: JsonOption = False,
 ) -> None:
     """Measure models on a board; the first is the one that the others are compared with."""
-    from toolchain.board.config import load_board
     from toolchain.board.invoke import Settings, load_bundle
     from toolchain.failures import Failures
+    from toolchain.hardware.board_file import load_board
     from toolchain.profile.measure import Session
     from toolchain.report import operator_table, profile_plot, profile_table
 
@@ -973,14 +973,14 @@ app.add_typer(cache_app, name="cache")
 
 
 def _kinds(_incomplete: str) -> Iterator[tuple[str, str]]:
-    from toolchain import cache_content
+    from toolchain.storage import cache_content
 
     return ((kind, "a folder of the cache") for kind in cache_content.kinds())
 
 
 def _check_kinds(kinds: Sequence[str]) -> None:
-    from toolchain import cache_content
     from toolchain.hints import did_you_mean
+    from toolchain.storage import cache_content
 
     known = cache_content.kinds()
     for kind in kinds:
@@ -1019,9 +1019,9 @@ def cache(
                     f"give it after '{context.invoked_subcommand}'", param_hint=option
                 )
         return
-    from toolchain import cache_content
-    from toolchain.cache import cache_dir
     from toolchain.report.cache_table import cache_table
+    from toolchain.storage import cache_content
+    from toolchain.storage.cache import cache_dir
 
     _check_kinds(kind or [])
     items = cache_content.content(kind or [])
@@ -1066,9 +1066,9 @@ def cache_clean(
     What another program uses stays. What is removed is fetched or made again when it is needed.
     `--kind` alone removes all of that kind.
     """
-    from toolchain import cache_content
     from toolchain.quantities import byte_count, seconds
     from toolchain.report.cache_table import cache_table, size_text
+    from toolchain.storage import cache_content
 
     age = None if older_than is None else _quantity(seconds, older_than, "--older-than")
     most = None if max_size is None else int(_quantity(byte_count, max_size, "--max-size"))
@@ -1149,10 +1149,10 @@ def demo(
     json_output: JsonOption = False,
 ) -> None:
     """Do all of it once: convert, build, boot, push, classify and profile three networks."""
-    from toolchain.board.config import load_board
     from toolchain.demo import demo as run_demo
     from toolchain.demo import save_demo
     from toolchain.failures import Failures
+    from toolchain.hardware.board_file import load_board
     from toolchain.report import demo_table, profile_plot
 
     check_folder(folder)

@@ -34,8 +34,8 @@ from rich.segment import Segment
 
 from toolchain import progress
 from toolchain.errors import DeployError, OutputError
-from toolchain.files import STDOUT, disk_full
 from toolchain.foreign_text import harmless, harmless_json
+from toolchain.storage.files import STDOUT, disk_full
 
 if TYPE_CHECKING:  # pydantic is slow to import, and help needs none of it
     from pydantic import BaseModel
@@ -136,7 +136,7 @@ def apart_from(output: Path | None) -> Iterator[None]:
 
 def print_json(document: BaseModel | Mapping[str, Any] | list[Any]) -> None:
     """Print a document on standard output as JSON, in ASCII where that is no UTF-8."""
-    from toolchain.json_text import to_json
+    from toolchain.formats.json_text import to_json
 
     text = harmless_json(to_json(document))
     if not (sys.stdout.encoding or "utf-8").lower().startswith("utf"):

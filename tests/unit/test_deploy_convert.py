@@ -21,7 +21,7 @@ from support.masked_case import Case
 from support.published import write_header
 from support.python_runner import python_runner
 from toolchain.errors import BoardConfigError, DataError, ModelError, VerificationError
-from toolchain.models.fashion_resnet import fashion_resnet
+from toolchain.zoo.fashion_resnet import fashion_resnet
 
 ROOT = Path(__file__).resolve().parents[2]
 CASE = Case(

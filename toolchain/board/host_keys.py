@@ -25,8 +25,8 @@ from toolchain.board import keys, known_hosts
 from toolchain.board.known_hosts import Record
 from toolchain.board.target import SshTarget
 from toolchain.errors import HostKeyError, first_line
-from toolchain.input_file import read_limited
-from toolchain.scratch import temporary_folder
+from toolchain.formats.input_file import read_limited
+from toolchain.storage.scratch import temporary_folder
 
 _ASK_TIMEOUT_S = 30
 _CERTIFICATE = "-cert-v01@openssh.com"

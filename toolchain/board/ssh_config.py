@@ -23,8 +23,8 @@ from pathlib import Path
 import paramiko
 
 from toolchain.errors import ConnectionFailed
-from toolchain.input_file import read_limited
-from toolchain.scratch import temporary_folder
+from toolchain.formats.input_file import read_limited
+from toolchain.storage.scratch import temporary_folder
 
 _SYSTEM_CONFIG = Path("/etc/ssh/ssh_config")
 _ASK_TIMEOUT_S = 60
