@@ -60,10 +60,11 @@ demo: setup  ## build, convert, boot, push, classify, profile: one command, no b
 test: lint host-bundle test-unit test-native test-emulated xnnpack-tests  ## everything that CI runs
 
 FORMATTED := 'runtime_patch/*.c' 'runtime_patch/*.cc' 'runtime_patch/*.h' 'tests/*.cc' 'tests/*.c'
-lint: $(VENV)/.dev  ## ruff, mypy, clang-format
+lint: $(VENV)/.dev  ## ruff, mypy, import-linter, clang-format
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports --no-cache
 	clang-format-14 --dry-run --Werror $$(git ls-files $(FORMATTED))
 
 host-bundle: $(VENV)/.dev  ## the runtime for this machine: conversions, those of tests too, are tried on it
@@ -81,18 +82,18 @@ test-emulated: $(VENV)/.dev  ## cross-built, on the emulated board and under qem
 .PHONY: test-armv7
 test-armv7: $(VENV)/.dev  ## the runtime of 32-bit boards; not in test, it compiles for ten minutes once
 	$(PYTEST) --armv7 -k armv7 tests/emulated
-	$(VENV)/bin/python -m toolchain.build.xnnpack_tests --isa armv7
+	$(VENV)/bin/python -m toolchain.dev.xnnpack_tests --isa armv7
 
 xnnpack-tests: $(VENV)/.dev  ## XNNPACK's own convolution tests on the patched library
-	$(VENV)/bin/python -m toolchain.build.xnnpack_tests --isa x86-64
-	$(VENV)/bin/python -m toolchain.build.xnnpack_tests --isa aarch64
+	$(VENV)/bin/python -m toolchain.dev.xnnpack_tests --isa x86-64
+	$(VENV)/bin/python -m toolchain.dev.xnnpack_tests --isa aarch64
 
 .PHONY: sanitize
 SANITIZED := $(PYTEST) tests/native --sanitizer
 sanitize: $(VENV)/.dev  ## the patched runtime with ASan, UBSan and TSan; not in test, it compiles XNNPACK twice
-	$(VENV)/bin/python -m toolchain.build.xnnpack_tests --isa x86-64 --sanitizer address
+	$(VENV)/bin/python -m toolchain.dev.xnnpack_tests --isa x86-64 --sanitizer address
 	$(SANITIZED) address
-	$(VENV)/bin/python -m toolchain.build.xnnpack_tests --isa x86-64 --sanitizer thread
+	$(VENV)/bin/python -m toolchain.dev.xnnpack_tests --isa x86-64 --sanitizer thread
 	$(SANITIZED) thread
 
 .PHONY: faults fuzz
@@ -117,7 +118,7 @@ fuzz: $(VENV)/.fuzz  ## mutated models through the reader, and through the runne
 	$(IN_TESTS) -m fuzz.guided 300 $(FUZZED)
 
 .PHONY: bench bench-compare bench-peers bench-threads
-BENCH := $(VENV)/bin/python -m toolchain.bench
+BENCH := $(VENV)/bin/python -m toolchain.dev.bench
 bench: setup  ## what masks gain, five networks: docs/bench.md (BENCH_OPTIONS=--quick: less)
 	$(BENCH) run $(BENCH_OPTIONS)
 
@@ -134,17 +135,17 @@ bench-threads: setup $(VENV_TFLITE)/.done  ## several threads beside busy proces
 
 .PHONY: figures
 figures: setup  ## measure what repeats exactly, and write the figures of README.md and docs/ anew
-	$(VENV)/bin/python -m toolchain.figures --measure
+	$(VENV)/bin/python -m toolchain.dev.figures --measure
 
 .PHONY: checkpoints
 checkpoints: setup  ## train the committed Fashion-MNIST checkpoints again
 	mkdir -p build/train
 	for v in dense s20 s30; do $(DEPLOY) train toolchain/train/recipes/fashion_resnet_$$v.toml \
-	  --run-dir build/train/$$v --output toolchain/models/checkpoints/fashion_resnet_$$v.safetensors; done
+	  --run-dir build/train/$$v --output toolchain/zoo/checkpoints/fashion_resnet_$$v.safetensors; done
 
 .PHONY: experiment
 experiment: setup  ## what each kind of mask costs in accuracy: docs/experiment.md (an hour of two cores)
-	$(VENV)/bin/python -m toolchain.experiment
+	$(VENV)/bin/python -m toolchain.dev.experiment
 
 .PHONY: lock
 lock:  ## write the lock files anew from pyproject.toml

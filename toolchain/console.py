@@ -156,7 +156,7 @@ def _code(command: Callable[[], object]) -> int:
         tell(DeployError(f"'{name}': holds bytes that are not UTF-8", hint="rename it"))
         return WRONG_USE
     except OSError as error:
-        from toolchain.files import disk_full  # slow to import, and help needs none of it
+        from toolchain.storage.files import disk_full  # slow to import, and help needs none of it
 
         if (full := disk_full(error)) is None:
             raise

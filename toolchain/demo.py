@@ -15,28 +15,28 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from toolchain.agreement.differences import Array, compare_output
+from toolchain.agreement.inputs import Batch
+from toolchain.agreement.interpreter import run_here
+from toolchain.agreement.runtimes import Runtimes
 from toolchain.board import emulator
-from toolchain.board.arrays import Array, Batch
-from toolchain.board.config import Board, load_board
 from toolchain.board.connect import connect
 from toolchain.board.host_runtime import HOST, HostRuntime
 from toolchain.board.invoke import BoardRunner, Settings
-from toolchain.board.verify import run_here
 from toolchain.build import bundle
 from toolchain.convert.conversion import convert
-from toolchain.convert.runtimes import Runtimes
-from toolchain.differences import compare_output
 from toolchain.errors import BoardError
 from toolchain.failures import Failures
-from toolchain.files import check_folder, make_folder, write_or_keep
-from toolchain.model.graph import read_model
-from toolchain.models import fashion_mnist
+from toolchain.hardware.board_file import Board, load_board
 from toolchain.profile.document import Profile
 from toolchain.profile.measure import Session
 from toolchain.progress import Progress, Silent
+from toolchain.storage.files import check_folder, make_folder, write_or_keep
+from toolchain.tflite_file.graph import read_model
+from toolchain.zoo import fashion_mnist
 
 NETWORKS = ("fashion_resnet_dense", "fashion_resnet_s20", "fashion_resnet_s30")
-"""Checkpoints of ``toolchain/models/checkpoints``; the others are compared with the first."""
+"""Checkpoints of ``toolchain/zoo/checkpoints``; the others are compared with the first."""
 
 
 class _Result(BaseModel):
@@ -171,7 +171,7 @@ def _batch(pixels: Array) -> Batch:
 
 def _convert(name: str, folder: Path, here: HostRuntime, progress: Progress) -> Path:
     """One network, tried on the runtime that ships before anything is sent anywhere."""
-    checkpoints = resources.files("toolchain.models") / "checkpoints"
+    checkpoints = resources.files("toolchain.zoo") / "checkpoints"
     with resources.as_file(checkpoints / f"{name}.safetensors") as checkpoint:
         return convert(
             checkpoint,

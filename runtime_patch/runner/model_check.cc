@@ -113,8 +113,8 @@ Fault CheckOptions(const tflite::Operator& op, const std::string& where) {
                      "out of range";
 }
 
-// The kernels that compute on sparse weights take one kind of them, and look
-// for what it has before they look which it is.
+// The one kernel that computes on sparse weights takes one kind of them, and
+// looks for what it has before it looks which it is.
 bool IsRowSparse(const tflite::SparsityParameters& sparsity) {
   const auto* levels = sparsity.dim_metadata();
   return levels != nullptr && levels->size() >= 2 &&
@@ -126,8 +126,9 @@ Fault CheckSparseInputs(const tflite::Model& model,
                         const tflite::SubGraph& graph,
                         const tflite::Operator& op, const std::string& where) {
   const auto* code = model.operator_codes()->Get(op.opcode_index());
+  // CheckQuantization names the other operators that are given such weights.
   if (op.inputs() == nullptr ||
-      tflite::GetBuiltinCode(code) == tflite::BuiltinOperator_DENSIFY) {
+      tflite::GetBuiltinCode(code) != tflite::BuiltinOperator_FULLY_CONNECTED) {
     return Fault();
   }
   for (const int32_t index : *op.inputs()) {

@@ -12,14 +12,14 @@ import pytest
 from support.bundles import CrossBuilt
 from support.places import BoardMaker
 from toolchain.board import emulator
-from toolchain.board.config import Board, load_board
 from toolchain.board.connect import connect
 from toolchain.board.connection import Connection
 from toolchain.build.bundle import Bundle, build
 from toolchain.build.qemu_user import emulator_command
-from toolchain.cache import locked
+from toolchain.hardware.board_file import Board, load_board
 from toolchain.progress import Silent
 from toolchain.resources import boards_dir
+from toolchain.storage.cache import locked
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -10,13 +10,13 @@ import pytest
 
 from support.bundles import write_masked_model
 from support.runner_models import write_network, write_with_a_sine
-from toolchain.bench.arm_python import count_peer
-from toolchain.bench.counts import check_kernels, count_model, read_marks
-from toolchain.bench.operators import compare_operators
-from toolchain.bench.peers import LITERT, Contestant, worker_settings
-from toolchain.bench.plugin import counting_plugin
 from toolchain.build.bundle import Bundle
 from toolchain.build.qemu_user import emulator_command
+from toolchain.dev.bench.arm_python import count_peer
+from toolchain.dev.bench.counts import check_kernels, count_model, read_marks
+from toolchain.dev.bench.operators import compare_operators
+from toolchain.dev.bench.peers import LITERT, Contestant, worker_settings
+from toolchain.dev.bench.plugin import counting_plugin
 from toolchain.errors import BoardError, VerificationError
 
 # Two instructions a turn, between marks as tileskip-run makes them.

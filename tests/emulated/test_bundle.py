@@ -9,7 +9,7 @@ from elftools.elf.sections import SymbolTableSection
 
 from toolchain.build.bundle import Bundle
 from toolchain.build.stages import RUNNER
-from toolchain.cache import cache_dir
+from toolchain.storage.cache import cache_dir
 
 
 def test_the_runner_needs_no_library_of_the_board(qemu_bundle: Bundle) -> None:

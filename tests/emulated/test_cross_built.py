@@ -11,8 +11,7 @@ import pytest
 from support.bundles import CrossBuilt
 from support.places import REPOSITORY
 from support.runner_models import SIDE, write_network
-from toolchain.board.arrays import Batch
-from toolchain.board.config import Board, load_board
+from toolchain.agreement.inputs import Batch
 from toolchain.board.connection import Connection
 from toolchain.board.invoke import BoardRunner, Settings
 from toolchain.build import glibc
@@ -21,9 +20,10 @@ from toolchain.build.compiler import find_compiler
 from toolchain.build.stages import C_LIBRARY, DELEGATE, RUNNER
 from toolchain.errors import SourceError
 from toolchain.fetch.apt import AptRoot, unpack_deb
-from toolchain.model.graph import read_model
+from toolchain.hardware.board_file import Board, load_board
 from toolchain.profile.runner_output import parse_output
 from toolchain.progress import Silent
+from toolchain.tflite_file.graph import read_model
 
 FLOOR = "2.31"
 """Of every Raspberry Pi's board file; Debian Bullseye's."""

@@ -17,14 +17,14 @@ import pytest
 from support.places import REPOSITORY, BoardMaker
 from support.processes import running
 from toolchain.board import emulator, keys
-from toolchain.board.config import Board, load_board
 from toolchain.board.connect import connect
 from toolchain.board.connection import Connection
 from toolchain.board.ssh import SshConnection
-from toolchain.cache import cache_dir
 from toolchain.errors import ConnectionFailed, EmulatorError, HostKeyError
+from toolchain.hardware.board_file import Board, load_board
 from toolchain.profile.facts import read_facts
 from toolchain.progress import Silent
+from toolchain.storage.cache import cache_dir
 
 
 def state_of(board: Board) -> emulator.State:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from toolchain.experiment.runs import Case, run_all
+from toolchain.dev.experiment.runs import Case, run_all
 from toolchain.sparsity.checkpoint import load_checkpoint, load_metadata
 from toolchain.sparsity.masked_conv import MASK_SUFFIX
 

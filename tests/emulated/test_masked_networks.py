@@ -13,7 +13,8 @@ from support.masked_nets import DTYPES, DType, Mask, Net, Step, networks
 from support.net_reference import expected
 from support.runtimes import ByRunner, run_checked
 from toolchain.build.bundle import Bundle
-from toolchain.build.qemu_user import Core, emulator_command
+from toolchain.build.qemu_user import emulator_command
+from toolchain.hardware.facts import Core
 from toolchain.profile.runner_output import parse_output
 
 CORES: tuple[Core, ...] = ("cortex-a53", "cortex-a72", "cortex-a76")

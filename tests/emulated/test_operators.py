@@ -22,7 +22,8 @@ from support.operator_chains import (
 from support.operator_kinds import Kind
 from support.runtimes import ByRunner
 from toolchain.build.bundle import Bundle
-from toolchain.build.qemu_user import Core, emulator_command
+from toolchain.build.qemu_user import emulator_command
+from toolchain.hardware.facts import Core
 
 CORES: tuple[Core, ...] = ("cortex-a53", "cortex-a72", "cortex-a76")
 

@@ -12,12 +12,12 @@ import pytest
 from support.bundles import write_bundle
 from support.places import REPOSITORY
 from toolchain.board import push
-from toolchain.board.config import Board
 from toolchain.board.connection import Connection
 from toolchain.board.invoke import BoardRunner
 from toolchain.board.system import read_system
 from toolchain.build.bundle import Bundle
 from toolchain.errors import BoardError
+from toolchain.hardware.board_file import Board
 from toolchain.progress import Silent
 
 

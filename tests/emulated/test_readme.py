@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from support.places import REPOSITORY
-from toolchain.bench.models import model_file
 from toolchain.board import emulator
-from toolchain.board.config import load_board
-from toolchain.cache import cache_dir
 from toolchain.demo import DemoResult, NetworkResult
-from toolchain.figures.measured import TILED, load_measured, tile_rows
+from toolchain.dev.bench.models import model_file
+from toolchain.dev.figures.measured import TILED, load_measured, tile_rows
+from toolchain.hardware.board_file import load_board
 from toolchain.progress import Silent
+from toolchain.storage.cache import cache_dir
 
 COMMANDS = [
     line.removeprefix("$ ")

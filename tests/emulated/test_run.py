@@ -15,13 +15,13 @@ import pytest
 from support.bundles import write_masked_model, write_two_input_model
 from support.places import REPOSITORY
 from support.tflite_writer import GraphWriter
-from toolchain.board.arrays import Batch
-from toolchain.board.config import Board
-from toolchain.board.verify import run_here
+from toolchain.agreement.inputs import Batch
+from toolchain.agreement.interpreter import run_here
 from toolchain.build.bundle import Bundle
-from toolchain.model.graph import read_model
-from toolchain.model.layers import find_layers
+from toolchain.hardware.board_file import Board
 from toolchain.profile.document import load_profile
+from toolchain.tflite_file.graph import read_model
+from toolchain.tflite_file.layers import find_layers
 
 
 @dataclass

@@ -14,20 +14,20 @@ import numpy as np
 import pytest
 
 from support.tflite_writer import GraphWriter
-from toolchain.board.config import board_names, known_tiles, load_board
 from toolchain.build import stages
 from toolchain.build.bundle import Bundle, recipe_for
-from toolchain.build.compiler import Isa
-from toolchain.build.qemu_user import CORES, CORES_ARMV7, Core, emulator_command
+from toolchain.build.qemu_user import emulator_command
 from toolchain.build.stages import Workshop
-from toolchain.cache import locked
 from toolchain.fetch.apt import AptRoot
 from toolchain.fetch.sources import tree
-from toolchain.model.graph import read_model
-from toolchain.model.layers import find_layers
-from toolchain.model.tiling import tile_layers
+from toolchain.hardware.board_file import board_names, known_tiles, load_board
+from toolchain.hardware.facts import Core, Isa, played_cores
 from toolchain.profile.runner_output import Op, computes_any_rows, parse_output
 from toolchain.progress import Silent
+from toolchain.storage.cache import locked
+from toolchain.tflite_file.graph import read_model
+from toolchain.tflite_file.layers import find_layers
+from toolchain.tflite_file.tiling import tile_layers
 
 BOARDS = [name for name in board_names() if load_board(name).tile is not None]
 TYPES = ("float32", "int8", "uint8", "float16")
@@ -70,7 +70,7 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> dict[Isa, Path]:
 def core_of(name: str) -> Core:
     board = load_board(name)
     core = cast(Core, board.cpu.lower())
-    assert core in (CORES_ARMV7 if board.isa == "armv7" else CORES)
+    assert core in played_cores(board.isa)
     return core
 
 

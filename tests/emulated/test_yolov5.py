@@ -9,18 +9,19 @@ import numpy as np
 import pytest
 import torch
 
-from toolchain.board.arrays import Array, Batch
-from toolchain.board.config import Board
+from toolchain.agreement.differences import Array
+from toolchain.agreement.inputs import Batch
 from toolchain.board.connection import Connection
 from toolchain.board.invoke import BoardRunner, Settings
 from toolchain.build.bundle import Bundle
 from toolchain.convert.conversion import convert
-from toolchain.model.graph import read_model
-from toolchain.models.detection import decode
-from toolchain.models.yolov5 import YOLOv5, yolov5n
+from toolchain.hardware.board_file import Board
 from toolchain.profile.runner_output import parse_output
 from toolchain.progress import Silent
 from toolchain.sparsity.masked_conv import summary
+from toolchain.tflite_file.graph import read_model
+from toolchain.zoo.detection import decode
+from toolchain.zoo.yolov5 import YOLOv5, yolov5n
 
 SIZE = 160
 

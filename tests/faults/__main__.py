@@ -22,8 +22,8 @@ from rich.table import Table
 
 from faults import board, files, runtime
 from faults.fault import Fault, Place
-from toolchain.files import write_whole
 from toolchain.foreign_text import harmless
+from toolchain.storage.files import write_whole
 
 FAULTS: tuple[Fault, ...] = tuple(
     sorted((*files.FAULTS, *runtime.FAULTS, *board.FAULTS), key=lambda fault: fault.line)

@@ -22,18 +22,18 @@ from support.openssh import Sshd, make_key, public_text, serving
 from support.places import REPOSITORY
 from support.processes import running
 from support.relay import Relay
+from toolchain.agreement.inputs import Batch
 from toolchain.board import emulator, push
-from toolchain.board.arrays import Batch
-from toolchain.board.config import load_board
 from toolchain.board.invoke import BoardRunner, Settings
 from toolchain.board.local import LocalConnection
 from toolchain.board.ssh import SshConnection
 from toolchain.board.target import SshTarget
 from toolchain.build.bundle import Bundle
-from toolchain.cache import cache_dir, sha256_file
 from toolchain.errors import BoardError, ConnectionFailed, DeployError
-from toolchain.model.graph import read_model
+from toolchain.hardware.board_file import load_board
 from toolchain.progress import Silent
+from toolchain.storage.cache import cache_dir, sha256_file
+from toolchain.tflite_file.graph import read_model
 
 _SILENCE_S = 3.0
 _LINGER_S = 8
@@ -277,7 +277,7 @@ def cut_run(place: Place, number: int) -> str:
 _FILL = """
 import sys, time
 from pathlib import Path
-from toolchain.cache import entry
+from toolchain.storage.cache import entry
 def fill(folder):
     for number in range(1000):
         (folder / str(number)).write_bytes(bytes(10000))
@@ -299,7 +299,9 @@ def killed_entry(place: Place, number: int) -> str:
         process.kill()
     if not list((cache / "killed").glob(".*-*")):
         return "nothing was there to be swept"
-    other = "from toolchain.cache import entry; entry('killed', 'other' * 9, lambda _: None)"
+    other = (
+        "from toolchain.storage.cache import entry; entry('killed', 'other' * 9, lambda _: None)"
+    )
     subprocess.run([sys.executable, "-c", other], env=environment, check=True)
     left = [path.name for path in (cache / "killed").iterdir() if path.name.startswith(".")]
     return f"left {left}" if left else ""
@@ -413,7 +415,7 @@ FAULTS = (
           obstructed_push),
     Fault("a push that is cut", 9, 30, "unit/board/test_push.py", cut_push, cheap=False),
     Fault("a run that is cut", 9, 18, "unit/board/test_push.py", cut_run, cheap=False),
-    Fault("kill -9 while the cache is written", 9, 19, "unit/test_cache.py", killed_entry),
+    Fault("kill -9 while the cache is written", 9, 19, "unit/storage/test_cache.py", killed_entry),
     Fault("something without end", 10, 21, "unit/board/test_ssh.py", endless, 120, cheap=False),
     Fault("an emulated board that is frozen, with a namesake", 12, 2, "unit/board/test_emulator.py",
           emulated_board, 300, cheap=False),

@@ -24,13 +24,13 @@ from support.places import REPOSITORY
 from support.profiles import in_turns, measurement, profile_of
 from support.readers import FORMATS
 from support.tflite_writer import GraphWriter
-from toolchain.board.config import load_board
 from toolchain.errors import BoardConfigError, OutputError
-from toolchain.files import write_whole
 from toolchain.foreign_text import harmless
+from toolchain.hardware.board_file import load_board
 from toolchain.report.profile_plot import plot_profile
+from toolchain.storage.files import write_whole
 
-CHECKPOINT = REPOSITORY / "toolchain/models/checkpoints/fashion_resnet_s20.safetensors"
+CHECKPOINT = REPOSITORY / "toolchain/zoo/checkpoints/fashion_resnet_s20.safetensors"
 _NAMES = ("w.safetensors", "w.pt", "w.pth", "w.bin", "w.PT2", "pt2", "w", "w.pt2.pt", "w.zip")
 
 
@@ -296,20 +296,23 @@ FAULTS = (
         "a program under another name", 1, 30, "unit/convert/test_source.py", program_under_a_name
     ),
     Fault(
-        "a board file's value that runs something", 2, 80, "unit/board/test_config.py", board_value
+        "a board file's value that runs something", 2, 80,
+        "unit/hardware/test_board_file.py", board_value,
     ),
     Fault(
-        "an output that is a device, a pipe or a link", 2, 42, "unit/test_files.py", special_output
+        "an output that is a device, a pipe or a link", 2, 42,
+        "unit/storage/test_files.py", special_output,
     ),
     Fault(
-        "convert on a full disk", 6, 5, "unit/test_full_disk.py", full_disk_convert,
+        "convert on a full disk", 6, 5, "unit/storage/test_full_disk.py", full_disk_convert,
         300, cheap=False,
     ),
     Fault(
-        "train on a full disk", 6, 4, "unit/test_full_disk.py", full_disk_train, 300, cheap=False
+        "train on a full disk", 6, 4, "unit/storage/test_full_disk.py",
+        full_disk_train, 300, cheap=False,
     ),
     Fault(
-        "build --out on a full disk", 6, 3, "unit/test_full_disk.py", full_disk_build,
+        "build --out on a full disk", 6, 3, "unit/storage/test_full_disk.py", full_disk_build,
         300, cheap=False,
     ),
     Fault(

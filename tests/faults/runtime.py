@@ -11,9 +11,9 @@ from pathlib import Path
 from faults.fault import Fault, Place
 from support.bundles import write_masked_model
 from support.places import REPOSITORY
-from toolchain.board.config import load_board
 from toolchain.build.bundle import Bundle, build
 from toolchain.errors import DeployError
+from toolchain.hardware.board_file import load_board
 
 _BUSY = "while True: pass"
 _FORKED = """
@@ -34,7 +34,7 @@ sys.exit(os.waitstatus_to_exitcode(status))
 _COPY = """
 import sys
 from pathlib import Path
-from toolchain.board.config import load_board
+from toolchain.hardware.board_file import load_board
 from toolchain.build.bundle import build
 build(load_board("host"), out=Path(sys.argv[1]))
 """
@@ -117,6 +117,6 @@ FAULTS = (
           busy_threads, 120, cheap=False),
     Fault("fork after a run with two threads", 3, 3, "", fork_after_run, 60,
           cheap=False),
-    Fault("build --force beside builds that copy", 5, 25, "unit/test_cache.py", build_beside_build,
-          600, cheap=False),
+    Fault("build --force beside builds that copy", 5, 25, "unit/storage/test_cache.py",
+          build_beside_build, 600, cheap=False),
 )  # fmt: skip

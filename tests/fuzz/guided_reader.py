@@ -6,10 +6,10 @@ import sys
 
 import atheris
 
-with atheris.instrument_imports(include=["toolchain.model", "flatbuffers", "ai_edge_litert"]):
-    from toolchain.model.graph import parse_model
-    from toolchain.model.layers import find_layers, totals
-    from toolchain.model.support import find_unsupported
+with atheris.instrument_imports(include=["toolchain.tflite_file", "flatbuffers", "ai_edge_litert"]):
+    from toolchain.tflite_file.graph import parse_model
+    from toolchain.tflite_file.layers import find_layers, totals
+    from toolchain.tflite_file.support import find_unsupported
 
 from toolchain.errors import ModelError
 

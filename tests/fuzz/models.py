@@ -12,7 +12,7 @@ from pathlib import Path
 
 from support.bundles import write_masked_model
 from support.readers.format import deploy_here
-from toolchain.models.zoo import CHECKPOINTS
+from toolchain.zoo.catalog import CHECKPOINTS
 
 _QUANTIZED = ("--quantize", "int8", "--calibration", "random")
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from toolchain.board.config import load_board
 from toolchain.build.bundle import build
+from toolchain.hardware.board_file import load_board
 from toolchain.progress import Lines
 
 if __name__ == "__main__":

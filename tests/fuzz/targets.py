@@ -14,12 +14,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from toolchain.board.config import known_tiles, load_board
 from toolchain.build.sanitizers import FOUND, sanitizer_environment
 from toolchain.errors import DeployError
-from toolchain.model.inspection import inspect_model
+from toolchain.hardware.board_file import known_tiles, load_board
 from toolchain.report.layers import inspection_table
 from toolchain.report.tiling_table import tiling_table
+from toolchain.tflite_file.inspection import inspect_model
 
 LIMIT_S = 10
 """Seconds of the processor that one model may take."""

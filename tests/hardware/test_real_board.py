@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from support.bundles import write_masked_model
-from toolchain.board.config import Board, load_board
 from toolchain.board.connect import connect
 from toolchain.board.connection import Connection
 from toolchain.board.invoke import BoardRunner, Settings
 from toolchain.board.verify import verify
 from toolchain.build import bundle
+from toolchain.hardware.board_file import Board, load_board
 from toolchain.profile.facts import read_facts
 from toolchain.profile.measure import Session
 from toolchain.progress import Silent

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from support.runtimes import ByRunner, InPython, Runtime
-from toolchain.board.config import load_board
 from toolchain.build.bundle import Bundle, build
 from toolchain.build.sanitizers import Sanitizer
+from toolchain.hardware.board_file import load_board
 
 # What makes sense on a runtime with a sanitizer; all else tests other things than its memory.
 _SANITIZED = (

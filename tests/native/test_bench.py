@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from support.bundles import write_masked_model
-from toolchain.bench.native import alternating, interleaved, ratios
-from toolchain.bench.results import load_results
-from toolchain.bench.run import Plan, Runtimes, measure
 from toolchain.build.bundle import Bundle
+from toolchain.dev.bench.native import alternating, interleaved, ratios
+from toolchain.dev.bench.results import load_results
+from toolchain.dev.bench.run import Plan, Runtimes, measure
 from toolchain.errors import BoardError
 
 

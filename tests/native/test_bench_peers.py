@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from support.bundles import write_masked_model
-from toolchain.bench.peers import LITERT, OURS, TFLITE, Contestant, race
 from toolchain.build.bundle import Bundle
+from toolchain.dev.bench.peers import LITERT, OURS, TFLITE, Contestant, race
 from toolchain.errors import BoardError
 
 _ROOT = Path(__file__).resolve().parents[2]

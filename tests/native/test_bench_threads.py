@@ -13,10 +13,10 @@ import pytest
 
 from support.bundles import write_masked_model
 from support.processes import running
-from toolchain.bench.peers import LITERT, OURS, TFLITE
-from toolchain.bench.threads import BEFORE, ThreadResults, busy_processes, measure_threads
-from toolchain.bench.threads_page import write_threads
 from toolchain.build.bundle import Bundle
+from toolchain.dev.bench.peers import LITERT, OURS, TFLITE
+from toolchain.dev.bench.threads import BEFORE, ThreadResults, busy_processes, measure_threads
+from toolchain.dev.bench.threads_page import write_threads
 from toolchain.errors import MissingToolError
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -61,7 +61,7 @@ def test_busy_processes_end_with_whoever_wanted_them() -> None:
 def test_busy_processes_end_with_whoever_is_killed() -> None:
     program = """if True:
         import os, signal
-        from toolchain.bench.threads import busy_processes
+        from toolchain.dev.bench.threads import busy_processes
         with busy_processes(2):
             os.kill(os.getpid(), signal.SIGKILL)
     """

@@ -12,11 +12,11 @@ from ai_edge_litert.interpreter import load_delegate
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
-from toolchain.board.config import load_board
 from toolchain.build import bundle
 from toolchain.build.bundle import Bundle
 from toolchain.build.patches import load_series
 from toolchain.build.stages import C_LIBRARY, DELEGATE, RUNNER
+from toolchain.hardware.board_file import load_board
 from toolchain.resources import runtime_patch_dir
 
 

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from support.faulty_runtime import FaultyRuntime
+from toolchain.agreement.runtimes import Runtimes
 from toolchain.board.host_runtime import HostRuntime, host_runtimes
 from toolchain.board.verify import verify
 from toolchain.build.bundle import Bundle
 from toolchain.convert.conversion import convert
 from toolchain.convert.kinds import Kind
-from toolchain.convert.runtimes import Runtimes
 from toolchain.errors import VerificationError
 
 pytestmark = pytest.mark.unsanitized

@@ -15,8 +15,8 @@ from ai_edge_litert.interpreter import Interpreter
 from support.quantized_ops import FileWriter
 from support.runtimes import InPython, ThroughCLibrary, run_checked
 from support.tflite_writer import Array
+from toolchain.agreement.interpreter import load
 from toolchain.build.bundle import Bundle
-from toolchain.convert.runtimes import litert_interpreter
 from toolchain.profile.runner_output import RunnerOutput, parse_output
 
 Build = Callable[[FileWriter], tuple[int, int]]
@@ -108,7 +108,7 @@ def model(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 def _input(path: Path) -> Array:
-    (detail,) = litert_interpreter(path, "builtin").get_input_details()
+    (detail,) = load(path, "builtin").get_input_details()
     rng, shape = np.random.default_rng(1), tuple(detail["shape"])
     if detail["dtype"] == np.float32:
         return rng.uniform(-1, 1, shape).astype(np.float32)
@@ -117,7 +117,7 @@ def _input(path: Path) -> Array:
 
 
 def _expected(path: Path, x: Array) -> Array:
-    interpreter = litert_interpreter(path, "builtin")
+    interpreter = load(path, "builtin")
     interpreter.set_tensor(interpreter.get_input_details()[0]["index"], x)
     interpreter.invoke()
     return np.asarray(interpreter.get_tensor(interpreter.get_output_details()[0]["index"]))

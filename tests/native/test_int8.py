@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from ai_edge_quantizer import quantizer, recipe
 
-from toolchain.board.arrays import random_inputs
-from toolchain.board.verify import run_here
+from toolchain.agreement.inputs import random_inputs
+from toolchain.agreement.interpreter import run_here
 from toolchain.build.bundle import Bundle
 from toolchain.convert.conversion import convert
-from toolchain.model.graph import read_model
-from toolchain.models.zoo import CHECKPOINTS
 from toolchain.profile.runner_output import parse_output
+from toolchain.tflite_file.graph import read_model
+from toolchain.zoo.catalog import CHECKPOINTS
 
 
 @pytest.fixture(scope="module")

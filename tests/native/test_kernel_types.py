@@ -12,10 +12,10 @@ import pytest
 
 from support import load_many
 from support.typed_ops import Example, all_examples
+from toolchain.agreement.runtimes import TfliteRuntime, find_runtimes
 from toolchain.build.bundle import Bundle
-from toolchain.convert.runtimes import TfliteRuntime, find_runtimes
-from toolchain.model.graph import read_model
-from toolchain.model.support import find_unsupported
+from toolchain.tflite_file.graph import read_model
+from toolchain.tflite_file.support import find_unsupported
 
 _ROOT = Path(__file__).resolve().parents[2]
 _PATCHED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")

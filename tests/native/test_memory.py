@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 
 from support.runtimes import ByRunner, ThroughCLibrary, run_checked
-from toolchain.board.arrays import Batch, random_inputs
-from toolchain.board.verify import run_here
+from toolchain.agreement.inputs import Batch, random_inputs
+from toolchain.agreement.interpreter import run_here
 from toolchain.build.bundle import Bundle
 from toolchain.build.compiler import find_compiler, require
 from toolchain.build.sanitizers import FOUND, Sanitizer, sanitizer_flags
 from toolchain.convert.calibration import RANDOM
 from toolchain.convert.conversion import convert
-from toolchain.model.graph import read_model
-from toolchain.models.zoo import CHECKPOINTS
+from toolchain.tflite_file.graph import read_model
+from toolchain.zoo.catalog import CHECKPOINTS
 
 RUNS = 40
 PREPARATIONS = 1000

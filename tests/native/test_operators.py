@@ -29,10 +29,10 @@ from support.operator_chains import (
 )
 from support.operator_kinds import KINDS, Kind
 from support.runtimes import Runtime
-from toolchain.board.config import load_board
 from toolchain.build.bundle import recipe_for
 from toolchain.fetch.apt import AptRoot
 from toolchain.fetch.sources import load_sources, tree
+from toolchain.hardware.board_file import load_board
 
 # More threads than cores wait for each other, and slowly where others use the cores, too.
 THREADS = (1, 2, 1, 3, 1, 4, 1, 1)

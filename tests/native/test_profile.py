@@ -16,8 +16,8 @@ import pytest
 from support.bundles import write_masked_model
 from support.places import REPOSITORY
 from toolchain.build.bundle import Bundle
-from toolchain.cache import sha256_file
 from toolchain.profile.document import load_profile
+from toolchain.storage.cache import sha256_file
 
 
 def deploy(*arguments: object, code: int = 0, **options: Any) -> subprocess.CompletedProcess[str]:

@@ -9,11 +9,11 @@ import pytest
 
 from support.masked_case import SMALL
 from support.runtimes import ByRunner
+from toolchain.agreement.runtimes import Litert, Runtimes, TfliteRuntime, find_runtimes
 from toolchain.build.bundle import Bundle
 from toolchain.convert import quantize
 from toolchain.convert.conversion import Conversion, convert
 from toolchain.convert.kinds import Boundary, Kind
-from toolchain.convert.runtimes import Litert, Runtimes, TfliteRuntime, find_runtimes
 from toolchain.errors import VerificationError
 
 _ROOT = Path(__file__).resolve().parents[2]

@@ -14,11 +14,11 @@ from ai_edge_litert import schema_py_generated as schema
 from support.quantized_ops import NOISE, Case, FileWriter, all_cases
 from support.runtimes import InPython, ThroughCLibrary
 from support.tflite_writer import Array
+from toolchain.agreement.interpreter import load
 from toolchain.build.bundle import Bundle
-from toolchain.convert.runtimes import litert_interpreter
-from toolchain.model.graph import read_model
-from toolchain.model.support import VERSIONS, find_unsupported
 from toolchain.profile.runner_output import RunnerOutput, parse_output
+from toolchain.tflite_file.graph import read_model
+from toolchain.tflite_file.support import VERSIONS, find_unsupported
 
 _CASES = list(all_cases())
 _LIKE_STOCK = [
@@ -191,7 +191,7 @@ def test_the_external_delegate_leaves_such_weights_to_its_interpreter(
 
 def _stock(path: Path, x: Array) -> list[Array]:
     """ai-edge-litert without XNNPACK."""
-    interpreter = litert_interpreter(path, "builtin")
+    interpreter = load(path, "builtin")
     interpreter.set_tensor(interpreter.get_input_details()[0]["index"], x)
     interpreter.invoke()
     return [interpreter.get_tensor(item["index"]) for item in interpreter.get_output_details()]

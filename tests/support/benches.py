@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from toolchain.bench.counts import ModelCount, OpCount
-from toolchain.bench.models import Dtype
-from toolchain.bench.native import Machine, Spread
-from toolchain.bench.results import BenchResults, CaseResult, Counted, Timed
+from toolchain.dev.bench.counts import ModelCount, OpCount
+from toolchain.dev.bench.models import Dtype
+from toolchain.dev.bench.native import Machine, Spread
+from toolchain.dev.bench.results import BenchResults, CaseResult, Counted, Timed
 from toolchain.profile.operators import OperatorRow, Tile
 
 KERNEL = "xnn_f32_igemm_minmax_ukernel_4x8__asm_aarch64_neonfma_cortex_a75_prfm"

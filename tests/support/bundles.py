@@ -9,9 +9,9 @@ import numpy as np
 
 from support.tflite_writer import GraphWriter
 from toolchain.build.bundle import Bundle, FileRecord, Manifest
-from toolchain.build.compiler import Isa
 from toolchain.build.elf import ElfFacts
-from toolchain.cache import sha256_file
+from toolchain.hardware.facts import Isa
+from toolchain.storage.cache import sha256_file
 
 
 @dataclass(frozen=True)

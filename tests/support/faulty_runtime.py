@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from toolchain.convert.runtimes import Litert
-from toolchain.differences import Array
+from toolchain.agreement.differences import Array
+from toolchain.agreement.runtimes import Litert
 from toolchain.errors import VerificationError
-from toolchain.model.graph import read_model
+from toolchain.tflite_file.graph import read_model
 
 
 @dataclass
@@ -33,7 +33,7 @@ class FaultyRuntime:
     ran: list[Path] = field(default_factory=list)
 
     def run(self, path: Path, inputs: Sequence[Sequence[Array]]) -> list[list[Array]]:
-        """See :meth:`toolchain.convert.runtimes.Runtime.run`."""
+        """See :meth:`toolchain.agreement.runtimes.Runtime.run`."""
         self.ran.append(path)
         operators = {op.op for op in read_model(path).graph.operators}
         if self.refuses in operators:

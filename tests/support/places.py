@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from toolchain.board.config import Board
+from toolchain.hardware.board_file import Board
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

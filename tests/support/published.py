@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from toolchain.models.init import randomise
-from toolchain.models.resnet import ResNet
+from toolchain.zoo.init import randomise
+from toolchain.zoo.resnet import ResNet
 
 SIZE = 48
 

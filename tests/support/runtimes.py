@@ -18,8 +18,8 @@ from toolchain.build.compiler import find_compiler
 from toolchain.build.sanitizers import Sanitizer, sanitizer_environment, sanitizer_flags
 from toolchain.fetch.apt import AptRoot
 from toolchain.fetch.sources import load_sources, tree
-from toolchain.model.graph import read_model
 from toolchain.profile.runner_output import parse_output
+from toolchain.tflite_file.graph import read_model
 
 PROGRAM_SOURCE = Path(__file__).parents[1] / "native/c_library/run_model.c"
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from support.bundles import write_masked_model
-from toolchain.model.graph import read_model
-from toolchain.model.layers import find_layers
 from toolchain.profile.operators import LayerTrace, trace
 from toolchain.profile.runner_output import REMAINDER, Op
+from toolchain.tflite_file.graph import read_model
+from toolchain.tflite_file.layers import find_layers
 
 IGEMM = "xnn_f32_igemm_minmax_ukernel_4x8__asm_aarch64_neonfma_cortex_a75_prfm"
 LIVE = "xnn_f32_live_igemm_minmax_ukernel_6x8__aarch64_neonfma"

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 from toolchain import children
+from toolchain.agreement import runtimes
 from toolchain.board.local import LocalConnection
 from toolchain.board.proxy import ProxyProcess
 from toolchain.build import ninja
-from toolchain.convert import runtimes
 from toolchain.errors import BoardError, BuildError, DataError, SourceError, VerificationError
 from toolchain.fetch import apt
 from toolchain.progress import Silent

@@ -15,7 +15,7 @@ from support.masked_case import Case
 from support.places import REPOSITORY
 from support.profiles import measurement, profile_of
 from toolchain import console
-from toolchain.json_text import to_json
+from toolchain.formats.json_text import to_json
 
 DEPLOY = [sys.executable, str(REPOSITORY / "deploy.py")]
 CASE = Case(

@@ -120,8 +120,8 @@ def test_a_name_is_told_as_it_is_found_from_here(places: str, tmp_path: Path) ->
     assert told == f"../home/{places}:place"
     del sys.modules[places]
     assert resolve(told, "data")() == "home"
-    assert from_here("toolchain.models.resnet:resnet18", tmp_path / "home") == (
-        "toolchain.models.resnet:resnet18"
+    assert from_here("toolchain.zoo.resnet:resnet18", tmp_path / "home") == (
+        "toolchain.zoo.resnet:resnet18"
     )
 
 

@@ -11,7 +11,7 @@ from fuzz.mutations import load_seeds, mutation
 from fuzz.targets import through_reader
 from support.bundles import write_masked_model
 from support.places import REPOSITORY
-from toolchain.model import inspection
+from toolchain.tflite_file import inspection
 
 
 @pytest.fixture

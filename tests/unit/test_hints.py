@@ -23,13 +23,13 @@ from support.bundles import write_bundle, write_masked_model
 from support.places import REPOSITORY
 from support.quantized_ops import FileWriter
 from support.tiny_training import NET, write_recipe
-from toolchain.bench import counts
-from toolchain.board.config import load_board
 from toolchain.board.emulator import State
 from toolchain.board.verify import Verification
 from toolchain.cli.app import app
 from toolchain.cli.board import narrow_down
+from toolchain.dev.bench import counts
 from toolchain.errors import BoardError
+from toolchain.hardware.board_file import load_board
 from toolchain.hints import command, did_you_mean, nearest, quoted
 
 # --- the pieces ------------------------------------------------------------------------------
@@ -292,6 +292,9 @@ TRIED = {
     "toolchain/cli/convert.py",
     "toolchain/model/support.py",
     "toolchain/bench/counts.py",
+    "deploy.py",
+    "toolchain/tflite_file/support.py",
+    "toolchain/dev/bench/counts.py",
     "toolchain/board/connect.py",
     "toolchain/board/emulator.py",
     "toolchain/board/invoke.py",

@@ -12,20 +12,20 @@ import pytest
 
 from support.bundles import write_bundle, write_masked_model
 from support.openssh import make_key, public_text
-from toolchain import input_file
 from toolchain.board import arrays, identities
-from toolchain.board.config import load_board
 from toolchain.board.host_keys import HostKeys, ShownKey
 from toolchain.board.target import SshTarget
 from toolchain.build.bundle import MANIFEST, Bundle
 from toolchain.build.stages import RUNNER
 from toolchain.convert.calibration import load_samples
 from toolchain.errors import DeployError, HostKeyError, ModelError
-from toolchain.model.graph import read_model
-from toolchain.number_files import load_npy, load_npz
+from toolchain.formats import input_file
+from toolchain.formats.number_files import load_npy, load_npz
+from toolchain.hardware.board_file import load_board
 from toolchain.profile.document import load_profile
 from toolchain.sparsity.checkpoint_file import read_checkpoint_file
 from toolchain.sparsity.mask_header import read_mask_header
+from toolchain.tflite_file.graph import read_model
 from toolchain.train.image_folder import check_header
 from toolchain.train.recipe import load_recipe
 

@@ -4,58 +4,19 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from toolchain.agreement.differences import Array
+from toolchain.agreement.inputs import Batch, model_inputs
+from toolchain.agreement.inputs import model_outputs as model_outputs
 from toolchain.errors import ModelError, OutputError
-from toolchain.files import check_folder, check_writable, make_folder, write_whole
-from toolchain.input_file import read_limited
-from toolchain.model.graph import Model, Tensor
-from toolchain.number_files import free_memory, load_npy, load_npz
-
-Array = npt.NDArray[Any]
-
-_DTYPES = (
-    *("float32", "float16", "float64", "int8", "uint8", "int16", "uint16"),
-    *("int32", "uint32", "int64", "uint64", "bool"),
-)
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Inputs of one or more inferences, ``arrays[i]`` being ``[count, *shape of input i]``."""
-
-    arrays: tuple[Array, ...]
-    joined: bool
-    """Whether the first axis of the model, of size 1, stood for the number of inferences."""
-
-    @property
-    def count(self) -> int:
-        """Number of inferences."""
-        return int(self.arrays[0].shape[0]) if self.arrays else 0
-
-    def shaped(self, outputs: Sequence[Array]) -> list[Array]:
-        """Outputs ``[count, *shape]`` in the same form in which the inputs were given."""
-        if self.joined and all(array.ndim > 1 and array.shape[1] == 1 for array in outputs):
-            return [array.reshape(array.shape[0], *array.shape[2:]) for array in outputs]
-        if self.count == 1 and not self.joined:
-            return [array[0] for array in outputs]
-        return list(outputs)
-
-
-def model_inputs(model: Model) -> list[Tensor]:
-    """The input tensors, in the model's order."""
-    return [_static(model, model.graph.tensors[index]) for index in model.graph.inputs]
-
-
-def model_outputs(model: Model) -> list[Tensor]:
-    """The output tensors, in the model's order."""
-    return [_static(model, model.graph.tensors[index]) for index in model.graph.outputs]
+from toolchain.formats.input_file import read_limited
+from toolchain.formats.number_files import free_memory, load_npy, load_npz
+from toolchain.storage.files import check_folder, check_writable, make_folder, write_whole
+from toolchain.tflite_file.graph import Model, Tensor
 
 
 def load_inputs(model: Model, files: Sequence[Path]) -> Batch:
@@ -93,24 +54,6 @@ def load_inputs(model: Model, files: Sequence[Path]) -> Batch:
     if counts == {0}:
         raise ModelError(f"{named[0][0]}: holds no data")
     return Batch(tuple(array for array, _ in stacked), any(joined for _, joined in stacked))
-
-
-def random_inputs(model: Model, count: int, seed: int) -> Batch:
-    """Random inputs: floats of mean 0 and variance 1, integers over their whole range."""
-    generator = np.random.default_rng(seed)
-    arrays: list[Array] = []
-    for tensor in model_inputs(model):
-        shape, dtype = (count, *tensor.shape), np.dtype(tensor.dtype)
-        if dtype.kind == "f":
-            arrays.append(generator.standard_normal(shape).astype(dtype))
-        elif dtype.kind == "b":
-            arrays.append(generator.integers(0, 2, shape).astype(dtype))
-        else:
-            span = np.iinfo(dtype)
-            arrays.append(
-                generator.integers(span.min, span.max, shape, dtype=dtype.type, endpoint=True)
-            )
-    return Batch(tuple(arrays), joined=False)
 
 
 def raw(array: Array) -> bytes:
@@ -162,20 +105,6 @@ def _save(folder: Path, arrays: Sequence[Array]) -> list[Path]:
 
 def _paths(folder: Path, count: int) -> list[Path]:
     return [folder / f"output{index}.npy" for index in range(count)]
-
-
-def _static(model: Model, tensor: Tensor) -> Tensor:
-    if tensor.dtype not in _DTYPES:
-        raise ModelError(
-            f"{model.path}: '{tensor.name}' is of type {tensor.dtype}, which cannot be a file",
-            hint=f"types that can: {', '.join(_DTYPES)}",
-        )
-    if any(size < 1 for size in tensor.shape):
-        raise ModelError(
-            f"{model.path}: '{tensor.name}' has no fixed shape: {list(tensor.shape)}",
-            hint="convert the model with fixed input shapes",
-        )
-    return tensor
 
 
 def _load(file: Path, tensor: Tensor) -> Array:

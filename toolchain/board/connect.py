@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from toolchain.board import emulator
-from toolchain.board.config import Board
 from toolchain.board.connection import Connection
 from toolchain.board.local import LocalConnection
 from toolchain.board.ssh import SshConnection
 from toolchain.board.target import resolve
-from toolchain.cache import cache_dir
 from toolchain.errors import EmulatorError
+from toolchain.hardware.board_file import Board
 from toolchain.hints import command
+from toolchain.storage.cache import cache_dir
 
 
 def connect(board: Board, host: str | None = None, *, identity: Path | None = None) -> Connection:

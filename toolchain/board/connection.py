@@ -19,9 +19,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Protocol, Self
 
-from toolchain.cache import sha256_file
 from toolchain.errors import BoardError
-from toolchain.files import written_whole
+from toolchain.storage.cache import sha256_file
+from toolchain.storage.files import written_whole
 
 CHUNK = 256 * 1024
 """Bytes moved at a time."""

@@ -19,14 +19,16 @@ from typing import Literal
 
 from pydantic import BaseModel, ValidationError
 
-from toolchain import cache, progress
+from toolchain import progress
 from toolchain.board import image
-from toolchain.board.config import Board, Emulator
 from toolchain.board.ssh import SshConnection
 from toolchain.board.target import SshTarget
 from toolchain.errors import BoardConfigError, ConnectionFailed, EmulatorError, MissingToolError
-from toolchain.files import write_whole
+from toolchain.formats.validation import faults
+from toolchain.hardware.board_file import Board, Emulator
 from toolchain.hints import command
+from toolchain.storage import cache
+from toolchain.storage.files import write_whole
 
 BOOT_TIMEOUT_S = 180.0
 _QEMU = "qemu-system-aarch64"
@@ -200,8 +202,7 @@ def _settings(board: Board, cores: int | None, icount: bool) -> Emulator:
     except ValidationError as error:
         counts = chosen["icount_shift"] is not None and (cores or 1) > 1
         raise BoardConfigError(
-            f"board '{board.name}': "
-            + "; ".join(item["msg"].removeprefix("Value error, ") for item in error.errors()),
+            f"board '{board.name}': " + "; ".join(found.said for found in faults(error, Emulator)),
             hint="add --no-icount: then there are no instruction counts" if counts else None,
         ) from error
 

@@ -11,7 +11,6 @@ import os
 import shlex
 import shutil
 import subprocess
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +25,8 @@ from toolchain.board import keys, known_hosts
 from toolchain.board.known_hosts import Record
 from toolchain.board.target import SshTarget
 from toolchain.errors import HostKeyError, first_line
-from toolchain.input_file import read_limited
+from toolchain.formats.input_file import read_limited
+from toolchain.storage.scratch import temporary_folder
 
 _ASK_TIMEOUT_S = 30
 _CERTIFICATE = "-cert-v01@openssh.com"
@@ -267,10 +267,10 @@ def _is_listed(path: Path, kind: str, blob: bytes) -> bool:
     program = shutil.which("ssh-keygen")
     if program is None:
         raise HostKeyError(f"RevokedHostKeys {path}: is a KRL, which needs OpenSSH's ssh-keygen")
-    with tempfile.NamedTemporaryFile(prefix="tileskip-", suffix=".pub") as public:
-        public.write(_line(kind, blob) + b"\n")
-        public.flush()
-        asked = [program, "-Q", "-f", str(path), public.name]
+    with temporary_folder() as folder:
+        public = folder / "key.pub"
+        public.write_bytes(_line(kind, blob) + b"\n")
+        asked = [program, "-Q", "-f", str(path), str(public)]
         try:
             done = subprocess.run(asked, capture_output=True, check=False, timeout=_ASK_TIMEOUT_S)
         except subprocess.TimeoutExpired:

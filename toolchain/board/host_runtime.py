@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,16 +10,18 @@ from typing import Literal
 
 import numpy as np
 
-from toolchain.board.arrays import Array, Batch
-from toolchain.board.config import load_board
+from toolchain.agreement.differences import Array
+from toolchain.agreement.inputs import Batch
+from toolchain.agreement.interpreter import signature_order
+from toolchain.agreement.runtimes import Runtimes
 from toolchain.board.invoke import BoardRunner, Settings
 from toolchain.board.local import LocalConnection
 from toolchain.build.bundle import MANIFEST, Bundle, bundle_path
-from toolchain.convert.ports import signature_order
-from toolchain.convert.runtimes import Runtimes
 from toolchain.errors import BoardError, DeployError, ModelError, VerificationError
-from toolchain.model.graph import read_model
+from toolchain.hardware.board_file import load_board
 from toolchain.progress import Silent
+from toolchain.storage.scratch import temporary_folder
+from toolchain.tflite_file.graph import read_model
 
 HOST = "host"
 """The board that this machine is."""
@@ -28,7 +29,7 @@ HOST = "host"
 
 @dataclass(frozen=True)
 class HostRuntime:
-    """A bundle for this machine; see :class:`toolchain.convert.runtimes.Runtime`."""
+    """A bundle for this machine; see :class:`toolchain.agreement.runtimes.Runtime`."""
 
     bundle: Bundle
     kernels: Literal["xnnpack"] = "xnnpack"
@@ -47,13 +48,13 @@ class HostRuntime:
             BoardError: this machine cannot run it.
         """
         with (
-            tempfile.TemporaryDirectory(prefix="tileskip-") as home,
-            LocalConnection("this machine", Path(home)) as connection,
+            temporary_folder() as home,
+            LocalConnection("this machine", home) as connection,
         ):
             yield BoardRunner(connection, load_board(HOST), self.bundle, Silent())
 
     def run(self, path: Path, inputs: Sequence[Sequence[Array]]) -> list[list[Array]]:
-        """See :meth:`toolchain.convert.runtimes.Runtime.run`.
+        """See :meth:`toolchain.agreement.runtimes.Runtime.run`.
 
         Raises:
             VerificationError: it cannot load or run the file, or crashes.

@@ -19,7 +19,7 @@ from cryptography.utils import CryptographyDeprecationWarning
 from paramiko.pkey import PublicBlob
 
 from toolchain.errors import ConnectionFailed
-from toolchain.input_file import read_limited
+from toolchain.formats.input_file import read_limited
 
 _OPENSSH_KEY = b"openssh-key-v1\0"
 _PEM = re.compile(

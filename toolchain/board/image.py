@@ -15,13 +15,14 @@ from pathlib import Path, PurePosixPath
 
 from pydantic import RootModel
 
-from toolchain import cache, children, progress
+from toolchain import children, progress
 from toolchain.board import keys
 from toolchain.board.cpio import CpioWriter
 from toolchain.errors import EmulatorError
 from toolchain.fetch.apt import AptRoot, unpack_deb
-from toolchain.json_text import parse_json
-from toolchain.text_file import read_text
+from toolchain.formats.json_text import parse_json
+from toolchain.formats.text_file import read_text
+from toolchain.storage import cache
 
 _SUITE = "bookworm"
 _KERNEL = "linux-image-cloud-arm64"

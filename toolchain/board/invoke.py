@@ -8,7 +8,6 @@ from __future__ import annotations
 import posixpath
 import secrets
 import signal
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -16,17 +15,20 @@ from pathlib import Path
 
 import numpy as np
 
-from toolchain import json_text
+from toolchain.agreement.differences import Array
+from toolchain.agreement.inputs import Batch, model_outputs
 from toolchain.board import push, requirements
-from toolchain.board.arrays import Array, Batch, model_outputs, raw
-from toolchain.board.config import Board
+from toolchain.board.arrays import raw
 from toolchain.board.connection import Connection, Result, TimeUp
 from toolchain.build.bundle import MANIFEST, Bundle, bundle_path
 from toolchain.errors import BoardError, BundleError, DeployError, ModelError
 from toolchain.failures import Failures
+from toolchain.formats import json_text
+from toolchain.hardware.board_file import Board
 from toolchain.hints import command
-from toolchain.model.graph import Model
 from toolchain.progress import Progress
+from toolchain.storage.scratch import temporary_folder
+from toolchain.tflite_file.graph import Model
 
 _STDERR_PREFIX = "tileskip-run: error: "
 _DELEGATE_NOTE = "delegate: "
@@ -149,6 +151,18 @@ class BoardRunner:
         self._runner = self.pushed[0].remote
         self._models: dict[Path, push.Pushed] = {}
         self._told: set[str] = set()
+
+    def beside(self, bundle: Bundle) -> BoardRunner:
+        """Another bundle on the same board, with the same models.
+
+        Raises:
+            BoardError: the bundle is not for this board, or does not fit on its disk.
+        """
+        other = BoardRunner(
+            self._connection, self._board, bundle, self._report, timeout=self._timeout
+        )
+        other._models = self._models
+        return other
 
     def push_models(self, models: Sequence[Path]) -> list[push.Pushed]:
         """Bring models to the board.
@@ -277,16 +291,16 @@ class BoardRunner:
                 self._connection.remove(folder)
 
     def _put(self, data: bytes, remote: str) -> None:
-        with tempfile.NamedTemporaryFile(prefix="tileskip-") as stream:
-            stream.write(data)
-            stream.flush()
-            self._connection.put(Path(stream.name), remote)
+        with temporary_folder() as here:
+            local = here / "data"
+            local.write_bytes(data)
+            self._connection.put(local, remote)
 
     def _outputs(self, model: Model, folder: str, count: int) -> list[Array]:
         arrays: list[Array] = []
-        with tempfile.TemporaryDirectory(prefix="tileskip-") as here:
+        with temporary_folder() as here:
             for index, tensor in enumerate(model_outputs(model)):
-                local = Path(here) / f"output{index}.bin"
+                local = here / f"output{index}.bin"
                 dtype = np.dtype(tensor.dtype).newbyteorder("<")
                 wanted = count * tensor.elements * dtype.itemsize
                 remote = posixpath.join(folder, local.name)

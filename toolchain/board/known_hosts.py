@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from toolchain.input_file import read_limited
+from toolchain.formats.input_file import read_limited
 
 Marker = Literal["", "@cert-authority", "@revoked"]
 _MARKERS: tuple[Marker, ...] = ("@cert-authority", "@revoked")

@@ -12,7 +12,7 @@ from typing import IO, BinaryIO
 
 from toolchain import children
 from toolchain.board.connection import CHUNK, Advance, Connection, FloodError, Sink
-from toolchain.cache import hold
+from toolchain.storage.cache import hold
 
 
 class LocalConnection(Connection):

@@ -13,14 +13,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from toolchain.board.config import Board
 from toolchain.board.connection import Connection
 from toolchain.board.private_folder import require_private
 from toolchain.build.bundle import Bundle
-from toolchain.cache import digest, sha256_file
 from toolchain.errors import ModelError
-from toolchain.json_text import without_lone_bytes
+from toolchain.formats.json_text import without_lone_bytes
+from toolchain.hardware.board_file import Board
 from toolchain.progress import Progress
+from toolchain.storage.cache import digest, sha256_file
 
 _ROOM = 1 << 20
 """Bytes that have to stay free beside the files: for folders, inputs and outputs."""

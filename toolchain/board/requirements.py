@@ -8,18 +8,11 @@ from dataclasses import dataclass
 from toolchain.board.connection import Connection
 from toolchain.board.system import System, read_system
 from toolchain.build.bundle import Bundle
-from toolchain.build.compiler import Isa
 from toolchain.build.glibc import parse_version
 from toolchain.errors import BoardError
+from toolchain.hardware.facts import Isa, isa_facts
 from toolchain.hints import command
 from toolchain.progress import Progress
-
-_MACHINES: dict[Isa, tuple[str, ...]] = {
-    "aarch64": ("aarch64", "arm64"),
-    "armv7": ("armv7l", "armv8l", "aarch64"),  # 64-bit kernels run 32-bit programs, most of them
-    "x86-64": ("x86_64", "amd64"),
-}
-_BITS: dict[Isa, int] = {"aarch64": 64, "armv7": 32, "x86-64": 64}
 
 
 @dataclass(frozen=True)
@@ -79,7 +72,7 @@ def compare(
     """
     manifest = bundle.manifest
     build = build or command("build", "--board", manifest.board)
-    if system.machine not in _MACHINES[manifest.isa]:
+    if system.machine not in isa_facts(manifest.isa).runs_on:
         fault = f"it was built for {manifest.isa}, the board is a machine of type {system.machine}"
         return Findings((fault,), (_other_machine(system.machine),), ())
     faults, hints, notes = [], [], []
@@ -103,7 +96,7 @@ def compare(
     old = {name: floor for name, floor in floors.items() if _older(system.glibc, floor)}
     if not floors:
         pass
-    elif system.bits not in (None, _BITS[manifest.isa]):
+    elif system.bits not in (None, isa_facts(manifest.isa).bits):
         notes.append(
             f"its system's programs are {system.bits}-bit ones: {_joined(list(floors))} will not "
             "load in them"
@@ -141,7 +134,7 @@ def _older(have: str | None, floor: str) -> bool:
 
 
 def _other_machine(machine: str) -> str:
-    if machine in _MACHINES["armv7"]:
+    if machine in isa_facts("armv7").runs_on:
         board = "rpi4" if machine == "aarch64" else "rpi3-armv7"
         return f"take a board file of that instruction set: --board {board} for example"
     return "name the board that it is with --board"

@@ -15,7 +15,6 @@ import re
 import shutil
 import socket
 import subprocess
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,7 +23,8 @@ from pathlib import Path
 import paramiko
 
 from toolchain.errors import ConnectionFailed
-from toolchain.input_file import read_limited
+from toolchain.formats.input_file import read_limited
+from toolchain.storage.scratch import temporary_folder
 
 _SYSTEM_CONFIG = Path("/etc/ssh/ssh_config")
 _ASK_TIMEOUT_S = 60
@@ -148,11 +148,11 @@ def _ask(
 ) -> dict[str, tuple[str, ...]] | None:
     """OpenSSH's answer; ``None`` if that ``ssh`` is another one, which knows no ``-G``."""
     home = Path("~").expanduser()
-    with tempfile.TemporaryDirectory(prefix="tileskip-ssh-") as folder:
+    with temporary_folder() as folder:
         command = [program, "-G", "-T"]
         if home != Path(pwd.getpwuid(os.getuid()).pw_dir):
             # OpenSSH takes the home of the user's account, whatever HOME says: name HOME's files.
-            command += ["-F", str(_rehomed(config, home, Path(folder)))]
+            command += ["-F", str(_rehomed(config, home, folder))]
         elif config is not None:
             command += ["-F", str(config)]
         if user is not None:

@@ -5,36 +5,21 @@ from __future__ import annotations
 import re
 import secrets
 import struct
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import get_args
+from weakref import WeakKeyDictionary
 
 from toolchain.board.connection import Connection
 from toolchain.errors import BoardError
+from toolchain.hardware.facts import Isa, core_name, isa_facts
 
-CPUINFO = "/proc/cpuinfo"
-AUXV = "/proc/self/auxv"
 AT_HWCAP, AT_HWCAP2 = 16, 26  # <elf.h>
 _AT_PAGESZ = 6
 
-# MIDR part numbers, from Arm's technical reference manuals.
-_ARM_PARTS = {
-    0xD03: "Cortex-A53", 0xD04: "Cortex-A35", 0xD05: "Cortex-A55", 0xD07: "Cortex-A57",
-    0xD08: "Cortex-A72", 0xD09: "Cortex-A73", 0xD0A: "Cortex-A75", 0xD0B: "Cortex-A76",
-    0xD0C: "Neoverse-N1", 0xD0D: "Cortex-A77", 0xD41: "Cortex-A78", 0xD46: "Cortex-A510",
-    0xC07: "Cortex-A7", 0xC0F: "Cortex-A15",
-}  # fmt: skip
-
-# HWCAP's bits, from the kernel's uapi/asm/hwcap.h of each architecture: those that a bundle may
-# need and /proc/cpuinfo has under the same name. On x86 AT_HWCAP is another thing.
-_HWCAP_ARM64 = {
-    0: "fp", 1: "asimd", 3: "aes", 6: "sha2", 7: "crc32", 8: "atomics", 9: "fphp", 10: "asimdhp",
-    12: "asimdrdm", 13: "jscvt", 14: "fcma", 15: "lrcpc", 20: "asimddp", 22: "sve",
-}  # fmt: skip
-_HWCAP_ARM = {12: "neon", 13: "vfpv3", 16: "vfpv4", 17: "idiva", 18: "idivt", 19: "vfpd32"}
-
-_GLIBC = """\
-getconf GNU_LIBC_VERSION 2>/dev/null || for loader in /lib/ld-linux-aarch64.so.1 \\
-  /lib/ld-linux-armhf.so.3 /lib64/ld-linux-x86-64.so.2; do
+_LOADERS = " ".join(isa_facts(isa).loader for isa in get_args(Isa))
+_GLIBC = f"""\
+getconf GNU_LIBC_VERSION 2>/dev/null || for loader in {_LOADERS}; do
   if [ -e "$loader" ]; then "$loader" --version; break; fi
 done
 """
@@ -44,6 +29,7 @@ _SCRIPT = f"""\
 mark=$1
 part() {{ printf '%s%s\\n' "$mark" "$1"; }}
 if name=$(uname -m 2>&1); then part machine; else part failed; fi; printf '%s\\n' "$name"
+part kernel; uname -s -r
 part cpuinfo; cat /proc/cpuinfo
 part auxv; cat /proc/self/auxv
 part glibc
@@ -66,15 +52,32 @@ class System:
     glibc: str | None
     bits: int | None
     """Of the system's own programs, 32 or 64: under a 64-bit kernel they may be either."""
+    kernel: str | None = None
+    """``Linux 6.1.0``."""
+    cores: Mapping[str, int] = field(default_factory=dict)
+    """How many there are of each kind."""
+    listed: tuple[str, ...] = ()
+    """Those of ``features`` that ``/proc/cpuinfo`` lists, in its order."""
+    hwcap: int | None = None
+    hwcap2: int | None = None
+
+
+_known: WeakKeyDictionary[Connection, System] = WeakKeyDictionary()
 
 
 def read_system(connection: Connection) -> System:
-    """Ask a board's system; runs only programs that every Linux has.
+    """Ask a board's system, once a connection; runs only programs that every Linux has.
 
     Raises:
         BoardError: it does not tell its machine, without which nothing can be compared.
         ConnectionFailed: the board went away.
     """
+    if connection not in _known:
+        _known[connection] = _ask(connection)
+    return _known[connection]
+
+
+def _ask(connection: Connection) -> System:
     mark = secrets.token_hex(12)
     result = connection.run(["sh", "-c", _SCRIPT, "sh", mark], check=False)
     parts: dict[str, bytes] = {}
@@ -90,13 +93,18 @@ def read_system(connection: Connection) -> System:
             hint="uname is in coreutils and in busybox: install one of them there",
         )
     bits, vector = parse_auxv(parts.get("auxv", b""))
-    _, listed = parse_cpuinfo(parts.get("cpuinfo", b"").decode(errors="replace"))
+    cores, listed = parse_cpuinfo(parts.get("cpuinfo", b"").decode(errors="replace"))
     return System(
         machine=machine,
         features=frozenset([*listed, *hwcap_names(machine, bits, vector.get(AT_HWCAP, 0))]),
         features_arm32=_arm32(parts.get("arm32")),
         glibc=parse_glibc(parts.get("glibc", b"").decode(errors="replace")),
         bits=bits,
+        kernel=" ".join(parts.get("kernel", b"").decode(errors="replace").split()) or None,
+        cores=cores,
+        listed=tuple(listed),
+        hwcap=vector.get(AT_HWCAP),
+        hwcap2=vector.get(AT_HWCAP2),
     )
 
 
@@ -120,11 +128,6 @@ def parse_cpuinfo(text: str) -> tuple[dict[str, int], list[str]]:
     return cores, features
 
 
-def read_glibc(connection: Connection) -> str | None:
-    """The version of the system's glibc; ``None`` if it has another C library or does not say."""
-    return parse_glibc(connection.run(["sh", "-c", _GLIBC], check=False).text)
-
-
 def parse_auxv(data: bytes) -> tuple[int | None, dict[int, int]]:
     """The auxiliary vector of a little-endian process: its word size in bits, and type -> value.
 
@@ -143,8 +146,8 @@ def hwcap_names(machine: str, bits: int | None, hwcap: int) -> list[str]:
     """The features that a process's AT_HWCAP shows; none for machines other than Arm."""
     if not machine.startswith(("aarch64", "arm")):
         return []
-    table = _HWCAP_ARM64 if bits == 64 else _HWCAP_ARM
-    return [name for bit, name in table.items() if hwcap >> bit & 1]
+    table = isa_facts("aarch64" if bits == 64 else "armv7").hwcap
+    return [name for name, bit in table.items() if hwcap >> bit & 1]
 
 
 def parse_glibc(text: str) -> str | None:
@@ -182,7 +185,7 @@ def _arm32(data: bytes | None) -> frozenset[str] | None:
 def _part(fields: dict[str, str]) -> str:
     implementer, part = fields.get("CPU implementer", "?"), fields.get("CPU part", "?")
     if implementer == "0x41" and re.fullmatch(r"0x[0-9a-f]+", part):
-        known = _ARM_PARTS.get(int(part, 16))
+        known = core_name(int(part, 16))
         if known:
             return known
     return f"implementer {implementer}, part {part}"

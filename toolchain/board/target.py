@@ -8,9 +8,9 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from toolchain.board import ssh_config
-from toolchain.board.config import NO_ADDRESS, Board
 from toolchain.board.ssh_config import DEFAULT_IDENTITIES, Settings
 from toolchain.errors import ConnectionFailed
+from toolchain.hardware.board_file import NO_ADDRESS, Board
 
 # What OpenSSH allows in names: nothing that a shell would take for its own, no leading dash.
 _MAX_JUMPS = 4

@@ -7,7 +7,6 @@ board's output is right where it agrees with either.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,20 +14,21 @@ from typing import Any
 
 import numpy as np
 
-from toolchain.board.arrays import Array, Batch, random_inputs
-from toolchain.board.invoke import BoardRunner, Settings
-from toolchain.convert.blame import Blame, find_operator
-from toolchain.convert.runtimes import Kernels, litert_interpreter
-from toolchain.convert.silence import quiet
-from toolchain.differences import (
+from toolchain.agreement.blame import Blame, find_operator
+from toolchain.agreement.differences import (
+    Array,
     Difference,
-    compare_output,
+    compare_each,
     rounding_noise,
 )
+from toolchain.agreement.inputs import Batch, random_inputs
+from toolchain.agreement.interpreter import Kernels, run_here
+from toolchain.board.invoke import BoardRunner, Settings
 from toolchain.errors import DeployError, ModelError, VerificationError
-from toolchain.files import check_name
-from toolchain.model.graph import Model, parse_model, read_model
-from toolchain.model.layers import quantization_of
+from toolchain.storage.files import check_name
+from toolchain.storage.scratch import temporary_folder
+from toolchain.tflite_file.graph import Model, parse_model, read_model
+from toolchain.tflite_file.layers import quantization_of
 
 DEFAULT_STEPS = 2.0
 """Of quantised outputs. The patched runtime's int8 kernels round as the stock interpreter's: no zoo
@@ -62,7 +62,7 @@ class Verification:
     """How many random inputs were tried."""
     seed: int
     tolerance: float
-    """Of the difference beside its scale, see :mod:`toolchain.differences`."""
+    """Of the difference beside its scale, see :mod:`toolchain.agreement.differences`."""
     step_tolerance: float
     """Of quantised outputs, in their steps."""
     outputs: tuple[OutputCheck, ...]
@@ -270,16 +270,14 @@ def judge(
     plain, xnnpack = host.values()
 
     def compared(noise: Sequence[Array] | None) -> Verification:
+        def far(have: Sequence[Array], want: Sequence[Array]) -> list[Difference]:
+            return compare_each(have, want, names, noise=noise)
+
+        ours = {name: far(found, arrays) for name, arrays in host.items()}
         checks = []
-        for index, unit in enumerate(units):
-
-            def far(have: Array, want: Array, index: int = index) -> Difference:
-                floor = None if noise is None else noise[index]
-                return compare_output(have, want, output=index, name=names[index], noise=floor)
-
-            both = {name: far(found[index], arrays[index]) for name, arrays in host.items()}
+        for index, (unit, between) in enumerate(zip(units, far(plain, xnnpack), strict=True)):
+            both = {name: differences[index] for name, differences in ours.items()}
             nearer = min(both, key=lambda name: both[name].relative_diff)
-            between = far(plain[index], xnnpack[index])
             if unit is None:
                 apart = between.relative_diff > tolerance
             else:
@@ -316,34 +314,6 @@ def quantised(model: Model) -> bool:
     )
 
 
-def run_here(model: Model, batch: Batch, kernels: Kernels = "xnnpack") -> list[Array]:
-    """Outputs ``[count, *shape]`` of the stock interpreter (pip's ``ai-edge-litert``).
-
-    Args:
-        model: the file.
-        batch: the inputs.
-        kernels: ``builtin`` are TFLite's plain ones.
-
-    Raises:
-        ModelError: it cannot load or run the model.
-    """
-    collected: list[list[Array]] = []
-    try:
-        with quiet():
-            interpreter: Any = litert_interpreter(Path(model.path), kernels)
-            details = interpreter.get_input_details(), interpreter.get_output_details()
-            for index in range(batch.count):
-                for detail, array in zip(details[0], batch.arrays, strict=True):
-                    interpreter.set_tensor(detail["index"], array[index])
-                interpreter.invoke()
-                collected.append([interpreter.get_tensor(item["index"]) for item in details[1]])
-    except (ValueError, RuntimeError) as error:
-        raise ModelError(
-            f"{model.path}: the stock interpreter on this machine cannot run it: {error}"
-        ) from error
-    return [np.stack(arrays) for arrays in zip(*collected, strict=True)]
-
-
 def _moved_runs(model: Model, batch: Batch) -> Callable[[int], list[Array]]:
     """Outputs on inputs and constants that are changed by what the file's arithmetic rounds to.
 
@@ -359,8 +329,8 @@ def _moved_runs(model: Model, batch: Batch) -> Callable[[int], list[Array]]:
         for tensor in parse_model(content).graph.tensors:
             if tensor.data is not None and tensor.data.dtype == np.float32:
                 tensor.data[...] = _moved(tensor.data, generator, coarse=False)
-        with tempfile.TemporaryDirectory(prefix="tileskip-") as folder:
-            path = Path(folder) / "moved.tflite"
+        with temporary_folder() as folder:
+            path = folder / "moved.tflite"
             path.write_bytes(content)
             return run_here(read_model(path), Batch(arrays, batch.joined))
 

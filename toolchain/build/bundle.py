@@ -11,25 +11,26 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 import toolchain
-from toolchain.board.config import Board
 from toolchain.build import stages
-from toolchain.build.compiler import Isa, find_compiler
+from toolchain.build.compiler import find_compiler
 from toolchain.build.elf import ElfFacts, read_elf
 from toolchain.build.glibc import parse_version
 from toolchain.build.hwcap import required_features
 from toolchain.build.patches import load_series
 from toolchain.build.sanitizers import Sanitizer
 from toolchain.build.stages import C_LIBRARY, DELEGATE, RUNNER, Recipe, Workshop
-from toolchain.cache import RECORD, digest, locked, sha256_file
 from toolchain.errors import BundleError, OutputError
 from toolchain.fetch.apt import AptRoot
 from toolchain.fetch.sources import load_sources
-from toolchain.files import check_folder, check_name, disk_full
-from toolchain.json_text import parse_json
+from toolchain.formats.json_text import parse_json
+from toolchain.formats.text_file import read_text
+from toolchain.hardware.board_file import Board
+from toolchain.hardware.facts import Isa
 from toolchain.progress import Progress, Silent
 from toolchain.resources import runtime_patch_dir
-from toolchain.scratch import scratch_folder
-from toolchain.text_file import read_text
+from toolchain.storage.cache import RECORD, digest, locked, sha256_file
+from toolchain.storage.files import check_folder, check_name, disk_full
+from toolchain.storage.scratch import scratch_folder
 
 MANIFEST = "manifest.json"
 PROGRAMS = (RUNNER, DELEGATE, C_LIBRARY)

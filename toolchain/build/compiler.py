@@ -5,24 +5,10 @@ from __future__ import annotations
 import platform
 import shutil
 from dataclasses import dataclass
-from typing import Literal
 
 from toolchain import children
 from toolchain.errors import BuildError, MissingToolError
-from toolchain.fetch.apt import Arch
-
-Isa = Literal["aarch64", "armv7", "x86-64"]
-
-_TRIPLES: dict[Isa, str] = {
-    "aarch64": "aarch64-linux-gnu",
-    "armv7": "arm-linux-gnueabihf",
-    "x86-64": "x86_64-linux-gnu",
-}
-_MACHINES: dict[str, Isa] = {
-    "aarch64": "aarch64", "arm64": "aarch64", "x86_64": "x86-64", "armv7l": "armv7",
-}  # fmt: skip
-_DEB_ARCH: dict[Isa, Arch] = {"aarch64": "arm64", "armv7": "armhf", "x86-64": "amd64"}
-_CMAKE_PROCESSORS: dict[Isa, str] = {"aarch64": "aarch64", "armv7": "armv7l", "x86-64": "x86_64"}
+from toolchain.hardware.facts import DebArch, Isa, isa_facts, isa_of_machine
 
 
 @dataclass(frozen=True)
@@ -38,20 +24,20 @@ class Compiler:
     cross: bool
 
     @property
-    def deb_arch(self) -> Arch:
+    def deb_arch(self) -> DebArch:
         """Debian's name of the ISA."""
-        return _DEB_ARCH[self.isa]
+        return isa_facts(self.isa).deb_arch
 
     @property
     def triple(self) -> str:
         """GNU's name of the system, as Debian's library folders have it."""
-        return _TRIPLES[self.isa]
+        return isa_facts(self.isa).triple
 
     def cmake_arguments(self) -> list[str]:
         """What CMake needs to use this compiler."""
         arguments = [f"-DCMAKE_C_COMPILER={self.cc}", f"-DCMAKE_CXX_COMPILER={self.cxx}"]
         if self.cross:
-            processor = _CMAKE_PROCESSORS[self.isa]
+            processor = isa_facts(self.isa).cmake_processor
             arguments += ["-DCMAKE_SYSTEM_NAME=Linux", f"-DCMAKE_SYSTEM_PROCESSOR={processor}"]
         return arguments
 
@@ -62,9 +48,10 @@ def find_compiler(isa: Isa) -> Compiler:
     Raises:
         MissingToolError: tools are missing; the hint is one line that installs all of them.
     """
-    cross = _MACHINES.get(platform.machine()) != isa
-    prefix = f"{_TRIPLES[isa]}-" if cross else ""
-    compiler_package = f"g++-{_TRIPLES[isa].replace('_', '-')}" if cross else "g++"
+    cross = isa_of_machine(platform.machine()) != isa
+    triple = isa_facts(isa).triple
+    prefix = f"{triple}-" if cross else ""
+    compiler_package = f"g++-{triple.replace('_', '-')}" if cross else "g++"
     needed = {
         f"{prefix}gcc": compiler_package,
         f"{prefix}g++": compiler_package,

@@ -10,36 +10,9 @@ from __future__ import annotations
 import re
 
 from toolchain import children
-from toolchain.build.compiler import Compiler, Isa
+from toolchain.build.compiler import Compiler
 from toolchain.errors import BuildError
-
-# Macro -> the name in /proc/cpuinfo ("Features", on x86 "flags"), which on Arm is the HWCAP bit's.
-_FEATURES: dict[Isa, dict[str, str]] = {
-    "aarch64": {
-        "__ARM_FP": "fp", "__ARM_NEON": "asimd", "__ARM_FEATURE_CRC32": "crc32",
-        "__ARM_FEATURE_AES": "aes", "__ARM_FEATURE_SHA2": "sha2",
-        "__ARM_FEATURE_ATOMICS": "atomics", "__ARM_FEATURE_QRDMX": "asimdrdm",
-        "__ARM_FEATURE_FP16_SCALAR_ARITHMETIC": "fphp",
-        "__ARM_FEATURE_FP16_VECTOR_ARITHMETIC": "asimdhp", "__ARM_FEATURE_DOTPROD": "asimddp",
-        "__ARM_FEATURE_COMPLEX": "fcma", "__ARM_FEATURE_JCVT": "jscvt",
-        "__ARM_FEATURE_RCPC": "lrcpc", "__ARM_FEATURE_MATMUL_INT8": "i8mm",
-        "__ARM_FEATURE_BF16": "bf16", "__ARM_FEATURE_SVE": "sve", "__ARM_FEATURE_SVE2": "sve2",
-    },
-    "armv7": {
-        "__ARM_FP": "vfpv3", "__ARM_NEON": "neon", "__ARM_FEATURE_FMA": "vfpv4",
-        "__ARM_FEATURE_IDIV": "idivt", "__ARM_FEATURE_CRC32": "crc32", "__ARM_FEATURE_AES": "aes",
-        "__ARM_FEATURE_SHA2": "sha2", "__ARM_FEATURE_DOTPROD": "asimddp",
-        "__ARM_FEATURE_FP16_VECTOR_ARITHMETIC": "asimdhp",
-    },
-    "x86-64": {
-        "__SSE2__": "sse2", "__SSE3__": "pni", "__SSSE3__": "ssse3", "__SSE4_1__": "sse4_1",
-        "__SSE4_2__": "sse4_2", "__POPCNT__": "popcnt", "__MOVBE__": "movbe", "__AVX__": "avx",
-        "__F16C__": "f16c", "__FMA__": "fma", "__AVX2__": "avx2", "__BMI__": "bmi1",
-        "__BMI2__": "bmi2", "__LZCNT__": "abm", "__AVX512F__": "avx512f",
-        "__AVX512BW__": "avx512bw", "__AVX512CD__": "avx512cd", "__AVX512DQ__": "avx512dq",
-        "__AVX512VL__": "avx512vl",
-    },
-}  # fmt: skip
+from toolchain.hardware.facts import isa_facts
 
 
 def required_features(compiler: Compiler, march: str) -> tuple[str, ...]:
@@ -51,7 +24,8 @@ def required_features(compiler: Compiler, march: str) -> tuple[str, ...]:
         BuildError: the compiler does not know ``march``.
     """
     macros = _macros(compiler, f"-march={march}") | _macros(compiler)
-    return tuple(sorted({name for key, name in _FEATURES[compiler.isa].items() if key in macros}))
+    features = isa_facts(compiler.isa).features
+    return tuple(sorted({name for macro, name in features.items() if macro in macros}))
 
 
 def _macros(compiler: Compiler, *flags: str) -> set[str]:

@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from toolchain import children
-from toolchain.cache import cache_dir
 from toolchain.errors import BuildError
 from toolchain.progress import Progress, Stage
 from toolchain.signals import sigterm_exits
+from toolchain.storage.cache import cache_dir
 
 _STEP = re.compile(r"^\[(\d+)/(\d+)\] (.*)$")
 _LINES_SHOWN = 12

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from toolchain import children
-from toolchain.cache import digest, sha256_file
 from toolchain.errors import BuildError
+from toolchain.storage.cache import digest, sha256_file
 
 FIXES = "fixes"
 _CHANGED = "+++ b/"

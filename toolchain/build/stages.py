@@ -21,13 +21,13 @@ from toolchain.build.compiler import Compiler
 from toolchain.build.ninja import compile_targets, configure
 from toolchain.build.patches import Series
 from toolchain.build.sanitizers import Sanitizer, sanitizer_flags
-from toolchain.cache import cache_dir, digest, entry, present
 from toolchain.errors import BuildError
 from toolchain.fetch.apt import AptRoot
 from toolchain.fetch.archive import unpack_tarball
 from toolchain.fetch.sources import SourceList, deb_tree, fetch, tree
 from toolchain.progress import Progress
 from toolchain.resources import runtime_patch_dir
+from toolchain.storage.cache import cache_dir, digest, entry, present
 
 # -O3 takes 40% longer to compile (five large kernels: 56 s, not 40); the kernels that count are
 # XNNPACK's.

@@ -27,11 +27,11 @@ from toolchain.cli.options import (
 from toolchain.cli.output import note, print_json, say, show
 
 if TYPE_CHECKING:
-    from toolchain.board.config import Board
     from toolchain.board.connection import Connection
     from toolchain.board.invoke import BoardRunner
     from toolchain.board.verify import Verification
     from toolchain.failures import Failures
+    from toolchain.hardware.board_file import Board
 
 commands = App()
 
@@ -48,9 +48,9 @@ def push(
     json_output: JsonOption = False,
 ) -> None:
     """Bring the runner, the delegate and models to a board; what is there already stays."""
-    from toolchain.board.config import load_board
     from toolchain.board.push import Pushed
     from toolchain.failures import Failures
+    from toolchain.hardware.board_file import load_board
     from toolchain.report.listing_tables import push_table
 
     chosen = load_board(board)
@@ -99,11 +99,11 @@ def run(
 ) -> None:
     """Run a model on a board: inputs in, outputs out, one inference for each input."""
     from toolchain.board import arrays
-    from toolchain.board.config import load_board
     from toolchain.board.invoke import Settings
     from toolchain.errors import ModelError
-    from toolchain.files import check_readable
-    from toolchain.model.support import read_supported
+    from toolchain.formats.input_file import check_readable
+    from toolchain.hardware.board_file import load_board
+    from toolchain.tflite_file.support import read_supported
 
     chosen = load_board(board)
     check_readable(model, ModelError)
@@ -159,9 +159,9 @@ def verify(
     json_output: JsonOption = False,
 ) -> None:
     """Compare a board's outputs with the stock TFLite interpreter's on this machine."""
-    from toolchain.board.config import load_board
     from toolchain.board.verify import verify as verify_model
     from toolchain.failures import Failures
+    from toolchain.hardware.board_file import load_board
     from toolchain.report.verify_table import verify_table
 
     chosen, failures = load_board(board), Failures()
@@ -271,12 +271,12 @@ def profile(
     json_output: JsonOption = False,
 ) -> None:
     """Measure models on a board; the first is the one that the others are compared with."""
-    from toolchain.board.config import load_board
     from toolchain.board.invoke import Settings, load_bundle
     from toolchain.failures import Failures
-    from toolchain.files import check_writable
+    from toolchain.hardware.board_file import load_board
     from toolchain.profile.measure import Session
     from toolchain.report import operator_table, profile_plot, profile_table
+    from toolchain.storage.files import check_writable
 
     check_alone(output, json_output)
     chosen, failures = load_board(board), Failures()
@@ -323,7 +323,7 @@ def compare(
 ) -> None:
     """Compare two profiles, model by model."""
     from toolchain.errors import ModelError
-    from toolchain.files import check_readable
+    from toolchain.formats.input_file import check_readable
     from toolchain.profile.compare import compare as compare_profiles
     from toolchain.profile.document import load_profile
     from toolchain.report import profile_table
@@ -368,8 +368,8 @@ def _readable(models: Sequence[Path], failures: Failures) -> list[Path]:
         ModelError: none can.
     """
     from toolchain.errors import ModelError
-    from toolchain.files import check_readable
-    from toolchain.model.support import read_supported
+    from toolchain.formats.input_file import check_readable
+    from toolchain.tflite_file.support import read_supported
 
     good = []
     for model in models:

@@ -38,8 +38,8 @@ def build(
     json_output: JsonOption = False,
 ) -> None:
     """Fetch, patch, cross-compile: leave a board's runner and libraries in build/BOARD."""
-    from toolchain.board.config import load_board
     from toolchain.build import bundle
+    from toolchain.hardware.board_file import load_board
     from toolchain.report.listing_tables import bundle_table
 
     made = bundle.build(
@@ -65,7 +65,7 @@ def build(
 @commands.example("deploy boards")
 def boards(json_output: JsonOption = False) -> None:
     """List the boards that --board knows by name; docs/boards.md says how to add one."""
-    from toolchain.board.config import board_names, load_board
+    from toolchain.hardware.board_file import board_names, load_board
     from toolchain.report.listing_tables import boards_table
 
     known = [load_board(name) for name in board_names()]
@@ -79,8 +79,8 @@ def boards(json_output: JsonOption = False) -> None:
 @commands.example("deploy models", "deploy convert --model resnet18_s20")
 def models(json_output: JsonOption = False) -> None:
     """List the networks that `convert --model`, and recipes, know by name."""
-    from toolchain.models.zoo import ZOO
     from toolchain.report.listing_tables import networks_table
+    from toolchain.zoo.catalog import ZOO
 
     known = list(ZOO.values())
     show(

@@ -34,9 +34,9 @@ def cache(
             if given:
                 raise wrong_use(option, f"give it after '{context.invoked_subcommand}'")
         return
-    from toolchain import cache_content
-    from toolchain.cache import cache_dir
     from toolchain.report.cache_table import cache_table
+    from toolchain.storage import cache_content
+    from toolchain.storage.cache import cache_dir
 
     _check_kinds(kind or [])
     items = cache_content.content(kind or [])
@@ -84,10 +84,10 @@ def clean(
     What another program uses stays. What is removed is fetched or made again when it is needed.
     `--kind` alone removes all of that kind.
     """
-    from toolchain import cache_content
     from toolchain.errors import OutputError
     from toolchain.quantities import byte_count, seconds
     from toolchain.report.cache_table import cache_table, size_text
+    from toolchain.storage import cache_content
 
     age = None if older_than is None else _quantity(seconds, older_than, "--older-than")
     most = None if max_size is None else int(_quantity(byte_count, max_size, "--max-size"))
@@ -125,8 +125,8 @@ def clean(
 
 
 def _check_kinds(kinds: Sequence[str]) -> None:
-    from toolchain import cache_content
     from toolchain.hints import did_you_mean
+    from toolchain.storage import cache_content
 
     known = cache_content.kinds()
     for kind in kinds:

@@ -19,7 +19,7 @@ commands = App()
 
 
 @commands.example(
-    "deploy convert toolchain/models/checkpoints/fashion_resnet_s20.safetensors -o s20.tflite",
+    "deploy convert toolchain/zoo/checkpoints/fashion_resnet_s20.safetensors -o s20.tflite",
     "deploy convert weights.pt --model my_nets:flowers --input-shape 1,3,224,224",
     "deploy convert --model resnet18_s20 --quantize int8 --calibration images",
 )
@@ -135,8 +135,8 @@ def convert(
     """
     from toolchain.convert.kinds import is_program
     from toolchain.errors import ModelError
-    from toolchain.files import check_readable
-    from toolchain.models import zoo
+    from toolchain.formats.input_file import check_readable
+    from toolchain.zoo import catalog
 
     check_alone(output, json_output)
     shapes = [_shape(text) for text in input_shape or []]
@@ -150,7 +150,7 @@ def convert(
     if source is None and model is None:
         raise wrong_use("CHECKPOINT", "give a checkpoint, an exported program (.pt2), or --model")
     if model is not None and ":" not in model:
-        zoo.get(model)
+        catalog.get(model)
     for file in (source, masks):
         if file is not None:
             check_readable(Path(file), ModelError)
@@ -238,12 +238,12 @@ def inspect(
     With `--board`: how many tiles of that board's core the kept pixels fill, and what of them is
     computed for nothing.
     """
-    from toolchain.board.config import known_tiles, load_board
     from toolchain.errors import ModelError
-    from toolchain.files import check_readable
-    from toolchain.model import inspection
+    from toolchain.formats.input_file import check_readable
+    from toolchain.hardware.board_file import known_tiles, load_board
     from toolchain.report.layers import inspection_table, mask_picture
     from toolchain.report.tiling_table import tiling_table
+    from toolchain.tflite_file import inspection
 
     core = known_tiles(load_board(board)) if board is not None else None
     check_readable(file, ModelError)

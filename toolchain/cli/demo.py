@@ -28,12 +28,12 @@ def demo(
     json_output: JsonOption = False,
 ) -> None:
     """Do all of it once: convert, build, boot, push, classify and profile three networks."""
-    from toolchain.board.config import load_board
     from toolchain.demo import demo as run_demo
     from toolchain.demo import save_demo
     from toolchain.failures import Failures
-    from toolchain.files import check_folder
+    from toolchain.hardware.board_file import load_board
     from toolchain.report import demo_table, profile_plot
+    from toolchain.storage.files import check_folder
 
     check_folder(folder)
     result, measured = run_demo(

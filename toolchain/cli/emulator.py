@@ -37,7 +37,7 @@ def start(
 ) -> None:
     """Boot the board unless it runs, and wait until it can be logged in to."""
     from toolchain.board import emulator
-    from toolchain.board.config import load_board
+    from toolchain.hardware.board_file import load_board
 
     chosen = load_board(board)
     state = emulator.start(chosen, bars.progress(), cores=cores, icount=icount)
@@ -48,7 +48,7 @@ def start(
 def stop(board: BoardOption = "qemu", json_output: JsonOption = False) -> None:
     """Shut the board down; no error if it does not run."""
     from toolchain.board import emulator
-    from toolchain.board.config import load_board
+    from toolchain.hardware.board_file import load_board
 
     chosen = load_board(board)
     emulator.require_emulated(chosen)
@@ -67,8 +67,8 @@ def status(board: BoardOption = "qemu", json_output: JsonOption = False) -> None
     The exit code is 12 unless it runs and answers: it may still boot, or be stopped.
     """
     from toolchain.board import emulator
-    from toolchain.board.config import load_board
     from toolchain.errors import EmulatorError
+    from toolchain.hardware.board_file import load_board
 
     chosen = load_board(board)
     emulator.require_emulated(chosen)

@@ -29,7 +29,7 @@ def check_alone(output: Path | None, json_output: bool) -> None:
     Raises:
         typer.BadParameter: both are.
     """
-    from toolchain.files import STDOUT
+    from toolchain.storage.files import STDOUT
 
     if output == STDOUT and json_output:
         raise wrong_use(
@@ -43,7 +43,7 @@ def check_alone(output: Path | None, json_output: bool) -> None:
 
 def board_names(incomplete: str) -> Iterator[tuple[str, str]]:
     """Boards that ship, and files of boards where the path that is typed leads."""
-    from toolchain.input_file import read_limited
+    from toolchain.formats.input_file import read_limited
     from toolchain.resources import boards_dir
 
     for path in sorted(boards_dir().glob("*.toml")):
@@ -58,14 +58,14 @@ def board_names(incomplete: str) -> Iterator[tuple[str, str]]:
 
 def network_names(_incomplete: str) -> Iterator[tuple[str, str]]:
     """Networks of the zoo."""
-    from toolchain.models.zoo import ZOO
+    from toolchain.zoo.catalog import ZOO
 
     return ((entry.name, entry.description) for entry in ZOO.values())
 
 
 def cache_kinds(_incomplete: str) -> Iterator[tuple[str, str]]:
     """Kinds of what the cache holds."""
-    from toolchain import cache_content
+    from toolchain.storage import cache_content
 
     return ((kind, "a folder of the cache") for kind in cache_content.kinds())
 

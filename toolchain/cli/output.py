@@ -49,7 +49,7 @@ def show(
 def print_json(document: BaseModel | Mapping[str, Any] | list[Any]) -> None:
     """Print a document on standard output as JSON, in ASCII where that is no UTF-8."""
     from toolchain.foreign_text import harmless_json
-    from toolchain.json_text import to_json
+    from toolchain.formats.json_text import to_json
 
     text = harmless_json(to_json(document))
     if not (sys.stdout.encoding or "utf-8").lower().startswith("utf"):
@@ -87,7 +87,7 @@ def confirm(question: str, *, said: str | None = None) -> bool | None:
 @contextmanager
 def _apart_from(output: Path | None) -> Iterator[None]:
     """Let :data:`out` be standard error where a result itself goes to standard output, ``-``."""
-    from toolchain.files import STDOUT
+    from toolchain.storage.files import STDOUT
 
     if output != STDOUT:
         yield

@@ -56,7 +56,8 @@ def train(
     A recipe may name Python code of yours (`package.module:function`), which is run.
     """
     from toolchain.errors import OutputError, RecipeError
-    from toolchain.files import check_name, check_readable, check_writable
+    from toolchain.formats.input_file import check_readable
+    from toolchain.storage.files import check_name, check_writable
 
     check_alone(output, json_output)
     check_readable(recipe, RecipeError)

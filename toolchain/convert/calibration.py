@@ -15,9 +15,9 @@ from torch import Tensor
 
 from toolchain.errors import DataError, DeployError, failure
 from toolchain.factory import needs_an_argument, resolve
-from toolchain.files import check_readable
+from toolchain.formats.input_file import check_readable
+from toolchain.formats.number_files import load_npz
 from toolchain.hints import did_you_mean
-from toolchain.number_files import load_npz
 from toolchain.progress import Progress, Silent
 from toolchain.train.batches import seeded
 from toolchain.train.data import FASHION_MNIST, load_data

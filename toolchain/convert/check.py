@@ -9,17 +9,18 @@ from typing import Literal
 import numpy as np
 
 from toolchain.convert.masks import MaskedLayer
-from toolchain.model.layers import Layer
+from toolchain.tflite_file.layers import Layer
 
 Form = Literal["select", "dense", "constant", "changed"]
 
 
 @dataclass(frozen=True)
-class LayerCheck:
-    """What became of one masked layer."""
+class ConvertedLayer:
+    """A masked layer of the model, and what became of it in the file."""
 
     name: str
     op: str | None
+    """``None`` where it is not in the file any more."""
     pixels: int
     kept: int
     form: Form
@@ -27,12 +28,13 @@ class LayerCheck:
     every pixel, so there is none in the file; ``constant``: the mask keeps no pixel, so the
     convolution is gone; ``changed``: see ``detail``."""
     skipped: bool
+    """Whether the patched runtime skips the masked pixels."""
     detail: str | None
 
 
-def check_layers(masked: Sequence[MaskedLayer], found: Sequence[Layer]) -> list[LayerCheck]:
+def check_layers(masked: Sequence[MaskedLayer], found: Sequence[Layer]) -> list[ConvertedLayer]:
     """Find every masked layer of the model in the file, with its mask and fill."""
-    checks: list[LayerCheck] = []
+    checks: list[ConvertedLayer] = []
     taken: set[int] = set()
     for layer in masked:
         same = [item for item in found if item.name.partition("#")[0] == layer.name]
@@ -44,13 +46,13 @@ def check_layers(masked: Sequence[MaskedLayer], found: Sequence[Layer]) -> list[
     return checks
 
 
-def _check_layer(masked: MaskedLayer, layer: Layer | None) -> LayerCheck:
+def _check_layer(masked: MaskedLayer, layer: Layer | None) -> ConvertedLayer:
     kept = int(masked.mask.sum())
     op = layer.op if layer else None
 
-    def result(form: Form, detail: str | None = None) -> LayerCheck:
+    def result(form: Form, detail: str | None = None) -> ConvertedLayer:
         skipped = form == "select"
-        return LayerCheck(masked.name, op, masked.mask.numel(), kept, form, skipped, detail)
+        return ConvertedLayer(masked.name, op, masked.mask.numel(), kept, form, skipped, detail)
 
     if not masked.rewritten:
         return result("changed", f"left as it is: {masked.reason}")

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from toolchain.convert.ports import Array, channel_last_array, read_ports
+from toolchain.agreement.differences import Array, Difference, compare_each, output_name, worst
+from toolchain.agreement.runtimes import Runtime, Runtimes
+from toolchain.convert.ports import channel_last_array, read_ports
 from toolchain.convert.quality import Quality, Slices, output_quality
 from toolchain.convert.reference import reference_noise, reference_outputs
-from toolchain.convert.runtimes import Runtime, Runtimes
 from toolchain.convert.source import Source
-from toolchain.differences import Difference, compare_output, output_name, worst
 from toolchain.errors import VerificationError
 
 
@@ -235,19 +235,13 @@ class _Judge:
 
     def agreement(self, run: _Run) -> Agreement:
         rows = list(run.inferences)
+        wanted = [array[rows] for array in self.wanted]
+        far = compare_each(run.outputs, wanted, self.names, noise=self.noise, classes=True)
         outputs = []
-        for index, array in enumerate(run.outputs):
-            wanted = self.wanted[index][rows]
+        for index, difference in enumerate(far):
             noise = None if self.noise is None else self.noise[index]
-            difference = compare_output(
-                array,
-                wanted,
-                output=index,
-                name=self.names[index],
-                noise=noise,
-                whole=wanted.dtype.kind in "iub",
-            )
-            quality = output_quality(array, wanted, wanted, self.steps[index], noise)
+            want, step = wanted[index], self.steps[index]
+            quality = output_quality(run.outputs[index], want, want, step, noise)
             outputs.append(Output(difference, *_parts(quality)))
         return Agreement(run.runtime.name, run.runtime.kernels, len(rows), tuple(outputs))
 

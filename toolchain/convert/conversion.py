@@ -12,12 +12,15 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
-from toolchain.convert.blame import Blame, Run, find_operator
+from toolchain.agreement.blame import Blame, Run, find_operator
+from toolchain.agreement.differences import Difference
+from toolchain.agreement.runtimes import NONE, Litert, Runtime, Runtimes, find_runtimes
 from toolchain.convert.calibration import RANDOM, Samples, check_source, load_samples
-from toolchain.convert.check import Form, check_layers
+from toolchain.convert.check import ConvertedLayer, check_layers
 from toolchain.convert.compare import (
     Agreement,
     Comparison,
+    Distance,
     Output,
     Refused,
     compare_outputs,
@@ -30,18 +33,16 @@ from toolchain.convert.ports import Port, channel_last_array, read_ports
 from toolchain.convert.quantize import float_operators, quantize_int8, quantize_weights
 from toolchain.convert.reference import random_inputs
 from toolchain.convert.rewrite import rewrite
-from toolchain.convert.runtimes import NONE, Litert, Runtime, Runtimes, find_runtimes
 from toolchain.convert.source import Source, load_source
 from toolchain.convert.verdict import Find, require_agreement, require_quality
-from toolchain.differences import Difference
 from toolchain.errors import DataError, ModelError, OutputError, VerificationError
-from toolchain.files import check_name, check_writable, written_whole
-from toolchain.model.graph import read_model
-from toolchain.model.layers import find_layers, totals
-from toolchain.model.support import require_supported
 from toolchain.progress import Progress, Silent
 from toolchain.sparsity.checkpoint_file import check_no_tflite
 from toolchain.sparsity.published import HeaderReport
+from toolchain.storage.files import check_name, check_writable, written_whole
+from toolchain.tflite_file.graph import read_model
+from toolchain.tflite_file.layers import find_layers, totals
+from toolchain.tflite_file.support import require_supported
 
 DEFAULT_TOLERANCE = 1e-5
 """Of a difference beside the scale of its slice. Sums in another order differ by about 1e-6."""
@@ -68,20 +69,6 @@ class TensorInfo(_Result):
     zero_point: int | None = None
 
 
-class ConvertedLayer(_Result):
-    """A masked layer of the model and what it is in the file."""
-
-    name: str
-    op: str | None
-    """``None`` where it is not in the file any more."""
-    pixels: int
-    kept: int
-    form: Form
-    skipped: bool
-    """Whether the patched runtime skips the masked pixels."""
-    detail: str | None
-
-
 class WeakSlices(_Result):
     """Slices of a quantised file's output where noise is stronger than what torch gives."""
 
@@ -95,7 +82,7 @@ class WeakSlices(_Result):
 
 
 class OutputResult(_Result):
-    """How one output does on one runtime; see :class:`toolchain.differences.Difference`."""
+    """How one output does on one runtime, see :mod:`toolchain.agreement.differences`."""
 
     name: str
     """Its number, and what it is called in what the model gives."""
@@ -136,17 +123,6 @@ class RuntimeResult(_Result):
     max_steps: float | None
     """The largest difference in quantisation steps of its output; ``None`` for float outputs."""
     outputs: list[OutputResult]
-
-
-class Disagreement(_Result):
-    """The two runtimes that are furthest from each other."""
-
-    first: str
-    second: str
-    sqnr_db: float
-    max_steps: float | None
-    output: str
-    """Where they are."""
 
 
 class CalibrationInfo(_Result):
@@ -201,7 +177,8 @@ class Conversion(_Result):
     """The least that is let through."""
     max_steps: float | None = None
     runtimes: list[RuntimeResult]
-    between: Disagreement | None
+    between: Distance | None
+    """The two runtimes that are furthest from each other."""
     not_run: list[str]
     """Runtimes that were not tried, and why."""
     samples: int
@@ -239,7 +216,8 @@ def convert(
         masks: ``bin_mask.h``, for weights that come without masks.
         weights: which of a checkpoint's weights: their key, or ``ema`` for averaged ones.
         tolerance: the largest difference to torch that is let through, as a part of its scale
-            (:mod:`toolchain.differences`); of the float32 file, also where that is then quantised.
+            (:mod:`toolchain.agreement.differences`); of the float32 file, also where that is then
+            quantised.
         quantize: ``int8`` weights and activations, ``fp16`` weights, or int8 weights for
             ``dynamic`` range; ``None`` leaves float32.
         calibration: for ``int8``, and needed there: the data that ranges are measured on, see
@@ -332,7 +310,7 @@ def convert(
         inputs=_tensors("args", source.inputs, source.torch_inputs, ports.inputs),
         outputs=_tensors("output", source.outputs, source.torch_outputs, ports.outputs),
         notes=list(source.notes),
-        layers=[ConvertedLayer(**vars(check)) for check in check_layers(masked, found)],
+        layers=check_layers(masked, found),
         mask_header=source.header,
         weights=list(source.weights),
         macs=total.macs,
@@ -352,7 +330,7 @@ def convert(
         min_sqnr_db=least_db if quantize else None,
         max_steps=comparison.max_steps,
         runtimes=[_runtime_result(item) for item in comparison.agreements],
-        between=Disagreement(**vars(comparison.furthest)) if comparison.furthest else None,
+        between=comparison.furthest,
         not_run=list(comparison.missing),
         samples=max(item.inferences for item in comparison.agreements),
         seed=seed,

@@ -6,7 +6,7 @@ import importlib
 import os
 from types import ModuleType
 
-from toolchain.convert.silence import quiet
+from toolchain.agreement.silence import quiet
 
 _OFFLINE = {
     "LITERT_TORCH_SHOW_PROGRESS": "n",

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor, fx, nn
 
+from toolchain.agreement import interpreter
+from toolchain.agreement.silence import quiet
 from toolchain.convert.converter import litert_torch
 from toolchain.convert.culprit import find_culprit
 from toolchain.convert.explain import lowering_failure
-from toolchain.convert.runtimes import litert_interpreter
-from toolchain.convert.silence import quiet
-from toolchain.model.graph import read_model
+from toolchain.storage.scratch import temporary_folder
+from toolchain.tflite_file.graph import read_model
 
 
 def lower(
@@ -68,7 +68,7 @@ def _convert(
         )
         content = converter.convert(wrapped, samples).model_content()
         path.write_bytes(content)  # its own export ends the process where the disk is full
-        litert_interpreter(path, "builtin")
+        interpreter.load(path, "builtin")
     # Operators that came later than TFLite 2.14, which our runtime is.
     late = [op.op for op in read_model(path).graph.operators if op.op.startswith("STABLEHLO_")]
     if late:
@@ -77,12 +77,12 @@ def _convert(
 
 def _single(module: nn.Module, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> None:
     """Convert one operator to nothing."""
-    with tempfile.TemporaryDirectory(prefix="tileskip-") as folder:
+    with temporary_folder() as folder:
         _convert(
             module,
             [tuple(tensor.shape) for tensor in inputs],
             [tuple(tensor.shape) for tensor in outputs],
-            Path(folder) / "one.tflite",
+            folder / "one.tflite",
             [tensor.dtype for tensor in inputs],
         )
 

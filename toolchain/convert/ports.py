@@ -7,16 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from torch import Tensor
 
-from toolchain.convert.runtimes import litert_interpreter
-from toolchain.convert.silence import quiet
-from toolchain.errors import VerificationError
-from toolchain.model.graph import Graph, read_model
-from toolchain.model.layers import quantization_of
-
-Array = npt.NDArray[Any]
+from toolchain.agreement.differences import Array
+from toolchain.agreement.interpreter import signature_details
+from toolchain.tflite_file.graph import Graph, read_model
+from toolchain.tflite_file.layers import quantization_of
 
 
 @dataclass(frozen=True)
@@ -57,16 +53,6 @@ class Ports:
     outputs: list[Port]
 
 
-@dataclass(frozen=True)
-class Order:
-    """How a file's signature and its graph, which may order them otherwise, go together."""
-
-    inputs: list[int]
-    """For each input of the graph its place in the signature."""
-    outputs: list[int]
-    """For each output of the signature its place in the graph."""
-
-
 def read_ports(path: Path) -> Ports:
     """The inputs and outputs of a converted file.
 
@@ -74,38 +60,8 @@ def read_ports(path: Path) -> Ports:
         VerificationError: the stock interpreter cannot load it.
     """
     graph = read_model(path).graph
-    inputs, outputs = _details(path)
+    inputs, outputs = signature_details(path)
     return Ports([_port(graph, one) for one in inputs], [_port(graph, one) for one in outputs])
-
-
-def signature_order(path: Path) -> Order:
-    """How to feed a converted file through its graph.
-
-    Raises:
-        VerificationError: the stock interpreter cannot load it.
-    """
-    graph = read_model(path).graph
-    inputs, outputs = ([one["index"] for one in details] for details in _details(path))
-    return Order(
-        [inputs.index(index) for index in graph.inputs],
-        [graph.outputs.index(index) for index in outputs],
-    )
-
-
-def _details(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """What the interpreter says of inputs and outputs, in the signature's order."""
-    try:
-        with quiet():
-            signature = litert_interpreter(path, "builtin").get_signature_runner()
-            inputs, outputs = signature.get_input_details(), signature.get_output_details()
-    except (ValueError, RuntimeError) as error:
-        raise VerificationError(
-            f"ai-edge-litert cannot load the converted file: {error}"
-        ) from error
-    return (
-        [inputs[f"args_{i}"] for i in range(len(inputs))],
-        [outputs[f"output_{i}"] for i in range(len(outputs))],
-    )
 
 
 def _port(graph: Graph, detail: dict[str, Any]) -> Port:

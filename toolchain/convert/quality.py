@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from toolchain.differences import Array, absolute_difference, judged_axes
+from toolchain.agreement.differences import Array, absolute_difference, judged_axes
 
 LOST_DB = 3.0
 """Below it half of a slice's power is noise: what it says is lost. All zeros is 0 dB."""

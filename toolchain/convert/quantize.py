@@ -26,13 +26,13 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from toolchain.agreement.silence import quiet
 from toolchain.convert.kinds import Boundary, Kind
 from toolchain.convert.ranges import Range, measure_ranges
 from toolchain.convert.scales import fit_scales, narrow_ranges
-from toolchain.convert.silence import quiet
 from toolchain.errors import DeployError, ModelError, failure
-from toolchain.model.graph import Model, parse_model
-from toolchain.model.kernel_types import has_kernel
+from toolchain.tflite_file.graph import Model, parse_model
+from toolchain.tflite_file.kernel_types import has_kernel
 
 Array = npt.NDArray[Any]
 

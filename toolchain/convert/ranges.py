@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from toolchain.convert.silence import quiet
+from toolchain.agreement import interpreter
+from toolchain.agreement.differences import Array
+from toolchain.agreement.silence import quiet
 from toolchain.errors import DataError
-from toolchain.model.graph import parse_model
+from toolchain.tflite_file.graph import parse_model
 
-Array = npt.NDArray[Any]
 Range = tuple[float, float]
 
 _PADDING = 3e38
@@ -37,27 +36,20 @@ def measure_ranges(
     Raises:
         DataError: a tensor is not finite on this data.
     """
-    from ai_edge_litert.interpreter import Interpreter
-
     graph = parse_model(content).graph
     computed = [*graph.inputs, *graph.producers]
     with quiet():
-        interpreter: Any = Interpreter(
-            model_content=content,
-            experimental_preserve_all_tensors=True,
-            num_threads=os.cpu_count() or 1,
-        )
-        interpreter.allocate_tensors()
-        signature = interpreter.get_signature_runner()
+        runner = interpreter.load(content, threads=os.cpu_count() or 1, keep=True)
+        signature = runner.get_signature_runner()
     lowest = dict.fromkeys(computed, np.inf)
     highest = dict.fromkeys(computed, -np.inf)
     for number, arrays in enumerate(inputs):
-        signature(**{f"args_{i}": array for i, array in enumerate(arrays)})
+        interpreter.feed(signature, arrays)
         for index in computed:
             tensor = graph.tensors[index]
             if tensor.dtype != "float32" or not tensor.elements:
                 continue
-            low, high = _extremes(interpreter.tensor(index)())
+            low, high = _extremes(runner.tensor(index)())
             if not low <= high:  # NaN
                 raise DataError(
                     f"calibration example {number}: '{tensor.name}' is not finite",

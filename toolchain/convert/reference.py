@@ -13,22 +13,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from toolchain.convert.ports import Array, channel_last_array
+from toolchain.agreement.differences import Array, rounding_noise
+from toolchain.agreement.inputs import random_arrays
+from toolchain.convert.ports import channel_last_array
 from toolchain.convert.source import Source
-from toolchain.differences import rounding_noise
 from toolchain.errors import VerificationError
 
 SAMPLES = 5
 """Random inputs: three of mean 0 and variance 1, two uniform in [0, 1) like an image."""
+_IMAGES = 2
 
 State = Mapping[str, Tensor]
 
 
 def random_inputs(source: Source, seed: int) -> list[list[Tensor]]:
     """``SAMPLES`` inferences' inputs."""
-    generator = torch.Generator().manual_seed(seed)
-    makers = [torch.randn if index < SAMPLES - 2 else torch.rand for index in range(SAMPLES)]
-    return [[make(shape, generator=generator) for shape in source.inputs] for make in makers]
+    kinds = [(shape, "float32") for shape in source.inputs]
+    columns = random_arrays(kinds, SAMPLES, seed, images=_IMAGES)
+    return [[torch.from_numpy(column[index]) for column in columns] for index in range(SAMPLES)]
 
 
 def reference_outputs(source: Source, samples: Sequence[Sequence[Tensor]]) -> list[Array]:
@@ -54,7 +56,7 @@ def reference_outputs(source: Source, samples: Sequence[Sequence[Tensor]]) -> li
 def reference_noise(
     source: Source, samples: Sequence[Sequence[Tensor]], expected: Sequence[Array]
 ) -> list[Array]:
-    """How far rounding to float32 moves each value: see :func:`~toolchain.differences.rounding_noise`.
+    """How far rounding to float32 moves each value: see :func:`~toolchain.agreement.differences.rounding_noise`.
 
     Weights and inputs are changed by their last bit, which stands for another order of summation
     and for BatchNorm that is folded.

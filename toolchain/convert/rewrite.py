@@ -23,6 +23,7 @@ from typing import Any, cast
 import torch
 from torch import fx, nn
 
+from toolchain.agreement.silence import quiet
 from toolchain.convert.constants import Constants
 from toolchain.convert.masking import simplify
 from toolchain.convert.masks import MaskedLayer, MaskRewriter, layer_name
@@ -30,7 +31,6 @@ from toolchain.convert.operators import ColumnProduct, Largest
 from toolchain.convert.precision import to_float32
 from toolchain.convert.reach import CONVOLUTIONS, OPERATOR, name_of
 from toolchain.convert.replace import replacement
-from toolchain.convert.silence import quiet
 from toolchain.errors import ModelError
 
 _aten = torch.ops.aten
@@ -135,6 +135,6 @@ class _Layer(nn.Module):
 
 
 def _named(name: str, operation: Callable[..., Any]) -> nn.Module:
-    # toolchain.model.layers.layer_name() finds the name again by this mark.
+    # toolchain.tflite_file.layers.layer_name() finds the name again by this mark.
     kind = type(f"tileskip[{name}]", (_Layer,), {})
     return cast(nn.Module, kind(operation))

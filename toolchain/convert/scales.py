@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from toolchain.model.graph import Model, Operator, Quantization, Tensor, parse_model
+from toolchain.tflite_file.graph import Model, Operator, Quantization, Tensor, parse_model
 
 Array = npt.NDArray[Any]
 

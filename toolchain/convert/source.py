@@ -15,7 +15,7 @@ import torch
 import torch.utils._pytree as pytree
 from torch import Tensor, fx, nn
 
-from toolchain import json_text
+from toolchain.agreement.silence import quiet
 from toolchain.convert.explain import export_failure, where_raised
 from toolchain.convert.interface import (
     Flat,
@@ -27,12 +27,11 @@ from toolchain.convert.interface import (
 from toolchain.convert.kinds import is_program
 from toolchain.convert.layout import channels_last_inputs, channels_last_outputs
 from toolchain.convert.precision import OTHERS, computed_in, has_other_floats, to_float32
-from toolchain.convert.silence import quiet
 from toolchain.errors import DeployError, ModelError, failure, first_line
 from toolchain.factory import make_module
-from toolchain.files import check_readable
+from toolchain.formats import json_text
+from toolchain.formats.input_file import check_readable
 from toolchain.hints import quoted
-from toolchain.models import zoo
 from toolchain.sparsity.checkpoint import (
     has_pruned_channels,
     load_checkpoint,
@@ -41,6 +40,7 @@ from toolchain.sparsity.checkpoint import (
 )
 from toolchain.sparsity.published import HeaderReport, with_header
 from toolchain.sparsity.state_dicts import match
+from toolchain.zoo import catalog
 
 Shape = tuple[int, ...]
 _MOST = 1e6  # of a number that a file gives to a factory, so that it cannot ask for all memory
@@ -145,13 +145,13 @@ def _from_factory(
         state, metadata = load_checkpoint(path, weights=weights), load_metadata(path)
         model = model or _factory_in(path, metadata)
     assert model is not None  # noqa: S101 (load_source was given one of the two)
-    factory, checkpoint = model, None
+    factory, checkpoint = catalog.current_factory(model), None
     arguments: Mapping[str, Any] = {} if path is None else _arguments_in(path, metadata)
     if ":" not in model:
-        entry = zoo.get(model)
+        entry = catalog.get(model)
         factory, checkpoint = entry.factory, entry.checkpoint
         arguments = {**entry.arguments, **arguments}
-    ours = zoo.by_factory(factory)
+    ours = catalog.by_factory(factory)
     known_shape: Shape | None = ours.input_shape if ours else None
     if not shapes:
         if path is not None:
@@ -191,7 +191,7 @@ def make(factory: str, arguments: Mapping[str, Any] | None = None) -> nn.Module:
     Raises:
         ModelError: there is no such module or function, it fails, or gives no ``nn.Module``.
     """
-    others = ", or a network of the zoo: " + ", ".join(zoo.ZOO)
+    others = ", or a network of the zoo: " + ", ".join(catalog.ZOO)
     return make_module(factory, "--model", arguments, otherwise=others)
 
 
@@ -203,7 +203,7 @@ def _factory_in(path: str | os.PathLike[str], metadata: Mapping[str, str]) -> st
             hint="give --model package.module:factory, a function that makes the model",
         )
     # A file must not choose which code of this machine runs: only networks that ship with us.
-    if zoo.by_factory(factory) is None:
+    if catalog.by_factory(factory) is None:
         raise ModelError(
             f"{path}: names the model '{factory}', which is not one of this project",
             hint=f"if you trust it, say so: --model {quoted(factory)}",

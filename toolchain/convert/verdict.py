@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 
-from toolchain.convert.blame import Blame
+from toolchain.agreement.blame import Blame
 from toolchain.convert.compare import Agreement, Comparison, Output
 from toolchain.errors import VerificationError
 
@@ -24,7 +24,7 @@ def require_agreement(comparison: Comparison, tolerance: float, *, seed: int, fi
 
     Args:
         comparison: of a float file.
-        tolerance: of the difference beside its scale, see :mod:`toolchain.differences`.
+        tolerance: of the difference beside its scale, see :mod:`toolchain.agreement.differences`.
         seed: of the inputs.
         find: names the operator where some runtimes are right and others are not.
 

@@ -17,17 +17,16 @@ import tempfile
 import time
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
 
 from toolchain import children
-from toolchain.cache import cache_dir, digest, hold, locked, sha256_file
 from toolchain.errors import MissingToolError, SourceError
 from toolchain.fetch import unpack
 from toolchain.fetch.archive import check_sha256, take_cached
+from toolchain.hardware.facts import DebArch
 from toolchain.progress import Progress, Silent, Stage
-from toolchain.scratch import scratch_folder
+from toolchain.storage.cache import cache_dir, digest, hold, locked, sha256_file
+from toolchain.storage.scratch import scratch_folder
 
-Arch = Literal["amd64", "arm64", "armhf"]
 MIRROR_VARIABLE = "TILESKIP_DEBIAN_MIRROR"
 INDEX_LIFETIME_S = 24 * 3600
 _APT_S = 600.0
@@ -103,7 +102,7 @@ class AptRoot:
         self,
         packages: Sequence[str],
         *,
-        arch: Arch,
+        arch: DebArch,
         suite: str,
         pins: Mapping[str, str] | None = None,
     ) -> list[Path]:
@@ -124,7 +123,7 @@ class AptRoot:
             for item in packages
         ]
 
-    def _fetch_deb(self, item: str, arch: Arch, suite: str, pin: tuple[str, str] | None) -> Path:
+    def _fetch_deb(self, item: str, arch: DebArch, suite: str, pin: tuple[str, str] | None) -> Path:
         if pin:
             cached = take_cached(*pin, self._given)
             if cached:

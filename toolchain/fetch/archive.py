@@ -6,10 +6,10 @@ import shutil
 import tarfile
 from pathlib import Path
 
-from toolchain.cache import cache_dir, hold, sha256_file
 from toolchain.errors import SourceError
 from toolchain.fetch import unpack
-from toolchain.files import written_whole
+from toolchain.storage.cache import cache_dir, hold, sha256_file
+from toolchain.storage.files import written_whole
 
 
 def check_sha256(path: Path, sha256: str, *, name: str | None = None) -> None:

@@ -7,12 +7,13 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from toolchain.cache import digest, entry
 from toolchain.errors import SourceError
-from toolchain.fetch.apt import AptRoot, Arch, unpack_deb
+from toolchain.fetch.apt import AptRoot, unpack_deb
 from toolchain.fetch.archive import unpack_tarball
+from toolchain.formats.toml_file import read_toml, validate
+from toolchain.hardware.facts import DebArch
 from toolchain.resources import runtime_patch_dir
-from toolchain.toml_file import read_toml, validate
+from toolchain.storage.cache import digest, entry
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.+~_-]*$")]
@@ -58,7 +59,7 @@ class Deb(_Table):
     arm64: DebFile
     armhf: DebFile
 
-    def for_arch(self, arch: Arch) -> DebFile:
+    def for_arch(self, arch: DebArch) -> DebFile:
         """The file of one architecture."""
         return {"amd64": self.amd64, "arm64": self.arm64, "armhf": self.armhf}[arch]
 
@@ -122,7 +123,7 @@ def tree(source: Source, apt: AptRoot) -> Path:
     return entry("trees", f"{source.name}-{key}", fill)
 
 
-def deb_tree(deb: Deb, arch: Arch, apt: AptRoot) -> Path:
+def deb_tree(deb: Deb, arch: DebArch, apt: AptRoot) -> Path:
     """The unpacked files of a binary package, kept in the cache.
 
     Raises:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from toolchain.errors import SourceError, first_line
-from toolchain.files import disk_full
+from toolchain.storage.files import disk_full
 
 Rename = Callable[[tarfile.TarInfo], tarfile.TarInfo | None]
 

@@ -11,14 +11,14 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from toolchain.errors import ModelError
-from toolchain.files import write_or_keep
-from toolchain.json_text import parse_json, to_json
+from toolchain.formats.json_text import parse_json, to_json
+from toolchain.formats.text_file import read_text
 from toolchain.profile.facts import BoardFacts, Vitals
 from toolchain.profile.operators import LayerTrace, TimedRow
 from toolchain.profile.runner_output import RunnerOutput
 from toolchain.profile.stability import MAX_SPREAD
 from toolchain.profile.turns import Interval, Turn, median_interval, ratios
-from toolchain.text_file import read_text
+from toolchain.storage.files import write_or_keep
 
 
 class _Part(BaseModel):

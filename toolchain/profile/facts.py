@@ -19,7 +19,7 @@ _TEMPERATURE = "/sys/class/thermal/thermal_zone0/temp"
 _VITALS = (_GOVERNOR, _FREQUENCY, _TEMPERATURE)
 _NUMBER = "[0-9]{1,18}"
 """What no computation with it can overflow; Python refuses to read 5,000 digits."""
-_FILES = (_MODEL, system.CPUINFO, _MEMINFO, system.AUXV, _MAX_FREQUENCY)
+_FILES = (_MODEL, _MEMINFO, _MAX_FREQUENCY)
 
 _DUMMY_MODEL = "linux,dummy-virt"
 """What QEMU's virt machine calls itself."""
@@ -83,24 +83,24 @@ def read_facts(connection: Connection, *, emulated: bool = False) -> BoardFacts:
     Args:
         connection: the board.
         emulated: whether it is known to be emulated; else its device tree may say so.
+
+    Raises:
+        BoardError: it does not tell its machine.
     """
     files = system.read_files(connection, _FILES)
     model = _text(files.get(_MODEL))
-    cores, features = system.parse_cpuinfo(_text(files.get(system.CPUINFO)) or "")
     memory = _meminfo(_text(files.get(_MEMINFO)) or "")
-    words = _run(connection, ["uname", "-s", "-r", "-m"])
-    kernel = words.split() if words else []
-    _, vector = system.parse_auxv(files.get(system.AUXV, b""))
+    own = system.read_system(connection)
     return BoardFacts(
         emulated=emulated or model == _DUMMY_MODEL,
         model=model,
-        machine=kernel[2] if len(kernel) == 3 else None,
-        kernel=" ".join(kernel[:2]) or None,
-        glibc=system.read_glibc(connection),
-        cores=cores,
-        features=features,
-        hwcap=_hex(vector.get(system.AT_HWCAP)),
-        hwcap2=_hex(vector.get(system.AT_HWCAP2)),
+        machine=own.machine,
+        kernel=own.kernel,
+        glibc=own.glibc,
+        cores=dict(own.cores),
+        features=list(own.listed),
+        hwcap=_hex(own.hwcap),
+        hwcap2=_hex(own.hwcap2),
         max_frequency_khz=_integer(files.get(_MAX_FREQUENCY)),
         memory_total_kib=memory.get("MemTotal"),
         memory_available_kib=memory.get("MemAvailable"),

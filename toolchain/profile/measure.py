@@ -8,14 +8,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import toolchain
-from toolchain.board.config import Board
 from toolchain.board.connection import Connection
 from toolchain.board.invoke import BoardRunner, Settings
 from toolchain.build.bundle import Bundle
-from toolchain.cache import sha256_file
 from toolchain.failures import Failures
-from toolchain.model.graph import Model, read_model
-from toolchain.model.layers import find_layers, totals
+from toolchain.hardware.board_file import Board
 from toolchain.profile.document import BoardRecord, Failure, Measurement, Profile
 from toolchain.profile.facts import BoardFacts, Vitals, read_facts, read_load, read_vitals
 from toolchain.profile.operators import TimedRow, live_share, timed_rows, trace
@@ -30,6 +27,8 @@ from toolchain.profile.turns import (
     turn_of,
 )
 from toolchain.progress import Progress, Stage
+from toolchain.tflite_file.graph import Model, read_model
+from toolchain.tflite_file.layers import find_layers, totals
 
 _MAX_PASSES = 3
 """How often all turns are taken before the spread of times is accepted."""
@@ -115,14 +114,11 @@ class Session:
             self._facts = read_facts(self.connection, emulated=self.board.connection == "emulator")
             runners = [self.runner]
             if self.stock is not None:
-                runners.append(BoardRunner(self.connection, self.board, self.stock, self.report))
-            self.runner.push_each(models, self.failures)
-            bad = {name for name, _ in self.failures.items}
+                runners.append(self.runner.beside(self.stock))
             found: list[tuple[Model, str]] = []
-            for path in models:
-                if str(path) not in bad:
-                    with self.failures.of(str(path)):
-                        found.append((read_model(path), sha256_file(path)))
+            for pushed in self.runner.push_each(models, self.failures):
+                with self.failures.of(str(pushed.local)):
+                    found.append((read_model(pushed.local), pushed.sha256))
             self._entries = [_Entry(runner, *each) for runner in runners for each in found]
             if self._facts.emulated:
                 self._one_by_one()

@@ -16,8 +16,8 @@ from difflib import SequenceMatcher
 
 from pydantic import BaseModel, ConfigDict
 
-from toolchain.model.layers import Layer
 from toolchain.profile.runner_output import REMAINDER, Op, computes_any_rows
+from toolchain.tflite_file.layers import Layer
 
 GOAL = 0.95
 """An operator below this part of its ideal needs a reason."""

@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from toolchain.errors import BoardError
-from toolchain.json_text import parse_json
+from toolchain.formats.json_text import parse_json
 
 Count = Annotated[int, Field(ge=0)]
 Microseconds = Annotated[float, Field(ge=0)]

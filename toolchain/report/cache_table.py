@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from rich.console import RenderableType
 
-from toolchain.cache_content import Item
 from toolchain.report.fitting import FIRST, NAME, Column, fitted_table, shortened
+from toolchain.storage.cache_content import Item
 
 _LEAST, _OTHERS = 20, 42
 """Columns of a name at least, and of what stands beside it, without its state."""

@@ -14,7 +14,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from toolchain.json_text import without_lone_bytes
+from toolchain.formats.json_text import without_lone_bytes
 
 NAME = 0
 """The rank of a column that is never left out."""

@@ -10,10 +10,9 @@ import numpy as np
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from toolchain.model.inspection import Inspection, LayerReport, TensorReport
-from toolchain.model.layers import Plane
-from toolchain.model.support import Unsupported
 from toolchain.report.fitting import NAME, Column, fitted_table
+from toolchain.tflite_file.inspection import Inspection, TensorReport
+from toolchain.tflite_file.layers import Layer, Plane, fill_range
 
 if TYPE_CHECKING:  # torch is slow to import, and deploy inspect needs none of it
     from toolchain.convert.conversion import Conversion, RuntimeResult, TensorInfo, WeakSlices
@@ -69,9 +68,7 @@ def inspection_table(report: Inspection, width: int = 200) -> RenderableType:
 
 def unsupported_lines(report: Inspection) -> list[Text]:
     """What the runtime does not run, a line each; none for a file that runs."""
-    lines = [
-        Text(f"  {Unsupported(**dict(found)).text}", style="red") for found in report.unsupported
-    ]
+    lines = [Text(f"  {found.text}", style="red") for found in report.unsupported]
     return [Text("The runtime cannot run this file:", style="red"), *lines] if lines else []
 
 
@@ -282,7 +279,7 @@ def _tensor(tensor: TensorInfo | TensorReport) -> str:
     return f"{text}, scale {tensor.scale:.5g}, zero point {tensor.zero_point}"
 
 
-def operator_text(layer: LayerReport) -> str:
+def operator_text(layer: Layer) -> str:
     """``CONV 3x3/2 RELU``."""
     parts = [_SHORT.get(layer.op, layer.op)]
     if layer.kernel and layer.stride:
@@ -298,7 +295,7 @@ def operator_text(layer: LayerReport) -> str:
     return " ".join(parts)
 
 
-def _cells(layer: LayerReport, reasons: dict[str, int]) -> dict[str, str]:
+def _cells(layer: Layer, reasons: dict[str, int]) -> dict[str, str]:
     cells = dict.fromkeys(_RANKS, "")
     cells["layer"], cells["op"], cells["MACs"] = layer.name, operator_text(layer), count(layer.macs)
     cells["input"], cells["output"] = size_text(layer.input_shape), size_text(layer.output_shape)
@@ -312,8 +309,8 @@ def _cells(layer: LayerReport, reasons: dict[str, int]) -> dict[str, str]:
     return cells
 
 
-def _fill(layer: LayerReport) -> str:
-    fill = layer.mask.fill if layer.mask else None
+def _fill(layer: Layer) -> str:
+    fill = fill_range(layer.mask.fill) if layer.mask else None
     if fill is None:
         return ""
     if fill.minimum == fill.maximum:

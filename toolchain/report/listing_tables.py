@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from rich.console import RenderableType
 
-from toolchain.board.config import Board
 from toolchain.board.push import Pushed
 from toolchain.build.bundle import Bundle
-from toolchain.models.zoo import ZooModel
+from toolchain.hardware.board_file import Board
 from toolchain.report.fitting import NAME, Column, fitted_table
+from toolchain.zoo.catalog import ZooModel
 
 
 def boards_table(boards: Sequence[Board], width: int = 200) -> RenderableType:

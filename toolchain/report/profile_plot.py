@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from toolchain.errors import OutputError
-from toolchain.files import check_writable, same_place, write_whole
 from toolchain.profile.document import Profile
+from toolchain.storage.files import check_writable, same_place, write_whole
 
 if TYPE_CHECKING:  # matplotlib is slow to import
     from matplotlib.axes import Axes

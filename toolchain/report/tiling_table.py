@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from toolchain.model.inspection import Inspection, LayerReport
-from toolchain.model.tiling import LayerTiles, Retraining, Tiling
 from toolchain.report.fitting import NAME, Column, fitted_table
 from toolchain.report.layers import (
     heading,
@@ -17,6 +15,9 @@ from toolchain.report.layers import (
     summary,
     unsupported_lines,
 )
+from toolchain.tflite_file.inspection import Inspection
+from toolchain.tflite_file.layers import Layer
+from toolchain.tflite_file.tiling import LayerTiles, Retraining, Tiling
 
 _RANKS = {
     "layer": NAME,
@@ -120,7 +121,7 @@ def _retraining(found: Retraining, tiling: Tiling) -> str:
     )
 
 
-def _cells(layer: LayerReport, tiles: LayerTiles) -> dict[str, str]:
+def _cells(layer: Layer, tiles: LayerTiles) -> dict[str, str]:
     cells = dict.fromkeys(_RANKS, "")
     cells["layer"], cells["op"] = layer.name, operator_text(layer)
     cells["output"], cells["path"] = size_text(layer.output_shape), tiles.path or ""

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from toolchain.files import STDOUT
 from toolchain.report.fitting import NAME, Column, fitted_table
 from toolchain.report.layers import count
+from toolchain.storage.files import STDOUT
 
 if TYPE_CHECKING:  # torch is slow to import
     from toolchain.train.run import (

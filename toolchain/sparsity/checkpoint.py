@@ -17,7 +17,6 @@ import torch
 from torch import Tensor, nn
 
 from toolchain.errors import ModelError, failure
-from toolchain.files import make_folder, write_whole
 from toolchain.sparsity.checkpoint_file import (
     StandIn,
     read_checkpoint_file,
@@ -33,6 +32,7 @@ from toolchain.sparsity.state_dicts import (
     find_state_dicts,
     match,
 )
+from toolchain.storage.files import make_folder, write_whole
 
 PRUNED = {"pruned": "channels"}
 """Metadata of a checkpoint whose layers have fewer channels than its factory makes."""

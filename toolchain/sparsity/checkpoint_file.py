@@ -25,10 +25,9 @@ import safetensors
 import safetensors.torch
 import torch
 
-from toolchain import json_text
 from toolchain.errors import DeployError, ModelError, first_line
-from toolchain.files import check_readable
-from toolchain.input_file import read_limited
+from toolchain.formats import json_text
+from toolchain.formats.input_file import check_readable, read_limited
 
 _MAX_HEADER = 100_000_000  # of safetensors, the format's own limit
 _LEGACY_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the number that torch wrote before 1.6

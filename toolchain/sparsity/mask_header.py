@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from toolchain.errors import ModelError
-from toolchain.text_file import read_text
+from toolchain.formats.text_file import read_text
 
 _Value = TypeVar("_Value")
 _WHAT_TO_GIVE = "give the bin_mask.h that the training code wrote with --save_masks"

@@ -19,8 +19,8 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-from toolchain.cache import digest
 from toolchain.errors import DataError, DeployError
+from toolchain.storage.cache import digest
 
 WORKER_S = 600
 """Seconds that a process which reads images may take for a batch."""

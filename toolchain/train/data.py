@@ -10,11 +10,11 @@ import torch
 from torch.utils.data import TensorDataset
 
 from toolchain.errors import DataError
-from toolchain.models import fashion_mnist
 from toolchain.progress import Progress
 from toolchain.train.batches import Examples, seeded
 from toolchain.train.image_folder import load_folder
 from toolchain.train.user_dataset import load_user
+from toolchain.zoo import fashion_mnist
 
 FASHION_MNIST = "fashion-mnist"
 

@@ -12,11 +12,11 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from toolchain.cache import digest
 from toolchain.errors import DataError, first_line
-from toolchain.files import check_readable
+from toolchain.formats.input_file import check_readable
 from toolchain.hints import did_you_mean
 from toolchain.progress import Progress, Silent
+from toolchain.storage.cache import digest
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of ImageNet's red, green and blue, pixels scaled to [0, 1]: what published weights expect."""

@@ -19,10 +19,10 @@ from pydantic import (
 )
 
 from toolchain.errors import RecipeError
+from toolchain.formats.toml_file import read_toml, validate
 from toolchain.hints import did_you_mean
 from toolchain.sparsity.policies import POLICIES
 from toolchain.sparsity.tiles import TILE_SHARE
-from toolchain.toml_file import read_toml, validate
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Sparsity = Annotated[float, Field(ge=0, lt=1)]

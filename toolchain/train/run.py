@@ -13,13 +13,12 @@ import torch
 from pydantic import BaseModel, ConfigDict
 
 from toolchain.factory import from_here, without_folder
-from toolchain.files import STDOUT, check_writable
 from toolchain.hints import command
-from toolchain.models import zoo
 from toolchain.progress import Progress, Silent
 from toolchain.sparsity.checkpoint import PRUNED, save_checkpoint
 from toolchain.sparsity.cost import model_cost
 from toolchain.sparsity.masked_conv import summary
+from toolchain.storage.files import STDOUT, check_writable
 from toolchain.train.data import Data, load_data
 from toolchain.train.interrupt import StopRequest
 from toolchain.train.recipe import Recipe
@@ -35,6 +34,7 @@ from toolchain.train.saved_state import (
 from toolchain.train.setup import Student, build_student
 from toolchain.train.tensorboard import ScalarLog
 from toolchain.train.trainer import Epoch, SameImages, Trainer
+from toolchain.zoo import catalog
 
 LAST = "last.safetensors"
 """The checkpoint of the last epoch, in the folder of the run."""
@@ -329,7 +329,7 @@ def _report(
 
 def _convert_command(trainer: Trainer, path: Path, base: Path | None) -> str:
     factory = trainer.student.factory
-    foreign = zoo.by_factory(factory) is None
+    foreign = catalog.by_factory(factory) is None
     model = ["--model", from_here(factory, base or Path())] if foreign else []
     return command("convert", "FILE" if path == STDOUT else path, *model)
 

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from toolchain.errors import DataError, ModelError, OutputError, RecipeError, first_line
-from toolchain.files import make_folder, write_whole
-from toolchain.scratch import sweep
+from toolchain.storage.files import make_folder, write_whole
+from toolchain.storage.scratch import sweep
 from toolchain.train.data import Data
 from toolchain.train.recipe import Recipe
 from toolchain.train.trainer import Trainer

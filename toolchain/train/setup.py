@@ -14,11 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from toolchain.board.config import known_tiles, load_board
 from toolchain.errors import ModelError, RecipeError, failure
 from toolchain.factory import make_module
-from toolchain.models import zoo
-from toolchain.models.init import initialise
+from toolchain.hardware.board_file import known_tiles, load_board
 from toolchain.sparsity.checkpoint import (
     has_pruned_channels,
     load_checkpoint,
@@ -45,6 +43,8 @@ from toolchain.sparsity.state_dicts import match
 from toolchain.train.batches import Augment, Batches, in_turn, mirror, seeded, shift
 from toolchain.train.data import Data
 from toolchain.train.recipe import DataSet, Masks, Recipe, place
+from toolchain.zoo import catalog
+from toolchain.zoo.init import initialise
 
 _OPTION = "[model] factory"
 _SHIFT = 0.08
@@ -112,7 +112,7 @@ def build_student(
     with torch.random.fork_rng(), seeded(seed):
         torch.manual_seed(seed)
         model = make_module(factory, _OPTION, recipe.model.arguments, base=base)
-        ours = zoo.by_factory(factory)
+        ours = catalog.by_factory(factory)
         if ours and ours.random_weights:
             initialise(model)
     example = torch.zeros(data.input_shape)
@@ -176,10 +176,10 @@ def network_factory(name: str) -> str:
         ModelError: there is none of that name, or it is one with masks.
     """
     if ":" in name:
-        return name
-    entry = zoo.get(name)
+        return catalog.current_factory(name)
+    entry = catalog.get(name)
     if entry.arguments:
-        dense = zoo.by_factory(entry.factory)
+        dense = catalog.by_factory(entry.factory)
         raise ModelError(
             f"the network '{name}' has masks, and training lays on its own",
             hint=f"name '{dense.name if dense else entry.factory}', and the masks under [masks]",
@@ -214,7 +214,7 @@ def _first_weights(recipe: Recipe, base: Path | None) -> Path | None:
     name, path = recipe.model.factory, recipe.model.weights
     if path is not None:
         return place(path, base)
-    return None if ":" in name else zoo.get(name).checkpoint
+    return None if ":" in name else catalog.get(name).checkpoint
 
 
 def _load(

@@ -10,7 +10,7 @@ from typing import Self
 from torch.utils.tensorboard import SummaryWriter
 
 from toolchain.errors import OutputError
-from toolchain.files import FULL
+from toolchain.storage.files import FULL
 from toolchain.train.trainer import Epoch
 
 

@@ -23,10 +23,10 @@ from support.readers.format import (
     zips,
 )
 from toolchain.convert.source import load_source
-from toolchain.models.zoo import CHECKPOINTS
 from toolchain.sparsity.checkpoint import load_checkpoint
 from toolchain.sparsity.checkpoint_file import read_safetensors_metadata
 from toolchain.train import saved_state
+from toolchain.zoo.catalog import CHECKPOINTS
 
 
 class _Net(nn.Module):
@@ -40,7 +40,7 @@ class _Net(nn.Module):
 def _safetensors() -> bytes:
     shape = {
         "input_shape": "1,1,28,28",
-        "factory": "toolchain.models.fashion_resnet:fashion_resnet",
+        "factory": "toolchain.zoo.fashion_resnet:fashion_resnet",
     }
     return safetensors.torch.save(_Net().state_dict(), shape | {"arguments": '{"sparsity": 0.2}'})
 

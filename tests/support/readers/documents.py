@@ -23,23 +23,23 @@ from support.readers.format import (
     sound_model,
 )
 from support.runner_outputs import runner_output
-from toolchain.bench import page, peers_page
-from toolchain.bench.peers import load_peers
-from toolchain.bench.results import load_results
 from toolchain.board import emulator
-from toolchain.board.config import load_board
 from toolchain.board.image import Image as BoardImage
 from toolchain.build.bundle import Bundle
-from toolchain.cache import RECORD, entry, present
+from toolchain.dev.bench import page, peers_page
+from toolchain.dev.bench.peers import load_peers
+from toolchain.dev.bench.results import load_results
+from toolchain.dev.experiment.runs import load_trainings
+from toolchain.dev.figures.blocks import rendered
+from toolchain.dev.figures.tables import writers
 from toolchain.errors import DeployError
-from toolchain.experiment.runs import load_trainings
 from toolchain.fetch.sources import load_sources
-from toolchain.figures.blocks import rendered
-from toolchain.figures.tables import writers
+from toolchain.formats.text_file import read_text
+from toolchain.hardware.board_file import load_board
 from toolchain.profile.runner_output import parse_output, parse_versions
 from toolchain.profile.turns import merged, turn_of
 from toolchain.sparsity.mask_header import by_layer, read_mask_header
-from toolchain.text_file import read_text
+from toolchain.storage.cache import RECORD, entry, present
 from toolchain.train.recipe import load_recipe
 
 

@@ -23,10 +23,10 @@ from toolchain.build.elf import read_elf
 from toolchain.build.glibc import exported
 from toolchain.convert.calibration import load_samples
 from toolchain.errors import ModelError
-from toolchain.model.graph import read_model
-from toolchain.models.fashion_mnist import read_idx
-from toolchain.number_files import load_npy, load_npz
+from toolchain.formats.number_files import load_npy, load_npz
+from toolchain.tflite_file.graph import read_model
 from toolchain.train.image_folder import ImageFiles, check_header
+from toolchain.zoo.fashion_mnist import read_idx
 
 
 @functools.cache

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from support.bundles import write_masked_model, write_two_input_model
 from toolchain.board import arrays
 from toolchain.errors import ModelError, OutputError
-from toolchain.model.graph import Model, read_model
+from toolchain.tflite_file.graph import Model, read_model
 
 
 @pytest.fixture(scope="module")
@@ -128,14 +128,6 @@ def test_an_npz_is_taken_by_name_else_in_order(pair: Model, tmp_path: Path) -> N
     for name in ("named.npz", "ordered.npz"):
         batch = arrays.load_inputs(pair, [tmp_path / name])
         assert [float(array.max()) for array in batch.arrays] == [0.0, 1.0]
-
-
-def test_random_inputs_depend_on_nothing_but_the_seed(model: Model) -> None:
-    one, same = arrays.random_inputs(model, 2, 5), arrays.random_inputs(model, 2, 5)
-    other = arrays.random_inputs(model, 2, 6)
-    assert np.array_equal(one.arrays[0], same.arrays[0])
-    assert not np.array_equal(one.arrays[0], other.arrays[0])
-    assert one.arrays[0].shape == (2, 1, 6, 6, 3)
 
 
 def test_outputs_are_written_as_npy(tmp_path: Path) -> None:

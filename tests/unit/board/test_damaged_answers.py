@@ -18,18 +18,18 @@ from hypothesis import strategies as st
 from support.bundles import write_bundle, write_masked_model
 from support.malformed import damaged
 from support.runner_outputs import runner_output
-from toolchain.board.arrays import random_inputs
-from toolchain.board.config import load_board
+from toolchain.agreement.inputs import random_inputs
 from toolchain.board.connection import Sink
 from toolchain.board.invoke import BoardRunner, Settings
 from toolchain.board.local import LocalConnection
 from toolchain.board.system import read_system
 from toolchain.errors import BoardError, DeployError
 from toolchain.failures import Failures
-from toolchain.model.graph import read_model
+from toolchain.hardware.board_file import load_board
 from toolchain.profile.facts import read_facts, read_load
 from toolchain.profile.measure import Session
 from toolchain.progress import Silent
+from toolchain.tflite_file.graph import read_model
 
 Answer = tuple[int, bytes, str]
 """Exit code, standard output and standard error."""

@@ -16,13 +16,13 @@ from pathlib import Path
 import pytest
 
 from toolchain.board import emulator
-from toolchain.board.config import Board, Emulator, load_board
 from toolchain.board.connect import connect
 from toolchain.board.emulator import State
 from toolchain.board.image import Image, module_order
-from toolchain.cache import cache_dir, locked
 from toolchain.errors import BoardConfigError, EmulatorError, MissingToolError
+from toolchain.hardware.board_file import Board, Emulator, load_board
 from toolchain.progress import Silent
+from toolchain.storage.cache import cache_dir, locked
 
 
 @pytest.fixture

@@ -21,10 +21,10 @@ from support.openssh import (
     shell,
 )  # fmt: skip
 from toolchain.board import host_keys
-from toolchain.board.config import Board, Ssh
 from toolchain.board.ssh import SshConnection
 from toolchain.board.target import resolve
 from toolchain.errors import HostKeyError
+from toolchain.hardware.board_file import Board, Ssh
 
 BOARD = Board(name="pi", title="Pi", cpu="Cortex-A72", isa="aarch64", march="armv8-a", ssh=Ssh())
 

@@ -8,8 +8,8 @@ import pytest
 from support.bundles import write_bundle
 from support.masked_case import SMALL
 from support.python_runner import python_runner
+from toolchain.agreement.runtimes import Litert
 from toolchain.board.host_runtime import HostRuntime, host_runtimes
-from toolchain.convert.runtimes import Litert
 from toolchain.errors import VerificationError
 
 

@@ -10,13 +10,17 @@ import numpy as np
 import pytest
 
 from support.bundles import write_bundle, write_masked_model, write_two_input_model
-from toolchain.board.arrays import random_inputs
-from toolchain.board.config import load_board
+from toolchain.agreement.inputs import random_inputs
+from toolchain.board import push, system
+from toolchain.board.connection import Connection
 from toolchain.board.invoke import BoardRunner, Settings, load_bundle
 from toolchain.board.local import LocalConnection
+from toolchain.board.system import System
 from toolchain.errors import BoardError, BundleError, DeployError, ModelError
-from toolchain.model.graph import Model, read_model
+from toolchain.hardware.board_file import load_board
 from toolchain.progress import Lines, Silent
+from toolchain.storage.cache import sha256_file
+from toolchain.tflite_file.graph import Model, read_model
 
 
 def runner(tmp_path: Path, script: str, timeout: float = 60.0) -> BoardRunner:
@@ -68,6 +72,29 @@ def test_settings_become_the_runners_options(tmp_path: Path, model: Model) -> No
     )
     assert re.search(r"--model tileskip/models/\w+/m\.tflite --json - ", outcome.report)
     assert "--threads 3 --runs 7 --warmup 2 --per-op --no-delegate" in outcome.report
+
+
+def test_a_bundle_beside_another_asks_and_hashes_nothing_again(
+    tmp_path: Path, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, hashed, really_ask = list[object](), list[Path](), system._ask
+
+    def ask(connection: Connection) -> System:
+        asked.append(connection)
+        return really_ask(connection)
+
+    def hash_of(path: Path) -> str:
+        hashed.append(path)
+        return sha256_file(path)
+
+    monkeypatch.setattr(system, "_ask", ask)
+    monkeypatch.setattr(push, "sha256_file", hash_of)
+    one = runner(tmp_path, "echo one")
+    other = one.beside(write_bundle(tmp_path / "other", b"#!/bin/sh\necho other\n"))
+    assert one.run(model, Settings()).report.strip() == "one"
+    assert other.run(model, Settings()).report.strip() == "other"
+    assert len(asked) == 1
+    assert hashed.count(Path(model.path)) == 1
 
 
 def test_outputs_of_the_wrong_size_are_refused(tmp_path: Path, model: Model) -> None:

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from toolchain.board.config import load_board
 from toolchain.board.connect import connect
 from toolchain.board.connection import Connection
 from toolchain.board.local import LocalConnection
-from toolchain.cache import sha256_file
 from toolchain.errors import BoardError
+from toolchain.hardware.board_file import load_board
+from toolchain.storage.cache import sha256_file
 
 
 @pytest.fixture

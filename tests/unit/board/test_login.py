@@ -20,10 +20,10 @@ from support.openssh import (
     serving,
     shell,
 )  # fmt: skip
-from toolchain.board.config import Board, Ssh
 from toolchain.board.ssh import SshConnection
 from toolchain.board.target import resolve
 from toolchain.errors import ConnectionFailed
+from toolchain.hardware.board_file import Board, Ssh
 
 PASSPHRASE = "open sesame"  # noqa: S105 - of keys that live as long as the tests
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from toolchain.board import push
-from toolchain.board.config import Board, Ssh, load_board
 from toolchain.board.local import LocalConnection
 from toolchain.board.private_folder import require_private
 from toolchain.errors import BoardError
+from toolchain.hardware.board_file import Board, Ssh, load_board
 from toolchain.progress import Silent
 
 FILES = ["tileskip/bundles/0123/tileskip-run", "tileskip/models/4567/m.tflite"]

@@ -18,10 +18,10 @@ import pytest
 
 from support.openssh import Sshd, client_logs_in, make_key, public_text, serving
 from support.relay import Relay
-from toolchain.board.config import Board, Ssh
 from toolchain.board.ssh import SshConnection
 from toolchain.board.target import SshTarget, resolve
 from toolchain.errors import ConnectionFailed
+from toolchain.hardware.board_file import Board, Ssh
 
 BOARD = Board(name="pi", title="Pi", cpu="Cortex-A72", isa="aarch64", march="armv8-a", ssh=Ssh())
 

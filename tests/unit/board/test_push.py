@@ -9,10 +9,10 @@ import pytest
 
 from support.bundles import write_bundle
 from toolchain.board import push
-from toolchain.board.config import Board, Ssh, load_board
 from toolchain.board.local import LocalConnection
 from toolchain.build.bundle import Bundle
 from toolchain.errors import BoardError, ModelError
+from toolchain.hardware.board_file import Board, Ssh, load_board
 from toolchain.progress import Silent
 
 

@@ -19,13 +19,13 @@ from support.bundles import write_bundle
 from support.openssh import make_key, public_text, serving
 from support.processes import running
 from toolchain.board import push, remote_shell, requirements, ssh
-from toolchain.board.config import load_board
 from toolchain.board.remote_shell import BetweenMarks
 from toolchain.board.ssh import SshConnection
 from toolchain.board.target import SshTarget
-from toolchain.cache import sha256_file
 from toolchain.errors import BoardError
+from toolchain.hardware.board_file import load_board
 from toolchain.progress import Silent
+from toolchain.storage.cache import sha256_file
 
 RUN = 'sh -c "$SSH_ORIGINAL_COMMAND"'
 SHELLS = {

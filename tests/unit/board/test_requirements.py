@@ -11,8 +11,8 @@ from support.bundles import write_bundle
 from toolchain.board import requirements
 from toolchain.board.local import LocalConnection
 from toolchain.board.system import System
-from toolchain.build.compiler import Isa
 from toolchain.errors import BoardError
+from toolchain.hardware.facts import Isa
 from toolchain.progress import Silent
 
 FILES = ["tileskip-run", "libtileskip_delegate.so"]

@@ -22,8 +22,8 @@ from paramiko.common import AUTH_FAILED
 from toolchain.board import keys
 from toolchain.board.connection import _DISCARD
 from toolchain.board.ssh import SshConnection
-from toolchain.cache import sha256_file
 from toolchain.errors import BoardError, ConnectionFailed, DeployError, HostKeyError
+from toolchain.storage.cache import sha256_file
 
 from .conftest import Reachable, write_key
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from toolchain.board.config import Board, Ssh
 from toolchain.board.target import HostSpec, parse_host, resolve
 from toolchain.errors import ConnectionFailed
+from toolchain.hardware.board_file import Board, Ssh
 
 
 def board(**ssh: object) -> Board:

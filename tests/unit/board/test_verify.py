@@ -10,16 +10,17 @@ import pytest
 from support.bundles import write_bundle, write_masked_model, write_two_input_model
 from support.python_runner import python_runner
 from support.tflite_writer import GraphWriter, Quantization
-from toolchain.board.arrays import Batch, random_inputs
-from toolchain.board.config import load_board
+from toolchain.agreement.differences import Array
+from toolchain.agreement.inputs import Batch, random_inputs
+from toolchain.agreement.interpreter import run_here
 from toolchain.board.invoke import BoardRunner
 from toolchain.board.local import LocalConnection
-from toolchain.board.verify import Verification, judge, quantised, run_here, verify
-from toolchain.differences import Array
+from toolchain.board.verify import Verification, judge, quantised, verify
 from toolchain.errors import ModelError, VerificationError
-from toolchain.json_text import to_json
-from toolchain.model.graph import Model, read_model
+from toolchain.formats.json_text import to_json
+from toolchain.hardware.board_file import load_board
 from toolchain.progress import Silent
+from toolchain.tflite_file.graph import Model, read_model
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from toolchain.board.config import load_board
 from toolchain.build import bundle
 from toolchain.build.bundle import PROGRAMS, Bundle, bundle_path
-from toolchain.cache import sha256_file
 from toolchain.errors import BundleError, OutputError
+from toolchain.hardware.board_file import load_board
+from toolchain.storage.cache import sha256_file
 
 
 def write_bundle(folder: Path, **changes: Any) -> Path:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from toolchain.build.compiler import Isa, find_compiler, require
+from toolchain.build.compiler import find_compiler, require
 from toolchain.errors import MissingToolError
+from toolchain.hardware.facts import Isa
 
 
 @pytest.mark.parametrize(

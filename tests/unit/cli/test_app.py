@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 import toolchain
 from support.places import REPOSITORY
 from support.quantized_ops import FileWriter
-from toolchain.board.config import board_names
 from toolchain.cli.app import app
-from toolchain.models.zoo import CHECKPOINTS
+from toolchain.hardware.board_file import board_names
+from toolchain.zoo.catalog import CHECKPOINTS
 
 
 def run_deploy(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from support.places import REPOSITORY
-from toolchain import cache
+from toolchain.storage import cache
 
 LONG = "a-source-with-a-rather-long-name_0.0~git20240101.0123456-1.orig.tar.xz"
 

@@ -16,10 +16,10 @@ from typer.testing import CliRunner
 
 from support.places import REPOSITORY
 from support.tiny_training import write_recipe
-from toolchain.board.config import board_names
 from toolchain.cli.app import app
 from toolchain.errors import DeployError
-from toolchain.models.zoo import ZOO
+from toolchain.hardware.board_file import board_names
+from toolchain.zoo.catalog import ZOO
 
 
 def commands() -> dict[str, Any]:

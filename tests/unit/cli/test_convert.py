@@ -22,7 +22,7 @@ from support.published import write_header
 from support.python_runner import python_runner
 from toolchain.cli.app import app
 from toolchain.errors import BoardConfigError, DataError, ModelError, VerificationError
-from toolchain.models.fashion_resnet import fashion_resnet
+from toolchain.zoo.fashion_resnet import fashion_resnet
 
 CASE = Case(
     batch=1, height=4, width=4, channels_in=2, channels_out=3, kernel=(1, 1), stride=1, dilation=1,

@@ -8,7 +8,7 @@ import pytest
 import typer
 
 from toolchain.cli.options import board_names, cache_kinds, check_alone, network_names, wrong_use
-from toolchain.models.zoo import ZOO
+from toolchain.zoo.catalog import ZOO
 
 
 def test_wrong_use_names_the_option_and_ends_with_code_2() -> None:

@@ -14,9 +14,9 @@ from support.bundles import write_masked_model
 from support.places import REPOSITORY
 from toolchain.cli.app import app
 from toolchain.errors import OutputError
-from toolchain.model.inspection import inspect_model
+from toolchain.tflite_file.inspection import inspect_model
 
-CHECKPOINT = REPOSITORY / "toolchain/models/checkpoints/fashion_resnet_dense.safetensors"
+CHECKPOINT = REPOSITORY / "toolchain/zoo/checkpoints/fashion_resnet_dense.safetensors"
 RECIPE = REPOSITORY / "toolchain/train/recipes/quick.toml"
 
 

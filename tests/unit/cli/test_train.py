@@ -25,8 +25,8 @@ from support.tiny_training import (
     write_recipe,
 )
 from toolchain.cli.app import app, main
-from toolchain.models.zoo import ZOO
 from toolchain.sparsity.checkpoint import load_checkpoint, load_metadata, load_model
+from toolchain.zoo.catalog import ZOO
 
 FASHION_NET = ZOO["fashion_resnet_dense"].factory
 

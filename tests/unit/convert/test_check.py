@@ -8,7 +8,7 @@ import torch
 
 from toolchain.convert.check import check_layers
 from toolchain.convert.masks import MaskedLayer
-from toolchain.model.layers import Layer, Mask
+from toolchain.tflite_file.layers import Layer, Mask
 
 _PLANE = np.eye(4, dtype=bool)
 _FILL = np.array([1.0, -2.0, 0.5], np.float32)

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from support.faulty_runtime import FaultyRuntime
+from toolchain.agreement.differences import Array
+from toolchain.agreement.runtimes import Litert, Runtime, Runtimes
 from toolchain.convert.compare import Comparison, compare_outputs
 from toolchain.convert.interface import Flat, Interface
 from toolchain.convert.lower import lower
 from toolchain.convert.reference import random_inputs, reference_outputs
-from toolchain.convert.runtimes import Litert, Runtime, Runtimes
 from toolchain.convert.source import Source, load_source
-from toolchain.differences import Array
 
 
 class DepthAndScore(nn.Module):

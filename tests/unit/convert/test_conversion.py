@@ -22,14 +22,14 @@ from support.published import (
     small_resnet,
     write_header,
 )
+from toolchain.agreement.differences import Array
+from toolchain.agreement.runtimes import Runtimes
 from toolchain.convert.conversion import Conversion, convert, default_output
-from toolchain.convert.runtimes import Runtimes
-from toolchain.differences import Array
 from toolchain.errors import OutputError, VerificationError
-from toolchain.model.graph import read_model
-from toolchain.model.layers import find_layers
-from toolchain.models import zoo
 from toolchain.sparsity.published import MaskDifference
+from toolchain.tflite_file.graph import read_model
+from toolchain.tflite_file.layers import find_layers
+from toolchain.zoo import catalog
 
 _MODULE = "networks_of_the_test"
 
@@ -135,13 +135,13 @@ def test_an_image_as_output_is_channels_last_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [name for name, entry in zoo.ZOO.items() if entry.checkpoint is not None]
+    "name", [name for name, entry in catalog.ZOO.items() if entry.checkpoint is not None]
 )
 def test_the_trained_networks_that_ship_keep_every_mask(name: str, tmp_path: Path) -> None:
-    done = convert(zoo.get(name).checkpoint, tmp_path / "net.tflite")
+    done = convert(catalog.get(name).checkpoint, tmp_path / "net.tflite")
     assert {layer.form for layer in done.layers} <= {"select"}
-    assert bool(done.layers) == (zoo.get(name).sparsity > 0)
-    assert done.ideal_speedup == pytest.approx(1 / (1 - zoo.get(name).sparsity), rel=0.02)
+    assert bool(done.layers) == (catalog.get(name).sparsity > 0)
+    assert done.ideal_speedup == pytest.approx(1 / (1 - catalog.get(name).sparsity), rel=0.02)
 
 
 def test_a_network_of_the_papers_code_gives_its_own_masked_logits_on_the_stock_interpreter(

@@ -15,7 +15,7 @@ from support.conversion import convert_module
 from toolchain.convert.conversion import convert
 from toolchain.convert.masks import MaskedLayer
 from toolchain.convert.rewrite import rewrite
-from toolchain.model.inspection import inspect_model
+from toolchain.tflite_file.inspection import inspect_model
 
 aten = torch.ops.aten
 Forward = Callable[["_Masked", Tensor], Tensor]

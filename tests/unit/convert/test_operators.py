@@ -19,7 +19,7 @@ from toolchain.convert.operators import (
     adaptive_windows,
 )
 from toolchain.convert.rewrite import rewrite
-from toolchain.model.graph import read_model
+from toolchain.tflite_file.graph import read_model
 
 Function = Callable[[Tensor], Tensor]
 resize = F.interpolate

@@ -15,10 +15,10 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from support.conversion import convert_module
+from toolchain.agreement.runtimes import Litert
 from toolchain.convert.conversion import convert
 from toolchain.convert.interface import describe_outputs
 from toolchain.convert.layout import channels_last_inputs, channels_last_outputs
-from toolchain.convert.runtimes import Litert
 from toolchain.errors import ModelError
 
 

@@ -14,16 +14,16 @@ from torch import nn
 from toolchain.convert.conversion import convert
 from toolchain.convert.source import load_source
 from toolchain.errors import ModelError
-from toolchain.model.graph import read_model
-from toolchain.model.layers import find_layers
-from toolchain.models.fashion_resnet import fashion_resnet
-from toolchain.models.mobilenet import InvertedResidual
 from toolchain.sparsity.checkpoint import PRUNED, save_checkpoint
 from toolchain.sparsity.cost import model_cost
 from toolchain.sparsity.masked_conv import attach_masks, output_shapes
 from toolchain.sparsity.pruning import prune_channels
+from toolchain.tflite_file.graph import read_model
+from toolchain.tflite_file.layers import find_layers
+from toolchain.zoo.fashion_resnet import fashion_resnet
+from toolchain.zoo.mobilenet import InvertedResidual
 
-FACTORY = "toolchain.models.fashion_resnet:fashion_resnet"
+FACTORY = "toolchain.zoo.fashion_resnet:fashion_resnet"
 
 
 def pruned_and_masked(factory: Callable[[], nn.Module], x: torch.Tensor) -> nn.Module:

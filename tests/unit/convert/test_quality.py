@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
+from toolchain.agreement.differences import Array
 from toolchain.convert.quality import decibels, output_quality
-from toolchain.differences import Array
 
 
 @pytest.mark.parametrize(

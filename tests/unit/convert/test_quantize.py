@@ -14,12 +14,13 @@ from hypothesis import assume, given, settings
 
 from support.masked_case import SMALL, Case, cases
 from support.tflite_writer import GraphWriter
+from toolchain.agreement.interpreter import Kernels
+from toolchain.agreement.runtimes import Litert
 from toolchain.convert.quantize import float_operators, quantize_int8, quantize_weights
-from toolchain.convert.runtimes import Kernels, Litert
 from toolchain.errors import ModelError
-from toolchain.model.graph import Graph, Quantization, Tensor, read_model
-from toolchain.model.layers import find_layers
-from toolchain.model.support import find_unsupported
+from toolchain.tflite_file.graph import Graph, Quantization, Tensor, read_model
+from toolchain.tflite_file.layers import find_layers
+from toolchain.tflite_file.support import find_unsupported
 
 Array = npt.NDArray[Any]
 KERNELS: tuple[Kernels, ...] = ("xnnpack", "builtin")

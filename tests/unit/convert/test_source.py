@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from support.published import write_header
 from toolchain.convert.source import load_source, make
 from toolchain.errors import ModelError
-from toolchain.models import zoo
+from toolchain.zoo import catalog
 
 SMALL = "fashion_resnet_dense"
-_FACTORY = "toolchain.models.fashion_resnet:fashion_resnet"
+_FACTORY = "toolchain.zoo.fashion_resnet:fashion_resnet"
 
 _USER_MODULE = """
 import torch
@@ -101,13 +101,13 @@ def test_nothing_to_convert_is_said() -> None:
 
 def test_a_network_of_the_zoo_knows_its_input_shape() -> None:
     source = load_source(None, SMALL)
-    assert source.inputs == (zoo.get(SMALL).input_shape,)
+    assert source.inputs == (catalog.get(SMALL).input_shape,)
     assert source.outputs == ((1, 10),)
 
 
 def test_a_checkpoint_of_this_project_needs_no_more_than_its_name() -> None:
-    source = load_source(zoo.get(SMALL).checkpoint)
-    assert source.inputs == (zoo.get(SMALL).input_shape,)
+    source = load_source(catalog.get(SMALL).checkpoint)
+    assert source.inputs == (catalog.get(SMALL).input_shape,)
 
 
 def test_a_factory_of_a_user_needs_an_input_shape(user_module: str) -> None:
@@ -201,7 +201,7 @@ def test_a_checkpoint_may_not_name_code_that_is_not_ours(tmp_path: Path) -> None
 def test_a_truncated_checkpoint_is_an_error_of_the_file(
     share: float, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    checkpoint = zoo.get(SMALL).checkpoint
+    checkpoint = catalog.get(SMALL).checkpoint
     assert checkpoint is not None
     raw = checkpoint.read_bytes()
     path = tmp_path_factory.mktemp("cut") / "weights.safetensors"

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from toolchain.convert.blame import Blame
+from toolchain.agreement.blame import Blame
+from toolchain.agreement.differences import compare_output
 from toolchain.convert.compare import Agreement, Comparison, Distance, Output
 from toolchain.convert.quality import Slices
 from toolchain.convert.verdict import require_agreement, require_quality
-from toolchain.differences import compare_output
 from toolchain.errors import VerificationError
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from toolchain.cache import sha256_file
 from toolchain.errors import MissingToolError, SourceError
 from toolchain.fetch import apt
 from toolchain.fetch.apt import AptRoot, debian_mirror, unpack_deb
+from toolchain.storage.cache import sha256_file
 
 needs_apt = pytest.mark.skipif(not shutil.which("apt-get"), reason="a machine without apt")
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from toolchain.cache import cache_dir, sha256_file
 from toolchain.errors import SourceError
 from toolchain.fetch.archive import check_sha256, take_cached, unpack_tarball
+from toolchain.storage.cache import cache_dir, sha256_file
 
 
 @pytest.fixture(autouse=True)

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from toolchain.cache import sha256_file
 from toolchain.errors import SourceError
 from toolchain.fetch.apt import AptRoot
 from toolchain.fetch.sources import Source, load_sources, tree
+from toolchain.storage.cache import sha256_file
 
 GOOD = {
     "name": '"x"', "package": '"x"', "version": '"1-1"', "suite": '"trixie"',

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -13,21 +14,21 @@ from rich.console import Console
 
 from support.masked_case import SMALL, Case
 from support.tflite_writer import GraphWriter
+from toolchain.convert.check import ConvertedLayer
+from toolchain.convert.compare import Distance
 from toolchain.convert.conversion import (
     CalibrationInfo,
     Conversion,
-    ConvertedLayer,
-    Disagreement,
     OutputResult,
     RuntimeResult,
     TensorInfo,
     WeakSlices,
 )
 from toolchain.errors import ModelError
-from toolchain.model.inspection import Inspection, inspect_model, layer_mask
-from toolchain.model.layers import Plane
 from toolchain.report.layers import conversion_summary, count, inspection_table, mask_picture
 from toolchain.sparsity.published import HeaderReport, MaskDifference
+from toolchain.tflite_file.inspection import Inspection, inspect_model, layer_mask
+from toolchain.tflite_file.layers import Plane
 
 CASE = replace(SMALL, mask_kind="rows", sparsity=0.0)
 
@@ -87,10 +88,13 @@ def test_a_dense_model_has_no_columns_for_masks(tmp_path: Path) -> None:
 
 def test_a_report_goes_through_json(tmp_path: Path) -> None:
     report = _inspect(tmp_path)
-    assert Inspection.model_validate_json(report.model_dump_json()) == report
-    (layer,) = report.layers
-    assert layer.mask is not None
-    assert (layer.kept, layer.pixels, layer.sparsity) == (15, 30, 0.5)
+    found = json.loads(report.model_dump_json())
+    assert found == report.model_dump(mode="json")
+    (layer,) = found["layers"]
+    assert (layer["kept"], layer["pixels"], layer["sparsity"]) == (15, 30, 0.5)
+    assert layer["macs_saved"] == layer["macs"] / 2
+    assert set(layer["mask"]) == {"form", "fill", "skipped", "reason"}
+    assert set(layer["mask"]["fill"]) == {"values", "minimum", "maximum"}
     assert report.operators == {"CONV_2D": 1, "SELECT_V2": 1}
 
 
@@ -222,7 +226,7 @@ def test_a_quantised_conversion_says_how_far_it_is_from_torch_and_on_what() -> N
             "sqnr_db": 31.2,
             "min_sqnr_db": 10.0,
             "max_steps": 2.25,
-            "between": Disagreement(
+            "between": Distance(
                 first="a", second="b", sqnr_db=math.inf, max_steps=0.0, output="output 0"
             ),
         }

@@ -7,9 +7,9 @@ import pytest
 from rich.console import Console
 
 from support.tflite_writer import GraphWriter
-from toolchain.model.inspection import Inspection, inspect_model
-from toolchain.model.tile import CoreTiles, Tiles
+from toolchain.hardware.tile import CoreTiles, Tiles
 from toolchain.report.tiling_table import tiling_table
+from toolchain.tflite_file.inspection import Inspection, inspect_model
 
 KNOWN = CoreTiles("rpi4", Tiles(rows=4, columns=8), "rpi4")
 UNKNOWN = CoreTiles("mine", None, None)

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from toolchain.models.mobilenet import mobilenet_v2
-from toolchain.models.resnet import resnet18
 from toolchain.sparsity.cost import ModelCost, model_cost
 from toolchain.sparsity.masked_conv import MaskedConv2d
+from toolchain.zoo.mobilenet import mobilenet_v2
+from toolchain.zoo.resnet import resnet18
 
 IMAGE = torch.zeros(1, 3, 224, 224)
 

@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from toolchain.errors import ModelError
-from toolchain.models.efficientnet_lite import efficientnet_lite0
-from toolchain.models.fashion_resnet import fashion_resnet
-from toolchain.models.mobilenet import mobilenet_v2
-from toolchain.models.resnet import BasicBlock, resnet18
-from toolchain.models.yolov5 import yolov5n
 from toolchain.sparsity.masked_conv import attach_masks, masked_layers, output_shapes
 from toolchain.sparsity.pruning import Importance, prune_channels
+from toolchain.zoo.efficientnet_lite import efficientnet_lite0
+from toolchain.zoo.fashion_resnet import fashion_resnet
+from toolchain.zoo.mobilenet import mobilenet_v2
+from toolchain.zoo.resnet import BasicBlock, resnet18
+from toolchain.zoo.yolov5 import yolov5n
 
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, int, int, int]]] = {
     "fashion_resnet": (fashion_resnet, (2, 1, 28, 28)),

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from toolchain.errors import ModelError
-from toolchain.models.mobilenet import mobilenet_v2
-from toolchain.models.resnet import resnet18
 from toolchain.sparsity.checkpoint import load_checkpoint, load_model, save_checkpoint
 from toolchain.sparsity.masked_conv import attach_masks, masked_layers, output_shapes
 from toolchain.sparsity.pruning import prune_channels
 from toolchain.sparsity.resize import resize_to
+from toolchain.zoo.mobilenet import mobilenet_v2
+from toolchain.zoo.resnet import resnet18
 
 IMAGE = torch.zeros(1, 3, 8, 8)
 

@@ -8,8 +8,6 @@ import pytest
 from torch import nn
 
 from toolchain.errors import ModelError
-from toolchain.models.fashion_resnet import fashion_resnet
-from toolchain.models.resnet import BasicBlock
 from toolchain.sparsity.selection import (
     KERNELS,
     every_conv,
@@ -18,6 +16,8 @@ from toolchain.sparsity.selection import (
     only_3x3,
     select_layers,
 )
+from toolchain.zoo.fashion_resnet import fashion_resnet
+from toolchain.zoo.resnet import BasicBlock
 
 MODEL = fashion_resnet()
 ALL_3X3 = [

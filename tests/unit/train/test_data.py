@@ -15,13 +15,13 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
-from toolchain import cache
 from toolchain.errors import DataError
-from toolchain.models import fashion_mnist
 from toolchain.progress import Lines
+from toolchain.storage import cache
 from toolchain.train.batches import Batches, evaluation_batches
 from toolchain.train.data import Data, load_data
 from toolchain.train.image_folder import MEAN, STD
+from toolchain.zoo import fashion_mnist
 
 COLOURS = {"blue": (0, 0, 255), "green": (0, 255, 0), "red": (255, 0, 0)}
 

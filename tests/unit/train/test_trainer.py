@@ -205,7 +205,7 @@ def test_a_network_of_the_zoo_starts_from_its_weights() -> None:
         name: build_student(recipe("masks", model={"factory": factory}), images).model.state_dict()
         for name, factory in {
             "trained": "fashion_resnet_dense",
-            "fresh": "toolchain.models.fashion_resnet:fashion_resnet",
+            "fresh": "toolchain.zoo.fashion_resnet:fashion_resnet",
         }.items()
     }
     assert not torch.equal(made["trained"]["fc.weight"], made["fresh"]["fc.weight"])

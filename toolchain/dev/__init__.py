@@ -1,0 +1,1 @@
+"""Programs of the project's developers: ``python -m toolchain.dev.bench``. Not in the wheel."""

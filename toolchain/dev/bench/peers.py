@@ -1,0 +1,378 @@
+"""What a user would pick instead: stock TensorFlow Lite runtimes and ncnn, on the same machine.
+
+Every runtime is a process of its own that has loaded its model and waits. They are told to run in
+turn, so that whatever slows the machine for a while slows all of them; the order changes from round
+to round. A turn is five inferences, the last of which is timed: caches are warm, as in use. What
+they put out is compared with our dense model's.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, PositiveInt
+
+from toolchain import children
+from toolchain.dev.bench import peer_worker
+from toolchain.dev.bench.arm_python import count_peer
+from toolchain.dev.bench.counts import count_model, qemu_version
+from toolchain.dev.bench.models import NETWORKS, Dtype, Network, model_file
+from toolchain.dev.bench.native import Machine, Spread, ratios, spread, this_machine
+from toolchain.dev.bench.ncnn_model import ncnn_model
+from toolchain.errors import BoardError, MissingToolError, ModelError
+from toolchain.formats.json_text import parse_json
+from toolchain.formats.text_file import read_text
+from toolchain.hardware.facts import Core
+from toolchain.progress import Progress, Silent
+from toolchain.storage.scratch import temporary_folder
+
+TFLITE, LITERT, NCNN, OURS = "tflite-runtime", "ai-edge-litert", "ncnn", "tileskip"
+_FEW_ROUNDS = 5
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True)
+class Pythons:
+    """The environments that runtimes are installed in."""
+
+    tflite: Path
+    """With tflite-runtime 2.14.0."""
+    peers: Path
+    """With ncnn and pnnx."""
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A runtime with a model."""
+
+    runtime: str
+    sparsity: float
+    python: Path
+    model: Path
+    """For ncnn without ``.ncnn.param`` and ``.ncnn.bin``."""
+    delegate: Path | None = None
+    outputs: tuple[str, ...] = ()
+    """Names of ncnn's outputs."""
+
+
+class PeerResult(_Part):
+    """One runtime with one model."""
+
+    runtime: str
+    version: str
+    sparsity: float
+    us: Spread
+    over_ours: Spread | None
+    """This one's time over that of our dense model, of the same rounds: below 1 is faster."""
+    instructions: PositiveInt | None
+    """Of one inference on the emulated core, one thread."""
+    difference: float | None
+    """Largest difference to our dense model's outputs, as a part of the largest; dense only."""
+
+
+class PeerGroup(_Part):
+    """All runtimes with one network."""
+
+    network: str
+    dtype: Dtype
+    threads: int
+    results: list[PeerResult]
+
+
+class PeerResults(_Part):
+    """Everything that one comparison measured."""
+
+    created: datetime
+    machine: Machine
+    core: Core
+    qemu: str
+    rounds: int
+    groups: list[PeerGroup]
+    missing: list[str]
+
+
+def load_peers(path: Path) -> PeerResults:
+    """Read a document.
+
+    Raises:
+        ModelError: no such file, or it is none; names the first fault.
+    """
+    return parse_json(
+        PeerResults,
+        read_text(path, ModelError),
+        ModelError,
+        f"{path}: is no comparison of runtimes",
+        hint="make bench-peers writes one",
+    )
+
+
+def compare_peers(
+    networks: Sequence[str],
+    dtypes: Sequence[Dtype],
+    threads: Sequence[int],
+    *,
+    delegate: Path,
+    runner: Path | None,
+    pythons: Pythons,
+    core: Core = "cortex-a72",
+    sparsities: Sequence[float] = (0.2, 0.3),
+    models: Path | None = None,
+    rounds: int = 41,
+    progress: Progress | None = None,
+) -> PeerResults:
+    """Time all runtimes with each network, in turn.
+
+    Args:
+        networks: names of :data:`toolchain.dev.bench.models.NETWORKS`.
+        dtypes: ncnn takes part in fp32 alone: its packages have no tool to quantize.
+        threads: numbers of threads; each is a group of its own.
+        delegate: ours, for this machine.
+        runner: ours, for aarch64; with it instructions are counted, too.
+        pythons: environments with the other runtimes.
+        core: what QEMU plays.
+        sparsities: of our masked models.
+        models: a folder of converted files, which are taken as they are.
+        rounds: inferences of each runtime.
+        progress: where groups are counted.
+
+    Raises:
+        MissingToolError: a runtime is not installed.
+        BoardError: a runtime failed.
+    """
+    progress = progress or Silent()
+    missing = []
+    if "int8" in dtypes:
+        missing = ["ncnn int8: its packages have no tool that quantizes a model"]
+    for python, what in ((pythons.tflite, "tflite-runtime"), (pythons.peers, "ncnn")):
+        if not python.is_file():
+            raise MissingToolError(
+                f"{python} is not there, for {what}", hint="run: make bench-peers"
+            )
+    prepared = [
+        (
+            name,
+            dtype,
+            _contestants(
+                NETWORKS[name], dtype, delegate, pythons, sparsities, models, progress=progress
+            ),
+        )
+        for name in networks
+        for dtype in dtypes
+    ]
+    machine = this_machine()
+    if not machine.quiet:
+        missing.append(f"quiet: {machine.load:.1f} cores were busy otherwise when it began")
+    groups = []
+    with progress.stage("peers", len(prepared) * len(threads)) as stage:
+        for name, dtype, contestants in prepared:
+            for count in threads:
+                results = race(contestants, count, rounds)
+                if runner is not None and count == 1:
+                    results = _counted(results, contestants, runner, core, progress)
+                groups.append(PeerGroup(network=name, dtype=dtype, threads=count, results=results))
+                stage.advance(1, f"{name} {dtype}, {count} threads")
+    return PeerResults(
+        created=datetime.now(UTC).replace(microsecond=0),
+        machine=machine,
+        core=core,
+        qemu=qemu_version(),
+        rounds=rounds,
+        groups=groups,
+        missing=missing,
+    )
+
+
+def _contestants(
+    network: Network,
+    dtype: Dtype,
+    delegate: Path,
+    pythons: Pythons,
+    sparsities: Sequence[float],
+    models: Path | None,
+    *,
+    progress: Progress,
+) -> list[Contestant]:
+    def file(sparsity: float) -> Path:
+        return model_file(network.zoo_name(sparsity), dtype, folder=models, progress=progress)
+
+    dense = file(0.0)
+    here = Path(sys.executable)
+    found = [
+        Contestant(OURS, 0.0, here, dense, delegate),
+        *(Contestant(OURS, s, here, file(s), delegate) for s in sparsities),
+        Contestant(TFLITE, 0.0, pythons.tflite, dense),
+        Contestant(LITERT, 0.0, here, dense),
+    ]
+    if dtype == "fp32":
+        stem, outputs = ncnn_model(network.dense, pythons.peers, progress=progress)
+        found.append(Contestant(NCNN, 0.0, pythons.peers, stem, outputs=outputs))
+    return found
+
+
+def _write_input(contestants: Sequence[Contestant], folder: Path) -> None:
+    from toolchain.agreement.inputs import random_inputs
+    from toolchain.tflite_file.graph import read_model
+
+    batch = random_inputs(read_model(contestants[0].model), 1, seed=0)
+    np.save(folder / "input.npy", batch.arrays[0][0])
+
+
+def _counted(
+    results: Sequence[PeerResult],
+    contestants: Sequence[Contestant],
+    runner: Path,
+    core: Core,
+    progress: Progress,
+) -> list[PeerResult]:
+    """The results with instructions, ours by our runner and the others by their Python packages."""
+    found = []
+    with temporary_folder() as folder:
+        _write_input(contestants, folder)
+        for result, one in zip(results, contestants, strict=True):
+            if one.runtime == OURS:
+                count = count_model(runner, one.model, core=core).instructions
+            else:
+                settings = worker_settings(one, folder, folder / "output.npz", 1)
+                requirement = f"{one.runtime}=={result.version}"
+                count = count_peer(requirement, settings, core=core, progress=progress)
+            found.append(result.model_copy(update={"instructions": count}))
+    return found
+
+
+def race(
+    contestants: Sequence[Contestant],
+    threads: int,
+    rounds: int,
+    *,
+    seconds: float = math.inf,
+    beside: AbstractContextManager[object] | None = None,
+) -> list[PeerResult]:
+    """Run all contestants in turn; the first is what the others are compared with.
+
+    Args:
+        contestants: runtimes with their models.
+        threads: of each.
+        rounds: inferences of each that are timed.
+        seconds: no round begins after so many, once there were a few.
+        beside: what is entered when all have loaded their models, and left when they have run.
+
+    Raises:
+        BoardError: one failed.
+    """
+    with temporary_folder() as folder, ExitStack() as stack:
+        _write_input(contestants, folder)
+        workers = [
+            stack.enter_context(_worker(one, index, folder, threads))
+            for index, one in enumerate(contestants)
+        ]
+        stack.enter_context(beside or nullcontext())
+        for worker in workers:
+            worker.ask()  # once more, unmeasured
+        samples: list[list[float]] = [[] for _ in workers]
+        begun = time.monotonic()
+        for number in range(rounds):
+            if number >= _FEW_ROUNDS and time.monotonic() - begun > seconds:
+                break
+            shift = number % len(workers)
+            for index in (*range(shift, len(workers)), *range(shift)):
+                samples[index].append(workers[index].ask())
+        outputs = [worker.outputs() for worker in workers]
+    return [
+        PeerResult(
+            runtime=one.runtime,
+            version=worker.version,
+            sparsity=one.sparsity,
+            us=spread(sample),
+            over_ours=ratios(sample, samples[0]) if index else None,
+            instructions=None,
+            difference=_difference(outputs[0], output) if index and not one.sparsity else None,
+        )
+        for index, (one, worker, sample, output) in enumerate(
+            zip(contestants, workers, samples, outputs, strict=True)
+        )
+    ]
+
+
+class _Worker:
+    def __init__(self, name: str, process: subprocess.Popen[str], output: Path) -> None:
+        self._name, self._process, self._output = name, process, output
+        self.version = str(json.loads(self._line())["version"])
+
+    def ask(self) -> float:
+        """One inference, in microseconds."""
+        _pipe(self._process.stdin).write("run\n")
+        _pipe(self._process.stdin).flush()
+        return float(self._line())
+
+    def outputs(self) -> list[npt.NDArray[Any]]:
+        """Of the first inference, in the model's order."""
+        with np.load(self._output) as file:
+            return [np.asarray(file[name], np.float64) for name in file.files]
+
+    def _line(self) -> str:
+        with children.Watchdog(children.WORK_S, self._process.kill) as watchdog:
+            line = _pipe(self._process.stdout).readline()
+        if watchdog.bit:
+            raise children.time_up(self._name, children.WORK_S, BoardError, silent=True)
+        if not line:
+            said = _pipe(self._process.stderr).read().strip().splitlines() or ["no reason given"]
+            raise BoardError(f"{self._name} failed: {said[-1]}")
+        return line
+
+
+def _pipe(stream: IO[str] | None) -> IO[str]:
+    assert stream is not None  # noqa: S101 (all three are pipes)
+    return stream
+
+
+@contextmanager
+def _worker(one: Contestant, index: int, folder: Path, threads: int) -> Iterator[_Worker]:
+    output = folder / f"output{index}.npz"
+    settings = folder / f"settings{index}.json"
+    settings.write_text(json.dumps(worker_settings(one, folder, output, threads)))
+    process = subprocess.Popen(
+        [str(one.python), peer_worker.__file__, str(settings)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        yield _Worker(f"{one.runtime} with {one.model.name}", process, output)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def worker_settings(one: Contestant, folder: Path, output: Path, threads: int) -> dict[str, Any]:
+    """What ``peer_worker.py`` reads."""
+    return {
+        "kind": LITERT if one.delegate else one.runtime,
+        "model": str(one.model),
+        "threads": threads,
+        "delegate": str(one.delegate.resolve()) if one.delegate else None,
+        "input": str(folder / "input.npy"),
+        "output": str(output),
+        "outputs": list(one.outputs),
+        "marked": 0,
+    }
+
+
+def _difference(ours: list[npt.NDArray[Any]], theirs: list[npt.NDArray[Any]]) -> float:
+    """The largest difference as a part of the largest output; outputs in any order of scales."""
+    pairs = zip(sorted(ours, key=np.size), sorted(theirs, key=np.size), strict=True)
+    return max(
+        float(np.abs(a.reshape(-1) - b.reshape(-1)).max() / np.abs(a).max()) for a, b in pairs
+    )

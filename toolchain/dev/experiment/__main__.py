@@ -1,0 +1,46 @@
+"""``python -m toolchain.dev.experiment``: train, and write the page."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from toolchain import console
+from toolchain.dev.experiment.page import write_page
+from toolchain.dev.experiment.runs import EPOCHS, SEEDS, cases, run_all
+from toolchain.errors import DeployError
+from toolchain.progress import Lines
+from toolchain.storage.files import check_folder
+
+
+def main() -> int:
+    """Run the experiment; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m toolchain.dev.experiment", description=__doc__)
+    parser.add_argument("--jobs", type=int, default=2, help="trainings at once [2]")
+    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
+    parser.add_argument("--epochs", type=int, default=EPOCHS)
+    parser.add_argument("--limit", type=int, help="train on so many images only, for a quick try")
+    parser.add_argument("--folder", type=Path, default=Path("build/experiment"))
+    parser.add_argument("--out", type=Path, default=Path("docs"), help="folder of the page [docs]")
+    options = parser.parse_args()
+    try:
+        check_folder(options.folder)
+        check_folder(options.out)
+        results = run_all(
+            cases(options.seeds), options.folder, epochs=options.epochs, limit=options.limit,
+            jobs=options.jobs, progress=Lines(),
+        )  # fmt: skip
+        for path in write_page(results, options.out):
+            print(path)
+    except DeployError as error:
+        console.tell(error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    console.run(lambda: sys.exit(main()))

@@ -1,0 +1,216 @@
+"""A board is a TOML file: what it is, how it is built for, and how it is reached.
+
+See ``docs/boards.md`` for every key. Unknown keys are refused. A board file is data, and may come
+from anywhere: none of its values can be more than one word of a compiler's, QEMU's or ``ssh``'s
+command line, nor an option of it.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    field_validator,
+    model_validator,
+)
+
+from toolchain.errors import BoardConfigError
+from toolchain.formats.toml_file import read_toml, validate
+from toolchain.hardware.facts import Isa
+from toolchain.hardware.tile import CoreTiles, Tiles
+from toolchain.hints import did_you_mean
+from toolchain.resources import boards_dir
+from toolchain.storage.files import check_name
+
+DEFAULT_BOARD = "qemu"
+NO_ADDRESS = re.compile(r"[\s\x00-\x1f\x7f'\"`$\\;&<>|(){}]")
+"""What no host's name and no user's has; a shell would take it for something else."""
+_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
+
+
+def _word(value: str) -> str:
+    if not _WORD.fullmatch(value):
+        raise ValueError("must be one word of letters, digits, '.', '_', '+' and '-'")
+    return value
+
+
+def _line(value: str) -> str:
+    if not value.isprintable() or not value.strip():
+        raise ValueError("must be one line of text")
+    return value
+
+
+def _file_name(value: str) -> str:
+    """Folders are named after the board."""
+    if value.startswith((".", "-")):
+        raise ValueError("the name of a board's file must not begin with '.' or '-'")
+    return _line(value)
+
+
+def _address(value: str) -> str:
+    # A domain stands before its user with a backslash.
+    if not value or value.startswith("-") or NO_ADDRESS.search(value.replace("\\", "")):
+        raise ValueError("must be what ssh takes for a host or a user, without spaces and quotes")
+    return value
+
+
+Word = Annotated[str, AfterValidator(_word)]
+Line = Annotated[str, AfterValidator(_line)]
+Address = Annotated[str, AfterValidator(_address)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Ssh(_Table):
+    """How a real board is reached; the command line's ``--host`` goes before it."""
+
+    host: Address | None = None
+    user: Address | None = None
+    port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    """22, or what ``~/.ssh/config`` says, unless given."""
+    directory: str = "tileskip"
+    """Folder on the board, relative to the user's home unless it begins with ``/``.
+
+    ``~`` and ``~/folder`` are understood, and kept without the tilde.
+    """
+    shared: bool = False
+    """Whether it may be a link, or a folder that other users may write to."""
+
+    @field_validator("directory")
+    @classmethod
+    def _is_no_shell_text(cls, directory: str) -> str:
+        """No shell reads the path: what only a shell would replace must not become a name."""
+        if directory == "~" or directory.startswith("~/"):
+            directory = directory[1:].lstrip("/") or "."
+        if directory.startswith("~"):
+            raise ValueError("another user's home is not understood: write the whole path")
+        if "$" in directory or "`" in directory:
+            raise ValueError(
+                "variables are not replaced: write the whole path, or one relative to the home"
+            )
+        if not directory or not directory.isprintable():
+            raise ValueError("must name a folder")
+        return f"./{directory}" if directory.startswith("-") else directory
+
+
+class Emulator(_Table):
+    """How ``deploy emulator`` boots the board with QEMU."""
+
+    machine: Word = "virt"
+    cpu: Word
+    memory_mib: Annotated[int, Field(ge=128, le=16384)] = 512
+    cores: Annotated[int, Field(ge=1, le=8)] = 1
+    icount_shift: Annotated[int, Field(ge=0, le=10)] | None = None
+    """Count instructions (one core only): virtual time is ``instructions << shift`` ns."""
+
+    @model_validator(mode="after")
+    def _one_core_counts(self) -> Self:
+        if self.icount_shift is not None and self.cores > 1:
+            raise ValueError("icount_shift counts instructions on one core only: cores must be 1")
+        return self
+
+
+class Board(_Table):
+    """One board of ``boards/<name>.toml``."""
+
+    name: Annotated[str, AfterValidator(_file_name)]
+    """Taken from the file's name; not a key of the file."""
+    title: Line
+    cpu: Line
+    """The core, as Arm or the vendor writes it: ``Cortex-A72``."""
+    isa: Isa
+    march: Word
+    """The ``-march`` of the runner and TFLite; XNNPACK chooses its kernels at run time."""
+    glibc: Annotated[str, Field(pattern=r"^2\.[0-9]{1,2}$")] | None = None
+    """The oldest glibc that the libraries must load with; the compiler's own unless given."""
+    connection: Literal["ssh", "emulator", "local"] = "ssh"
+    threads: Annotated[int, Field(ge=1, le=64)] = 1
+    """Threads that ``deploy run`` and ``deploy profile`` use unless told otherwise."""
+    tile: Tiles | None = None
+    """What the micro-kernels of the core compute at once; masks may be cut to it."""
+    ssh: Ssh = Ssh()
+    emulator: Emulator | None = None
+    _given: str | None = PrivateAttr(None)
+
+    @property
+    def given(self) -> str:
+        """What ``--board`` was given: a name or a path. Hints repeat it."""
+        return self._given or self.name
+
+    @model_validator(mode="after")
+    def _emulator_is_described(self) -> Self:
+        if self.connection == "emulator" and self.emulator is None:
+            raise ValueError('connection = "emulator" needs an [emulator] table')
+        if self.emulator is not None and self.isa != "aarch64":
+            raise ValueError('an [emulator] emulates isa = "aarch64" only')
+        return self
+
+
+def board_names() -> list[str]:
+    """The boards that ship with the project, sorted by name."""
+    return sorted(path.stem for path in boards_dir().glob("*.toml"))
+
+
+def load_board(name_or_path: str) -> Board:
+    """Read a board by the name of a shipped one, or by the path of a ``.toml`` file.
+
+    Raises:
+        BoardConfigError: no such board, not TOML, an unknown key, or a value out of range.
+    """
+    path = Path(name_or_path)
+    if path.suffix != ".toml":
+        path = boards_dir() / f"{name_or_path}.toml"
+        if not path.is_file():
+            raise BoardConfigError(
+                f"there is no board called '{name_or_path}'",
+                hint=_which_board(name_or_path),
+            )
+    check_name(path, BoardConfigError)
+    data = read_toml(path, BoardConfigError)
+    if "name" in data:
+        raise BoardConfigError(
+            f"{path}: name: is not a key of a board file", hint="the file's own name is the name"
+        )
+    board = validate(
+        Board,
+        {"name": path.stem, **data},
+        path,
+        BoardConfigError,
+        hint="docs/boards.md lists every key of a board file",
+    )
+    board._given = name_or_path
+    return board
+
+
+def _which_board(name: str) -> str:
+    use = f"use one of {', '.join(board_names())}, or the path of a board file (.toml)"
+    path = Path(f"{name}.toml")
+    return (
+        f"did you mean the file {path}? {use}"
+        if path.is_file()
+        else did_you_mean(name, board_names(), use)
+    )
+
+
+def known_tiles(board: Board) -> CoreTiles:
+    """The tiles of a board's core.
+
+    A board without a ``[tile]`` has that of a shipped one with the same core and instruction set:
+    XNNPACK chooses its micro-kernels by these.
+    """
+    if board.tile is not None:
+        return CoreTiles(board.name, board.tile, board.name)
+    for other in map(load_board, board_names()):
+        same = (other.cpu.casefold(), other.isa) == (board.cpu.casefold(), board.isa)
+        if same and other.tile is not None:
+            return CoreTiles(board.name, other.tile, other.name)
+    return CoreTiles(board.name, None, None)

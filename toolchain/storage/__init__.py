@@ -1,0 +1,1 @@
+"""What is written: outputs that appear whole, and the cache."""
