@@ -70,26 +70,28 @@ static sem_t held, release;
 
 static void Hold(int) {
 	sem_post(&held);
-	while (sem_wait(&release) != 0) {}
+	while (sem_wait(&release) != 0) {
+	}
 }
 
 TEST(LateWorkers, AreNotWaitedFor) {
 	auto_pthreadpool_t threadpool(pthreadpool_create(kThreads), pthreadpool_destroy);
 	ASSERT_TRUE(threadpool.get());
 	Muster muster;
-	pthreadpool_parallelize_1d(
-		threadpool.get(), reinterpret_cast<pthreadpool_task_1d_t>(Assemble), &muster, kThreads, 0 /* flags */);
+	pthreadpool_parallelize_1d(threadpool.get(), reinterpret_cast<pthreadpool_task_1d_t>(Assemble), &muster, kThreads,
+							   0 /* flags */);
 
 	/* What the system does to a thread without a core, a signal's handler does here. */
 	ASSERT_EQ(sem_init(&held, 0, 0), 0);
 	ASSERT_EQ(sem_init(&release, 0, 0), 0);
-	struct sigaction action{};
+	struct sigaction action {};
 	action.sa_handler = Hold;
 	ASSERT_EQ(sigaction(SIGUSR1, &action, nullptr), 0);
 	for (pthread_t thread : muster.threads) {
 		if (!pthread_equal(thread, pthread_self())) {
 			ASSERT_EQ(pthread_kill(thread, SIGUSR1), 0);
-			while (sem_wait(&held) != 0) {}
+			while (sem_wait(&held) != 0) {
+			}
 		}
 	}
 	for (int i = 0; i < 100; i++) {
@@ -111,8 +113,8 @@ TEST(LateWorkers, ComeBackFromSleep) {
 		usleep(1000);
 		/* Ends only if all of them come. */
 		Muster muster;
-		pthreadpool_parallelize_1d(
-			threadpool.get(), reinterpret_cast<pthreadpool_task_1d_t>(Assemble), &muster, kThreads, 0 /* flags */);
+		pthreadpool_parallelize_1d(threadpool.get(), reinterpret_cast<pthreadpool_task_1d_t>(Assemble), &muster,
+								   kThreads, 0 /* flags */);
 	}
 }
 
@@ -139,7 +141,7 @@ TEST(LateWorkers, MayUseAllProcessorsAfterTheyLeftTheCallers) {
 		pair.present.store(0);
 		pthreadpool_parallelize_1d(threadpool.get(), meet, &pair, 2, 0 /* flags */);
 		cpu_set_t now;
-		do {  /* does not end if one of them is lost */
+		do { /* does not end if one of them is lost */
 			ASSERT_EQ(pthread_getaffinity_np(pair.worker, sizeof(now), &now), 0);
 		} while (!CPU_EQUAL(&now, &all));
 	}
@@ -149,13 +151,13 @@ TEST(LateWorkers, MayUseAllProcessorsAfterTheyLeftTheCallers) {
 TEST(LateWorkers, OutnumberItems) {
 	auto_pthreadpool_t threadpool(pthreadpool_create(64), pthreadpool_destroy);
 	ASSERT_TRUE(threadpool.get());
-	for (int i = 0; i < 70000; i++) {  /* more than an operation's number has room for */
+	for (int i = 0; i < 70000; i++) { /* more than an operation's number has room for */
 		std::atomic<int> count{0};
 		auto add = [](std::atomic<int>* sum, size_t) { sum->fetch_add(1); };
 		pthreadpool_parallelize_1d(
 			threadpool.get(),
-			reinterpret_cast<pthreadpool_task_1d_t>(static_cast<void (*)(std::atomic<int>*, size_t)>(add)),
-			&count, 2, 0 /* flags */);
+			reinterpret_cast<pthreadpool_task_1d_t>(static_cast<void (*)(std::atomic<int>*, size_t)>(add)), &count, 2,
+			0 /* flags */);
 		ASSERT_EQ(count.load(), 2);
 	}
 }
@@ -179,15 +181,15 @@ TEST(LateWorkers, AreNotInAForkedChild) {
 }
 
 TEST(LateWorkers, MayNotBeThereAtAll) {
-	#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-		GTEST_SKIP() << "sanitizers need the address space that this test takes away";
-	#endif
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+	GTEST_SKIP() << "sanitizers need the address space that this test takes away";
+#endif
 	const pid_t child = fork();
 	ASSERT_GE(child, 0);
 	if (child == 0) {
 		alarm(60);
 		/* No room for the stacks of so many. */
-		const struct rlimit limit = { 512u << 20, 512u << 20 };
+		const struct rlimit limit = {512u << 20, 512u << 20};
 		if (setrlimit(RLIMIT_AS, &limit) != 0) {
 			_exit(2);
 		}

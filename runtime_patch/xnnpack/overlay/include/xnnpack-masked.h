@@ -49,8 +49,8 @@ struct xnn_conv_report {
   /// Output pixels of an image, and how many of them are computed.
   size_t pixels;
   size_t kept;
-  /// Taps of the computed pixels, and how many of them are computed: the others are constants, see live-taps.h. A row of the
-  /// kernel is one tap where taps are merged.
+  /// Taps of the computed pixels, and how many of them are computed: the others are constants, see live-taps.h. A row
+  /// of the kernel is one tap where taps are merged.
   size_t taps;
   size_t live_taps;
   /// Index among the operators that xnn_get_runtime_profiling_info lists.
@@ -63,10 +63,7 @@ struct xnn_conv_report {
 /// @param capacity - number of elements that @a reports has room for.
 /// @param reports - filled in the order of execution; may be NULL if @a capacity is 0.
 /// @returns the number of convolutions in the Runtime.
-size_t xnn_get_runtime_conv_report(
-  xnn_runtime_t runtime,
-  size_t capacity,
-  struct xnn_conv_report* reports);
+size_t xnn_get_runtime_conv_report(xnn_runtime_t runtime, size_t capacity, struct xnn_conv_report* reports);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -15,11 +15,8 @@
 #include "xnnpack/allocator.h"
 #include "xnnpack/log.h"
 
-enum xnn_status xnn_create_pixel_mask(
-    size_t height,
-    size_t width,
-    const uint8_t* pixels,
-    struct xnn_pixel_mask** mask_out)
+enum xnn_status
+xnn_create_pixel_mask(size_t height, size_t width, const uint8_t* pixels, struct xnn_pixel_mask** mask_out)
 {
   const size_t num_pixels = height * width;
   if (num_pixels == 0 || num_pixels >= UINT32_MAX) {
@@ -68,11 +65,7 @@ enum xnn_status xnn_create_pixel_mask(
   return xnn_status_success;
 }
 
-bool xnn_pixel_mask_equals(
-    const struct xnn_pixel_mask* mask,
-    size_t height,
-    size_t width,
-    const uint8_t* pixels)
+bool xnn_pixel_mask_equals(const struct xnn_pixel_mask* mask, size_t height, size_t width, const uint8_t* pixels)
 {
   if (mask->height != height || mask->width != width) {
     return false;
@@ -107,12 +100,10 @@ void xnn_release_pixel_mask(struct xnn_pixel_mask* mask)
   }
 }
 
-bool xnn_pixel_masks_equal(
-    const struct xnn_pixel_mask* a,
-    const struct xnn_pixel_mask* b)
+bool xnn_pixel_masks_equal(const struct xnn_pixel_mask* a, const struct xnn_pixel_mask* b)
 {
   return a == b || (a->height == b->height && a->width == b->width && a->num_kept == b->num_kept &&
-    memcmp(a->kept, b->kept, a->num_kept * sizeof(uint32_t)) == 0);
+                    memcmp(a->kept, b->kept, a->num_kept * sizeof(uint32_t)) == 0);
 }
 
 void xnn_release_convolution_pixels(struct xnn_convolution_pixels* pixels)

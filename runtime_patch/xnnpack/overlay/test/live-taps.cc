@@ -16,6 +16,8 @@
 #include <vector>
 
 #include <gtest/gtest.h>
+
+#include "pthreadpool.h"
 #include "xnnpack-masked.h"
 #include "xnnpack.h"
 #include "xnnpack/config.h"
@@ -24,25 +26,28 @@
 #include "xnnpack/microparams.h"
 #include "xnnpack/operator.h"
 #include "xnnpack/subgraph.h"
-#include "pthreadpool.h"
 
 namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 class LiveTaps : public testing::Test {
- protected:
-  void SetUp() override {
+protected:
+  void SetUp() override
+  {
     ASSERT_EQ(xnn_status_success, xnn_initialize(nullptr));
     config_ = xnn_get_live_igemm_config(xnn_operator_type_convolution_nhwc_f32, xnn_init_f32_gemm_config()->nr, 1, 1);
-    if (config_ == nullptr) GTEST_SKIP() << "no micro-kernels for live taps";
+    if (config_ == nullptr)
+      GTEST_SKIP() << "no micro-kernels for live taps";
   }
 
   size_t Choose(size_t low, size_t high) { return std::uniform_int_distribution<size_t>(low, high)(rng_); }
   float Random() { return std::uniform_real_distribution<float>(-1.0f, 1.0f)(rng_); }
-  std::vector<float> RandomVector(size_t n) {
+  std::vector<float> RandomVector(size_t n)
+  {
     std::vector<float> v(n);
-    for (float& x : v) x = Random();
+    for (float& x : v)
+      x = Random();
     return v;
   }
 
@@ -51,7 +56,8 @@ class LiveTaps : public testing::Test {
 };
 
 // Every micro-kernel against sums computed here: any number of channels, taps out of the kernel's, padding, an offset.
-TEST_F(LiveTaps, ukernels) {
+TEST_F(LiveTaps, ukernels)
+{
   const size_t nr = config_->nr;
   for (size_t rows = 1; rows <= config_->max_rows; rows++) {
     for (size_t i = 0; i < 60; i++) {
@@ -62,7 +68,8 @@ TEST_F(LiveTaps, ukernels) {
       const std::vector<float> image = RandomVector(50 * kc + a_offset), zero(kc, 0.0f);
       std::vector<size_t> taps, tap_offsets;
       for (size_t tap = 0; tap < kernel_size; tap++) {
-        if (Choose(0, 2) == 0) continue;
+        if (Choose(0, 2) == 0)
+          continue;
         taps.push_back(tap);
         tap_offsets.push_back(nr * (1 + tap * kc) * sizeof(float));
       }
@@ -71,16 +78,18 @@ TEST_F(LiveTaps, ukernels) {
         a.push_back(Choose(0, 4) == 0 ? zero.data() : image.data() + Choose(0, 49) * kc);
       }
       std::vector<uint32_t> c_rows(20);
-      for (size_t j = 0; j < c_rows.size(); j++) c_rows[j] = j;
+      for (size_t j = 0; j < c_rows.size(); j++)
+        c_rows[j] = j;
       std::shuffle(c_rows.begin(), c_rows.end(), rng_);
       std::vector<float> c(c_rows.size() * cm_stride, 77.0f);
       union xnn_f32_minmax_params params;
       params.scalar.min = Choose(0, 1) ? -0.5f : -kInfinity;
       params.scalar.max = Choose(0, 1) ? 0.75f : kInfinity;
 
-      config_->ukernels[rows - 1](nc, kc * sizeof(float), taps.size(), a.data(), tap_offsets.data(), bias.data(), w.data(),
-                          block_size * sizeof(float), c.data(), cm_stride * sizeof(float), c_rows.data(),
-                          a_offset * sizeof(float), zero.data(), &params);
+      config_->ukernels[rows - 1](
+        nc, kc * sizeof(float), taps.size(), a.data(), tap_offsets.data(), bias.data(), w.data(),
+        block_size * sizeof(float), c.data(), cm_stride * sizeof(float), c_rows.data(), a_offset * sizeof(float),
+        zero.data(), &params);
 
       std::vector<float> expected(c.size(), 77.0f);
       for (size_t m = 0; m < rows; m++) {
@@ -88,12 +97,14 @@ TEST_F(LiveTaps, ukernels) {
           double sum = bias[n];
           for (size_t t = 0; t < taps.size(); t++) {
             const float* row = static_cast<const float*>(a[t * rows + m]);
-            if (row != zero.data()) row += a_offset;
+            if (row != zero.data())
+              row += a_offset;
             const float* tap_w = &w[n / nr * block_size + nr * (1 + taps[t] * kc) + n % nr];
-            for (size_t k = 0; k < kc; k++) sum += static_cast<double>(row[k]) * tap_w[k * nr];
+            for (size_t k = 0; k < kc; k++)
+              sum += static_cast<double>(row[k]) * tap_w[k * nr];
           }
           expected[c_rows[m] * cm_stride + n] =
-              std::min(std::max(static_cast<float>(sum), params.scalar.min), params.scalar.max);
+            std::min(std::max(static_cast<float>(sum), params.scalar.min), params.scalar.max);
         }
       }
       for (size_t j = 0; j < c.size(); j++) {
@@ -105,16 +116,27 @@ TEST_F(LiveTaps, ukernels) {
 
 enum class MaskKind { kLattice, kRandom, kColumns, kEmpty, kSinglePixel };
 
-std::vector<uint8_t> MakeMask(MaskKind kind, size_t height, size_t width, size_t residue, std::mt19937& rng) {
+std::vector<uint8_t> MakeMask(MaskKind kind, size_t height, size_t width, size_t residue, std::mt19937& rng)
+{
   std::vector<uint8_t> mask(height * width);
   for (size_t i = 0; i < mask.size(); i++) {
     const size_t x = i % width, y = i / width;
     switch (kind) {
-      case MaskKind::kLattice: mask[i] = (x + 2 * y) % 5 != residue; break;
-      case MaskKind::kRandom: mask[i] = rng() % 4 != 0; break;
-      case MaskKind::kColumns: mask[i] = x % 2; break;
-      case MaskKind::kEmpty: mask[i] = 0; break;
-      case MaskKind::kSinglePixel: mask[i] = i == mask.size() / 2; break;
+      case MaskKind::kLattice:
+        mask[i] = (x + 2 * y) % 5 != residue;
+        break;
+      case MaskKind::kRandom:
+        mask[i] = rng() % 4 != 0;
+        break;
+      case MaskKind::kColumns:
+        mask[i] = x % 2;
+        break;
+      case MaskKind::kEmpty:
+        mask[i] = 0;
+        break;
+      case MaskKind::kSinglePixel:
+        mask[i] = i == mask.size() / 2;
+        break;
     }
   }
   return mask;
@@ -138,13 +160,15 @@ struct Outcome {
   size_t num_products = 0;
 };
 
-Outcome RunPair(const Pair& p, const std::vector<float>& input, const std::vector<float>& factors) {
+Outcome RunPair(const Pair& p, const std::vector<float>& input, const std::vector<float>& factors)
+{
   xnn_subgraph_t subgraph = nullptr;
   EXPECT_EQ(xnn_status_success, xnn_create_subgraph(3, 0, &subgraph));
   const auto define = [&](std::vector<size_t> dims, const float* data, uint32_t external_id, uint32_t flags) {
     uint32_t id = XNN_INVALID_VALUE_ID;
-    EXPECT_EQ(xnn_status_success,
-              xnn_define_tensor_value(subgraph, xnn_datatype_fp32, dims.size(), dims.data(), data, external_id, flags, &id));
+    EXPECT_EQ(
+      xnn_status_success,
+      xnn_define_tensor_value(subgraph, xnn_datatype_fp32, dims.size(), dims.data(), data, external_id, flags, &id));
     return id;
   };
   const size_t oh = p.OutputSize(p.height), ow = p.OutputSize(p.width);
@@ -152,10 +176,13 @@ Outcome RunPair(const Pair& p, const std::vector<float>& input, const std::vecto
   const uint32_t x = define({p.batch, p.height, p.width, p.channels_in}, nullptr, 0, XNN_VALUE_FLAG_EXTERNAL_INPUT);
   const uint32_t w1 = define({p.channels, 1, 1, p.channels_in}, p.first_weights.data(), none, 0);
   uint32_t between = define({p.batch, p.height, p.width, p.channels}, nullptr, none, 0);
-  EXPECT_EQ(xnn_status_success, xnn_define_convolution_2d(subgraph, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, p.channels_in,
-                                                          p.channels, -kInfinity, kInfinity, x, w1, none, between, 0));
-  EXPECT_EQ(xnn_status_success, xnn_mask_convolution_2d(subgraph, between, p.height, p.width, p.first_mask.data(),
-                                                        p.channels, p.fill.data()));
+  EXPECT_EQ(
+    xnn_status_success, xnn_define_convolution_2d(
+                          subgraph, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, p.channels_in, p.channels, -kInfinity, kInfinity,
+                          x, w1, none, between, 0));
+  EXPECT_EQ(
+    xnn_status_success,
+    xnn_mask_convolution_2d(subgraph, between, p.height, p.width, p.first_mask.data(), p.channels, p.fill.data()));
   if (p.factors) {
     const uint32_t f = define({p.batch, 1, 1, p.channels}, nullptr, 2, XNN_VALUE_FLAG_EXTERNAL_INPUT);
     const uint32_t scaled = define({p.batch, p.height, p.width, p.channels}, nullptr, none, 0);
@@ -166,22 +193,25 @@ Outcome RunPair(const Pair& p, const std::vector<float>& input, const std::vecto
   const uint32_t b2 = define({p.channels_out}, p.bias.data(), none, 0);
   const uint32_t y = define({p.batch, oh, ow, p.channels_out}, nullptr, 1, XNN_VALUE_FLAG_EXTERNAL_OUTPUT);
   const uint32_t pad = p.Pad();
-  EXPECT_EQ(xnn_status_success,
-            xnn_define_convolution_2d(subgraph, pad, pad, pad, pad, p.kernel, p.kernel, p.stride, p.stride, p.dilation,
-                                      p.dilation, 1, p.channels, p.channels_out, -kInfinity, 2.0f, between, w2, b2, y, 0));
+  EXPECT_EQ(
+    xnn_status_success, xnn_define_convolution_2d(
+                          subgraph, pad, pad, pad, pad, p.kernel, p.kernel, p.stride, p.stride, p.dilation, p.dilation,
+                          1, p.channels, p.channels_out, -kInfinity, 2.0f, between, w2, b2, y, 0));
   if (p.second_masked) {
-    EXPECT_EQ(xnn_status_success, xnn_mask_convolution_2d(subgraph, y, oh, ow, p.second_mask.data(), p.channels_out,
-                                                          p.second_fill.data()));
+    EXPECT_EQ(
+      xnn_status_success,
+      xnn_mask_convolution_2d(subgraph, y, oh, ow, p.second_mask.data(), p.channels_out, p.second_fill.data()));
   }
   std::unique_ptr<pthreadpool, decltype(&pthreadpool_destroy)> threadpool(
-      p.threads > 1 ? pthreadpool_create(p.threads) : nullptr, pthreadpool_destroy);
+    p.threads > 1 ? pthreadpool_create(p.threads) : nullptr, pthreadpool_destroy);
   xnn_runtime_t runtime = nullptr;
   EXPECT_EQ(xnn_status_success, xnn_create_runtime_v3(subgraph, nullptr, threadpool.get(), 0, &runtime));
   EXPECT_EQ(xnn_status_success, xnn_delete_subgraph(subgraph));
   Outcome outcome;
   outcome.output.assign(p.batch * oh * ow * p.channels_out, std::nanf(""));
   std::vector<xnn_external_value> externals = {{0, const_cast<float*>(input.data())}, {1, outcome.output.data()}};
-  if (p.factors) externals.push_back({2, const_cast<float*>(factors.data())});
+  if (p.factors)
+    externals.push_back({2, const_cast<float*>(factors.data())});
   EXPECT_EQ(xnn_status_success, xnn_setup_runtime(runtime, externals.size(), externals.data()));
   // Biases are computed in the first run and used in the second one.
   EXPECT_EQ(xnn_status_success, xnn_invoke_runtime(runtime));
@@ -198,7 +228,8 @@ Outcome RunPair(const Pair& p, const std::vector<float>& input, const std::vecto
   return outcome;
 }
 
-std::vector<float> Reference(const Pair& p, const std::vector<float>& input, const std::vector<float>& factors) {
+std::vector<float> Reference(const Pair& p, const std::vector<float>& input, const std::vector<float>& factors)
+{
   const size_t oh = p.OutputSize(p.height), ow = p.OutputSize(p.width);
   std::vector<float> between(p.batch * p.height * p.width * p.channels);
   for (size_t i = 0; i < between.size(); i++) {
@@ -208,7 +239,8 @@ std::vector<float> Reference(const Pair& p, const std::vector<float>& input, con
       sum += static_cast<double>(input[pixel * p.channels_in + k]) * p.first_weights[c * p.channels_in + k];
     }
     between[i] = p.first_mask[pixel % (p.height * p.width)] ? static_cast<float>(sum) : p.fill[c];
-    if (p.factors) between[i] *= factors[pixel / (p.height * p.width) * p.channels + c];
+    if (p.factors)
+      between[i] *= factors[pixel / (p.height * p.width) * p.channels + c];
   }
   std::vector<float> output(p.batch * oh * ow * p.channels_out);
   for (size_t i = 0; i < output.size(); i++) {
@@ -221,7 +253,8 @@ std::vector<float> Reference(const Pair& p, const std::vector<float>& input, con
     for (size_t tap = 0; tap < p.kernel * p.kernel; tap++) {
       const size_t y = pixel / ow * p.stride + tap / p.kernel * p.dilation - p.Pad();
       const size_t x = pixel % ow * p.stride + tap % p.kernel * p.dilation - p.Pad();
-      if (y >= p.height || x >= p.width) continue;
+      if (y >= p.height || x >= p.width)
+        continue;
       for (size_t k = 0; k < p.channels; k++) {
         sum += static_cast<double>(between[((image * p.height + y) * p.width + x) * p.channels + k]) *
                p.second_weights[(c * p.kernel * p.kernel + tap) * p.channels + k];
@@ -233,8 +266,9 @@ std::vector<float> Reference(const Pair& p, const std::vector<float>& input, con
 }
 
 class LiveTapsPair : public LiveTaps {
- protected:
-  Pair RandomPair(MaskKind kind) {
+protected:
+  Pair RandomPair(MaskKind kind)
+  {
     Pair p;
     p.batch = Choose(1, 3);
     p.height = Choose(3, 17);
@@ -251,7 +285,8 @@ class LiveTapsPair : public LiveTaps {
     return p;
   }
 
-  void FillIn(Pair& p, MaskKind kind) {
+  void FillIn(Pair& p, MaskKind kind)
+  {
     const size_t residue = Choose(0, 4);
     p.first_mask = MakeMask(kind, p.height, p.width, residue, rng_);
     const MaskKind second = Choose(0, 1) ? kind : MaskKind::kRandom;
@@ -263,19 +298,22 @@ class LiveTapsPair : public LiveTaps {
     p.bias = RandomVector(p.channels_out);
   }
 
-  bool ExpectReference(const Pair& p) {
-    SCOPED_TRACE("batch " + std::to_string(p.batch) + " input " + std::to_string(p.height) + "x" +
-                 std::to_string(p.width) + " kernel " + std::to_string(p.kernel) + " stride " + std::to_string(p.stride) +
-                 " dilation " + std::to_string(p.dilation) + " channels " + std::to_string(p.channels) + "->" +
-                 std::to_string(p.channels_out) + " threads " + std::to_string(p.threads) + " factors " +
-                 std::to_string(p.factors) + " masked " + std::to_string(p.second_masked));
+  bool ExpectReference(const Pair& p)
+  {
+    SCOPED_TRACE(
+      "batch " + std::to_string(p.batch) + " input " + std::to_string(p.height) + "x" + std::to_string(p.width) +
+      " kernel " + std::to_string(p.kernel) + " stride " + std::to_string(p.stride) + " dilation " +
+      std::to_string(p.dilation) + " channels " + std::to_string(p.channels) + "->" + std::to_string(p.channels_out) +
+      " threads " + std::to_string(p.threads) + " factors " + std::to_string(p.factors) + " masked " +
+      std::to_string(p.second_masked));
     const std::vector<float> input = RandomVector(p.batch * p.height * p.width * p.channels_in + XNN_EXTRA_BYTES);
     const std::vector<float> factors = RandomVector(p.batch * p.channels + XNN_EXTRA_BYTES);
     const std::vector<float> expected = Reference(p, input, factors);
     const Outcome outcome = RunPair(p, input, factors);
     for (size_t i = 0; i < expected.size(); i++) {
       EXPECT_NEAR(expected[i], outcome.output[i], 1e-4f * p.kernel * p.kernel) << "element " << i;
-      if (HasNonfatalFailure()) return false;
+      if (HasNonfatalFailure())
+        return false;
     }
     return outcome.skips_taps;
   }
@@ -283,12 +321,15 @@ class LiveTapsPair : public LiveTaps {
 
 class LiveTapsOperator : public LiveTapsPair, public testing::WithParamInterface<MaskKind> {};
 
-TEST_P(LiveTapsOperator, equals_sums_over_all_taps) {
-  for (size_t i = 0; i < 40 && !HasNonfatalFailure(); i++) ExpectReference(RandomPair(GetParam()));
+TEST_P(LiveTapsOperator, equals_sums_over_all_taps)
+{
+  for (size_t i = 0; i < 40 && !HasNonfatalFailure(); i++)
+    ExpectReference(RandomPair(GetParam()));
 }
 
 // A fill that depends on the input of the network is no constant.
-TEST_P(LiveTapsOperator, fill_that_changes_with_every_run) {
+TEST_P(LiveTapsOperator, fill_that_changes_with_every_run)
+{
   for (size_t i = 0; i < 20 && !HasNonfatalFailure(); i++) {
     Pair p = RandomPair(GetParam());
     p.factors = true;
@@ -296,12 +337,14 @@ TEST_P(LiveTapsOperator, fill_that_changes_with_every_run) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(masks, LiveTapsOperator,
-                         testing::Values(MaskKind::kLattice, MaskKind::kRandom, MaskKind::kColumns, MaskKind::kEmpty,
-                                         MaskKind::kSinglePixel));
+INSTANTIATE_TEST_SUITE_P(
+  masks,
+  LiveTapsOperator,
+  testing::Values(MaskKind::kLattice, MaskKind::kRandom, MaskKind::kColumns, MaskKind::kEmpty, MaskKind::kSinglePixel));
 
 // Of the nine taps of a kept pixel two are dead, whatever its place in the lattice; at the edges padding is, besides.
-TEST_F(LiveTapsPair, lattice_computes_seven_of_nine_taps) {
+TEST_F(LiveTapsPair, lattice_computes_seven_of_nine_taps)
+{
   Pair p;
   p.height = p.width = 20;
   p.channels_in = 3;

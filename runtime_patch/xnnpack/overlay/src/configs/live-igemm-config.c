@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 #if XNN_ENABLE_CPUINFO
-  #include <cpuinfo.h>
+#include <cpuinfo.h>
 #endif  // XNN_ENABLE_CPUINFO
 
 #include "xnnpack/common.h"
@@ -17,7 +17,8 @@
 #include "xnnpack/operator-type.h"
 
 #if XNN_ARCH_ARM64 && XNN_ENABLE_CPUINFO
-// Cores that run instructions in the order of the program: upstream's assembly is written for theirs, compilers' code is not.
+// Cores that run instructions in the order of the program: upstream's assembly is written for theirs, compilers' code
+// is not.
 static bool is_in_order_core(void)
 {
   switch (cpuinfo_get_core(0)->uarch) {
@@ -33,93 +34,109 @@ static bool is_in_order_core(void)
 }
 #endif
 
-const struct xnn_live_igemm_config* xnn_get_live_igemm_config(
-    enum xnn_operator_type type,
-    uint32_t nr,
-    uint32_t kr,
-    uint32_t sr)
+const struct xnn_live_igemm_config*
+xnn_get_live_igemm_config(enum xnn_operator_type type, uint32_t nr, uint32_t kr, uint32_t sr)
 {
   const struct xnn_hardware_config* hardware_config = xnn_init_hardware_config();
   if (hardware_config == NULL || sr != 1) {
     return NULL;
   }
-  #if XNN_ARCH_ARM64
-    static const xnn_live_igemm_ukernel_fn neonfma_ukernels[] = {
-      xnn_f32_live_igemm_minmax_ukernel_1x8__aarch64_neonfma,
-      xnn_f32_live_igemm_minmax_ukernel_2x8__aarch64_neonfma,
-      xnn_f32_live_igemm_minmax_ukernel_3x8__aarch64_neonfma,
-      xnn_f32_live_igemm_minmax_ukernel_4x8__aarch64_neonfma,
-      xnn_f32_live_igemm_minmax_ukernel_5x8__aarch64_neonfma,
-      xnn_f32_live_igemm_minmax_ukernel_6x8__aarch64_neonfma,
-    };
-    static const struct xnn_live_igemm_config neonfma = {
-      .ukernels = neonfma_ukernels, .max_rows = XNN_COUNT_OF(neonfma_ukernels), .busy_rows = 2, .nr = 8, .kr = 1,
-      .max_percent = 90,
-    };
-    static const struct xnn_live_igemm_config neonfma_in_order = {
-      .ukernels = neonfma_ukernels, .max_rows = XNN_COUNT_OF(neonfma_ukernels), .busy_rows = 2, .nr = 8, .kr = 1,
-      .max_percent = 75, .is_in_order = true,
-    };
-    if (type == xnn_operator_type_convolution_nhwc_f32 && nr == neonfma.nr && kr == neonfma.kr) {
-      #if XNN_ENABLE_CPUINFO
-        if (is_in_order_core()) {
-          return &neonfma_in_order;
-        }
-      #endif
-      return &neonfma;
+#if XNN_ARCH_ARM64
+  static const xnn_live_igemm_ukernel_fn neonfma_ukernels[] = {
+    xnn_f32_live_igemm_minmax_ukernel_1x8__aarch64_neonfma, xnn_f32_live_igemm_minmax_ukernel_2x8__aarch64_neonfma,
+    xnn_f32_live_igemm_minmax_ukernel_3x8__aarch64_neonfma, xnn_f32_live_igemm_minmax_ukernel_4x8__aarch64_neonfma,
+    xnn_f32_live_igemm_minmax_ukernel_5x8__aarch64_neonfma, xnn_f32_live_igemm_minmax_ukernel_6x8__aarch64_neonfma,
+  };
+  static const struct xnn_live_igemm_config neonfma = {
+    .ukernels = neonfma_ukernels,
+    .max_rows = XNN_COUNT_OF(neonfma_ukernels),
+    .busy_rows = 2,
+    .nr = 8,
+    .kr = 1,
+    .max_percent = 90,
+  };
+  static const struct xnn_live_igemm_config neonfma_in_order = {
+    .ukernels = neonfma_ukernels,
+    .max_rows = XNN_COUNT_OF(neonfma_ukernels),
+    .busy_rows = 2,
+    .nr = 8,
+    .kr = 1,
+    .max_percent = 75,
+    .is_in_order = true,
+  };
+  if (type == xnn_operator_type_convolution_nhwc_f32 && nr == neonfma.nr && kr == neonfma.kr) {
+#if XNN_ENABLE_CPUINFO
+    if (is_in_order_core()) {
+      return &neonfma_in_order;
     }
-  #elif XNN_ARCH_X86 || XNN_ARCH_X86_64
-    static const xnn_live_igemm_ukernel_fn avx512f_ukernels[] = {
-      xnn_f32_live_igemm_minmax_ukernel_1x32__avx512f_broadcast,
-      xnn_f32_live_igemm_minmax_ukernel_2x32__avx512f_broadcast,
-      xnn_f32_live_igemm_minmax_ukernel_3x32__avx512f_broadcast,
-      xnn_f32_live_igemm_minmax_ukernel_4x32__avx512f_broadcast,
-      xnn_f32_live_igemm_minmax_ukernel_5x32__avx512f_broadcast,
-      xnn_f32_live_igemm_minmax_ukernel_6x32__avx512f_broadcast,
-      xnn_f32_live_igemm_minmax_ukernel_7x32__avx512f_broadcast,
-    };
-    static const struct xnn_live_igemm_config avx512f = {
-      .ukernels = avx512f_ukernels, .max_rows = XNN_COUNT_OF(avx512f_ukernels), .busy_rows = 2, .nr = 32, .kr = 1,
-      .max_percent = 90,
-    };
-    static const xnn_live_igemm_ukernel_fn fma3_ukernels[] = {
-      xnn_f32_live_igemm_minmax_ukernel_1x16__fma3_broadcast,
-      xnn_f32_live_igemm_minmax_ukernel_2x16__fma3_broadcast,
-      xnn_f32_live_igemm_minmax_ukernel_3x16__fma3_broadcast,
-      xnn_f32_live_igemm_minmax_ukernel_4x16__fma3_broadcast,
-      xnn_f32_live_igemm_minmax_ukernel_5x16__fma3_broadcast,
-    };
-    static const struct xnn_live_igemm_config fma3 = {
-      .ukernels = fma3_ukernels, .max_rows = XNN_COUNT_OF(fma3_ukernels), .busy_rows = 3, .nr = 16, .kr = 1,
-      .max_percent = 90,
-    };
-    if (type == xnn_operator_type_convolution_nhwc_f32 && nr == avx512f.nr && kr == avx512f.kr &&
-        hardware_config->use_x86_avx512f) {
-      return &avx512f;
-    }
-    if (type == xnn_operator_type_convolution_nhwc_f32 && nr == fma3.nr && kr == fma3.kr &&
-        hardware_config->use_x86_fma3) {
-      return &fma3;
-    }
-    #if XNN_ENABLE_AVX512VNNI
-      static const xnn_live_igemm_ukernel_fn avx512vnni_ukernels[] = {
-        xnn_qs8_qc8w_live_igemm_minmax_fp32_ukernel_1x16c8__avx512vnni,
-        xnn_qs8_qc8w_live_igemm_minmax_fp32_ukernel_2x16c8__avx512vnni,
-        xnn_qs8_qc8w_live_igemm_minmax_fp32_ukernel_3x16c8__avx512vnni,
-        xnn_qs8_qc8w_live_igemm_minmax_fp32_ukernel_4x16c8__avx512vnni,
-        xnn_qs8_qc8w_live_igemm_minmax_fp32_ukernel_5x16c8__avx512vnni,
-        xnn_qs8_qc8w_live_igemm_minmax_fp32_ukernel_6x16c8__avx512vnni,
-        xnn_qs8_qc8w_live_igemm_minmax_fp32_ukernel_7x16c8__avx512vnni,
-      };
-      static const struct xnn_live_igemm_config avx512vnni = {
-        .ukernels = avx512vnni_ukernels, .max_rows = XNN_COUNT_OF(avx512vnni_ukernels), .busy_rows = 2, .nr = 16,
-        .kr = 8, .sum_ukernel = xnn_qs8_qc8w_live_sum_ukernel_1x16c8__avx512vnni, .max_percent = 90,
-      };
-      if (type == xnn_operator_type_convolution_nhwc_qc8 && nr == avx512vnni.nr && kr == avx512vnni.kr &&
-          hardware_config->use_x86_avx512vnni) {
-        return &avx512vnni;
-      }
-    #endif
-  #endif
+#endif
+    return &neonfma;
+  }
+#elif XNN_ARCH_X86 || XNN_ARCH_X86_64
+  static const xnn_live_igemm_ukernel_fn avx512f_ukernels[] = {
+    xnn_f32_live_igemm_minmax_ukernel_1x32__avx512f_broadcast,
+    xnn_f32_live_igemm_minmax_ukernel_2x32__avx512f_broadcast,
+    xnn_f32_live_igemm_minmax_ukernel_3x32__avx512f_broadcast,
+    xnn_f32_live_igemm_minmax_ukernel_4x32__avx512f_broadcast,
+    xnn_f32_live_igemm_minmax_ukernel_5x32__avx512f_broadcast,
+    xnn_f32_live_igemm_minmax_ukernel_6x32__avx512f_broadcast,
+    xnn_f32_live_igemm_minmax_ukernel_7x32__avx512f_broadcast,
+  };
+  static const struct xnn_live_igemm_config avx512f = {
+    .ukernels = avx512f_ukernels,
+    .max_rows = XNN_COUNT_OF(avx512f_ukernels),
+    .busy_rows = 2,
+    .nr = 32,
+    .kr = 1,
+    .max_percent = 90,
+  };
+  static const xnn_live_igemm_ukernel_fn fma3_ukernels[] = {
+    xnn_f32_live_igemm_minmax_ukernel_1x16__fma3_broadcast, xnn_f32_live_igemm_minmax_ukernel_2x16__fma3_broadcast,
+    xnn_f32_live_igemm_minmax_ukernel_3x16__fma3_broadcast, xnn_f32_live_igemm_minmax_ukernel_4x16__fma3_broadcast,
+    xnn_f32_live_igemm_minmax_ukernel_5x16__fma3_broadcast,
+  };
+  static const struct xnn_live_igemm_config fma3 = {
+    .ukernels = fma3_ukernels,
+    .max_rows = XNN_COUNT_OF(fma3_ukernels),
+    .busy_rows = 3,
+    .nr = 16,
+    .kr = 1,
+    .max_percent = 90,
+  };
+  if (
+    type == xnn_operator_type_convolution_nhwc_f32 && nr == avx512f.nr && kr == avx512f.kr &&
+    hardware_config->use_x86_avx512f) {
+    return &avx512f;
+  }
+  if (
+    type == xnn_operator_type_convolution_nhwc_f32 && nr == fma3.nr && kr == fma3.kr && hardware_config->use_x86_fma3) {
+    return &fma3;
+  }
+#if XNN_ENABLE_AVX512VNNI
+  static const xnn_live_igemm_ukernel_fn avx512vnni_ukernels[] = {
+    xnn_qs8_qc8w_live_igemm_minmax_fp32_ukernel_1x16c8__avx512vnni,
+    xnn_qs8_qc8w_live_igemm_minmax_fp32_ukernel_2x16c8__avx512vnni,
+    xnn_qs8_qc8w_live_igemm_minmax_fp32_ukernel_3x16c8__avx512vnni,
+    xnn_qs8_qc8w_live_igemm_minmax_fp32_ukernel_4x16c8__avx512vnni,
+    xnn_qs8_qc8w_live_igemm_minmax_fp32_ukernel_5x16c8__avx512vnni,
+    xnn_qs8_qc8w_live_igemm_minmax_fp32_ukernel_6x16c8__avx512vnni,
+    xnn_qs8_qc8w_live_igemm_minmax_fp32_ukernel_7x16c8__avx512vnni,
+  };
+  static const struct xnn_live_igemm_config avx512vnni = {
+    .ukernels = avx512vnni_ukernels,
+    .max_rows = XNN_COUNT_OF(avx512vnni_ukernels),
+    .busy_rows = 2,
+    .nr = 16,
+    .kr = 8,
+    .sum_ukernel = xnn_qs8_qc8w_live_sum_ukernel_1x16c8__avx512vnni,
+    .max_percent = 90,
+  };
+  if (
+    type == xnn_operator_type_convolution_nhwc_qc8 && nr == avx512vnni.nr && kr == avx512vnni.kr &&
+    hardware_config->use_x86_avx512vnni) {
+    return &avx512vnni;
+  }
+#endif
+#endif
   return NULL;
 }

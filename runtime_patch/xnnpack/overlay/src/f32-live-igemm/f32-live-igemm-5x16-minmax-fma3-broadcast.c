@@ -4,10 +4,9 @@
 // LICENSE file in the root directory of this source tree.
 
 #include <assert.h>
+#include <immintrin.h>
 #include <stddef.h>
 #include <stdint.h>
-
-#include <immintrin.h>
 
 #include "xnnpack/common.h"
 #include "xnnpack/live-igemm.h"
@@ -15,29 +14,29 @@
 
 // Inlined with a constant number of rows, so that all loops over them are unrolled and tiles have no row for nothing.
 static XNN_INLINE void live_igemm(
-    const size_t rows,
-    size_t nc,
-    size_t kc,
-    size_t num_taps,
-    const float** restrict a,
-    const size_t* restrict tap_offsets,
-    const float* restrict bias,
-    const float* restrict packed_w,
-    size_t w_stride,
-    float* restrict c,
-    size_t cm_stride,
-    const uint32_t* restrict c_rows,
-    size_t a_offset,
-    const float* zero,
-    const union xnn_f32_minmax_params* restrict params)
+  const size_t rows,
+  size_t nc,
+  size_t kc,
+  size_t num_taps,
+  const float** restrict a,
+  const size_t* restrict tap_offsets,
+  const float* restrict bias,
+  const float* restrict packed_w,
+  size_t w_stride,
+  float* restrict c,
+  size_t cm_stride,
+  const uint32_t* restrict c_rows,
+  size_t a_offset,
+  const float* zero,
+  const union xnn_f32_minmax_params* restrict params)
 {
   assert(nc != 0);
   assert(kc != 0);
   assert(kc % sizeof(float) == 0);
 
   float* pc[5];
-  _Pragma("GCC unroll 5")
-  for (size_t m = 0; m < rows; m++) {
+  _Pragma("GCC unroll 5") for (size_t m = 0; m < rows; m++)
+  {
     pc[m] = (float*) ((uintptr_t) c + c_rows[m] * cm_stride);
   }
   const __m256 vmin = _mm256_set1_ps(params->scalar.min);
@@ -45,8 +44,8 @@ static XNN_INLINE void live_igemm(
 
   do {
     __m256 vacc[5][2];
-    _Pragma("GCC unroll 5")
-    for (size_t m = 0; m < rows; m++) {
+    _Pragma("GCC unroll 5") for (size_t m = 0; m < rows; m++)
+    {
       vacc[m][0] = _mm256_loadu_ps(bias);
       vacc[m][1] = _mm256_loadu_ps(bias + 8);
     }
@@ -56,8 +55,8 @@ static XNN_INLINE void live_igemm(
     for (size_t tap = 0; tap < num_taps; tap++) {
       const float* restrict w = (const float*) ((uintptr_t) packed_w + tap_offsets[tap]);
       const float* restrict pa[5];
-      _Pragma("GCC unroll 5")
-      for (size_t m = 0; m < rows; m++) {
+      _Pragma("GCC unroll 5") for (size_t m = 0; m < rows; m++)
+      {
         pa[m] = tap_a[m];
         if XNN_UNPREDICTABLE(pa[m] != zero) {
           pa[m] = (const float*) ((uintptr_t) pa[m] + a_offset);
@@ -69,8 +68,8 @@ static XNN_INLINE void live_igemm(
         const __m256 vb0 = _mm256_loadu_ps(w);
         const __m256 vb1 = _mm256_loadu_ps(w + 8);
         w += 16;
-        _Pragma("GCC unroll 5")
-        for (size_t m = 0; m < rows; m++) {
+        _Pragma("GCC unroll 5") for (size_t m = 0; m < rows; m++)
+        {
           const __m256 va = _mm256_set1_ps(*(const float*) ((uintptr_t) pa[m] + k));
           vacc[m][0] = _mm256_fmadd_ps(va, vb0, vacc[m][0]);
           vacc[m][1] = _mm256_fmadd_ps(va, vb1, vacc[m][1]);
@@ -79,22 +78,23 @@ static XNN_INLINE void live_igemm(
     }
     packed_w = (const float*) ((uintptr_t) packed_w + w_stride);
 
-    _Pragma("GCC unroll 5")
-    for (size_t m = 0; m < rows; m++) {
+    _Pragma("GCC unroll 5") for (size_t m = 0; m < rows; m++)
+    {
       vacc[m][0] = _mm256_max_ps(vmin, _mm256_min_ps(vmax, vacc[m][0]));
       vacc[m][1] = _mm256_max_ps(vmin, _mm256_min_ps(vmax, vacc[m][1]));
     }
     if XNN_LIKELY(nc >= 16) {
-      _Pragma("GCC unroll 5")
-      for (size_t m = 0; m < rows; m++) {
+      _Pragma("GCC unroll 5") for (size_t m = 0; m < rows; m++)
+      {
         _mm256_storeu_ps(pc[m], vacc[m][0]);
         _mm256_storeu_ps(pc[m] + 8, vacc[m][1]);
         pc[m] += 16;
       }
       nc -= 16;
-    } else {
-      _Pragma("GCC unroll 5")
-      for (size_t m = 0; m < rows; m++) {
+    }
+    else {
+      _Pragma("GCC unroll 5") for (size_t m = 0; m < rows; m++)
+      {
         __m256 vout = vacc[m][0];
         float* out = pc[m];
         if (nc & 8) {

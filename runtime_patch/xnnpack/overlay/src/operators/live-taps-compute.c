@@ -3,8 +3,6 @@
 // This source code is licensed under the BSD-style license found in the
 // LICENSE file in the root directory of this source tree.
 
-#include "xnnpack/live-taps.h"
-
 #include <assert.h>
 #include <math.h>
 #include <stdbool.h>
@@ -12,15 +10,16 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "pthreadpool.h"
 #include "xnnpack.h"
 #include "xnnpack/common.h"
 #include "xnnpack/compute.h"
 #include "xnnpack/live-igemm.h"
+#include "xnnpack/live-taps.h"
 #include "xnnpack/masked-convolution.h"
 #include "xnnpack/math.h"
 #include "xnnpack/microparams.h"
 #include "xnnpack/operator.h"
-#include "pthreadpool.h"
 
 #define MAX_NR 32
 
@@ -32,32 +31,25 @@ union sums {
 
 // Products of a pixel and the weights of a tap, for a block of output channels.
 static void compute_products(
-    const struct igemm_context* context,
-    const void* packed_w,
-    size_t tap,
-    const void* pixel,
-    union sums* products)
+  const struct igemm_context* context, const void* packed_w, size_t tap, const void* pixel, union sums* products)
 {
   const struct xnn_live_igemm_config* config = context->live->config;
   const size_t nr = config->nr;
   const size_t tap_offset = nr * (4 + tap * round_up_po2(context->kc, config->kr));
   if (context->log2_csize == XNN_LOG2_SIZEOF_FLOAT) {
-    const union xnn_f32_minmax_params params = { .scalar = { .min = -INFINITY, .max = INFINITY } };
-    const float no_bias[MAX_NR] = { 0.0f };
+    const union xnn_f32_minmax_params params = {.scalar = {.min = -INFINITY, .max = INFINITY}};
+    const float no_bias[MAX_NR] = {0.0f};
     const uint32_t row = 0;
     config->ukernels[0](
       nr, context->kc, 1, &pixel, &tap_offset, no_bias, packed_w, 0, products->f32, 0, &row, 0, NULL, &params);
-  } else {
+  }
+  else {
     config->sum_ukernel(context->kc, pixel, (const int8_t*) packed_w + tap_offset, products->s32);
   }
 }
 
 // A constant number at a time, so that compilers add several at once.
-static inline void add_sums(
-    bool is_f32,
-    size_t nr,
-    union sums* restrict sums,
-    const union sums* restrict products)
+static inline void add_sums(bool is_f32, size_t nr, union sums* restrict sums, const union sums* restrict products)
 {
   assert(nr % 8 == 0);
   for (size_t start = 0; start < nr; start += 8) {
@@ -65,7 +57,8 @@ static inline void add_sums(
       for (size_t n = start; n < start + 8; n++) {
         sums->f32[n] += products->f32[n];
       }
-    } else {
+    }
+    else {
       for (size_t n = start; n < start + 8; n++) {
         sums->s32[n] += products->s32[n];
       }
@@ -73,8 +66,8 @@ static inline void add_sums(
   }
 }
 
-// Whether products of dead taps have to be computed. Those of floating-point padding are zeros; quantized padding is the
-// zero point, which micro-kernels multiply like any other input.
+// Whether products of dead taps have to be computed. Those of floating-point padding are zeros; quantized padding is
+// the zero point, which micro-kernels multiply like any other input.
 static bool has_products(const struct xnn_live_taps* live, bool is_f32)
 {
   for (size_t c = 0; c < live->num_classes; c++) {
@@ -86,9 +79,7 @@ static bool has_products(const struct xnn_live_taps* live, bool is_f32)
 }
 
 // Computes the biases of a block of output channels, in the first run alone: the fill row is the same in each.
-static void compute_live_bias(
-    const struct igemm_context context[restrict XNN_MIN_ELEMENTS(1)],
-    size_t block)
+static void compute_live_bias(const struct igemm_context context[restrict XNN_MIN_ELEMENTS(1)], size_t block)
 {
   struct xnn_live_taps* live = context->live;
   if (live->has_bias[block]) {
@@ -133,49 +124,43 @@ static void compute_live_bias(
 }
 
 static inline void compute_tile(
-    const struct igemm_context* context,
-    size_t batch_index,
-    const struct xnn_live_tile* tile,
-    size_t nr_block_start,
-    size_t nr_block_size)
+  const struct igemm_context* context,
+  size_t batch_index,
+  const struct xnn_live_tile* tile,
+  size_t nr_block_start,
+  size_t nr_block_size)
 {
   const struct xnn_live_taps* live = context->live;
   const struct xnn_live_class* tile_class = &live->classes[tile->class_index];
   live->config->ukernels[tile->num_rows - 1](
-    nr_block_size,
-    context->kc,
-    tile_class->num_taps,
-    context->indirect_a + tile->pointer,
+    nr_block_size, context->kc, tile_class->num_taps, context->indirect_a + tile->pointer,
     live->tap_offsets + tile_class->tap,
     (const char*) live->bias + (tile->class_index * context->padded_channels + nr_block_start) * 4,
     (const void*) ((uintptr_t) context->packed_w + nr_block_start * context->w_stride),
     live->config->nr * context->w_stride,
     (void*) ((uintptr_t) context->c + batch_index * context->bc_stride + (nr_block_start << context->log2_csize)),
-    context->cm_stride,
-    live->rows + tile->row,
-    context->a_offset + batch_index * context->ba_stride,
-    context->zero,
+    context->cm_stride, live->rows + tile->row, context->a_offset + batch_index * context->ba_stride, context->zero,
     &context->params);
 }
 
 // Tiles in turn, each for some channels.
 static void compute_tile_of_channels(
-    const struct igemm_context context[restrict XNN_MIN_ELEMENTS(1)],
-    size_t batch_index,
-    size_t tile_index,
-    size_t nr_block_start,
-    size_t nr_block_size)
+  const struct igemm_context context[restrict XNN_MIN_ELEMENTS(1)],
+  size_t batch_index,
+  size_t tile_index,
+  size_t nr_block_start,
+  size_t nr_block_size)
 {
   compute_tile(context, batch_index, &context->live->tiles[tile_index], nr_block_start, nr_block_size);
 }
 
 // Blocks of channels in turn, each for some tiles.
 static void compute_tiles_of_block(
-    const struct igemm_context context[restrict XNN_MIN_ELEMENTS(1)],
-    size_t batch_index,
-    size_t block,
-    size_t first_tile,
-    size_t num_tiles)
+  const struct igemm_context context[restrict XNN_MIN_ELEMENTS(1)],
+  size_t batch_index,
+  size_t block,
+  size_t first_tile,
+  size_t num_tiles)
 {
   const size_t block_start = block * context->block_channels;
   const size_t block_size = min(context->block_channels, context->output_channels - block_start);
@@ -184,10 +169,7 @@ static void compute_tiles_of_block(
   }
 }
 
-size_t xnn_compute_live_taps(
-    xnn_operator_t convolution_op,
-    size_t compute_index,
-    size_t num_threads)
+size_t xnn_compute_live_taps(xnn_operator_t convolution_op, size_t compute_index, size_t num_threads)
 {
   struct xnn_live_taps* live = convolution_op->live_taps;
   struct igemm_context* context = &convolution_op->context.igemm.igemm;
@@ -206,7 +188,8 @@ size_t xnn_compute_live_taps(
     compute->task_1d = (pthreadpool_task_1d_t) compute_live_bias;
     compute->range[0] = num_blocks;
     compute++;
-  } else {
+  }
+  else {
     for (size_t block = 0; block < num_blocks; block++) {
       compute_live_bias(context, block);
     }
@@ -225,7 +208,8 @@ size_t xnn_compute_live_taps(
     compute->range[2] = live->num_tiles;
     const size_t num_others = convolution_op->batch_size * num_channel_blocks;
     compute->tile[0] = divide_round_up(live->num_tiles, divide_round_up(target_tasks, num_others));
-  } else {
+  }
+  else {
     compute->task_3d_tile_1d = (pthreadpool_task_3d_tile_1d_t) compute_tile_of_channels;
     compute->range[1] = live->num_tiles;
     compute->range[2] = output_channels;

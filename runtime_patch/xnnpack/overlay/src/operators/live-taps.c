@@ -23,8 +23,8 @@
 #include "xnnpack/operator.h"
 #include "xnnpack/pixel-mask.h"
 
-// Row of the matrix: where it is, and which of its taps are dead: a bit each for those that read padding, and above them
-// for those that read the fill row.
+// Row of the matrix: where it is, and which of its taps are dead: a bit each for those that read padding, and above
+// them for those that read the fill row.
 struct row {
   uint64_t dead_taps;
   uint32_t index;
@@ -36,8 +36,8 @@ struct row {
 #define DIGIT_BITS 11
 #define NUM_DIGITS (1 << DIGIT_BITS)
 
-// Sorts rows by their dead taps, those that are equal as they were: a radix sort, because in most masks few bits differ and
-// in some none. The result is in rows; other has room for as many.
+// Sorts rows by their dead taps, those that are equal as they were: a radix sort, because in most masks few bits differ
+// and in some none. The result is in rows; other has room for as many.
 static void sort_rows(struct row* rows, struct row* other, size_t num_rows)
 {
   uint64_t any = 0;
@@ -47,7 +47,7 @@ static void sort_rows(struct row* rows, struct row* other, size_t num_rows)
     all &= rows[i].dead_taps;
   }
   const uint64_t differing = any ^ all;
-  const uint32_t shifts[] = { 0, DIGIT_BITS, 2 * DIGIT_BITS, 32, 32 + DIGIT_BITS, 32 + 2 * DIGIT_BITS };
+  const uint32_t shifts[] = {0, DIGIT_BITS, 2 * DIGIT_BITS, 32, 32 + DIGIT_BITS, 32 + 2 * DIGIT_BITS};
   struct row* from = rows;
   struct row* to = other;
   for (size_t pass = 0; pass < XNN_COUNT_OF(shifts); pass++) {
@@ -55,7 +55,7 @@ static void sort_rows(struct row* rows, struct row* other, size_t num_rows)
     if ((differing >> shift & (NUM_DIGITS - 1)) == 0) {
       continue;
     }
-    uint32_t starts[NUM_DIGITS + 1] = { 0 };
+    uint32_t starts[NUM_DIGITS + 1] = {0};
     for (size_t i = 0; i < num_rows; i++) {
       starts[(from[i].dead_taps >> shift & (NUM_DIGITS - 1)) + 1]++;
     }
@@ -88,7 +88,7 @@ static struct geometry get_geometry(const struct xnn_operator* op, uint32_t log2
 {
   const size_t merged_taps = op->has_merged_taps ? op->kernel_width : 1;
   const bool padded = xnn_needs_padded_copy(op);
-  return (struct geometry) {
+  return (struct geometry){
     .kernel_width = op->kernel_width / merged_taps,
     .kernel_size = op->kernel_height * op->kernel_width / merged_taps,
     .channels_size = op->group_input_channels * merged_taps << log2_element_size,
@@ -98,10 +98,8 @@ static struct geometry get_geometry(const struct xnn_operator* op, uint32_t log2
 }
 
 // Where the weights of a tap begin in a block of packed weights, in bytes.
-static inline size_t get_tap_offset(
-    const struct xnn_live_igemm_config* config,
-    const struct geometry* geometry,
-    size_t tap)
+static inline size_t
+get_tap_offset(const struct xnn_live_igemm_config* config, const struct geometry* geometry, size_t tap)
 {
   // Products are summed in 4 bytes, whatever they are of.
   return config->nr * (4 + tap * round_up_po2(geometry->channels_size, config->kr));
@@ -121,7 +119,7 @@ struct place {
 
 static inline struct place get_place(const struct xnn_operator* op, const struct geometry* geometry, size_t pixel)
 {
-  return (struct place) {
+  return (struct place){
     .y = pixel / op->output_width * op->stride_height - op->padding_top,
     .x = pixel % op->output_width * op->stride_width - geometry->padding_left,
   };
@@ -151,16 +149,14 @@ static inline size_t count_live_taps(uint64_t dead_taps, size_t kernel_size)
 static inline bool is_inside(const struct xnn_operator* op, const struct geometry* geometry, struct place place)
 {
   return place.y < op->input_height && place.x < geometry->input_width &&
-    (op->kernel_height - 1) * op->dilation_height < op->input_height - place.y &&
-    (geometry->kernel_width - 1) * op->dilation_width < geometry->input_width - place.x;
+         (op->kernel_height - 1) * op->dilation_height < op->input_height - place.y &&
+         (geometry->kernel_width - 1) * op->dilation_width < geometry->input_width - place.x;
 }
 
-// The dead taps of a row whose taps are all inside of the input. Whether a pixel is skipped is hard to predict: no branch
-// depends on it.
-static inline uint64_t find_fill_taps(
-    const struct xnn_operator* op,
-    const struct geometry* geometry,
-    const uint32_t* rank)
+// The dead taps of a row whose taps are all inside of the input. Whether a pixel is skipped is hard to predict: no
+// branch depends on it.
+static inline uint64_t
+find_fill_taps(const struct xnn_operator* op, const struct geometry* geometry, const uint32_t* rank)
 {
   const size_t fill_row = op->pixels.input->num_kept;
   const size_t kernel_height = op->kernel_height;
@@ -186,11 +182,12 @@ static uint64_t find_border_taps(const struct xnn_operator* op, const struct geo
   uint64_t bit = 1;
   for (size_t kernel_y = 0; kernel_y < op->kernel_height; kernel_y++) {
     for (size_t kernel_x = 0; kernel_x < geometry->kernel_width; kernel_x++) {
-      const size_t row = get_input_row(
-        op, geometry, place.y + kernel_y * op->dilation_height, place.x + kernel_x * op->dilation_width);
+      const size_t row =
+        get_input_row(op, geometry, place.y + kernel_y * op->dilation_height, place.x + kernel_x * op->dilation_width);
       if (row == SIZE_MAX) {
         dead_taps |= bit;
-      } else if (op->pixels.input != NULL && row == op->pixels.input->num_kept) {
+      }
+      else if (op->pixels.input != NULL && row == op->pixels.input->num_kept) {
         dead_taps |= bit << 32;
       }
       bit <<= 1;
@@ -200,10 +197,7 @@ static uint64_t find_border_taps(const struct xnn_operator* op, const struct geo
 }
 
 // Finds the dead taps of all rows; returns the number of live ones.
-static size_t find_dead_taps(
-    const struct xnn_operator* op,
-    const struct geometry* geometry,
-    struct row* rows)
+static size_t find_dead_taps(const struct xnn_operator* op, const struct geometry* geometry, struct row* rows)
 {
   const struct xnn_pixel_mask* mask = op->pixels.mask;
   size_t num_live = 0;
@@ -214,17 +208,21 @@ static size_t find_dead_taps(
     for (; i < end; i++) {
       const size_t x = (mask != NULL ? mask->kept[i] : i) - first_pixel;
       const struct place place = {
-        .y = y * op->stride_height - op->padding_top, .x = x * op->stride_width - geometry->padding_left,
+        .y = y * op->stride_height - op->padding_top,
+        .x = x * op->stride_width - geometry->padding_left,
       };
       const size_t input_pixel = place.y * geometry->input_width + place.x;
       uint64_t dead_taps = 0;
       if (!is_inside(op, geometry, place)) {
         dead_taps = find_border_taps(op, geometry, place);
-      } else if (op->pixels.input != NULL) {
+      }
+      else if (op->pixels.input != NULL) {
         dead_taps = find_fill_taps(op, geometry, op->pixels.input->rank + input_pixel);
       }
-      rows[i] = (struct row) {
-        .dead_taps = dead_taps, .index = (uint32_t) i, .input_pixel = (uint32_t) input_pixel,
+      rows[i] = (struct row){
+        .dead_taps = dead_taps,
+        .index = (uint32_t) i,
+        .input_pixel = (uint32_t) input_pixel,
       };
       num_live += count_live_taps(dead_taps, geometry->kernel_size);
     }
@@ -238,15 +236,15 @@ static inline size_t tap_cost(const struct xnn_live_igemm_config* config, size_t
   return 2 * max(num_rows, config->busy_rows) + 1;
 }
 
-// Cuts sorted rows into tiles of least cost, by dynamic programming. Returns the cost; tile_rows[i] is the number of rows
-// of the last tile among the first i rows.
+// Cuts sorted rows into tiles of least cost, by dynamic programming. Returns the cost; tile_rows[i] is the number of
+// rows of the last tile among the first i rows.
 static size_t cut_rows(
-    const struct row* rows,
-    size_t num_rows,
-    size_t kernel_size,
-    const struct xnn_live_igemm_config* config,
-    size_t* costs,
-    uint8_t* tile_rows)
+  const struct row* rows,
+  size_t num_rows,
+  size_t kernel_size,
+  const struct xnn_live_igemm_config* config,
+  size_t* costs,
+  uint8_t* tile_rows)
 {
   const size_t max_rows = config->max_rows;
   costs[0] = 0;
@@ -291,15 +289,15 @@ static size_t cut_rows(
   return costs[num_rows];
 }
 
-// Whether tiles of live taps save enough: micro-kernels that are written for a core may be faster. Where rows of a dense
-// output need not be moved then, that is enough by itself.
+// Whether tiles of live taps save enough: micro-kernels that are written for a core may be faster. Where rows of a
+// dense output need not be moved then, that is enough by itself.
 static bool is_worthwhile(
-    const struct xnn_operator* op,
-    const struct xnn_live_igemm_config* config,
-    size_t cost,
-    size_t num_rows,
-    size_t kernel_size,
-    uint32_t mr)
+  const struct xnn_operator* op,
+  const struct xnn_live_igemm_config* config,
+  size_t cost,
+  size_t num_rows,
+  size_t kernel_size,
+  uint32_t mr)
 {
   const bool scatters = op->pixels.mask != NULL && !op->pixels.compact_output;
   const size_t percent = scatters && !config->is_in_order ? 100 : config->max_percent;
@@ -321,12 +319,12 @@ void xnn_release_live_taps(struct xnn_live_taps* live)
 
 // Makes the tiles and their classes from sorted rows that have been cut.
 static enum xnn_status make_tiles(
-    const struct xnn_operator* op,
-    const struct geometry* geometry,
-    const struct row* rows,
-    size_t num_rows,
-    const uint8_t* tile_rows,
-    struct xnn_live_taps* live)
+  const struct xnn_operator* op,
+  const struct geometry* geometry,
+  const struct row* rows,
+  size_t num_rows,
+  const uint8_t* tile_rows,
+  struct xnn_live_taps* live)
 {
   const size_t kernel_size = geometry->kernel_size;
   size_t num_tiles = 0;
@@ -341,8 +339,9 @@ static enum xnn_status make_tiles(
   // There are no more classes than tiles.
   live->classes = xnn_allocate_memory(num_tiles * sizeof(struct xnn_live_class));
   live->tap_offsets = xnn_allocate_memory(num_tiles * kernel_size * sizeof(size_t));
-  if (live->tiles == NULL || live->rows == NULL || live->has_bias == NULL || live->classes == NULL ||
-      live->tap_offsets == NULL) {
+  if (
+    live->tiles == NULL || live->rows == NULL || live->has_bias == NULL || live->classes == NULL ||
+    live->tap_offsets == NULL) {
     return xnn_status_out_of_memory;
   }
 
@@ -364,7 +363,7 @@ static enum xnn_status make_tiles(
     }
     if (c == 0) {
       c = ++live->num_classes;
-      live->classes[c - 1] = (struct xnn_live_class) { .fill_taps = fill, .padding_taps = padding, .tap = num_taps };
+      live->classes[c - 1] = (struct xnn_live_class){.fill_taps = fill, .padding_taps = padding, .tap = num_taps};
       for (size_t tap = 0; tap < kernel_size; tap++) {
         if (((fill | padding) >> tap & 1) == 0) {
           live->tap_offsets[num_taps++] = get_tap_offset(live->config, geometry, tap);
@@ -373,8 +372,10 @@ static enum xnn_status make_tiles(
       live->classes[c - 1].num_taps = num_taps - live->classes[c - 1].tap;
     }
     end -= n;
-    live->tiles[t] = (struct xnn_live_tile) {
-      .row = (uint32_t) end, .num_rows = (uint32_t) n, .class_index = (uint32_t) (c - 1),
+    live->tiles[t] = (struct xnn_live_tile){
+      .row = (uint32_t) end,
+      .num_rows = (uint32_t) n,
+      .class_index = (uint32_t) (c - 1),
     };
   }
 
@@ -388,11 +389,11 @@ static enum xnn_status make_tiles(
 
 // Sorted rows are those that the tiles were made from.
 static void init_indirection(
-    const struct xnn_operator* op,
-    const struct geometry* geometry,
-    const struct row* rows,
-    const struct xnn_live_taps* live,
-    size_t input_pixel_stride)
+  const struct xnn_operator* op,
+  const struct geometry* geometry,
+  const struct row* rows,
+  const struct xnn_live_taps* live,
+  size_t input_pixel_stride)
 {
   const uint32_t* rank = op->pixels.input != NULL ? op->pixels.input->rank : NULL;
   const uintptr_t input = (uintptr_t) op->input;
@@ -423,7 +424,8 @@ static void init_indirection(
             const size_t row = get_input_row(op, geometry, places[m].y + y, places[m].x + x);
             *entry++ = row == SIZE_MAX ? op->zero_buffer : (const void*) (input + row * input_pixel_stride);
           }
-        } else {
+        }
+        else {
           const size_t offset = y * geometry->input_width + x;
           for (size_t m = 0; m < tile->num_rows; m++) {
             const size_t pixel = tile_rows[m].input_pixel + offset;
@@ -457,10 +459,7 @@ static bool can_skip_taps(const struct xnn_operator* op, const struct geometry* 
   return op->pixels.mask != NULL && !(op->pixels.compact_output && has_few_borders(op, geometry, max_percent));
 }
 
-enum xnn_status xnn_reshape_live_taps(
-    xnn_operator_t convolution_op,
-    uint32_t mr,
-    uint32_t log2_input_element_size)
+enum xnn_status xnn_reshape_live_taps(xnn_operator_t convolution_op, uint32_t mr, uint32_t log2_input_element_size)
 {
   xnn_release_live_taps(convolution_op->live_taps);
   convolution_op->live_taps = NULL;
@@ -473,8 +472,7 @@ enum xnn_status xnn_reshape_live_taps(
   }
 
   const struct xnn_pixel_mask* mask = convolution_op->pixels.mask;
-  const size_t num_rows =
-    mask != NULL ? mask->num_kept : convolution_op->output_height * convolution_op->output_width;
+  const size_t num_rows = mask != NULL ? mask->num_kept : convolution_op->output_height * convolution_op->output_width;
   const size_t kernel_size = geometry.kernel_size;
   struct row* rows = xnn_allocate_memory(2 * num_rows * sizeof(struct row));
   size_t* costs = xnn_allocate_memory((num_rows + 1) * sizeof(size_t));
@@ -518,15 +516,16 @@ enum xnn_status xnn_reshape_live_taps(
   const size_t input_pixel_stride = convolution_op->input_pixel_stride << log2_input_element_size;
   init_indirection(convolution_op, &geometry, rows, live, input_pixel_stride);
   if (convolution_op->pixels.input != NULL) {
-    live->fill_row = (const void*) ((uintptr_t) convolution_op->input +
-      convolution_op->pixels.input->num_kept * input_pixel_stride);
+    live->fill_row =
+      (const void*) ((uintptr_t) convolution_op->input + convolution_op->pixels.input->num_kept * input_pixel_stride);
   }
   convolution_op->live_taps = live;
   live = NULL;
   goto done;
 
 error:
-  xnn_log_error("failed to allocate memory for the live taps of %s operator with %zu rows",
+  xnn_log_error(
+    "failed to allocate memory for the live taps of %s operator with %zu rows",
     xnn_operator_type_to_string(convolution_op->type), num_rows);
 done:
   xnn_release_live_taps(live);

@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "pthreadpool.h"
 #include "xnnpack.h"
 #include "xnnpack/allocator.h"
 #include "xnnpack/common.h"
@@ -25,7 +26,6 @@
 #include "xnnpack/operator-utils.h"
 #include "xnnpack/operator.h"
 #include "xnnpack/pixel-mask.h"
-#include "pthreadpool.h"
 
 static uint32_t log2_output_element_size(enum xnn_operator_type type)
 {
@@ -43,14 +43,12 @@ static uint32_t log2_output_element_size(enum xnn_operator_type type)
   }
 }
 
-enum xnn_status xnn_set_convolution_pixels(
-    xnn_operator_t convolution_op,
-    const struct xnn_convolution_pixels* pixels)
+enum xnn_status xnn_set_convolution_pixels(xnn_operator_t convolution_op, const struct xnn_convolution_pixels* pixels)
 {
   const uint32_t log2_element_size = log2_output_element_size(convolution_op->type);
   if (log2_element_size == UINT32_MAX) {
-    xnn_log_error("failed to mask %s operator: unsupported operator type",
-      xnn_operator_type_to_string(convolution_op->type));
+    xnn_log_error(
+      "failed to mask %s operator: unsupported operator type", xnn_operator_type_to_string(convolution_op->type));
     return xnn_status_unsupported_parameter;
   }
   if (pixels->mask != NULL) {
@@ -64,7 +62,8 @@ enum xnn_status xnn_set_convolution_pixels(
       for (size_t c = 0; c < channels; c++) {
         ((uint16_t*) fill)[c] = fp16_ieee_from_fp32_value(((const float*) pixels->fill)[c]);
       }
-    } else {
+    }
+    else {
       memcpy(fill, pixels->fill, channels << log2_element_size);
     }
     convolution_op->pixels.fill = fill;
@@ -76,10 +75,8 @@ enum xnn_status xnn_set_convolution_pixels(
   return xnn_status_success;
 }
 
-enum xnn_status xnn_reshape_compact_input(
-    const struct xnn_operator* convolution_op,
-    size_t* input_height,
-    size_t* input_width)
+enum xnn_status
+xnn_reshape_compact_input(const struct xnn_operator* convolution_op, size_t* input_height, size_t* input_width)
 {
   const bool is_gemm = convolution_op->ukernel.type == xnn_microkernel_type_gemm;
   const struct xnn_pixel_mask* layout = is_gemm ? convolution_op->pixels.mask : convolution_op->pixels.input;
@@ -87,7 +84,8 @@ enum xnn_status xnn_reshape_compact_input(
     return xnn_status_success;
   }
   if (*input_height != 1 || *input_width != layout->num_kept + 1) {
-    xnn_log_error("failed to reshape %s operator with %zux%zu input: a compact one of %zu rows is expected",
+    xnn_log_error(
+      "failed to reshape %s operator with %zux%zu input: a compact one of %zu rows is expected",
       xnn_operator_type_to_string(convolution_op->type), *input_height, *input_width, layout->num_kept + 1);
     return xnn_status_invalid_parameter;
   }
@@ -99,16 +97,15 @@ enum xnn_status xnn_reshape_compact_input(
 }
 
 enum xnn_status xnn_reshape_compact_output(
-    const struct xnn_operator* convolution_op,
-    size_t* output_height_out,
-    size_t* output_width_out)
+  const struct xnn_operator* convolution_op, size_t* output_height_out, size_t* output_width_out)
 {
   const struct xnn_pixel_mask* mask = convolution_op->pixels.mask;
   if (mask == NULL || convolution_op->ukernel.type == xnn_microkernel_type_gemm) {
     return xnn_status_success;
   }
   if (convolution_op->output_height != mask->height || convolution_op->output_width != mask->width) {
-    xnn_log_error("failed to reshape %s operator with %zux%zu output: its mask is for %zux%zu",
+    xnn_log_error(
+      "failed to reshape %s operator with %zux%zu output: its mask is for %zux%zu",
       xnn_operator_type_to_string(convolution_op->type), convolution_op->output_height, convolution_op->output_width,
       mask->height, mask->width);
     return xnn_status_invalid_parameter;
@@ -124,25 +121,24 @@ enum xnn_status xnn_reshape_compact_output(
   return xnn_status_success;
 }
 
-static void compute_fill_rows(
-    const struct fill_rows_context context[restrict XNN_MIN_ELEMENTS(1)],
-    size_t batch_index)
+static void compute_fill_rows(const struct fill_rows_context context[restrict XNN_MIN_ELEMENTS(1)], size_t batch_index)
 {
-  xnn_fill_pixels((void*) ((uintptr_t) context->output + batch_index * context->batch_stride), context->row_stride,
-    context->fill, context->size, context->start, context->end);
+  xnn_fill_pixels(
+    (void*) ((uintptr_t) context->output + batch_index * context->batch_stride), context->row_stride, context->fill,
+    context->size, context->start, context->end);
 }
 
 // Makes writing the fill to rows [start, end) of each image the next computation of the operator.
 static void reshape_fill_rows(
-    xnn_operator_t op,
-    struct compute_parameters* compute,
-    size_t batch_size,
-    uint32_t log2_output_element_size,
-    size_t start,
-    size_t end)
+  xnn_operator_t op,
+  struct compute_parameters* compute,
+  size_t batch_size,
+  uint32_t log2_output_element_size,
+  size_t start,
+  size_t end)
 {
   const size_t row_stride = op->output_pixel_stride << log2_output_element_size;
-  op->fill_rows = (struct fill_rows_context) {
+  op->fill_rows = (struct fill_rows_context){
     .fill = op->pixels.fill,
     .size = op->groups * op->group_output_channels << log2_output_element_size,
     .row_stride = row_stride,
@@ -156,10 +152,8 @@ static void reshape_fill_rows(
   compute->range[0] = batch_size;
 }
 
-static void compute_fill_skipped(
-    const struct fill_rows_context context[restrict XNN_MIN_ELEMENTS(1)],
-    size_t batch_index,
-    size_t y)
+static void
+compute_fill_skipped(const struct fill_rows_context context[restrict XNN_MIN_ELEMENTS(1)], size_t batch_index, size_t y)
 {
   const struct xnn_pixel_mask* mask = context->mask;
   void* output = (void*) ((uintptr_t) context->output + batch_index * context->batch_stride);
@@ -173,10 +167,7 @@ static void compute_fill_skipped(
 
 // Makes writing the fill to the skipped pixels of each dense image the next computation of the operator.
 static void reshape_fill_skipped(
-    xnn_operator_t op,
-    struct compute_parameters* compute,
-    size_t batch_size,
-    uint32_t log2_output_element_size)
+  xnn_operator_t op, struct compute_parameters* compute, size_t batch_size, uint32_t log2_output_element_size)
 {
   reshape_fill_rows(op, compute, batch_size, log2_output_element_size, 0, 0);
   op->fill_rows.mask = op->pixels.mask;
@@ -185,21 +176,20 @@ static void reshape_fill_skipped(
   compute->range[1] = op->pixels.mask->height;
 }
 
-void xnn_setup_masked_convolution(
-    xnn_operator_t convolution_op)
+void xnn_setup_masked_convolution(xnn_operator_t convolution_op)
 {
   convolution_op->fill_rows.output = convolution_op->output;
 }
 
 static void compute_masked_igemm(
-    const struct igemm_context context[restrict XNN_MIN_ELEMENTS(1)],
-    uint32_t uarch_index,
-    size_t batch_index,
-    size_t group_index,
-    size_t mr_block_start,
-    size_t nr_block_start,
-    size_t mr_block_size,
-    size_t nr_block_size)
+  const struct igemm_context context[restrict XNN_MIN_ELEMENTS(1)],
+  uint32_t uarch_index,
+  size_t batch_index,
+  size_t group_index,
+  size_t mr_block_start,
+  size_t nr_block_start,
+  size_t mr_block_size,
+  size_t nr_block_size)
 {
   const struct xnn_pixel_mask* mask = context->mask;
   const uint32_t* kept = mask->kept + mr_block_start;
@@ -211,30 +201,25 @@ static void compute_masked_igemm(
   // The micro-kernel writes consecutive pixels. Pixels first, ..., first + mr_block_size - 1 are either this tile's or
   // skipped, because the last one of this tile is not before them: no other tile is overwritten.
   context->ukernel.function[uarch_index](
-    mr_block_size,
-    nr_block_size,
-    context->kc,
-    context->ks_scaled,
+    mr_block_size, nr_block_size, context->kc, context->ks_scaled,
     (const void**) ((uintptr_t) context->indirect_a + mr_block_start * context->ks * sizeof(void*)),
     (const void*) ((uintptr_t) context->packed_w + nr_block_start * context->w_stride + group_index * context->gw_stride),
-    (void*) ((uintptr_t) output + first * cm_stride),
-    cm_stride,
-    context->cn_stride,
-    context->a_offset + batch_index * context->ba_stride + group_index * context->ga_stride,
-    context->zero,
+    (void*) ((uintptr_t) output + first * cm_stride), cm_stride, context->cn_stride,
+    context->a_offset + batch_index * context->ba_stride + group_index * context->ga_stride, context->zero,
     &context->params);
 
   // Move the rows to where they belong, the last one first, and fill the gaps that this leaves behind it. A row that
   // has not been moved yet is never behind the one that is.
   const size_t size = nr_block_size << context->log2_csize;
-  const void* fill = (const void*) ((uintptr_t) context->fill + group_index * context->gc_stride +
-    (nr_block_start << context->log2_csize));
+  const void* fill =
+    (const void*) ((uintptr_t) context->fill + group_index * context->gc_stride + (nr_block_start << context->log2_csize));
   size_t end = kept[mr_block_size];
   for (size_t i = mr_block_size; i-- != 0;) {
     const size_t pixel = kept[i];
     if (pixel != first + i) {
-      memcpy((void*) ((uintptr_t) output + pixel * cm_stride),
-        (const void*) ((uintptr_t) output + (first + i) * cm_stride), size);
+      memcpy(
+        (void*) ((uintptr_t) output + pixel * cm_stride), (const void*) ((uintptr_t) output + (first + i) * cm_stride),
+        size);
     }
     xnn_fill_pixels(output, cm_stride, fill, size, pixel + 1, end);
     end = pixel;
@@ -245,23 +230,19 @@ static void compute_masked_igemm(
 }
 
 static void compute_masked_igemm_default(
-    const struct igemm_context context[restrict XNN_MIN_ELEMENTS(1)],
-    size_t batch_index,
-    size_t group_index,
-    size_t mr_block_start,
-    size_t nr_block_start,
-    size_t mr_block_size,
-    size_t nr_block_size)
+  const struct igemm_context context[restrict XNN_MIN_ELEMENTS(1)],
+  size_t batch_index,
+  size_t group_index,
+  size_t mr_block_start,
+  size_t nr_block_start,
+  size_t mr_block_size,
+  size_t nr_block_size)
 {
-  compute_masked_igemm(context, XNN_UARCH_DEFAULT, batch_index, group_index, mr_block_start, nr_block_start,
-    mr_block_size, nr_block_size);
+  compute_masked_igemm(
+    context, XNN_UARCH_DEFAULT, batch_index, group_index, mr_block_start, nr_block_start, mr_block_size, nr_block_size);
 }
 
-size_t xnn_get_block_channels(
-    size_t output_channels,
-    uint32_t nr,
-    size_t w_stride,
-    size_t input_size)
+size_t xnn_get_block_channels(size_t output_channels, uint32_t nr, size_t w_stride, size_t input_size)
 {
   // Half of a small core's second-level cache; pixels have the other half.
   const size_t max_block_size = 256 * 1024;
@@ -272,12 +253,9 @@ size_t xnn_get_block_channels(
   return max(max_block_size / w_stride / nr * nr, nr);
 }
 
-// Leaves the last rows to micro-kernels for just as many. Few rows take as long as busy_rows: then the last two tiles are
-// made equal.
-static void cut_tail(
-    const struct xnn_live_igemm_config* config,
-    size_t num_rows,
-    struct gemm_context* context)
+// Leaves the last rows to micro-kernels for just as many. Few rows take as long as busy_rows: then the last two tiles
+// are made equal.
+static void cut_tail(const struct xnn_live_igemm_config* config, size_t num_rows, struct gemm_context* context)
 {
   const size_t mr = context->mr;
   const size_t num_last = num_rows % mr;
@@ -292,11 +270,11 @@ static void cut_tail(
 }
 
 static void compute_masked_gemm(
-    const struct gemm_context context[restrict XNN_MIN_ELEMENTS(1)],
-    size_t mr_block_start,
-    size_t nr_block_start,
-    size_t mr_block_size,
-    size_t nr_block_size)
+  const struct gemm_context context[restrict XNN_MIN_ELEMENTS(1)],
+  size_t mr_block_start,
+  size_t nr_block_start,
+  size_t mr_block_size,
+  size_t nr_block_size)
 {
   if (context->tail_ukernels == NULL || mr_block_start < context->tail_start) {
     xnn_compute_gemm(context, mr_block_start, nr_block_start, mr_block_size, nr_block_size);
@@ -323,48 +301,44 @@ static void compute_masked_gemm(
 }
 
 static void compute_masked_gemm_block(
-    const struct gemm_context context[restrict XNN_MIN_ELEMENTS(1)],
-    size_t nr_block_start,
-    size_t mr_block_start,
-    size_t nr_block_size,
-    size_t mr_block_size)
+  const struct gemm_context context[restrict XNN_MIN_ELEMENTS(1)],
+  size_t nr_block_start,
+  size_t mr_block_start,
+  size_t nr_block_size,
+  size_t mr_block_size)
 {
   compute_masked_gemm(context, mr_block_start, nr_block_start, mr_block_size, nr_block_size);
 }
 
 static void compute_igemm_block(
-    const struct igemm_context context[restrict XNN_MIN_ELEMENTS(1)],
-    size_t batch_index,
-    size_t group_index,
-    size_t nr_block_start,
-    size_t mr_block_start,
-    size_t nr_block_size,
-    size_t mr_block_size)
+  const struct igemm_context context[restrict XNN_MIN_ELEMENTS(1)],
+  size_t batch_index,
+  size_t group_index,
+  size_t nr_block_start,
+  size_t mr_block_start,
+  size_t nr_block_size,
+  size_t mr_block_size)
 {
   xnn_compute_grouped_batch_igemm(
     context, batch_index, group_index, mr_block_start, nr_block_start, mr_block_size, nr_block_size);
 }
 
 static void compute_masked_igemm_block(
-    const struct igemm_context context[restrict XNN_MIN_ELEMENTS(1)],
-    size_t batch_index,
-    size_t group_index,
-    size_t nr_block_start,
-    size_t mr_block_start,
-    size_t nr_block_size,
-    size_t mr_block_size)
+  const struct igemm_context context[restrict XNN_MIN_ELEMENTS(1)],
+  size_t batch_index,
+  size_t group_index,
+  size_t nr_block_start,
+  size_t mr_block_start,
+  size_t nr_block_size,
+  size_t mr_block_size)
 {
-  compute_masked_igemm(context, XNN_UARCH_DEFAULT, batch_index, group_index, mr_block_start, nr_block_start,
-    mr_block_size, nr_block_size);
+  compute_masked_igemm(
+    context, XNN_UARCH_DEFAULT, batch_index, group_index, mr_block_start, nr_block_start, mr_block_size, nr_block_size);
 }
 
 // Counterpart of xnn_indirection_init_conv2d for the rows of the matrix: the kept pixels, or all. With merged taps
 // there is one entry for each row of the kernel.
-static void init_indirection(
-    const struct xnn_operator* op,
-    size_t num_rows,
-    size_t mr,
-    size_t input_pixel_stride)
+static void init_indirection(const struct xnn_operator* op, size_t num_rows, size_t mr, size_t input_pixel_stride)
 {
   const size_t kernel_height = op->kernel_height;
   const size_t kernel_width = op->has_merged_taps ? 1 : op->kernel_width;
@@ -392,14 +366,15 @@ static void init_indirection(
       const size_t left = output_x * op->stride_width - padding_left;
       size_t input_y = output_y * op->stride_height - op->padding_top;
       const bool has_padding = input_y >= input_height || left >= input_width ||
-        bottom_offset >= input_height - input_y || right_offset >= input_width - left;
+                               bottom_offset >= input_height - input_y || right_offset >= input_width - left;
       const void** entry = indirection_buffer + tile_offset;
       for (size_t kernel_y = 0; kernel_y < kernel_height; kernel_y++) {
         size_t input_x = left;
         for (size_t kernel_x = 0; kernel_x < kernel_width; kernel_x++) {
           if (has_padding && (input_y >= input_height || input_x >= input_width)) {
             *entry = zero;
-          } else {
+          }
+          else {
             const size_t input_pixel = input_y * input_width + input_x;
             *entry = (const void*) (input + xnn_masked_input_row(op, input_pixel) * input_pixel_stride);
           }
@@ -414,14 +389,14 @@ static void init_indirection(
 }
 
 enum xnn_status xnn_reshape_gather_igemm(
-    xnn_operator_t convolution_op,
-    uint32_t log2_input_element_size,
-    uint32_t log2_filter_element_size,
-    uint32_t extra_weights_elements_size,
-    uint32_t log2_output_element_size,
-    size_t* workspace_size,
-    size_t* workspace_alignment,
-    size_t num_threads)
+  xnn_operator_t convolution_op,
+  uint32_t log2_input_element_size,
+  uint32_t log2_filter_element_size,
+  uint32_t extra_weights_elements_size,
+  uint32_t log2_output_element_size,
+  size_t* workspace_size,
+  size_t* workspace_alignment,
+  size_t num_threads)
 {
   const struct xnn_pixel_mask* mask = convolution_op->pixels.mask;
   const size_t output_size = convolution_op->output_height * convolution_op->output_width;
@@ -434,21 +409,20 @@ enum xnn_status xnn_reshape_gather_igemm(
   uint32_t mr = convolution_op->ukernel.igemm.mr;
   struct xnn_hmp_igemm_ukernel* igemm_cases = convolution_op->ukernel.igemm.igemm_cases;
   if (num_kept != 0) {
-    // The number of rows is that of the kept pixels: the tile that wastes least of them may be another one.
-    #if XNN_ENABLE_GEMM_M_SPECIALIZATION
-      mr = xnn_get_heuristic_mr_igemm(num_kept, mr, nr, igemm_cases);
-    #else
-      if (num_kept == 1 && igemm_cases[0].function[XNN_UARCH_DEFAULT] != NULL) {
-        mr = 1;
-      }
-    #endif
+// The number of rows is that of the kept pixels: the tile that wastes least of them may be another one.
+#if XNN_ENABLE_GEMM_M_SPECIALIZATION
+    mr = xnn_get_heuristic_mr_igemm(num_kept, mr, nr, igemm_cases);
+#else
+    if (num_kept == 1 && igemm_cases[0].function[XNN_UARCH_DEFAULT] != NULL) {
+      mr = 1;
+    }
+#endif
   }
 
   // FP32 micro-kernels of one row may add products in another order where there are more channels. Their packed weights
   // are the same either way.
-  convolution_op->has_merged_taps =
-    convolution_op->can_merge_taps && convolution_op->pixels.input == NULL &&
-    (mr != 1 || convolution_op->type != xnn_operator_type_convolution_nhwc_f32);
+  convolution_op->has_merged_taps = convolution_op->can_merge_taps && convolution_op->pixels.input == NULL &&
+                                    (mr != 1 || convolution_op->type != xnn_operator_type_convolution_nhwc_f32);
   const size_t merged_taps = convolution_op->has_merged_taps ? convolution_op->kernel_width : 1;
   const size_t group_input_channels = convolution_op->group_input_channels * merged_taps;
   const size_t kernel_size = convolution_op->kernel_height * convolution_op->kernel_width / merged_taps;
@@ -457,8 +431,9 @@ enum xnn_status xnn_reshape_gather_igemm(
   *workspace_alignment = 1;
   // The buffer is smaller than the dense one and its contents outlive a run, so it is never transient.
   convolution_op->flags &= ~XNN_FLAG_TRANSIENT_INDIRECTION_BUFFER;
-  if (num_kept != 0 && (convolution_op->input_height != convolution_op->last_input_height ||
-      convolution_op->input_width != convolution_op->last_input_width)) {
+  if (
+    num_kept != 0 && (convolution_op->input_height != convolution_op->last_input_height ||
+                      convolution_op->input_width != convolution_op->last_input_width)) {
     // A dummy input, as in reshape_igemm: setup computes the offset of the real one from it.
     convolution_op->input = (void*) ((uintptr_t) convolution_op->zero_buffer + XNN_ALLOCATION_ALIGNMENT);
     convolution_op->last_input = convolution_op->input;
@@ -471,8 +446,9 @@ enum xnn_status xnn_reshape_gather_igemm(
       const void** indirection_buffer =
         (const void**) xnn_reallocate_memory((void*) convolution_op->indirection_buffer, indirection_buffer_size);
       if (indirection_buffer == NULL) {
-        xnn_log_error("failed to allocate %zu bytes for %s operator indirection buffer",
-          indirection_buffer_size, xnn_operator_type_to_string(convolution_op->type));
+        xnn_log_error(
+          "failed to allocate %zu bytes for %s operator indirection buffer", indirection_buffer_size,
+          xnn_operator_type_to_string(convolution_op->type));
         return xnn_status_out_of_memory;
       }
       convolution_op->indirection_buffer = indirection_buffer;
@@ -490,10 +466,12 @@ enum xnn_status xnn_reshape_gather_igemm(
     igemm_compute_index = 1;
   }
 
-  const size_t w_stride = extra_weights_elements_size +
+  const size_t w_stride =
+    extra_weights_elements_size +
     (round_up_po2(group_input_channels, convolution_op->ukernel.igemm.kr * convolution_op->ukernel.igemm.sr) *
-     kernel_size << log2_filter_element_size);
-  convolution_op->context.igemm.igemm = (struct igemm_context) {
+       kernel_size
+     << log2_filter_element_size);
+  convolution_op->context.igemm.igemm = (struct igemm_context){
     .ks = kernel_size,
     .ks_scaled = kernel_size * mr * sizeof(void*),
     .kc = group_input_channels << log2_input_element_size,
@@ -507,18 +485,19 @@ enum xnn_status xnn_reshape_gather_igemm(
     .gw_stride = w_stride * round_up(group_output_channels, nr),
     .gc_stride = group_output_channels << log2_output_element_size,
     .ba_stride = input_image_stride,
-    .bc_stride = xnn_masked_output_rows(convolution_op) * convolution_op->output_pixel_stride << log2_output_element_size,
+    .bc_stride = xnn_masked_output_rows(convolution_op) * convolution_op->output_pixel_stride
+                 << log2_output_element_size,
     .log2_csize = log2_output_element_size,
     .ukernel = igemm_cases[mr - 1],
     .mask = mask,
     .fill = convolution_op->pixels.fill,
   };
-  memcpy(&convolution_op->context.igemm.igemm.params, &convolution_op->params,
+  memcpy(
+    &convolution_op->context.igemm.igemm.params, &convolution_op->params,
     sizeof(convolution_op->context.igemm.igemm.params));
 
   struct compute_parameters* compute = &convolution_op->compute[igemm_compute_index];
-  compute->context_offset =
-    offsetof(struct xnn_operator, context.igemm.igemm) - offsetof(struct xnn_operator, context);
+  compute->context_offset = offsetof(struct xnn_operator, context.igemm.igemm) - offsetof(struct xnn_operator, context);
   if (num_kept == 0) {
     reshape_fill_rows(
       convolution_op, compute, batch_size, log2_output_element_size, 0, xnn_masked_output_rows(convolution_op));
@@ -530,7 +509,8 @@ enum xnn_status xnn_reshape_gather_igemm(
     compute = &convolution_op->compute[xnn_compute_live_taps(convolution_op, igemm_compute_index, num_threads)];
     if (convolution_op->pixels.compact_output) {
       reshape_fill_rows(convolution_op, compute, batch_size, log2_output_element_size, num_kept, num_kept + 1);
-    } else if (mask != NULL) {
+    }
+    else if (mask != NULL) {
       reshape_fill_skipped(convolution_op, compute, batch_size, log2_output_element_size);
     }
     convolution_op->state = xnn_run_state_needs_setup;
@@ -550,15 +530,15 @@ enum xnn_status xnn_reshape_gather_igemm(
   // Rows of a compact output follow each other as the micro-kernel writes them.
   const bool scatter = mask != NULL && !convolution_op->pixels.compact_output;
   compute->type = xnn_parallelization_type_4d_tile_2d;
-  compute->task_4d_tile_2d = (pthreadpool_task_4d_tile_2d_t)
-    (scatter ? compute_masked_igemm_default : xnn_compute_grouped_batch_igemm);
-  #if XNN_MAX_UARCH_TYPES > 1
-    if (xnn_is_hmp_igemm_ukernel(igemm_cases[mr - 1])) {
-      compute->type = xnn_parallelization_type_4d_tile_2d_with_uarch;
-      compute->task_4d_tile_2d_with_id = (pthreadpool_task_4d_tile_2d_with_id_t)
-        (scatter ? compute_masked_igemm : xnn_compute_hmp_grouped_batch_igemm);
-    }
-  #endif
+  compute->task_4d_tile_2d =
+    (pthreadpool_task_4d_tile_2d_t) (scatter ? compute_masked_igemm_default : xnn_compute_grouped_batch_igemm);
+#if XNN_MAX_UARCH_TYPES > 1
+  if (xnn_is_hmp_igemm_ukernel(igemm_cases[mr - 1])) {
+    compute->type = xnn_parallelization_type_4d_tile_2d_with_uarch;
+    compute->task_4d_tile_2d_with_id =
+      (pthreadpool_task_4d_tile_2d_with_id_t) (scatter ? compute_masked_igemm : xnn_compute_hmp_grouped_batch_igemm);
+  }
+#endif
   compute->range[0] = batch_size;
   compute->range[1] = groups;
   compute->range[2] = num_kept;
@@ -567,8 +547,8 @@ enum xnn_status xnn_reshape_gather_igemm(
   compute->tile[1] = nc;
   const size_t block_channels = xnn_get_block_channels(group_output_channels, nr, w_stride, input_image_stride);
   if (block_channels != 0 && xnn_has_pixels(convolution_op) && compute->type == xnn_parallelization_type_4d_tile_2d) {
-    compute->task_4d_tile_2d = (pthreadpool_task_4d_tile_2d_t)
-      (scatter ? compute_masked_igemm_block : compute_igemm_block);
+    compute->task_4d_tile_2d =
+      (pthreadpool_task_4d_tile_2d_t) (scatter ? compute_masked_igemm_block : compute_igemm_block);
     compute->range[2] = group_output_channels;
     compute->range[3] = num_kept;
     compute->tile[0] = min(block_channels, nc);
@@ -582,8 +562,7 @@ enum xnn_status xnn_reshape_gather_igemm(
   return xnn_status_success;
 }
 
-void xnn_begin_reshape_masked_gemm(
-    xnn_operator_t convolution_op)
+void xnn_begin_reshape_masked_gemm(xnn_operator_t convolution_op)
 {
   // The images follow each other without a gap: all rows but the last one, which is a fill row. Fill rows between two
   // images are computed, and overwritten.
@@ -592,10 +571,7 @@ void xnn_begin_reshape_masked_gemm(
   convolution_op->output_width = max(num_rows, 1);
 }
 
-void xnn_end_reshape_masked_gemm(
-    xnn_operator_t convolution_op,
-    size_t batch_size,
-    uint32_t log2_output_element_size)
+void xnn_end_reshape_masked_gemm(xnn_operator_t convolution_op, size_t batch_size, uint32_t log2_output_element_size)
 {
   const size_t num_kept = convolution_op->pixels.mask->num_kept;
   struct compute_parameters* compute = &convolution_op->compute[0];
@@ -608,7 +584,8 @@ void xnn_end_reshape_masked_gemm(
     context->nr = nr;
     compute->task_2d_tile_2d = (pthreadpool_task_2d_tile_2d_t) compute_masked_gemm;
     cut_tail(
-      xnn_get_live_igemm_config(convolution_op->type, nr, convolution_op->ukernel.gemm.kr, convolution_op->ukernel.gemm.sr),
+      xnn_get_live_igemm_config(
+        convolution_op->type, nr, convolution_op->ukernel.gemm.kr, convolution_op->ukernel.gemm.sr),
       num_rows, context);
     const size_t block_channels = xnn_get_block_channels(
       convolution_op->group_output_channels, nr, context->w_stride, num_rows * context->a_stride);
@@ -622,6 +599,7 @@ void xnn_end_reshape_masked_gemm(
   }
   convolution_op->batch_size = batch_size;
   convolution_op->output_width = num_kept + 1;
-  reshape_fill_rows(convolution_op, &convolution_op->compute[num_kept == 0 ? 0 : 1], batch_size,
-    log2_output_element_size, num_kept, num_kept + 1);
+  reshape_fill_rows(
+    convolution_op, &convolution_op->compute[num_kept == 0 ? 0 : 1], batch_size, log2_output_element_size, num_kept,
+    num_kept + 1);
 }

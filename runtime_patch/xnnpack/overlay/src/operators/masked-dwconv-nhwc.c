@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "pthreadpool.h"
 #include "xnnpack.h"
 #include "xnnpack/allocator.h"
 #include "xnnpack/common.h"
@@ -19,14 +20,10 @@
 #include "xnnpack/operator-utils.h"
 #include "xnnpack/operator.h"
 #include "xnnpack/pixel-mask.h"
-#include "pthreadpool.h"
 
 // Computes one row of output, run by run of kept pixels. The multipass buffer is NULL for a unipass micro-kernel.
 static void compute_masked_dwconv_row(
-    const struct dwconv_context* context,
-    size_t batch_index,
-    size_t output_y,
-    void* multipass_buffer)
+  const struct dwconv_context* context, size_t batch_index, size_t output_y, void* multipass_buffer)
 {
   const struct xnn_pixel_mask* mask = context->mask;
   const size_t row_pixel = output_y * mask->width;
@@ -35,10 +32,9 @@ static void compute_masked_dwconv_row(
   const size_t pixel_stride = (context->groups << context->log2_output_size) + context->output_increment;
   const size_t size = context->groups << context->log2_output_size;
   const size_t input_offset = context->input_offset + batch_index * context->input_batch_stride;
-  const uintptr_t indirect_row =
-    (uintptr_t) context->indirect_input + output_y * context->indirect_input_height_stride;
-  void* output = (void*) ((uintptr_t) context->output + batch_index * context->output_batch_stride +
-    output_y * context->output_height_stride);
+  const uintptr_t indirect_row = (uintptr_t) context->indirect_input + output_y * context->indirect_input_height_stride;
+  void* output =
+    (void*) ((uintptr_t) context->output + batch_index * context->output_batch_stride + output_y * context->output_height_stride);
 
   size_t filled = 0;
   while (kept != kept_end) {
@@ -55,9 +51,9 @@ static void compute_masked_dwconv_row(
     if (multipass_buffer == NULL) {
       context->unipass_ukernel(
         context->groups, end - start, indirect_input, context->packed_weights, run_output,
-        context->indirect_input_width_stride, context->output_increment, input_offset, context->zero,
-        &context->params);
-    } else {
+        context->indirect_input_width_stride, context->output_increment, input_offset, context->zero, &context->params);
+    }
+    else {
       context->multipass_ukernel(
         context->groups, end - start, indirect_input, context->packed_weights, run_output,
         context->indirect_input_width_stride, context->output_increment, input_offset, context->zero,
@@ -69,45 +65,43 @@ static void compute_masked_dwconv_row(
 }
 
 static void compute_masked_dwconv_unipass(
-    const struct dwconv_context context[restrict XNN_MIN_ELEMENTS(1)],
-    size_t batch_index,
-    size_t output_y)
+  const struct dwconv_context context[restrict XNN_MIN_ELEMENTS(1)], size_t batch_index, size_t output_y)
 {
   compute_masked_dwconv_row(context, batch_index, output_y, NULL);
 }
 
 static void compute_masked_dwconv_multipass(
-    const struct dwconv_context context[restrict XNN_MIN_ELEMENTS(1)],
-    size_t batch_index,
-    size_t output_y)
+  const struct dwconv_context context[restrict XNN_MIN_ELEMENTS(1)], size_t batch_index, size_t output_y)
 {
-  compute_masked_dwconv_row(context, batch_index, output_y,
-    (void*) ((uintptr_t) context->multipass_buffer +
-      (batch_index * context->output_height + output_y) * context->buffer_size));
+  compute_masked_dwconv_row(
+    context, batch_index, output_y,
+    (void*) ((uintptr_t) context->multipass_buffer + (batch_index * context->output_height + output_y) * context->buffer_size));
 }
 
 static void compute_masked_dwconv_multipass_with_thread(
-    const struct dwconv_context context[restrict XNN_MIN_ELEMENTS(1)],
-    size_t thread_index,
-    size_t batch_index,
-    size_t output_y)
+  const struct dwconv_context context[restrict XNN_MIN_ELEMENTS(1)],
+  size_t thread_index,
+  size_t batch_index,
+  size_t output_y)
 {
-  compute_masked_dwconv_row(context, batch_index, output_y,
+  compute_masked_dwconv_row(
+    context, batch_index, output_y,
     (void*) ((uintptr_t) context->multipass_buffer + thread_index * context->buffer_size));
 }
 
 // Computes a part of the kept pixels of a compact image, and its fill row with the first part.
 static void compute_compact_dwconv(
-    const struct dwconv_context context[restrict XNN_MIN_ELEMENTS(1)],
-    size_t thread_index,
-    size_t batch_index,
-    size_t part)
+  const struct dwconv_context context[restrict XNN_MIN_ELEMENTS(1)],
+  size_t thread_index,
+  size_t batch_index,
+  size_t part)
 {
   const struct xnn_pixel_mask* mask = context->mask;
   const size_t pixel_stride = (context->groups << context->log2_output_size) + context->output_increment;
   void* output = (void*) ((uintptr_t) context->output + batch_index * context->output_batch_stride);
   if (part == 0) {
-    xnn_fill_pixels(output, pixel_stride, context->fill, context->groups << context->log2_output_size, mask->num_kept,
+    xnn_fill_pixels(
+      output, pixel_stride, context->fill, context->groups << context->log2_output_size, mask->num_kept,
       mask->num_kept + 1);
   }
   const size_t start = part * context->part_size;
@@ -123,7 +117,8 @@ static void compute_compact_dwconv(
     context->unipass_ukernel(
       context->groups, num_pixels, indirect_input, context->packed_weights, output,
       context->indirect_input_width_stride, context->output_increment, input_offset, context->zero, &context->params);
-  } else {
+  }
+  else {
     context->multipass_ukernel(
       context->groups, num_pixels, indirect_input, context->packed_weights, output,
       context->indirect_input_width_stride, context->output_increment, input_offset, context->zero,
@@ -133,9 +128,7 @@ static void compute_compact_dwconv(
 }
 
 // Counterpart of xnn_indirection_init_dwconv2d with a list of its own for each kept pixel.
-static void init_compact_dwconv_indirection(
-    const struct xnn_operator* op,
-    size_t input_pixel_stride)
+static void init_compact_dwconv_indirection(const struct xnn_operator* op, size_t input_pixel_stride)
 {
   const struct xnn_pixel_mask* mask = op->pixels.mask;
   const void** entry = op->indirection_buffer;
@@ -147,8 +140,9 @@ static void init_compact_dwconv_indirection(
   for (size_t row = 0; row < mask->num_kept; row++) {
     const size_t top = mask->kept[row] / mask->width * op->stride_height - op->padding_top;
     const size_t left = mask->kept[row] % mask->width * op->stride_width - op->padding_left;
-    if (top < op->input_height && left < op->input_width && bottom_offset < op->input_height - top &&
-        right_offset < op->input_width - left) {
+    if (
+      top < op->input_height && left < op->input_width && bottom_offset < op->input_height - top &&
+      right_offset < op->input_width - left) {
       // No tap reads padding, as with most pixels.
       for (size_t kernel_x = 0; kernel_x < op->kernel_width; kernel_x++) {
         size_t pixel = top * op->input_width + left + kernel_x * op->dilation_width;
@@ -180,10 +174,7 @@ static void init_compact_dwconv_indirection(
 }
 
 // reshape_dwconv has written pointers to the pixels of a dense image: replace them by those to rows of the compact one.
-static void compact_dwconv_indirection(
-    const struct xnn_operator* op,
-    size_t num_entries,
-    size_t input_pixel_stride)
+static void compact_dwconv_indirection(const struct xnn_operator* op, size_t num_entries, size_t input_pixel_stride)
 {
   const uintptr_t input = (uintptr_t) op->input;
   const size_t input_size = op->input_height * op->input_width * input_pixel_stride;
@@ -197,12 +188,12 @@ static void compact_dwconv_indirection(
 }
 
 static enum xnn_status reshape_compact_dwconv(
-    xnn_operator_t convolution_op,
-    bool init_indirection,
-    uint32_t log2_input_element_size,
-    size_t* workspace_size,
-    size_t* workspace_alignment,
-    size_t num_threads)
+  xnn_operator_t convolution_op,
+  bool init_indirection,
+  uint32_t log2_input_element_size,
+  size_t* workspace_size,
+  size_t* workspace_alignment,
+  size_t num_threads)
 {
   const struct xnn_pixel_mask* mask = convolution_op->pixels.mask;
   struct dwconv_context* context = &convolution_op->context.dwconv.dwconv;
@@ -213,8 +204,9 @@ static enum xnn_status reshape_compact_dwconv(
     const void** indirection_buffer =
       (const void**) xnn_reallocate_memory((void*) convolution_op->indirection_buffer, max(size, sizeof(void*)));
     if (indirection_buffer == NULL) {
-      xnn_log_error("failed to allocate %zu bytes for %s operator indirection buffer",
-        size, xnn_operator_type_to_string(convolution_op->type));
+      xnn_log_error(
+        "failed to allocate %zu bytes for %s operator indirection buffer", size,
+        xnn_operator_type_to_string(convolution_op->type));
       return xnn_status_out_of_memory;
     }
     convolution_op->indirection_buffer = indirection_buffer;
@@ -246,25 +238,26 @@ static enum xnn_status reshape_compact_dwconv(
 }
 
 enum xnn_status xnn_reshape_masked_dwconv(
-    xnn_operator_t convolution_op,
-    bool init_indirection,
-    uint32_t log2_input_element_size,
-    uint32_t log2_output_element_size,
-    size_t* workspace_size,
-    size_t* workspace_alignment,
-    size_t num_threads)
+  xnn_operator_t convolution_op,
+  bool init_indirection,
+  uint32_t log2_input_element_size,
+  uint32_t log2_output_element_size,
+  size_t* workspace_size,
+  size_t* workspace_alignment,
+  size_t num_threads)
 {
   struct dwconv_context* context = &convolution_op->context.dwconv.dwconv;
-  const size_t step_width = convolution_op->dilation_width == 1 ?
-    min(convolution_op->stride_width, convolution_op->kernel_width) : convolution_op->kernel_width;
+  const size_t step_width = convolution_op->dilation_width == 1
+                              ? min(convolution_op->stride_width, convolution_op->kernel_width)
+                              : convolution_op->kernel_width;
   context->mask = convolution_op->pixels.mask;
   context->fill = convolution_op->pixels.fill;
   context->indirect_pixel_stride = convolution_op->kernel_height * step_width * sizeof(void*);
   context->log2_output_size = log2_output_element_size;
   const size_t input_pixel_stride = convolution_op->input_pixel_stride << log2_input_element_size;
   context->input_batch_stride = xnn_masked_input_rows(convolution_op) * input_pixel_stride;
-  context->output_batch_stride =
-    xnn_masked_output_rows(convolution_op) * convolution_op->output_pixel_stride << log2_output_element_size;
+  context->output_batch_stride = xnn_masked_output_rows(convolution_op) * convolution_op->output_pixel_stride
+                                 << log2_output_element_size;
 
   if (convolution_op->pixels.compact_output) {
     return reshape_compact_dwconv(
@@ -274,7 +267,8 @@ enum xnn_status xnn_reshape_masked_dwconv(
     // The last pixel reads entries for all taps of the micro-kernel, which may have more than the kernel.
     const size_t kernel_size = convolution_op->kernel_height * convolution_op->kernel_width;
     const size_t num_extra_taps = max(convolution_op->ukernel.dwconv.tile_size, kernel_size) - kernel_size;
-    compact_dwconv_indirection(convolution_op,
+    compact_dwconv_indirection(
+      convolution_op,
       convolution_op->output_height * context->indirect_input_height_stride / sizeof(void*) + num_extra_taps,
       input_pixel_stride);
   }
@@ -286,12 +280,13 @@ enum xnn_status xnn_reshape_masked_dwconv(
     &convolution_op->compute[convolution_op->flags & XNN_FLAG_TRANSIENT_INDIRECTION_BUFFER ? 1 : 0];
   if (convolution_op->ukernel.dwconv.last_tile == 0) {
     compute->task_2d = (pthreadpool_task_2d_t) compute_masked_dwconv_unipass;
-  } else if (compute->type == xnn_parallelization_type_2d) {
+  }
+  else if (compute->type == xnn_parallelization_type_2d) {
     compute->task_2d = (pthreadpool_task_2d_t) compute_masked_dwconv_multipass;
-  } else {
+  }
+  else {
     assert(compute->type == xnn_parallelization_type_2d_with_thread);
-    compute->task_2d_with_thread =
-      (pthreadpool_task_2d_with_thread_t) compute_masked_dwconv_multipass_with_thread;
+    compute->task_2d_with_thread = (pthreadpool_task_2d_with_thread_t) compute_masked_dwconv_multipass_with_thread;
   }
   return xnn_status_success;
 }

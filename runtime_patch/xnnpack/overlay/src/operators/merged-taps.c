@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "pthreadpool.h"
 #include "xnnpack.h"
 #include "xnnpack/common.h"
 #include "xnnpack/compute.h"
@@ -18,17 +19,16 @@
 #include "xnnpack/math.h"
 #include "xnnpack/operator-type.h"
 #include "xnnpack/operator.h"
-#include "pthreadpool.h"
 
 bool xnn_can_merge_taps(
-    const struct xnn_gemm_config* gemm_config,
-    enum xnn_operator_type operator_type,
-    uint32_t flags,
-    uint32_t kernel_width,
-    uint32_t dilation_width,
-    uint32_t groups,
-    size_t group_input_channels,
-    size_t input_channel_stride)
+  const struct xnn_gemm_config* gemm_config,
+  enum xnn_operator_type operator_type,
+  uint32_t flags,
+  uint32_t kernel_width,
+  uint32_t dilation_width,
+  uint32_t groups,
+  size_t group_input_channels,
+  size_t input_channel_stride)
 {
   // Depthwise weights are laid out in another order. A transient indirection buffer is the caller's wish to save the
   // memory of a lasting one, which merged taps have.
@@ -37,8 +37,9 @@ bool xnn_can_merge_taps(
   }
   // With more channels than these the micro-kernel's loop over channels is long enough by itself.
   const size_t max_input_channels = 4;
-  if (kernel_width == 1 || dilation_width != 1 || groups != 1 || group_input_channels > max_input_channels ||
-      input_channel_stride != group_input_channels) {
+  if (
+    kernel_width == 1 || dilation_width != 1 || groups != 1 || group_input_channels > max_input_channels ||
+    input_channel_stride != group_input_channels) {
     return false;
   }
   switch (operator_type) {
@@ -57,7 +58,8 @@ bool xnn_can_merge_taps(
 
 size_t xnn_merged_input_width(const struct xnn_operator* convolution_op)
 {
-  return max((convolution_op->output_width - 1) * convolution_op->stride_width + convolution_op->kernel_width,
+  return max(
+    (convolution_op->output_width - 1) * convolution_op->stride_width + convolution_op->kernel_width,
     convolution_op->padding_left + convolution_op->input_width);
 }
 
@@ -66,30 +68,25 @@ bool xnn_needs_padded_copy(const struct xnn_operator* convolution_op)
   return convolution_op->has_merged_taps && xnn_merged_input_width(convolution_op) != convolution_op->input_width;
 }
 
-static void compute_pad_rows(
-    const struct pad_rows_context context[restrict XNN_MIN_ELEMENTS(1)],
-    size_t row)
+static void compute_pad_rows(const struct pad_rows_context context[restrict XNN_MIN_ELEMENTS(1)], size_t row)
 {
   char* output = (char*) context->output + row * context->output_stride;
   memset(output, context->padding, context->pad_before);
-  memcpy(output + context->pad_before, (const char*) context->input + row * context->input_stride,
-    context->input_stride);
+  memcpy(
+    output + context->pad_before, (const char*) context->input + row * context->input_stride, context->input_stride);
   const size_t end = context->pad_before + context->input_stride;
   memset(output + end, context->padding, context->output_stride - end);
 }
 
 size_t xnn_reshape_padded_copy(
-    xnn_operator_t convolution_op,
-    uint32_t log2_input_element_size,
-    size_t* workspace_size,
-    size_t* workspace_alignment)
+  xnn_operator_t convolution_op, uint32_t log2_input_element_size, size_t* workspace_size, size_t* workspace_alignment)
 {
   const size_t pixel_stride = convolution_op->input_pixel_stride << log2_input_element_size;
   const size_t output_stride = xnn_merged_input_width(convolution_op) * pixel_stride;
   const size_t image_size = convolution_op->input_height * output_stride;
   *workspace_size = convolution_op->batch_size * image_size + XNN_EXTRA_BYTES;
   *workspace_alignment = XNN_ALLOCATION_ALIGNMENT;
-  convolution_op->context.igemm.pad_rows = (struct pad_rows_context) {
+  convolution_op->context.igemm.pad_rows = (struct pad_rows_context){
     .input_stride = convolution_op->input_width * pixel_stride,
     .output_stride = output_stride,
     .pad_before = convolution_op->padding_left * pixel_stride,
@@ -103,9 +100,7 @@ size_t xnn_reshape_padded_copy(
   return image_size;
 }
 
-void xnn_setup_merged_taps(
-    xnn_operator_t convolution_op,
-    void* workspace)
+void xnn_setup_merged_taps(xnn_operator_t convolution_op, void* workspace)
 {
   if (xnn_needs_padded_copy(convolution_op)) {
     convolution_op->context.igemm.pad_rows.input = convolution_op->input;

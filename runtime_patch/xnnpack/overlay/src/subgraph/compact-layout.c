@@ -15,8 +15,8 @@
 #include "xnnpack.h"
 #include "xnnpack/allocation-type.h"
 #include "xnnpack/allocator.h"
-#include "xnnpack/config.h"
 #include "xnnpack/config-types.h"
+#include "xnnpack/config.h"
 #include "xnnpack/expand-pixels.h"
 #include "xnnpack/live-taps.h"
 #include "xnnpack/log.h"
@@ -43,31 +43,34 @@ static bool is_pointwise_convolution(const struct xnn_node* node)
 {
   if (node->type == xnn_node_type_convolution_2d) {
     return node->params.convolution_2d.kernel_height == 1 && node->params.convolution_2d.kernel_width == 1 &&
-      node->params.convolution_2d.subsampling_height == 1 && node->params.convolution_2d.subsampling_width == 1 &&
-      node->params.convolution_2d.input_padding_top == 0 && node->params.convolution_2d.input_padding_bottom == 0 &&
-      node->params.convolution_2d.input_padding_left == 0 && node->params.convolution_2d.input_padding_right == 0;
+           node->params.convolution_2d.subsampling_height == 1 && node->params.convolution_2d.subsampling_width == 1 &&
+           node->params.convolution_2d.input_padding_top == 0 &&
+           node->params.convolution_2d.input_padding_bottom == 0 &&
+           node->params.convolution_2d.input_padding_left == 0 && node->params.convolution_2d.input_padding_right == 0;
   }
   return node->params.depthwise_convolution_2d.kernel_height == 1 &&
-    node->params.depthwise_convolution_2d.kernel_width == 1 &&
-    node->params.depthwise_convolution_2d.subsampling_height == 1 &&
-    node->params.depthwise_convolution_2d.subsampling_width == 1 &&
-    node->params.depthwise_convolution_2d.input_padding_top == 0 &&
-    node->params.depthwise_convolution_2d.input_padding_bottom == 0 &&
-    node->params.depthwise_convolution_2d.input_padding_left == 0 &&
-    node->params.depthwise_convolution_2d.input_padding_right == 0;
+         node->params.depthwise_convolution_2d.kernel_width == 1 &&
+         node->params.depthwise_convolution_2d.subsampling_height == 1 &&
+         node->params.depthwise_convolution_2d.subsampling_width == 1 &&
+         node->params.depthwise_convolution_2d.input_padding_top == 0 &&
+         node->params.depthwise_convolution_2d.input_padding_bottom == 0 &&
+         node->params.depthwise_convolution_2d.input_padding_left == 0 &&
+         node->params.depthwise_convolution_2d.input_padding_right == 0;
 }
 
 // Whether a convolution takes the GEMM path where its tensors are compact.
 static bool is_gemm(const struct xnn_node* node)
 {
   return node->type == xnn_node_type_convolution_2d && is_pointwise_convolution(node) &&
-    !(node->params.convolution_2d.group_input_channels == 1 && node->params.convolution_2d.group_output_channels == 1);
+         !(node->params.convolution_2d.group_input_channels == 1 &&
+           node->params.convolution_2d.group_output_channels == 1);
 }
 
 static bool can_be_compact(const struct xnn_value* value)
 {
-  if (value->shape.num_dims != 4 || value->layout != xnn_layout_type_nhwc ||
-      value->allocation_type != xnn_allocation_type_workspace || !xnn_value_is_internal(value)) {
+  if (
+    value->shape.num_dims != 4 || value->layout != xnn_layout_type_nhwc ||
+    value->allocation_type != xnn_allocation_type_workspace || !xnn_value_is_internal(value)) {
     return false;
   }
   switch (value->datatype) {
@@ -106,9 +109,11 @@ static struct xnn_pixel_mask* common_layout(const struct layouts* layouts, const
       if (!broadcast || !is_same_for_all_pixels(&layouts->subgraph->values[node->inputs[i]])) {
         return NULL;
       }
-    } else if (common == NULL) {
+    }
+    else if (common == NULL) {
       common = layout;
-    } else if (common != layout) {
+    }
+    else if (common != layout) {
       return NULL;
     }
   }
@@ -166,16 +171,17 @@ static bool may_skip_taps(const struct layouts* layouts, const struct xnn_node* 
   if (layouts->subgraph->values[node->outputs[0]].datatype == xnn_datatype_fp32) {
     type = xnn_operator_type_convolution_nhwc_f32;
     gemm_config = xnn_init_f32_gemm_config();
-  } else if (layouts->subgraph->values[node->inputs[1]].datatype == xnn_datatype_qcint8) {
+  }
+  else if (layouts->subgraph->values[node->inputs[1]].datatype == xnn_datatype_qcint8) {
     type = xnn_operator_type_convolution_nhwc_qc8;
     gemm_config = xnn_init_qs8_qc8w_gemm_config();
-  } else {
+  }
+  else {
     return false;
   }
   const uint32_t kernel_size = node->params.convolution_2d.kernel_height * node->params.convolution_2d.kernel_width;
   return kernel_size > 1 && kernel_size <= XNN_MAX_LIVE_TAPS && gemm_config != NULL &&
-    xnn_get_live_igemm_config(
-      type, gemm_config->nr, 1 << gemm_config->log2_kr, 1 << gemm_config->log2_sr) != NULL;
+         xnn_get_live_igemm_config(type, gemm_config->nr, 1 << gemm_config->log2_kr, 1 << gemm_config->log2_sr) != NULL;
 }
 
 // Whether a node gains from reading rows: it runs on them, and would otherwise run on all pixels or gather them.
@@ -190,11 +196,7 @@ static bool gains_from_compact(const struct layouts* layouts, const struct xnn_n
 
 // Nodes come in the order in which they run: those that read what a node writes are behind it.
 static void count_consumers(
-    const struct layouts* layouts,
-    uint32_t producer,
-    uint32_t value_id,
-    uint32_t* num_expanding,
-    bool* gains)
+  const struct layouts* layouts, uint32_t producer, uint32_t value_id, uint32_t* num_expanding, bool* gains)
 {
   *num_expanding = 0;
   *gains = false;
@@ -206,7 +208,8 @@ static void count_consumers(
       }
       if (!reads_compact(layouts, node, i)) {
         *num_expanding += 1;
-      } else if (gains_from_compact(layouts, node)) {
+      }
+      else if (gains_from_compact(layouts, node)) {
         *gains = true;
       }
     }
@@ -239,7 +242,8 @@ static void choose_layouts(const struct layouts* layouts, bool may_expand)
       layouts->of_value[node->outputs[0]] = output_layout(layouts, node);
     }
   }
-  // A value that stays dense makes the operators that it goes through need dense inputs, in turn: until nothing changes.
+  // A value that stays dense makes the operators that it goes through need dense inputs, in turn: until nothing
+  // changes.
   bool changed = true;
   while (changed) {
     changed = false;
@@ -257,10 +261,11 @@ static void choose_layouts(const struct layouts* layouts, bool may_expand)
       uint32_t num_expanding;
       bool gains;
       count_consumers(layouts, n, node->outputs[0], &num_expanding, &gains);
-      // A masked convolution can as well write its rows where they belong in a dense image: cheaper than to expand them,
-      // if nobody gains from the compact form, and itself neither: GEMM packs its weights faster than IGEMM, besides.
+      // A masked convolution can as well write its rows where they belong in a dense image: cheaper than to expand
+      // them, if nobody gains from the compact form, and itself neither: GEMM packs its weights faster than IGEMM,
+      // besides.
       const bool can_scatter = is_convolution(node) && node->pixels.mask != NULL &&
-        !(is_gemm(node) && layouts->of_value[node->inputs[0]] == node->pixels.mask);
+                               !(is_gemm(node) && layouts->of_value[node->inputs[0]] == node->pixels.mask);
       if (num_expanding != 0 && (!may_expand || (can_scatter && !gains))) {
         layouts->of_value[node->outputs[0]] = NULL;
         changed = true;
@@ -269,8 +274,8 @@ static void choose_layouts(const struct layouts* layouts, bool may_expand)
   }
 }
 
-// Finds the compact Values whose fill row is the same in every image and every run: that of a masked convolution, and what
-// is computed from such rows and from constants.
+// Finds the compact Values whose fill row is the same in every image and every run: that of a masked convolution, and
+// what is computed from such rows and from constants.
 static void find_fixed_fills(const struct layouts* layouts)
 {
   const xnn_subgraph_t subgraph = layouts->subgraph;
@@ -281,8 +286,9 @@ static void find_fixed_fills(const struct layouts* layouts)
     }
     bool is_fixed = true;
     for (uint32_t i = 0; i < node->num_inputs && node->pixels.mask == NULL; i++) {
-      is_fixed = is_fixed && (layouts->of_value[node->inputs[i]] != NULL ?
-        layouts->has_fixed_fill[node->inputs[i]] : xnn_value_is_static(&subgraph->values[node->inputs[i]]));
+      is_fixed = is_fixed &&
+                 (layouts->of_value[node->inputs[i]] != NULL ? layouts->has_fixed_fill[node->inputs[i]]
+                                                             : xnn_value_is_static(&subgraph->values[node->inputs[i]]));
     }
     layouts->has_fixed_fill[node->outputs[0]] = is_fixed;
   }
@@ -325,10 +331,7 @@ static void apply_layouts(const struct layouts* layouts)
 }
 
 // Inserts a node before node position that expands the value, and lets the nodes that need the dense form read that.
-static enum xnn_status expand_value(
-    struct layouts* layouts,
-    uint32_t value_id,
-    uint32_t position)
+static enum xnn_status expand_value(struct layouts* layouts, uint32_t value_id, uint32_t position)
 {
   xnn_subgraph_t subgraph = layouts->subgraph;
   struct xnn_pixel_mask* layout = layouts->of_value[value_id];
@@ -353,7 +356,8 @@ static enum xnn_status expand_value(
       }
     }
   }
-  memmove(&subgraph->nodes[position + 1], &subgraph->nodes[position],
+  memmove(
+    &subgraph->nodes[position + 1], &subgraph->nodes[position],
     (subgraph->num_nodes - 1 - position) * sizeof(struct xnn_node));
   memset(&subgraph->nodes[position], 0, sizeof(struct xnn_node));
   for (uint32_t n = position; n < subgraph->num_nodes; n++) {
@@ -372,8 +376,9 @@ static enum xnn_status expand_values(struct layouts* layouts)
     for (uint32_t i = 0; i < subgraph->nodes[n].num_inputs; i++) {
       const struct xnn_node* node = &subgraph->nodes[n];
       const uint32_t value_id = node->inputs[i];
-      if (node->type == xnn_node_type_invalid || node->type == xnn_node_type_expand_pixels || value_id >= num_values ||
-          layouts->of_value[value_id] == NULL || reads_compact(layouts, node, i)) {
+      if (
+        node->type == xnn_node_type_invalid || node->type == xnn_node_type_expand_pixels || value_id >= num_values ||
+        layouts->of_value[value_id] == NULL || reads_compact(layouts, node, i)) {
         continue;
       }
       const enum xnn_status status = expand_value(layouts, value_id, n);
@@ -387,11 +392,7 @@ static enum xnn_status expand_values(struct layouts* layouts)
 }
 
 // Lays the subgraph out; leaves it as it was if its arena would be larger than dense_size.
-static enum xnn_status try_layouts(
-    xnn_subgraph_t subgraph,
-    bool may_expand,
-    size_t dense_size,
-    bool* fits)
+static enum xnn_status try_layouts(xnn_subgraph_t subgraph, bool may_expand, size_t dense_size, bool* fits)
 {
   const uint32_t num_nodes = subgraph->num_nodes;
   const uint32_t num_values = subgraph->num_values;
@@ -406,8 +407,7 @@ static enum xnn_status try_layouts(
     .has_fixed_fill = xnn_allocate_zero_memory(num_values * sizeof(bool)),
   };
   enum xnn_status status = xnn_status_out_of_memory;
-  if (nodes == NULL || values == NULL || layouts.of_value == NULL ||
-      layouts.has_fixed_fill == NULL) {
+  if (nodes == NULL || values == NULL || layouts.of_value == NULL || layouts.has_fixed_fill == NULL) {
     xnn_log_error("failed to allocate memory for the layouts of %" PRIu32 " values", num_values);
     goto done;
   }
@@ -445,9 +445,7 @@ done:
   return status;
 }
 
-enum xnn_status xnn_subgraph_compact_layouts(
-    xnn_subgraph_t subgraph,
-    uint32_t flags)
+enum xnn_status xnn_subgraph_compact_layouts(xnn_subgraph_t subgraph, uint32_t flags)
 {
   bool any_mask = false;
   for (uint32_t n = 0; n < subgraph->num_nodes; n++) {

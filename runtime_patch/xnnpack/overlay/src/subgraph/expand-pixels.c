@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "pthreadpool.h"
 #include "xnnpack.h"
 #include "xnnpack/allocator.h"
 #include "xnnpack/common.h"
@@ -20,13 +21,10 @@
 #include "xnnpack/operator.h"
 #include "xnnpack/pixel-mask.h"
 #include "xnnpack/subgraph.h"
-#include "pthreadpool.h"
 
 // Copies one row of an image, run by run of kept pixels; every skipped pixel gets the fill row.
-static void compute_expand_row(
-    const struct expand_context context[restrict XNN_MIN_ELEMENTS(1)],
-    size_t batch_index,
-    size_t y)
+static void
+compute_expand_row(const struct expand_context context[restrict XNN_MIN_ELEMENTS(1)], size_t batch_index, size_t y)
 {
   const struct xnn_pixel_mask* mask = context->mask;
   const size_t row_size = context->row_size;
@@ -39,7 +37,8 @@ static void compute_expand_row(
     if (rank[x] == mask->num_kept) {
       memcpy(output + x * row_size, fill, row_size);
       x++;
-    } else {
+    }
+    else {
       const size_t start = x;
       do {
         x++;
@@ -50,17 +49,18 @@ static void compute_expand_row(
 }
 
 static enum xnn_status create_expand_operator(
-    const struct xnn_node* node,
-    const struct xnn_value* values,
-    size_t num_values,
-    struct xnn_operator_data* opdata,
-    struct xnn_code_cache* code_cache,
-    xnn_weights_cache_t weights_cache)
+  const struct xnn_node* node,
+  const struct xnn_value* values,
+  size_t num_values,
+  struct xnn_operator_data* opdata,
+  struct xnn_code_cache* code_cache,
+  xnn_weights_cache_t weights_cache)
 {
   xnn_operator_t op = xnn_allocate_zero_simd_memory(sizeof(struct xnn_operator));
   if (op == NULL) {
-    xnn_log_error("failed to allocate %zu bytes for %s operator descriptor",
-      sizeof(struct xnn_operator), xnn_operator_type_to_string(xnn_operator_type_expand_pixels_nhwc));
+    xnn_log_error(
+      "failed to allocate %zu bytes for %s operator descriptor", sizeof(struct xnn_operator),
+      xnn_operator_type_to_string(xnn_operator_type_expand_pixels_nhwc));
     return xnn_status_out_of_memory;
   }
   op->type = xnn_operator_type_expand_pixels_nhwc;
@@ -71,19 +71,18 @@ static enum xnn_status create_expand_operator(
 }
 
 static enum xnn_status reshape_expand_operator(
-    struct xnn_operator_data* opdata,
-    struct xnn_value* values,
-    size_t num_values,
-    pthreadpool_t threadpool)
+  struct xnn_operator_data* opdata, struct xnn_value* values, size_t num_values, pthreadpool_t threadpool)
 {
   xnn_operator_t op = opdata->operator_objects[0];
   const struct xnn_pixel_mask* layout = op->pixels.input;
   const struct xnn_value* input_value = &values[opdata->inputs[0]];
   struct xnn_value* output_value = &values[opdata->outputs[0]];
-  if (input_value->shape.num_dims != 4 || input_value->shape.dim[1] != 1 ||
-      input_value->shape.dim[2] != layout->num_kept + 1) {
-    xnn_log_error("failed to reshape %s operator: a compact input of %zu rows is expected",
-      xnn_operator_type_to_string(op->type), layout->num_kept + 1);
+  if (
+    input_value->shape.num_dims != 4 || input_value->shape.dim[1] != 1 ||
+    input_value->shape.dim[2] != layout->num_kept + 1) {
+    xnn_log_error(
+      "failed to reshape %s operator: a compact input of %zu rows is expected", xnn_operator_type_to_string(op->type),
+      layout->num_kept + 1);
     return xnn_status_invalid_parameter;
   }
 
@@ -93,7 +92,7 @@ static enum xnn_status reshape_expand_operator(
   const size_t batch_size = input_value->shape.dim[0];
   op->state = xnn_run_state_skip;
   if (batch_size != 0) {
-    op->context.expand = (struct expand_context) {
+    op->context.expand = (struct expand_context){
       .mask = layout,
       .row_size = xnn_tensor_get_size(input_value) / (batch_size * (layout->num_kept + 1)),
     };
@@ -112,10 +111,7 @@ static enum xnn_status reshape_expand_operator(
 }
 
 static enum xnn_status setup_expand_operator(
-    const struct xnn_operator_data* opdata,
-    const struct xnn_value* values,
-    size_t num_values,
-    pthreadpool_t threadpool)
+  const struct xnn_operator_data* opdata, const struct xnn_value* values, size_t num_values, pthreadpool_t threadpool)
 {
   xnn_operator_t op = opdata->operator_objects[0];
   if (op->state != xnn_run_state_skip) {
@@ -127,10 +123,7 @@ static enum xnn_status setup_expand_operator(
 }
 
 void xnn_init_expand_pixels_node(
-    struct xnn_node* node,
-    struct xnn_pixel_mask* layout,
-    uint32_t input_id,
-    uint32_t output_id)
+  struct xnn_node* node, struct xnn_pixel_mask* layout, uint32_t input_id, uint32_t output_id)
 {
   node->type = xnn_node_type_expand_pixels;
   node->num_inputs = 1;

@@ -27,13 +27,13 @@
 #include "xnnpack/subgraph.h"
 
 enum xnn_status xnn_mask_convolution_2d(
-    xnn_subgraph_t subgraph,
-    uint32_t output_id,
-    size_t mask_height,
-    size_t mask_width,
-    const uint8_t* mask,
-    size_t channels,
-    const void* fill)
+  xnn_subgraph_t subgraph,
+  uint32_t output_id,
+  size_t mask_height,
+  size_t mask_width,
+  const uint8_t* mask,
+  size_t channels,
+  const void* fill)
 {
   struct xnn_node* node = NULL;
   for (uint32_t i = 0; i < subgraph->num_nodes; i++) {
@@ -52,29 +52,32 @@ enum xnn_status xnn_mask_convolution_2d(
       output_channels = node->params.convolution_2d.groups * node->params.convolution_2d.group_output_channels;
       break;
     case xnn_node_type_depthwise_convolution_2d:
-      output_channels = node->params.depthwise_convolution_2d.input_channels *
-        node->params.depthwise_convolution_2d.depth_multiplier;
+      output_channels =
+        node->params.depthwise_convolution_2d.input_channels * node->params.depthwise_convolution_2d.depth_multiplier;
       break;
     default:
-      xnn_log_error("failed to mask %s node #%" PRIu32 ": not a convolution",
-        xnn_node_type_to_string(node->type), node->id);
+      xnn_log_error(
+        "failed to mask %s node #%" PRIu32 ": not a convolution", xnn_node_type_to_string(node->type), node->id);
       return xnn_status_invalid_parameter;
   }
   if (channels != output_channels) {
-    xnn_log_error("failed to mask %s node #%" PRIu32 " with %zu output channels: the fill has %zu",
+    xnn_log_error(
+      "failed to mask %s node #%" PRIu32 " with %zu output channels: the fill has %zu",
       xnn_node_type_to_string(node->type), node->id, output_channels, channels);
     return xnn_status_invalid_parameter;
   }
   const enum xnn_datatype datatype = subgraph->values[output_id].datatype;
-  if (subgraph->values[node->inputs[0]].datatype != datatype ||
-      (datatype != xnn_datatype_fp32 && datatype != xnn_datatype_qint8 && datatype != xnn_datatype_quint8)) {
-    xnn_log_error("failed to mask %s node #%" PRIu32 ": input and output must both be FP32, QINT8 or QUINT8",
+  if (
+    subgraph->values[node->inputs[0]].datatype != datatype ||
+    (datatype != xnn_datatype_fp32 && datatype != xnn_datatype_qint8 && datatype != xnn_datatype_quint8)) {
+    xnn_log_error(
+      "failed to mask %s node #%" PRIu32 ": input and output must both be FP32, QINT8 or QUINT8",
       xnn_node_type_to_string(node->type), node->id);
     return xnn_status_unsupported_parameter;
   }
   if (node->pixels.mask != NULL) {
-    xnn_log_error("failed to mask %s node #%" PRIu32 ": it has a mask already",
-      xnn_node_type_to_string(node->type), node->id);
+    xnn_log_error(
+      "failed to mask %s node #%" PRIu32 ": it has a mask already", xnn_node_type_to_string(node->type), node->id);
     return xnn_status_invalid_state;
   }
 
@@ -115,34 +118,28 @@ enum xnn_status xnn_mask_convolution_2d(
 }
 
 void xnn_clamp_convolution_fill(
-    struct xnn_node* node,
-    const struct xnn_value* output_value,
-    float output_min,
-    float output_max)
+  struct xnn_node* node, const struct xnn_value* output_value, float output_min, float output_max)
 {
   const size_t channels = output_value->shape.dim[output_value->shape.num_dims - 1];
   const float scale = output_value->quantization.scale;
   const int32_t zero_point = output_value->quantization.zero_point;
   for (size_t c = 0; c < channels; c++) {
     switch (output_value->datatype) {
-      case xnn_datatype_fp32:
-      {
+      case xnn_datatype_fp32: {
         float* fill = (float*) node->pixels.fill + c;
         *fill = math_min_f32(math_max_f32(*fill, output_min), output_max);
         break;
       }
-      case xnn_datatype_qint8:
-      {
+      case xnn_datatype_qint8: {
         int8_t* fill = (int8_t*) node->pixels.fill + c;
-        *fill = max(min(*fill, xnn_qs8_quantize(output_max, scale, zero_point)),
-          xnn_qs8_quantize(output_min, scale, zero_point));
+        *fill = max(
+          min(*fill, xnn_qs8_quantize(output_max, scale, zero_point)), xnn_qs8_quantize(output_min, scale, zero_point));
         break;
       }
-      case xnn_datatype_quint8:
-      {
+      case xnn_datatype_quint8: {
         uint8_t* fill = (uint8_t*) node->pixels.fill + c;
-        *fill = max(min(*fill, xnn_qu8_quantize(output_max, scale, zero_point)),
-          xnn_qu8_quantize(output_min, scale, zero_point));
+        *fill = max(
+          min(*fill, xnn_qu8_quantize(output_max, scale, zero_point)), xnn_qu8_quantize(output_min, scale, zero_point));
         break;
       }
       default:
@@ -154,13 +151,11 @@ void xnn_clamp_convolution_fill(
 bool xnn_is_masked_convolution(const struct xnn_node* node)
 {
   return (node->type == xnn_node_type_convolution_2d || node->type == xnn_node_type_depthwise_convolution_2d) &&
-    (node->pixels.mask != NULL || node->pixels.input != NULL);
+         (node->pixels.mask != NULL || node->pixels.input != NULL);
 }
 
 // Fills in what the operator's micro-kernel says of itself; false if the operator is not a convolution.
-static bool report_operator(
-    const struct xnn_operator* op,
-    struct xnn_conv_report* report)
+static bool report_operator(const struct xnn_operator* op, struct xnn_conv_report* report)
 {
   switch (op->type) {
     case xnn_operator_type_convolution_nhwc_f16:
@@ -176,21 +171,20 @@ static bool report_operator(
   const struct xnn_pixel_mask* mask = op->pixels.mask;
   report->pixels = mask != NULL ? mask->height * mask->width : op->output_height * op->output_width;
   report->kept = mask != NULL ? mask->num_kept : report->pixels;
-  const bool is_matrix = op->ukernel.type == xnn_microkernel_type_gemm || op->ukernel.type == xnn_microkernel_type_vmulcaddc;
-  report->taps = report->kept * (is_matrix ? 1 :
-    op->kernel_height * (op->has_merged_taps ? 1 : op->kernel_width));
+  const bool is_matrix =
+    op->ukernel.type == xnn_microkernel_type_gemm || op->ukernel.type == xnn_microkernel_type_vmulcaddc;
+  report->taps = report->kept * (is_matrix ? 1 : op->kernel_height * (op->has_merged_taps ? 1 : op->kernel_width));
   report->live_taps = op->live_taps != NULL ? op->live_taps->num_pointers : report->taps;
   report->mr = 1;
   report->nr = 1;
   switch (op->ukernel.type) {
     case xnn_microkernel_type_gemm:
-      report->mr = op->context.gemm.gemm.gemm.mr != 0 ? (uint32_t) op->context.gemm.gemm.gemm.mr :
-        (uint32_t) op->compute[0].tile[0];
+      report->mr = op->context.gemm.gemm.gemm.mr != 0 ? (uint32_t) op->context.gemm.gemm.gemm.mr
+                                                      : (uint32_t) op->compute[0].tile[0];
       report->nr = op->ukernel.gemm.nr;
       report->ukernel = (void (*)(void)) op->context.gemm.gemm.gemm.ukernel.function[XNN_UARCH_DEFAULT];
       break;
-    case xnn_microkernel_type_igemm:
-    {
+    case xnn_microkernel_type_igemm: {
       if (op->live_taps != NULL) {
         report->mr = op->live_taps->config->max_rows;
         report->nr = op->live_taps->config->nr;
@@ -217,10 +211,7 @@ static bool report_operator(
   return true;
 }
 
-size_t xnn_get_runtime_conv_report(
-    xnn_runtime_t runtime,
-    size_t capacity,
-    struct xnn_conv_report* reports)
+size_t xnn_get_runtime_conv_report(xnn_runtime_t runtime, size_t capacity, struct xnn_conv_report* reports)
 {
   size_t count = 0;
   size_t op_index = 0;
@@ -229,7 +220,7 @@ size_t xnn_get_runtime_conv_report(
     if (op == NULL) {
       continue;
     }
-    struct xnn_conv_report report = { .op_index = op_index++ };
+    struct xnn_conv_report report = {.op_index = op_index++};
     if (report_operator(op, &report)) {
       if (count < capacity) {
         reports[count] = report;

@@ -18,10 +18,7 @@ extern "C" {
 
 // Makes a Node that copies a compact Value into a dense one. The Node has a reference to the layout.
 XNN_INTERNAL void xnn_init_expand_pixels_node(
-  struct xnn_node* node,
-  struct xnn_pixel_mask* layout,
-  uint32_t input_id,
-  uint32_t output_id);
+  struct xnn_node* node, struct xnn_pixel_mask* layout, uint32_t input_id, uint32_t output_id);
 
 #ifdef __cplusplus
 }  // extern "C"

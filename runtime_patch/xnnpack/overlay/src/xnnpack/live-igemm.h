@@ -18,7 +18,8 @@ extern "C" {
 #endif
 
 // IGEMM over some taps of the kernel only. Differs from an igemm micro-kernel in this:
-// - the weights are packed for all taps; tap_offsets[i] is where those of the i-th live tap begin in a block of NR output
+// - the weights are packed for all taps; tap_offsets[i] is where those of the i-th live tap begin in a block of NR
+// output
 //   channels, in bytes; w_stride is the size of a block;
 // - the bias is no part of the weights: it holds the products of all other taps, too. Padded to a multiple of NR;
 // - the number of rows belongs to the micro-kernel: a has as many pointers for each live tap;
@@ -41,57 +42,30 @@ typedef void (*xnn_live_igemm_ukernel_fn)(
   const void* zero,
   const void* params);
 
-#define XNN_DECLARE_LIVE_IGEMM_UKERNEL(name) \
-  XNN_INTERNAL void name( \
-    size_t nc, \
-    size_t kc, \
-    size_t num_taps, \
-    const void** a, \
-    const size_t* tap_offsets, \
-    const void* bias, \
-    const void* w, \
-    size_t w_stride, \
-    void* c, \
-    size_t cm_stride, \
-    const uint32_t* c_rows, \
-    size_t a_offset, \
-    const void* zero, \
+#define XNN_DECLARE_LIVE_IGEMM_UKERNEL(name)                                                                           \
+  XNN_INTERNAL void name(                                                                                              \
+    size_t nc, size_t kc, size_t num_taps, const void** a, const size_t* tap_offsets, const void* bias, const void* w, \
+    size_t w_stride, void* c, size_t cm_stride, const uint32_t* c_rows, size_t a_offset, const void* zero,             \
     const void* params);
 
 // Makes a micro-kernel from live_igemm(rows, ...), which is to be inlined.
-#define XNN_DEFINE_LIVE_IGEMM_UKERNEL(rows, name) \
-  void name( \
-    size_t nc, \
-    size_t kc, \
-    size_t num_taps, \
-    const void** a, \
-    const size_t* tap_offsets, \
-    const void* bias, \
-    const void* w, \
-    size_t w_stride, \
-    void* c, \
-    size_t cm_stride, \
-    const uint32_t* c_rows, \
-    size_t a_offset, \
-    const void* zero, \
-    const void* params) \
-  { \
-    live_igemm(rows, nc, kc, num_taps, (void*) a, tap_offsets, bias, w, w_stride, c, cm_stride, c_rows, a_offset, zero, \
-      params); \
+#define XNN_DEFINE_LIVE_IGEMM_UKERNEL(rows, name)                                                                      \
+  void name(                                                                                                           \
+    size_t nc, size_t kc, size_t num_taps, const void** a, const size_t* tap_offsets, const void* bias, const void* w, \
+    size_t w_stride, void* c, size_t cm_stride, const uint32_t* c_rows, size_t a_offset, const void* zero,             \
+    const void* params)                                                                                                \
+  {                                                                                                                    \
+    live_igemm(                                                                                                        \
+      rows, nc, kc, num_taps, (void*) a, tap_offsets, bias, w, w_stride, c, cm_stride, c_rows, a_offset, zero,         \
+      params);                                                                                                         \
   }
 
-// Sums of products of one row and the weights of one tap, NR of them, as the micro-kernel has them before they are scaled.
-typedef void (*xnn_qs8_live_sum_ukernel_fn)(
-  size_t kc,
-  const int8_t* a,
-  const int8_t* w,
-  int32_t* sums);
+// Sums of products of one row and the weights of one tap, NR of them, as the micro-kernel has them before they are
+// scaled.
+typedef void (*xnn_qs8_live_sum_ukernel_fn)(size_t kc, const int8_t* a, const int8_t* w, int32_t* sums);
 
-XNN_INTERNAL void xnn_qs8_qc8w_live_sum_ukernel_1x16c8__avx512vnni(
-  size_t kc,
-  const int8_t* a,
-  const int8_t* w,
-  int32_t* sums);
+XNN_INTERNAL void
+xnn_qs8_qc8w_live_sum_ukernel_1x16c8__avx512vnni(size_t kc, const int8_t* a, const int8_t* w, int32_t* sums);
 
 XNN_DECLARE_LIVE_IGEMM_UKERNEL(xnn_f32_live_igemm_minmax_ukernel_1x8__aarch64_neonfma)
 XNN_DECLARE_LIVE_IGEMM_UKERNEL(xnn_f32_live_igemm_minmax_ukernel_2x8__aarch64_neonfma)
@@ -122,8 +96,8 @@ XNN_DECLARE_LIVE_IGEMM_UKERNEL(xnn_qs8_qc8w_live_igemm_minmax_fp32_ukernel_5x16c
 XNN_DECLARE_LIVE_IGEMM_UKERNEL(xnn_qs8_qc8w_live_igemm_minmax_fp32_ukernel_6x16c8__avx512vnni)
 XNN_DECLARE_LIVE_IGEMM_UKERNEL(xnn_qs8_qc8w_live_igemm_minmax_fp32_ukernel_7x16c8__avx512vnni)
 
-// Micro-kernels, and how the weights that they read are packed: in blocks of nr output channels, a block's bias first; then
-// for each tap kr input channels of each output channel in turn.
+// Micro-kernels, and how the weights that they read are packed: in blocks of nr output channels, a block's bias first;
+// then for each tap kr input channels of each output channel in turn.
 struct xnn_live_igemm_config {
   // The i-th for i + 1 rows.
   const xnn_live_igemm_ukernel_fn* ukernels;
@@ -141,11 +115,8 @@ struct xnn_live_igemm_config {
 };
 
 // NULL if this machine has none for weights of convolutions of this type that are packed so.
-XNN_INTERNAL const struct xnn_live_igemm_config* xnn_get_live_igemm_config(
-  enum xnn_operator_type type,
-  uint32_t nr,
-  uint32_t kr,
-  uint32_t sr);
+XNN_INTERNAL const struct xnn_live_igemm_config*
+xnn_get_live_igemm_config(enum xnn_operator_type type, uint32_t nr, uint32_t kr, uint32_t sr);
 
 #ifdef __cplusplus
 }  // extern "C"

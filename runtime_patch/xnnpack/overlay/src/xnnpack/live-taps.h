@@ -20,9 +20,9 @@ extern "C" {
 #endif
 
 // Two-sided skipping. A tap of a masked convolution is dead where it reads padding, or a skipped pixel of its compact
-// input: the fill row, whose products are the same for every image. Rows of the matrix are sorted by their dead taps and
-// cut into tiles; taps that are dead in all rows of a tile, each in the same way, are not computed. What the fill row
-// contributes through them goes into a bias, one for each class of tiles.
+// input: the fill row, whose products are the same for every image. Rows of the matrix are sorted by their dead taps
+// and cut into tiles; taps that are dead in all rows of a tile, each in the same way, are not computed. What the fill
+// row contributes through them goes into a bias, one for each class of tiles.
 
 // Taps of a kernel are bits of an uint32_t.
 #define XNN_MAX_LIVE_TAPS 32
@@ -59,27 +59,23 @@ struct xnn_live_taps {
   size_t* tap_offsets;
   // Rows of the output in the order of tiles.
   uint32_t* rows;
-  // For each class the biases of all output channels, in the type that the micro-kernel sums in, of 4 bytes; and for each
-  // block of NR output channels whether they have been computed.
+  // For each class the biases of all output channels, in the type that the micro-kernel sums in, of 4 bytes; and for
+  // each block of NR output channels whether they have been computed.
   void* bias;
   uint8_t* has_bias;
   // Of the compact input, as the indirection buffer has it; NULL if there is none.
   const void* fill_row;
 };
 
-// Replaces the plan of a convolution operator that takes the gather path, or leaves it without one where that would save
-// too little. mr is the tile of the micro-kernel that is used otherwise. The indirection buffer is then one for the plan.
-XNN_INTERNAL enum xnn_status xnn_reshape_live_taps(
-  xnn_operator_t convolution_op,
-  uint32_t mr,
-  uint32_t log2_input_element_size);
+// Replaces the plan of a convolution operator that takes the gather path, or leaves it without one where that would
+// save too little. mr is the tile of the micro-kernel that is used otherwise. The indirection buffer is then one for
+// the plan.
+XNN_INTERNAL enum xnn_status
+xnn_reshape_live_taps(xnn_operator_t convolution_op, uint32_t mr, uint32_t log2_input_element_size);
 
-// Makes the plan's tiles computations of the operator, from compute_index on; its igemm context has been filled in. Returns
-// the index of the next computation.
-XNN_INTERNAL size_t xnn_compute_live_taps(
-  xnn_operator_t convolution_op,
-  size_t compute_index,
-  size_t num_threads);
+// Makes the plan's tiles computations of the operator, from compute_index on; its igemm context has been filled in.
+// Returns the index of the next computation.
+XNN_INTERNAL size_t xnn_compute_live_taps(xnn_operator_t convolution_op, size_t compute_index, size_t num_threads);
 
 XNN_INTERNAL void xnn_release_live_taps(struct xnn_live_taps* live);
 

@@ -30,18 +30,14 @@ extern "C" {
 // Tells a convolution operator which pixels it computes and how its tensors are laid out, between its creation and its
 // first reshaping. The fill is in the type of the output, but for F16, where it is in FP32.
 //
-// A masked operator that was created without XNN_FLAG_MASKED_CONVOLUTION and took the GEMM path expects its input and its
-// output to be compact, both with the layout of the mask.
-XNN_INTERNAL enum xnn_status xnn_set_convolution_pixels(
-  xnn_operator_t convolution_op,
-  const struct xnn_convolution_pixels* pixels);
+// A masked operator that was created without XNN_FLAG_MASKED_CONVOLUTION and took the GEMM path expects its input and
+// its output to be compact, both with the layout of the mask.
+XNN_INTERNAL enum xnn_status
+xnn_set_convolution_pixels(xnn_operator_t convolution_op, const struct xnn_convolution_pixels* pixels);
 
 // Applies a clamp that was fused into a masked convolution to its fill.
 XNN_INTERNAL void xnn_clamp_convolution_fill(
-  struct xnn_node* node,
-  const struct xnn_value* output_value,
-  float output_min,
-  float output_max);
+  struct xnn_node* node, const struct xnn_value* output_value, float output_min, float output_max);
 
 // Whether the operator of a node has to be told of pixels.
 XNN_INTERNAL bool xnn_is_masked_convolution(const struct xnn_node* node);
@@ -71,13 +67,8 @@ static inline size_t xnn_masked_input_row(const struct xnn_operator* op, size_t 
 }
 
 // Writes the fill to pixels [start, end) of an image; size is that of the fill in bytes.
-static inline void xnn_fill_pixels(
-    void* output,
-    size_t pixel_stride,
-    const void* fill,
-    size_t size,
-    size_t start,
-    size_t end)
+static inline void
+xnn_fill_pixels(void* output, size_t pixel_stride, const void* fill, size_t size, size_t start, size_t end)
 {
   for (size_t pixel = start; pixel < end; pixel++) {
     memcpy((void*) ((uintptr_t) output + pixel * pixel_stride), fill, size);
@@ -85,16 +76,12 @@ static inline void xnn_fill_pixels(
 }
 
 // Replaces the size of a compact input, 1 x (kept + 1), by that of the image, and checks both.
-XNN_INTERNAL enum xnn_status xnn_reshape_compact_input(
-  const struct xnn_operator* convolution_op,
-  size_t* input_height,
-  size_t* input_width);
+XNN_INTERNAL enum xnn_status
+xnn_reshape_compact_input(const struct xnn_operator* convolution_op, size_t* input_height, size_t* input_width);
 
 // Checks the output size that follows from the input's, and gives that of the tensor if it is compact.
 XNN_INTERNAL enum xnn_status xnn_reshape_compact_output(
-  const struct xnn_operator* convolution_op,
-  size_t* output_height_out,
-  size_t* output_width_out);
+  const struct xnn_operator* convolution_op, size_t* output_height_out, size_t* output_width_out);
 
 // Counterpart of reshape_igemm in operators/convolution-nhwc.c for a mask (the matrix has one row a kept pixel), for a
 // compact input, and for merged taps.
@@ -108,22 +95,15 @@ XNN_INTERNAL enum xnn_status xnn_reshape_gather_igemm(
   size_t* workspace_alignment,
   size_t num_threads);
 
-// Number of output channels that are computed for all pixels before the next ones are. 0 if tiles of pixels come in turn,
-// each with all channels, as in a dense operator: that reads the weights again for each tile, which is slow where they do
-// not stay in a cache. What is larger, the weights or the input, is read once this way.
-XNN_INTERNAL size_t xnn_get_block_channels(
-  size_t output_channels,
-  uint32_t nr,
-  size_t w_stride,
-  size_t input_size);
+// Number of output channels that are computed for all pixels before the next ones are. 0 if tiles of pixels come in
+// turn, each with all channels, as in a dense operator: that reads the weights again for each tile, which is slow where
+// they do not stay in a cache. What is larger, the weights or the input, is read once this way.
+XNN_INTERNAL size_t xnn_get_block_channels(size_t output_channels, uint32_t nr, size_t w_stride, size_t input_size);
 
 // Go before and after reshape_gemm if both tensors are compact: it sees the kept rows, and the fill row is added.
-XNN_INTERNAL void xnn_begin_reshape_masked_gemm(
-  xnn_operator_t convolution_op);
-XNN_INTERNAL void xnn_end_reshape_masked_gemm(
-  xnn_operator_t convolution_op,
-  size_t batch_size,
-  uint32_t log2_output_element_size);
+XNN_INTERNAL void xnn_begin_reshape_masked_gemm(xnn_operator_t convolution_op);
+XNN_INTERNAL void
+xnn_end_reshape_masked_gemm(xnn_operator_t convolution_op, size_t batch_size, uint32_t log2_output_element_size);
 
 // Follows reshape_dwconv: with a dense output rows are computed run by run of kept pixels, with a compact one pixel by
 // pixel. Says whether reshape_dwconv has written the indirection buffer anew.
@@ -137,8 +117,7 @@ XNN_INTERNAL enum xnn_status xnn_reshape_masked_dwconv(
   size_t num_threads);
 
 // Follows the setup of any path.
-XNN_INTERNAL void xnn_setup_masked_convolution(
-  xnn_operator_t convolution_op);
+XNN_INTERNAL void xnn_setup_masked_convolution(xnn_operator_t convolution_op);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -38,18 +38,13 @@ XNN_INTERNAL size_t xnn_merged_input_width(const struct xnn_operator* convolutio
 // Merged taps read across the left and right edge: then rows are copied with their padding first.
 XNN_INTERNAL bool xnn_needs_padded_copy(const struct xnn_operator* convolution_op);
 
-// Makes that copy the operator's first computation and tells how much workspace it takes; returns the size in bytes of a
-// copied image.
+// Makes that copy the operator's first computation and tells how much workspace it takes; returns the size in bytes of
+// a copied image.
 XNN_INTERNAL size_t xnn_reshape_padded_copy(
-  xnn_operator_t convolution_op,
-  uint32_t log2_input_element_size,
-  size_t* workspace_size,
-  size_t* workspace_alignment);
+  xnn_operator_t convolution_op, uint32_t log2_input_element_size, size_t* workspace_size, size_t* workspace_alignment);
 
 // Follows setup_igemm: with merged taps and padding, the kernel reads a padded copy of the input.
-XNN_INTERNAL void xnn_setup_merged_taps(
-  xnn_operator_t convolution_op,
-  void* workspace);
+XNN_INTERNAL void xnn_setup_merged_taps(xnn_operator_t convolution_op, void* workspace);
 
 #ifdef __cplusplus
 }  // extern "C"

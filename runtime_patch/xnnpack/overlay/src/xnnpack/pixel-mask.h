@@ -16,8 +16,8 @@
 extern "C" {
 #endif
 
-// Which pixels of an image are kept. It also describes a compact tensor [N, 1, num_kept + 1, C]: the kept pixels of each
-// image in ascending order, then one fill row that stands for every skipped pixel.
+// Which pixels of an image are kept. It also describes a compact tensor [N, 1, num_kept + 1, C]: the kept pixels of
+// each image in ascending order, then one fill row that stands for every skipped pixel.
 //
 // Immutable; shared by nodes and operators. The count of references is not atomic: a Subgraph, the Runtimes made from
 // it and their Operators are created and deleted by one thread at a time, as XNNPACK's workspaces are.
@@ -35,26 +35,18 @@ struct xnn_pixel_mask {
 };
 
 // Makes a mask from one byte a pixel, 0 or 1; every other value is refused. The caller has one reference.
-XNN_INTERNAL enum xnn_status xnn_create_pixel_mask(
-  size_t height,
-  size_t width,
-  const uint8_t* pixels,
-  struct xnn_pixel_mask** mask_out);
+XNN_INTERNAL enum xnn_status
+xnn_create_pixel_mask(size_t height, size_t width, const uint8_t* pixels, struct xnn_pixel_mask** mask_out);
 
 // Whether a mask is the one that would be made from these bytes.
-XNN_INTERNAL bool xnn_pixel_mask_equals(
-  const struct xnn_pixel_mask* mask,
-  size_t height,
-  size_t width,
-  const uint8_t* pixels);
+XNN_INTERNAL bool
+xnn_pixel_mask_equals(const struct xnn_pixel_mask* mask, size_t height, size_t width, const uint8_t* pixels);
 
 // Both accept NULL.
 XNN_INTERNAL struct xnn_pixel_mask* xnn_retain_pixel_mask(struct xnn_pixel_mask* mask);
 XNN_INTERNAL void xnn_release_pixel_mask(struct xnn_pixel_mask* mask);
 
-XNN_INTERNAL bool xnn_pixel_masks_equal(
-  const struct xnn_pixel_mask* a,
-  const struct xnn_pixel_mask* b);
+XNN_INTERNAL bool xnn_pixel_masks_equal(const struct xnn_pixel_mask* a, const struct xnn_pixel_mask* b);
 
 // What is masked about a convolution; of a dense one all is zero. Owns a reference to each mask, and the fill.
 struct xnn_convolution_pixels {
