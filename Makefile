@@ -16,7 +16,7 @@ PIP := $(VENV)/bin/pip install --quiet --disable-pip-version-check
 # What the toolchain calls; the compilers are the ones that the figures in docs/ were measured with.
 DEBIAN_PACKAGES := ca-certificates ccache cmake debian-archive-keyring g++ g++-aarch64-linux-gnu \
   g++-arm-linux-gnueabihf ninja-build patch python3-venv qemu-system-arm qemu-user xz-utils
-DEBIAN_PACKAGES_DEV := clang-format-14 fish openssh-client openssh-server tcsh valgrind
+DEBIAN_PACKAGES_DEV := clang-format-14 fish git openssh-client openssh-server tcsh valgrind
 
 .PHONY: help
 help:  ## this list
@@ -86,6 +86,17 @@ test-armv7: $(VENV)/.dev  ## the runtime of 32-bit boards; not in test, it compi
 xnnpack-tests: $(VENV)/.dev  ## XNNPACK's own convolution tests on the patched library
 	$(VENV)/bin/python -m toolchain.build.xnnpack_tests --isa x86-64
 	$(VENV)/bin/python -m toolchain.build.xnnpack_tests --isa aarch64
+
+.PHONY: runtime-tree runtime-build runtime-save
+RUNTIME_TREE := $(VENV)/bin/python -m toolchain.build.runtime_tree
+runtime-tree: $(VENV)/.dev  ## the runtime's sources laid out to be edited: docs/edit-runtime.md (RUNTIME_TREE_OPTIONS)
+	$(RUNTIME_TREE) make $(RUNTIME_TREE_OPTIONS)
+
+runtime-build: $(VENV)/.dev  ## compile what was edited there
+	$(RUNTIME_TREE) build
+
+runtime-save: $(VENV)/.dev  ## write it back to runtime_patch
+	$(RUNTIME_TREE) save
 
 .PHONY: sanitize
 SANITIZED := $(PYTEST) tests/native --sanitizer

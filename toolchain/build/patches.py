@@ -152,7 +152,15 @@ def apply_patch(patch: Patch, tree: Path, name: str) -> None:
         BuildError: it does not apply; names it and shows what ``patch`` said.
     """
     result = children.run(
-        ["patch", "-p1", "-F0", "--no-backup-if-mismatch", "--batch", "-i", str(patch.path)],
+        [
+            "patch",
+            "-p1",
+            "-F0",
+            "--no-backup-if-mismatch",
+            "--batch",
+            "-i",
+            str(patch.path.absolute()),
+        ],
         limit=children.WORK_S,
         fault=BuildError,
         cwd=tree,
