@@ -60,11 +60,12 @@ demo: setup  ## build, convert, boot, push, classify, profile: one command, no b
 test: lint host-bundle test-unit test-native test-emulated xnnpack-tests  ## everything that CI runs
 
 FORMATTED := 'runtime_patch/*.c' 'runtime_patch/*.cc' 'runtime_patch/*.h' 'tests/*.cc' 'tests/*.c'
-lint: $(VENV)/.dev  ## ruff, mypy, clang-format
+lint: $(VENV)/.dev  ## ruff, mypy, clang-format, the limits of hooks
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	clang-format-14 --dry-run --Werror $$(git ls-files $(FORMATTED))
+	$(VENV)/bin/python -m toolchain.build.hook_limits
 
 host-bundle: $(VENV)/.dev  ## the runtime for this machine: conversions, those of tests too, are tried on it
 	$(DEPLOY) build --board host

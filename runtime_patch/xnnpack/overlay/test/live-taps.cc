@@ -219,9 +219,9 @@ Outcome RunPair(const Pair& p, const std::vector<float>& input, const std::vecto
   EXPECT_EQ(xnn_status_success, xnn_invoke_runtime(runtime));
   for (size_t i = 0; i < runtime->num_ops; i++) {
     const struct xnn_operator* op = runtime->opdata[i].operator_objects[0];
-    if (op != nullptr && op->live_taps != nullptr) {
+    if (op != nullptr && op->masked.live_taps != nullptr) {
       outcome.skips_taps = true;
-      outcome.num_products = op->live_taps->num_pointers;
+      outcome.num_products = op->masked.live_taps->num_pointers;
     }
   }
   EXPECT_EQ(xnn_status_success, xnn_delete_runtime(runtime));

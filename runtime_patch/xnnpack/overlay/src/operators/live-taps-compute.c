@@ -33,7 +33,7 @@ union sums {
 static void compute_products(
   const struct igemm_context* context, const void* packed_w, size_t tap, const void* pixel, union sums* products)
 {
-  const struct xnn_live_igemm_config* config = context->live->config;
+  const struct xnn_live_igemm_config* config = context->masked.live->config;
   const size_t nr = config->nr;
   const size_t tap_offset = nr * (4 + tap * round_up_po2(context->kc, config->kr));
   if (context->log2_csize == XNN_LOG2_SIZEOF_FLOAT) {
@@ -81,7 +81,7 @@ static bool has_products(const struct xnn_live_taps* live, bool is_f32)
 // Computes the biases of a block of output channels, in the first run alone: the fill row is the same in each.
 static void compute_live_bias(const struct igemm_context context[restrict XNN_MIN_ELEMENTS(1)], size_t block)
 {
-  struct xnn_live_taps* live = context->live;
+  struct xnn_live_taps* live = context->masked.live;
   if (live->has_bias[block]) {
     return;
   }
@@ -118,7 +118,7 @@ static void compute_live_bias(const struct igemm_context context[restrict XNN_MI
         add_sums(is_f32, nr, &sums, &padding_products[tap]);
       }
     }
-    memcpy((char*) live->bias + (c * context->padded_channels + block * nr) * 4, &sums, nr * 4);
+    memcpy((char*) live->bias + (c * context->masked.padded_channels + block * nr) * 4, &sums, nr * 4);
   }
   live->has_bias[block] = 1;
 }
@@ -130,12 +130,12 @@ static inline void compute_tile(
   size_t nr_block_start,
   size_t nr_block_size)
 {
-  const struct xnn_live_taps* live = context->live;
+  const struct xnn_live_taps* live = context->masked.live;
   const struct xnn_live_class* tile_class = &live->classes[tile->class_index];
   live->config->ukernels[tile->num_rows - 1](
     nr_block_size, context->kc, tile_class->num_taps, context->indirect_a + tile->pointer,
     live->tap_offsets + tile_class->tap,
-    (const char*) live->bias + (tile->class_index * context->padded_channels + nr_block_start) * 4,
+    (const char*) live->bias + (tile->class_index * context->masked.padded_channels + nr_block_start) * 4,
     (const void*) ((uintptr_t) context->packed_w + nr_block_start * context->w_stride),
     live->config->nr * context->w_stride,
     (void*) ((uintptr_t) context->c + batch_index * context->bc_stride + (nr_block_start << context->log2_csize)),
@@ -151,7 +151,7 @@ static void compute_tile_of_channels(
   size_t nr_block_start,
   size_t nr_block_size)
 {
-  compute_tile(context, batch_index, &context->live->tiles[tile_index], nr_block_start, nr_block_size);
+  compute_tile(context, batch_index, &context->masked.live->tiles[tile_index], nr_block_start, nr_block_size);
 }
 
 // Blocks of channels in turn, each for some tiles.
@@ -162,22 +162,22 @@ static void compute_tiles_of_block(
   size_t first_tile,
   size_t num_tiles)
 {
-  const size_t block_start = block * context->block_channels;
-  const size_t block_size = min(context->block_channels, context->output_channels - block_start);
+  const size_t block_start = block * context->masked.block_channels;
+  const size_t block_size = min(context->masked.block_channels, context->masked.output_channels - block_start);
   for (size_t t = first_tile; t < first_tile + num_tiles; t++) {
-    compute_tile(context, batch_index, &context->live->tiles[t], block_start, block_size);
+    compute_tile(context, batch_index, &context->masked.live->tiles[t], block_start, block_size);
   }
 }
 
 size_t xnn_compute_live_taps(xnn_operator_t convolution_op, size_t compute_index, size_t num_threads)
 {
-  struct xnn_live_taps* live = convolution_op->live_taps;
+  struct xnn_live_taps* live = convolution_op->masked.live_taps;
   struct igemm_context* context = &convolution_op->context.igemm.igemm;
   const size_t output_channels = convolution_op->group_output_channels;
   const size_t num_blocks = divide_round_up(output_channels, live->config->nr);
-  context->live = live;
-  context->output_channels = output_channels;
-  context->padded_channels = num_blocks * live->config->nr;
+  context->masked.live = live;
+  context->masked.output_channels = output_channels;
+  context->masked.padded_channels = num_blocks * live->config->nr;
 
   const size_t context_offset =
     offsetof(struct xnn_operator, context.igemm.igemm) - offsetof(struct xnn_operator, context);
@@ -199,10 +199,10 @@ size_t xnn_compute_live_taps(xnn_operator_t convolution_op, size_t compute_index
   compute->type = xnn_parallelization_type_3d_tile_1d;
   compute->range[0] = convolution_op->batch_size;
   const size_t target_tasks = num_threads > 1 ? num_threads * 5 : 1;
-  context->block_channels =
+  context->masked.block_channels =
     xnn_get_block_channels(output_channels, live->config->nr, context->w_stride, context->ba_stride);
-  if (context->block_channels != 0) {
-    const size_t num_channel_blocks = divide_round_up(output_channels, context->block_channels);
+  if (context->masked.block_channels != 0) {
+    const size_t num_channel_blocks = divide_round_up(output_channels, context->masked.block_channels);
     compute->task_3d_tile_1d = (pthreadpool_task_3d_tile_1d_t) compute_tiles_of_block;
     compute->range[1] = num_channel_blocks;
     compute->range[2] = live->num_tiles;

@@ -86,7 +86,7 @@ struct geometry {
 
 static struct geometry get_geometry(const struct xnn_operator* op, uint32_t log2_element_size)
 {
-  const size_t merged_taps = op->has_merged_taps ? op->kernel_width : 1;
+  const size_t merged_taps = op->masked.has_merged_taps ? op->kernel_width : 1;
   const bool padded = xnn_needs_padded_copy(op);
   return (struct geometry){
     .kernel_width = op->kernel_width / merged_taps,
@@ -108,7 +108,7 @@ get_tap_offset(const struct xnn_live_igemm_config* config, const struct geometry
 // The pixel that a row of the output is.
 static inline size_t row_pixel(const struct xnn_operator* op, size_t row)
 {
-  return op->pixels.mask != NULL ? op->pixels.mask->kept[row] : row;
+  return op->masked.pixels.mask != NULL ? op->masked.pixels.mask->kept[row] : row;
 }
 
 // Where the first tap of an output pixel is in the input; wraps around below zero.
@@ -158,7 +158,7 @@ static inline bool is_inside(const struct xnn_operator* op, const struct geometr
 static inline uint64_t
 find_fill_taps(const struct xnn_operator* op, const struct geometry* geometry, const uint32_t* rank)
 {
-  const size_t fill_row = op->pixels.input->num_kept;
+  const size_t fill_row = op->masked.pixels.input->num_kept;
   const size_t kernel_height = op->kernel_height;
   const size_t kernel_width = geometry->kernel_width;
   const size_t step = op->dilation_width;
@@ -187,7 +187,7 @@ static uint64_t find_border_taps(const struct xnn_operator* op, const struct geo
       if (row == SIZE_MAX) {
         dead_taps |= bit;
       }
-      else if (op->pixels.input != NULL && row == op->pixels.input->num_kept) {
+      else if (op->masked.pixels.input != NULL && row == op->masked.pixels.input->num_kept) {
         dead_taps |= bit << 32;
       }
       bit <<= 1;
@@ -199,7 +199,7 @@ static uint64_t find_border_taps(const struct xnn_operator* op, const struct geo
 // Finds the dead taps of all rows; returns the number of live ones.
 static size_t find_dead_taps(const struct xnn_operator* op, const struct geometry* geometry, struct row* rows)
 {
-  const struct xnn_pixel_mask* mask = op->pixels.mask;
+  const struct xnn_pixel_mask* mask = op->masked.pixels.mask;
   size_t num_live = 0;
   size_t i = 0;
   for (size_t y = 0; y < op->output_height; y++) {
@@ -216,8 +216,8 @@ static size_t find_dead_taps(const struct xnn_operator* op, const struct geometr
       if (!is_inside(op, geometry, place)) {
         dead_taps = find_border_taps(op, geometry, place);
       }
-      else if (op->pixels.input != NULL) {
-        dead_taps = find_fill_taps(op, geometry, op->pixels.input->rank + input_pixel);
+      else if (op->masked.pixels.input != NULL) {
+        dead_taps = find_fill_taps(op, geometry, op->masked.pixels.input->rank + input_pixel);
       }
       rows[i] = (struct row){
         .dead_taps = dead_taps,
@@ -299,7 +299,7 @@ static bool is_worthwhile(
   size_t kernel_size,
   uint32_t mr)
 {
-  const bool scatters = op->pixels.mask != NULL && !op->pixels.compact_output;
+  const bool scatters = op->masked.pixels.mask != NULL && !op->masked.pixels.compact_output;
   const size_t percent = scatters && !config->is_in_order ? 100 : config->max_percent;
   return cost * 100 <= divide_round_up(num_rows, mr) * kernel_size * tap_cost(config, mr) * percent;
 }
@@ -351,7 +351,7 @@ static enum xnn_status make_tiles(
     const size_t n = tile_rows[end];
     uint64_t dead_taps = UINT64_MAX;
     for (size_t i = end - n; i < end; i++) {
-      live->rows[i] = op->pixels.compact_output ? rows[i].index : (uint32_t) row_pixel(op, rows[i].index);
+      live->rows[i] = op->masked.pixels.compact_output ? rows[i].index : (uint32_t) row_pixel(op, rows[i].index);
       dead_taps &= rows[i].dead_taps;
     }
     const uint32_t fill = (uint32_t) (dead_taps >> 32);
@@ -395,7 +395,7 @@ static void init_indirection(
   const struct xnn_live_taps* live,
   size_t input_pixel_stride)
 {
-  const uint32_t* rank = op->pixels.input != NULL ? op->pixels.input->rank : NULL;
+  const uint32_t* rank = op->masked.pixels.input != NULL ? op->masked.pixels.input->rank : NULL;
   const uintptr_t input = (uintptr_t) op->input;
   for (size_t t = 0; t < live->num_tiles; t++) {
     const struct xnn_live_tile* tile = &live->tiles[t];
@@ -444,7 +444,7 @@ static bool has_few_borders(const struct xnn_operator* op, const struct geometry
   const size_t width = op->output_width;
   const size_t inner_height = doz(height, (op->kernel_height - 1) * op->dilation_height + 1);
   const size_t inner_width = doz(width, (geometry->kernel_width - 1) * op->dilation_width + 1);
-  const size_t num_rows = op->pixels.mask != NULL ? op->pixels.mask->num_kept : height * width;
+  const size_t num_rows = op->masked.pixels.mask != NULL ? op->masked.pixels.mask->num_kept : height * width;
   return (height * width - inner_height * inner_width) * 100 <= num_rows * (100 - max_percent);
 }
 
@@ -453,16 +453,17 @@ static bool can_skip_taps(const struct xnn_operator* op, const struct geometry* 
   if (op->groups != 1 || geometry->kernel_size > XNN_MAX_LIVE_TAPS) {
     return false;
   }
-  if (op->pixels.input != NULL) {
-    return op->pixels.has_fixed_input_fill;
+  if (op->masked.pixels.input != NULL) {
+    return op->masked.pixels.has_fixed_input_fill;
   }
-  return op->pixels.mask != NULL && !(op->pixels.compact_output && has_few_borders(op, geometry, max_percent));
+  return op->masked.pixels.mask != NULL &&
+         !(op->masked.pixels.compact_output && has_few_borders(op, geometry, max_percent));
 }
 
 enum xnn_status xnn_reshape_live_taps(xnn_operator_t convolution_op, uint32_t mr, uint32_t log2_input_element_size)
 {
-  xnn_release_live_taps(convolution_op->live_taps);
-  convolution_op->live_taps = NULL;
+  xnn_release_live_taps(convolution_op->masked.live_taps);
+  convolution_op->masked.live_taps = NULL;
   const struct xnn_ukernel_igemm* ukernel = &convolution_op->ukernel.igemm;
   const struct xnn_live_igemm_config* config =
     xnn_get_live_igemm_config(convolution_op->type, ukernel->nr, ukernel->kr, ukernel->sr);
@@ -471,7 +472,7 @@ enum xnn_status xnn_reshape_live_taps(xnn_operator_t convolution_op, uint32_t mr
     return xnn_status_success;
   }
 
-  const struct xnn_pixel_mask* mask = convolution_op->pixels.mask;
+  const struct xnn_pixel_mask* mask = convolution_op->masked.pixels.mask;
   const size_t num_rows = mask != NULL ? mask->num_kept : convolution_op->output_height * convolution_op->output_width;
   const size_t kernel_size = geometry.kernel_size;
   struct row* rows = xnn_allocate_memory(2 * num_rows * sizeof(struct row));
@@ -515,11 +516,11 @@ enum xnn_status xnn_reshape_live_taps(xnn_operator_t convolution_op, uint32_t mr
   convolution_op->indirection_buffer = indirection_buffer;
   const size_t input_pixel_stride = convolution_op->input_pixel_stride << log2_input_element_size;
   init_indirection(convolution_op, &geometry, rows, live, input_pixel_stride);
-  if (convolution_op->pixels.input != NULL) {
+  if (convolution_op->masked.pixels.input != NULL) {
     live->fill_row =
-      (const void*) ((uintptr_t) convolution_op->input + convolution_op->pixels.input->num_kept * input_pixel_stride);
+      (const void*) ((uintptr_t) convolution_op->input + convolution_op->masked.pixels.input->num_kept * input_pixel_stride);
   }
-  convolution_op->live_taps = live;
+  convolution_op->masked.live_taps = live;
   live = NULL;
   goto done;
 

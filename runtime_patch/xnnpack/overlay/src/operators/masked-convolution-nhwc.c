@@ -22,10 +22,19 @@
 #include "xnnpack/math.h"
 #include "xnnpack/merged-taps.h"
 #include "xnnpack/microkernel-type.h"
+#include "xnnpack/node-type.h"
 #include "xnnpack/operator-type.h"
 #include "xnnpack/operator-utils.h"
 #include "xnnpack/operator.h"
 #include "xnnpack/pixel-mask.h"
+#include "xnnpack/subgraph.h"
+
+// Whether the operator of a node has to be told of pixels.
+static bool is_masked_convolution(const struct xnn_node* node)
+{
+  return (node->type == xnn_node_type_convolution_2d || node->type == xnn_node_type_depthwise_convolution_2d) &&
+         (node->pixels.mask != NULL || node->pixels.input != NULL);
+}
 
 static uint32_t log2_output_element_size(enum xnn_operator_type type)
 {
@@ -43,8 +52,12 @@ static uint32_t log2_output_element_size(enum xnn_operator_type type)
   }
 }
 
-enum xnn_status xnn_set_convolution_pixels(xnn_operator_t convolution_op, const struct xnn_convolution_pixels* pixels)
+enum xnn_status xnn_set_pixels_of_node(const struct xnn_node* node, xnn_operator_t convolution_op)
 {
+  const struct xnn_convolution_pixels* pixels = &node->pixels;
+  if (!is_masked_convolution(node)) {
+    return xnn_status_success;
+  }
   const uint32_t log2_element_size = log2_output_element_size(convolution_op->type);
   if (log2_element_size == UINT32_MAX) {
     xnn_log_error(
@@ -66,20 +79,27 @@ enum xnn_status xnn_set_convolution_pixels(xnn_operator_t convolution_op, const 
     else {
       memcpy(fill, pixels->fill, channels << log2_element_size);
     }
-    convolution_op->pixels.fill = fill;
+    convolution_op->masked.pixels.fill = fill;
   }
-  convolution_op->pixels.mask = xnn_retain_pixel_mask(pixels->mask);
-  convolution_op->pixels.input = xnn_retain_pixel_mask(pixels->input);
-  convolution_op->pixels.has_fixed_input_fill = pixels->has_fixed_input_fill;
-  convolution_op->pixels.compact_output = pixels->compact_output;
+  convolution_op->masked.pixels.mask = xnn_retain_pixel_mask(pixels->mask);
+  convolution_op->masked.pixels.input = xnn_retain_pixel_mask(pixels->input);
+  convolution_op->masked.pixels.has_fixed_input_fill = pixels->has_fixed_input_fill;
+  convolution_op->masked.pixels.compact_output = pixels->compact_output;
   return xnn_status_success;
+}
+
+void xnn_release_masked_operator(struct xnn_masked_operator* masked)
+{
+  xnn_release_convolution_pixels(&masked->pixels);
+  xnn_release_live_taps(masked->live_taps);
 }
 
 enum xnn_status
 xnn_reshape_compact_input(const struct xnn_operator* convolution_op, size_t* input_height, size_t* input_width)
 {
   const bool is_gemm = convolution_op->ukernel.type == xnn_microkernel_type_gemm;
-  const struct xnn_pixel_mask* layout = is_gemm ? convolution_op->pixels.mask : convolution_op->pixels.input;
+  const struct xnn_pixel_mask* layout =
+    is_gemm ? convolution_op->masked.pixels.mask : convolution_op->masked.pixels.input;
   if (layout == NULL) {
     return xnn_status_success;
   }
@@ -99,7 +119,7 @@ xnn_reshape_compact_input(const struct xnn_operator* convolution_op, size_t* inp
 enum xnn_status xnn_reshape_compact_output(
   const struct xnn_operator* convolution_op, size_t* output_height_out, size_t* output_width_out)
 {
-  const struct xnn_pixel_mask* mask = convolution_op->pixels.mask;
+  const struct xnn_pixel_mask* mask = convolution_op->masked.pixels.mask;
   if (mask == NULL || convolution_op->ukernel.type == xnn_microkernel_type_gemm) {
     return xnn_status_success;
   }
@@ -110,7 +130,7 @@ enum xnn_status xnn_reshape_compact_output(
       mask->height, mask->width);
     return xnn_status_invalid_parameter;
   }
-  if (convolution_op->pixels.compact_output) {
+  if (convolution_op->masked.pixels.compact_output) {
     if (output_height_out != NULL) {
       *output_height_out = 1;
     }
@@ -138,8 +158,8 @@ static void reshape_fill_rows(
   size_t end)
 {
   const size_t row_stride = op->output_pixel_stride << log2_output_element_size;
-  op->fill_rows = (struct fill_rows_context){
-    .fill = op->pixels.fill,
+  op->masked.fill_rows = (struct fill_rows_context){
+    .fill = op->masked.pixels.fill,
     .size = op->groups * op->group_output_channels << log2_output_element_size,
     .row_stride = row_stride,
     .batch_stride = xnn_masked_output_rows(op) * row_stride,
@@ -147,7 +167,7 @@ static void reshape_fill_rows(
     .end = end,
   };
   compute->type = xnn_parallelization_type_1d;
-  compute->context_offset = offsetof(struct xnn_operator, fill_rows) - offsetof(struct xnn_operator, context);
+  compute->context_offset = offsetof(struct xnn_operator, masked.fill_rows) - offsetof(struct xnn_operator, context);
   compute->task_1d = (pthreadpool_task_1d_t) compute_fill_rows;
   compute->range[0] = batch_size;
 }
@@ -170,15 +190,15 @@ static void reshape_fill_skipped(
   xnn_operator_t op, struct compute_parameters* compute, size_t batch_size, uint32_t log2_output_element_size)
 {
   reshape_fill_rows(op, compute, batch_size, log2_output_element_size, 0, 0);
-  op->fill_rows.mask = op->pixels.mask;
+  op->masked.fill_rows.mask = op->masked.pixels.mask;
   compute->type = xnn_parallelization_type_2d;
   compute->task_2d = (pthreadpool_task_2d_t) compute_fill_skipped;
-  compute->range[1] = op->pixels.mask->height;
+  compute->range[1] = op->masked.pixels.mask->height;
 }
 
 void xnn_setup_masked_convolution(xnn_operator_t convolution_op)
 {
-  convolution_op->fill_rows.output = convolution_op->output;
+  convolution_op->masked.fill_rows.output = convolution_op->output;
 }
 
 static void compute_masked_igemm(
@@ -191,7 +211,7 @@ static void compute_masked_igemm(
   size_t mr_block_size,
   size_t nr_block_size)
 {
-  const struct xnn_pixel_mask* mask = context->mask;
+  const struct xnn_pixel_mask* mask = context->masked.mask;
   const uint32_t* kept = mask->kept + mr_block_start;
   const size_t cm_stride = context->cm_stride;
   const size_t first = kept[0];
@@ -212,7 +232,7 @@ static void compute_masked_igemm(
   // has not been moved yet is never behind the one that is.
   const size_t size = nr_block_size << context->log2_csize;
   const void* fill =
-    (const void*) ((uintptr_t) context->fill + group_index * context->gc_stride + (nr_block_start << context->log2_csize));
+    (const void*) ((uintptr_t) context->masked.fill + group_index * context->gc_stride + (nr_block_start << context->log2_csize));
   size_t end = kept[mr_block_size];
   for (size_t i = mr_block_size; i-- != 0;) {
     const size_t pixel = kept[i];
@@ -264,9 +284,9 @@ static void cut_tail(const struct xnn_live_igemm_config* config, size_t num_rows
   }
   const bool is_equal = num_last < config->busy_rows && num_rows > mr;
   const size_t tail_size = is_equal ? mr + num_last : num_last;
-  context->tail_ukernels = config->ukernels;
-  context->tail_start = num_rows - tail_size;
-  context->tail_rows = is_equal ? divide_round_up(tail_size, 2) : tail_size;
+  context->masked.tail_ukernels = config->ukernels;
+  context->masked.tail_start = num_rows - tail_size;
+  context->masked.tail_rows = is_equal ? divide_round_up(tail_size, 2) : tail_size;
 }
 
 static void compute_masked_gemm(
@@ -276,13 +296,14 @@ static void compute_masked_gemm(
   size_t mr_block_size,
   size_t nr_block_size)
 {
-  if (context->tail_ukernels == NULL || mr_block_start < context->tail_start) {
+  if (context->masked.tail_ukernels == NULL || mr_block_start < context->masked.tail_start) {
     xnn_compute_gemm(context, mr_block_start, nr_block_start, mr_block_size, nr_block_size);
     return;
   }
   const size_t block_end = mr_block_start + mr_block_size;
-  mr_block_start = context->tail_start + (mr_block_start - context->tail_start) / context->mr * context->tail_rows;
-  mr_block_size = min(context->tail_rows, block_end - mr_block_start);
+  mr_block_start = context->masked.tail_start +
+                   (mr_block_start - context->masked.tail_start) / context->mr * context->masked.tail_rows;
+  mr_block_size = min(context->masked.tail_rows, block_end - mr_block_start);
   const void* a[XNN_MAX_MR];
   uint32_t rows[XNN_MAX_MR];
   for (size_t m = 0; m < mr_block_size; m++) {
@@ -290,12 +311,12 @@ static void compute_masked_gemm(
     rows[m] = (uint32_t) (mr_block_start + m);
   }
   // The bias is in front of the weights of the only tap.
-  const size_t tap_offset = context->nr * 4;
-  for (size_t start = nr_block_start; start < nr_block_start + nr_block_size; start += context->nr) {
+  const size_t tap_offset = context->masked.nr * 4;
+  for (size_t start = nr_block_start; start < nr_block_start + nr_block_size; start += context->masked.nr) {
     const void* w = (const void*) ((uintptr_t) context->packed_w + start * context->w_stride);
-    context->tail_ukernels[mr_block_size - 1](
-      min(context->nr, nr_block_start + nr_block_size - start), context->k_scaled, 1, a, &tap_offset, /*bias=*/w, w,
-      context->nr * context->w_stride, (void*) ((uintptr_t) context->c + (start << context->log2_csize)),
+    context->masked.tail_ukernels[mr_block_size - 1](
+      min(context->masked.nr, nr_block_start + nr_block_size - start), context->k_scaled, 1, a, &tap_offset, /*bias=*/w,
+      w, context->masked.nr * context->w_stride, (void*) ((uintptr_t) context->c + (start << context->log2_csize)),
       context->cm_stride, rows, 0, NULL, &context->params);
   }
 }
@@ -341,7 +362,7 @@ static void compute_masked_igemm_block(
 static void init_indirection(const struct xnn_operator* op, size_t num_rows, size_t mr, size_t input_pixel_stride)
 {
   const size_t kernel_height = op->kernel_height;
-  const size_t kernel_width = op->has_merged_taps ? 1 : op->kernel_width;
+  const size_t kernel_width = op->masked.has_merged_taps ? 1 : op->kernel_width;
   const bool padded = xnn_needs_padded_copy(op);
   const size_t input_width = padded ? xnn_merged_input_width(op) : op->input_width;
   const size_t padding_left = padded ? 0 : op->padding_left;
@@ -358,7 +379,7 @@ static void init_indirection(const struct xnn_operator* op, size_t num_rows, siz
   for (size_t tile_start = 0; tile_start < num_rows; tile_start += mr) {
     for (size_t tile_offset = 0; tile_offset < mr; tile_offset++) {
       const size_t row = min(tile_start + tile_offset, num_rows - 1);
-      const size_t pixel = op->pixels.mask != NULL ? op->pixels.mask->kept[row] : row;
+      const size_t pixel = op->masked.pixels.mask != NULL ? op->masked.pixels.mask->kept[row] : row;
       for (; pixel >= next_line; next_line += op->output_width) {
         output_y++;
       }
@@ -398,7 +419,7 @@ enum xnn_status xnn_reshape_gather_igemm(
   size_t* workspace_alignment,
   size_t num_threads)
 {
-  const struct xnn_pixel_mask* mask = convolution_op->pixels.mask;
+  const struct xnn_pixel_mask* mask = convolution_op->masked.pixels.mask;
   const size_t output_size = convolution_op->output_height * convolution_op->output_width;
   const size_t num_kept = mask != NULL ? mask->num_kept : output_size;
   const size_t batch_size = convolution_op->batch_size;
@@ -421,9 +442,10 @@ enum xnn_status xnn_reshape_gather_igemm(
 
   // FP32 micro-kernels of one row may add products in another order where there are more channels. Their packed weights
   // are the same either way.
-  convolution_op->has_merged_taps = convolution_op->can_merge_taps && convolution_op->pixels.input == NULL &&
-                                    (mr != 1 || convolution_op->type != xnn_operator_type_convolution_nhwc_f32);
-  const size_t merged_taps = convolution_op->has_merged_taps ? convolution_op->kernel_width : 1;
+  convolution_op->masked.has_merged_taps = convolution_op->masked.can_merge_taps &&
+                                           convolution_op->masked.pixels.input == NULL &&
+                                           (mr != 1 || convolution_op->type != xnn_operator_type_convolution_nhwc_f32);
+  const size_t merged_taps = convolution_op->masked.has_merged_taps ? convolution_op->kernel_width : 1;
   const size_t group_input_channels = convolution_op->group_input_channels * merged_taps;
   const size_t kernel_size = convolution_op->kernel_height * convolution_op->kernel_width / merged_taps;
 
@@ -441,7 +463,7 @@ enum xnn_status xnn_reshape_gather_igemm(
     if (status != xnn_status_success) {
       return status;
     }
-    if (convolution_op->live_taps == NULL) {
+    if (convolution_op->masked.live_taps == NULL) {
       const size_t indirection_buffer_size = sizeof(void*) * kernel_size * round_up(num_kept, mr);
       const void** indirection_buffer =
         (const void**) xnn_reallocate_memory((void*) convolution_op->indirection_buffer, indirection_buffer_size);
@@ -489,8 +511,7 @@ enum xnn_status xnn_reshape_gather_igemm(
                  << log2_output_element_size,
     .log2_csize = log2_output_element_size,
     .ukernel = igemm_cases[mr - 1],
-    .mask = mask,
-    .fill = convolution_op->pixels.fill,
+    .masked = {.mask = mask, .fill = convolution_op->masked.pixels.fill},
   };
   memcpy(
     &convolution_op->context.igemm.igemm.params, &convolution_op->params,
@@ -505,9 +526,9 @@ enum xnn_status xnn_reshape_gather_igemm(
     return xnn_status_success;
   }
 
-  if (convolution_op->live_taps != NULL) {
+  if (convolution_op->masked.live_taps != NULL) {
     compute = &convolution_op->compute[xnn_compute_live_taps(convolution_op, igemm_compute_index, num_threads)];
-    if (convolution_op->pixels.compact_output) {
+    if (convolution_op->masked.pixels.compact_output) {
       reshape_fill_rows(convolution_op, compute, batch_size, log2_output_element_size, num_kept, num_kept + 1);
     }
     else if (mask != NULL) {
@@ -528,7 +549,7 @@ enum xnn_status xnn_reshape_gather_igemm(
     }
   }
   // Rows of a compact output follow each other as the micro-kernel writes them.
-  const bool scatter = mask != NULL && !convolution_op->pixels.compact_output;
+  const bool scatter = mask != NULL && !convolution_op->masked.pixels.compact_output;
   compute->type = xnn_parallelization_type_4d_tile_2d;
   compute->task_4d_tile_2d =
     (pthreadpool_task_4d_tile_2d_t) (scatter ? compute_masked_igemm_default : xnn_compute_grouped_batch_igemm);
@@ -554,7 +575,7 @@ enum xnn_status xnn_reshape_gather_igemm(
     compute->tile[0] = min(block_channels, nc);
     compute->tile[1] = mr;
   }
-  if (convolution_op->pixels.compact_output) {
+  if (convolution_op->masked.pixels.compact_output) {
     reshape_fill_rows(convolution_op, compute + 1, batch_size, log2_output_element_size, num_kept, num_kept + 1);
   }
   convolution_op->state = xnn_run_state_needs_setup;
@@ -564,6 +585,9 @@ enum xnn_status xnn_reshape_gather_igemm(
 
 void xnn_begin_reshape_masked_gemm(xnn_operator_t convolution_op)
 {
+  if (convolution_op->masked.pixels.mask == NULL) {
+    return;
+  }
   // The images follow each other without a gap: all rows but the last one, which is a fill row. Fill rows between two
   // images are computed, and overwritten.
   const size_t num_rows = convolution_op->batch_size * convolution_op->output_width - 1;
@@ -573,7 +597,10 @@ void xnn_begin_reshape_masked_gemm(xnn_operator_t convolution_op)
 
 void xnn_end_reshape_masked_gemm(xnn_operator_t convolution_op, size_t batch_size, uint32_t log2_output_element_size)
 {
-  const size_t num_kept = convolution_op->pixels.mask->num_kept;
+  if (convolution_op->masked.pixels.mask == NULL) {
+    return;
+  }
+  const size_t num_kept = convolution_op->masked.pixels.mask->num_kept;
   struct compute_parameters* compute = &convolution_op->compute[0];
   if (compute->type == xnn_parallelization_type_2d_tile_2d) {
     struct gemm_context* context = &convolution_op->context.gemm.gemm.gemm;
@@ -581,7 +608,7 @@ void xnn_end_reshape_masked_gemm(xnn_operator_t convolution_op, size_t batch_siz
     const size_t mr = compute->tile[0];
     const uint32_t nr = convolution_op->ukernel.gemm.nr;
     context->mr = mr;
-    context->nr = nr;
+    context->masked.nr = nr;
     compute->task_2d_tile_2d = (pthreadpool_task_2d_tile_2d_t) compute_masked_gemm;
     cut_tail(
       xnn_get_live_igemm_config(

@@ -25,12 +25,12 @@
 static void compute_masked_dwconv_row(
   const struct dwconv_context* context, size_t batch_index, size_t output_y, void* multipass_buffer)
 {
-  const struct xnn_pixel_mask* mask = context->mask;
+  const struct xnn_pixel_mask* mask = context->masked.mask;
   const size_t row_pixel = output_y * mask->width;
   const uint32_t* kept = mask->kept + mask->row_start[output_y];
   const uint32_t* kept_end = mask->kept + mask->row_start[output_y + 1];
-  const size_t pixel_stride = (context->groups << context->log2_output_size) + context->output_increment;
-  const size_t size = context->groups << context->log2_output_size;
+  const size_t pixel_stride = (context->groups << context->masked.log2_output_size) + context->output_increment;
+  const size_t size = context->groups << context->masked.log2_output_size;
   const size_t input_offset = context->input_offset + batch_index * context->input_batch_stride;
   const uintptr_t indirect_row = (uintptr_t) context->indirect_input + output_y * context->indirect_input_height_stride;
   void* output =
@@ -45,8 +45,8 @@ static void compute_masked_dwconv_row(
       end++;
     } while (kept != kept_end && *kept - row_pixel == end);
 
-    xnn_fill_pixels(output, pixel_stride, context->fill, size, filled, start);
-    const void** indirect_input = (const void**) (indirect_row + start * context->indirect_pixel_stride);
+    xnn_fill_pixels(output, pixel_stride, context->masked.fill, size, filled, start);
+    const void** indirect_input = (const void**) (indirect_row + start * context->masked.indirect_pixel_stride);
     void* run_output = (void*) ((uintptr_t) output + start * pixel_stride);
     if (multipass_buffer == NULL) {
       context->unipass_ukernel(
@@ -61,7 +61,7 @@ static void compute_masked_dwconv_row(
     }
     filled = end;
   }
-  xnn_fill_pixels(output, pixel_stride, context->fill, size, filled, mask->width);
+  xnn_fill_pixels(output, pixel_stride, context->masked.fill, size, filled, mask->width);
 }
 
 static void compute_masked_dwconv_unipass(
@@ -96,22 +96,22 @@ static void compute_compact_dwconv(
   size_t batch_index,
   size_t part)
 {
-  const struct xnn_pixel_mask* mask = context->mask;
-  const size_t pixel_stride = (context->groups << context->log2_output_size) + context->output_increment;
+  const struct xnn_pixel_mask* mask = context->masked.mask;
+  const size_t pixel_stride = (context->groups << context->masked.log2_output_size) + context->output_increment;
   void* output = (void*) ((uintptr_t) context->output + batch_index * context->output_batch_stride);
   if (part == 0) {
     xnn_fill_pixels(
-      output, pixel_stride, context->fill, context->groups << context->log2_output_size, mask->num_kept,
+      output, pixel_stride, context->masked.fill, context->groups << context->masked.log2_output_size, mask->num_kept,
       mask->num_kept + 1);
   }
-  const size_t start = part * context->part_size;
+  const size_t start = part * context->masked.part_size;
   if (start >= mask->num_kept) {
     return;
   }
-  const size_t num_pixels = min(context->part_size, mask->num_kept - start);
+  const size_t num_pixels = min(context->masked.part_size, mask->num_kept - start);
   const size_t input_offset = context->input_offset + batch_index * context->input_batch_stride;
   const void** indirect_input =
-    (const void**) ((uintptr_t) context->indirect_input + start * context->indirect_pixel_stride);
+    (const void**) ((uintptr_t) context->indirect_input + start * context->masked.indirect_pixel_stride);
   output = (void*) ((uintptr_t) output + start * pixel_stride);
   if (context->buffer_size == 0) {
     context->unipass_ukernel(
@@ -130,10 +130,10 @@ static void compute_compact_dwconv(
 // Counterpart of xnn_indirection_init_dwconv2d with a list of its own for each kept pixel.
 static void init_compact_dwconv_indirection(const struct xnn_operator* op, size_t input_pixel_stride)
 {
-  const struct xnn_pixel_mask* mask = op->pixels.mask;
+  const struct xnn_pixel_mask* mask = op->masked.pixels.mask;
   const void** entry = op->indirection_buffer;
   const uintptr_t input = (uintptr_t) op->input;
-  const uint32_t* rank = op->pixels.input != NULL ? op->pixels.input->rank : NULL;
+  const uint32_t* rank = op->masked.pixels.input != NULL ? op->masked.pixels.input->rank : NULL;
   const size_t row_offset = op->dilation_height * op->input_width;
   const size_t bottom_offset = (op->kernel_height - 1) * op->dilation_height;
   const size_t right_offset = (op->kernel_width - 1) * op->dilation_width;
@@ -189,17 +189,16 @@ static void compact_dwconv_indirection(const struct xnn_operator* op, size_t num
 
 static enum xnn_status reshape_compact_dwconv(
   xnn_operator_t convolution_op,
-  bool init_indirection,
   uint32_t log2_input_element_size,
   size_t* workspace_size,
   size_t* workspace_alignment,
   size_t num_threads)
 {
-  const struct xnn_pixel_mask* mask = convolution_op->pixels.mask;
+  const struct xnn_pixel_mask* mask = convolution_op->masked.pixels.mask;
   struct dwconv_context* context = &convolution_op->context.dwconv.dwconv;
   const size_t kernel_size = convolution_op->kernel_height * convolution_op->kernel_width;
   const size_t tile_size = convolution_op->ukernel.dwconv.tile_size;
-  if (init_indirection) {
+  if (convolution_op->masked.init_indirection) {
     const size_t size = sizeof(void*) * (mask->num_kept * kernel_size + max(tile_size, kernel_size) - kernel_size);
     const void** indirection_buffer =
       (const void**) xnn_reallocate_memory((void*) convolution_op->indirection_buffer, max(size, sizeof(void*)));
@@ -221,12 +220,12 @@ static enum xnn_status reshape_compact_dwconv(
   const bool is_unipass = convolution_op->ukernel.dwconv.last_tile == 0;
   const size_t extra_input_advanced = is_unipass ? 0 : tile_size - convolution_op->ukernel.dwconv.last_tile;
   context->indirect_input = convolution_op->indirection_buffer;
-  context->indirect_pixel_stride = kernel_size * sizeof(void*);
+  context->masked.indirect_pixel_stride = kernel_size * sizeof(void*);
   context->indirect_input_width_stride = (kernel_size - extra_input_advanced) * sizeof(void*);
 
   const size_t target_parts_per_thread = 5;
   const size_t num_parts = num_threads > 1 ? min(max(mask->num_kept, 1), num_threads * target_parts_per_thread) : 1;
-  context->part_size = divide_round_up(max(mask->num_kept, 1), num_parts);
+  context->masked.part_size = divide_round_up(max(mask->num_kept, 1), num_parts);
   struct compute_parameters* compute = &convolution_op->compute[0];
   compute->type = xnn_parallelization_type_2d_with_thread;
   compute->task_2d_with_thread = (pthreadpool_task_2d_with_thread_t) compute_compact_dwconv;
@@ -239,31 +238,33 @@ static enum xnn_status reshape_compact_dwconv(
 
 enum xnn_status xnn_reshape_masked_dwconv(
   xnn_operator_t convolution_op,
-  bool init_indirection,
   uint32_t log2_input_element_size,
   uint32_t log2_output_element_size,
   size_t* workspace_size,
   size_t* workspace_alignment,
   size_t num_threads)
 {
+  if (!xnn_has_pixels(convolution_op)) {
+    return xnn_status_success;
+  }
   struct dwconv_context* context = &convolution_op->context.dwconv.dwconv;
   const size_t step_width = convolution_op->dilation_width == 1
                               ? min(convolution_op->stride_width, convolution_op->kernel_width)
                               : convolution_op->kernel_width;
-  context->mask = convolution_op->pixels.mask;
-  context->fill = convolution_op->pixels.fill;
-  context->indirect_pixel_stride = convolution_op->kernel_height * step_width * sizeof(void*);
-  context->log2_output_size = log2_output_element_size;
+  context->masked.mask = convolution_op->masked.pixels.mask;
+  context->masked.fill = convolution_op->masked.pixels.fill;
+  context->masked.indirect_pixel_stride = convolution_op->kernel_height * step_width * sizeof(void*);
+  context->masked.log2_output_size = log2_output_element_size;
   const size_t input_pixel_stride = convolution_op->input_pixel_stride << log2_input_element_size;
   context->input_batch_stride = xnn_masked_input_rows(convolution_op) * input_pixel_stride;
   context->output_batch_stride = xnn_masked_output_rows(convolution_op) * convolution_op->output_pixel_stride
                                  << log2_output_element_size;
 
-  if (convolution_op->pixels.compact_output) {
+  if (convolution_op->masked.pixels.compact_output) {
     return reshape_compact_dwconv(
-      convolution_op, init_indirection, log2_input_element_size, workspace_size, workspace_alignment, num_threads);
+      convolution_op, log2_input_element_size, workspace_size, workspace_alignment, num_threads);
   }
-  if (init_indirection && convolution_op->pixels.input != NULL) {
+  if (convolution_op->masked.init_indirection && convolution_op->masked.pixels.input != NULL) {
     // The last pixel reads entries for all taps of the micro-kernel, which may have more than the kernel.
     const size_t kernel_size = convolution_op->kernel_height * convolution_op->kernel_width;
     const size_t num_extra_taps = max(convolution_op->ukernel.dwconv.tile_size, kernel_size) - kernel_size;
@@ -272,7 +273,7 @@ enum xnn_status xnn_reshape_masked_dwconv(
       convolution_op->output_height * context->indirect_input_height_stride / sizeof(void*) + num_extra_taps,
       input_pixel_stride);
   }
-  if (convolution_op->pixels.mask == NULL) {
+  if (convolution_op->masked.pixels.mask == NULL) {
     return xnn_status_success;
   }
 

@@ -65,7 +65,8 @@ size_t xnn_merged_input_width(const struct xnn_operator* convolution_op)
 
 bool xnn_needs_padded_copy(const struct xnn_operator* convolution_op)
 {
-  return convolution_op->has_merged_taps && xnn_merged_input_width(convolution_op) != convolution_op->input_width;
+  return convolution_op->masked.has_merged_taps &&
+         xnn_merged_input_width(convolution_op) != convolution_op->input_width;
 }
 
 static void compute_pad_rows(const struct pad_rows_context context[restrict XNN_MIN_ELEMENTS(1)], size_t row)
@@ -86,7 +87,7 @@ size_t xnn_reshape_padded_copy(
   const size_t image_size = convolution_op->input_height * output_stride;
   *workspace_size = convolution_op->batch_size * image_size + XNN_EXTRA_BYTES;
   *workspace_alignment = XNN_ALLOCATION_ALIGNMENT;
-  convolution_op->context.igemm.pad_rows = (struct pad_rows_context){
+  convolution_op->masked.pad_rows = (struct pad_rows_context){
     .input_stride = convolution_op->input_width * pixel_stride,
     .output_stride = output_stride,
     .pad_before = convolution_op->padding_left * pixel_stride,
@@ -94,7 +95,7 @@ size_t xnn_reshape_padded_copy(
   };
   convolution_op->compute[0].type = xnn_parallelization_type_1d;
   convolution_op->compute[0].context_offset =
-    offsetof(struct xnn_operator, context.igemm.pad_rows) - offsetof(struct xnn_operator, context);
+    offsetof(struct xnn_operator, masked.pad_rows) - offsetof(struct xnn_operator, context);
   convolution_op->compute[0].task_1d = (pthreadpool_task_1d_t) compute_pad_rows;
   convolution_op->compute[0].range[0] = convolution_op->batch_size * convolution_op->input_height;
   return image_size;
@@ -103,8 +104,8 @@ size_t xnn_reshape_padded_copy(
 void xnn_setup_merged_taps(xnn_operator_t convolution_op, void* workspace)
 {
   if (xnn_needs_padded_copy(convolution_op)) {
-    convolution_op->context.igemm.pad_rows.input = convolution_op->input;
-    convolution_op->context.igemm.pad_rows.output = workspace;
+    convolution_op->masked.pad_rows.input = convolution_op->input;
+    convolution_op->masked.pad_rows.output = workspace;
     convolution_op->context.igemm.igemm.a_offset =
       (size_t) ((uintptr_t) workspace - (uintptr_t) convolution_op->last_input);
   }

@@ -21,6 +21,7 @@
 #include "xnnpack/live-taps.h"
 #include "xnnpack/log.h"
 #include "xnnpack/masked-convolution.h"
+#include "xnnpack/memory-planner.h"
 #include "xnnpack/node-type.h"
 #include "xnnpack/pixel-mask.h"
 #include "xnnpack/subgraph.h"
@@ -391,6 +392,48 @@ static enum xnn_status expand_values(struct layouts* layouts)
   return xnn_status_success;
 }
 
+// Size in bytes of the memory arena that the Values of a Subgraph would be given now, without what operators need
+// beside.
+static enum xnn_status plan_arena(xnn_subgraph_t subgraph, size_t* arena_size_out)
+{
+  xnn_subgraph_analyze_consumers_and_producers(subgraph);
+  struct xnn_runtime runtime = {
+    .values = subgraph->values,
+    .num_values = subgraph->num_values,
+    .num_ops = subgraph->num_nodes,
+    .opdata = xnn_allocate_zero_memory(sizeof(struct xnn_operator_data) * subgraph->num_nodes),
+  };
+  if (runtime.opdata == NULL) {
+    xnn_log_error(
+      "failed to allocate %zu bytes for opdata descriptors",
+      sizeof(struct xnn_operator_data) * (size_t) subgraph->num_nodes);
+    return xnn_status_out_of_memory;
+  }
+  for (size_t i = 0; i < subgraph->num_nodes; i++) {
+    const struct xnn_node* node = &subgraph->nodes[i];
+    runtime.opdata[i].type = node->type;
+    runtime.opdata[i].id = node->id;
+    runtime.opdata[i].num_inputs = node->num_inputs;
+    runtime.opdata[i].num_outputs = node->num_outputs;
+    memcpy(runtime.opdata[i].inputs, node->inputs, sizeof(node->inputs));
+    memcpy(runtime.opdata[i].outputs, node->outputs, sizeof(node->outputs));
+  }
+  struct xnn_value_allocation_tracker tracker;
+  xnn_init_value_allocation_tracker(&tracker, &runtime);
+  for (uint32_t i = 0; i < runtime.num_values; i++) {
+    const struct xnn_value* value = &runtime.values[i];
+    if (xnn_value_is_valid(value) && value->allocation_type == xnn_allocation_type_workspace) {
+      xnn_add_value_allocation_tracker(&tracker, i, xnn_tensor_get_rounded_size(value));
+    }
+  }
+  optimize_tensor_allocation_for_in_place_operations(&tracker, &runtime);
+  xnn_plan_value_allocation_tracker(&tracker);
+  *arena_size_out = tracker.mem_arena_size;
+  xnn_release_value_allocation_tracker(&tracker);
+  xnn_release_memory(runtime.opdata);
+  return xnn_status_success;
+}
+
 // Lays the subgraph out; leaves it as it was if its arena would be larger than dense_size.
 static enum xnn_status try_layouts(xnn_subgraph_t subgraph, bool may_expand, size_t dense_size, bool* fits)
 {
@@ -422,7 +465,7 @@ static enum xnn_status try_layouts(xnn_subgraph_t subgraph, bool may_expand, siz
     goto done;
   }
   size_t size;
-  status = xnn_plan_subgraph_arena(subgraph, &size);
+  status = plan_arena(subgraph, &size);
   *fits = size <= dense_size;
   if (status == xnn_status_success && !*fits) {
     xnn_log_debug("compact layouts would take an arena of %zu bytes, dense ones %zu", size, dense_size);
@@ -456,7 +499,7 @@ enum xnn_status xnn_subgraph_compact_layouts(xnn_subgraph_t subgraph, uint32_t f
   }
 
   size_t dense_size;
-  enum xnn_status status = xnn_plan_subgraph_arena(subgraph, &dense_size);
+  enum xnn_status status = plan_arena(subgraph, &dense_size);
   if (status != xnn_status_success) {
     return status;
   }
@@ -464,7 +507,11 @@ enum xnn_status xnn_subgraph_compact_layouts(xnn_subgraph_t subgraph, uint32_t f
   for (int may_expand = 1; may_expand >= 0; may_expand--) {
     bool fits = false;
     status = try_layouts(subgraph, may_expand != 0, dense_size, &fits);
-    if (status != xnn_status_success || fits) {
+    if (status != xnn_status_success) {
+      xnn_log_error("failed to lay out masked subgraph");
+      return status;
+    }
+    if (fits) {
       return status;
     }
   }

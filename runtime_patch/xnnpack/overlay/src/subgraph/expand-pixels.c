@@ -64,7 +64,7 @@ static enum xnn_status create_expand_operator(
     return xnn_status_out_of_memory;
   }
   op->type = xnn_operator_type_expand_pixels_nhwc;
-  op->pixels.input = xnn_retain_pixel_mask(node->pixels.input);
+  op->masked.pixels.input = xnn_retain_pixel_mask(node->pixels.input);
   op->state = xnn_run_state_invalid;
   opdata->operator_objects[0] = op;
   return xnn_status_success;
@@ -74,7 +74,7 @@ static enum xnn_status reshape_expand_operator(
   struct xnn_operator_data* opdata, struct xnn_value* values, size_t num_values, pthreadpool_t threadpool)
 {
   xnn_operator_t op = opdata->operator_objects[0];
-  const struct xnn_pixel_mask* layout = op->pixels.input;
+  const struct xnn_pixel_mask* layout = op->masked.pixels.input;
   const struct xnn_value* input_value = &values[opdata->inputs[0]];
   struct xnn_value* output_value = &values[opdata->outputs[0]];
   if (
@@ -92,11 +92,13 @@ static enum xnn_status reshape_expand_operator(
   const size_t batch_size = input_value->shape.dim[0];
   op->state = xnn_run_state_skip;
   if (batch_size != 0) {
-    op->context.expand = (struct expand_context){
+    op->masked.expand = (struct expand_context){
       .mask = layout,
       .row_size = xnn_tensor_get_size(input_value) / (batch_size * (layout->num_kept + 1)),
     };
     op->compute[0].type = xnn_parallelization_type_2d;
+    op->compute[0].context_offset =
+      offsetof(struct xnn_operator, masked.expand) - offsetof(struct xnn_operator, context);
     op->compute[0].task_2d = (pthreadpool_task_2d_t) compute_expand_row;
     op->compute[0].range[0] = batch_size;
     op->compute[0].range[1] = layout->height;
@@ -115,8 +117,8 @@ static enum xnn_status setup_expand_operator(
 {
   xnn_operator_t op = opdata->operator_objects[0];
   if (op->state != xnn_run_state_skip) {
-    op->context.expand.input = values[opdata->inputs[0]].data;
-    op->context.expand.output = values[opdata->outputs[0]].data;
+    op->masked.expand.input = values[opdata->inputs[0]].data;
+    op->masked.expand.output = values[opdata->outputs[0]].data;
     op->state = xnn_run_state_ready;
   }
   return xnn_status_success;

@@ -118,8 +118,13 @@ enum xnn_status xnn_mask_convolution_2d(
 }
 
 void xnn_clamp_convolution_fill(
-  struct xnn_node* node, const struct xnn_value* output_value, float output_min, float output_max)
+  struct xnn_node* node, const struct xnn_value* output_value, const struct xnn_node* clamp)
 {
+  if (node->pixels.mask == NULL) {
+    return;
+  }
+  const float output_min = clamp->activation.output_min;
+  const float output_max = clamp->activation.output_max;
   const size_t channels = output_value->shape.dim[output_value->shape.num_dims - 1];
   const float scale = output_value->quantization.scale;
   const int32_t zero_point = output_value->quantization.zero_point;
@@ -148,10 +153,11 @@ void xnn_clamp_convolution_fill(
   }
 }
 
-bool xnn_is_masked_convolution(const struct xnn_node* node)
+void xnn_release_pixels_of_nodes(xnn_subgraph_t subgraph)
 {
-  return (node->type == xnn_node_type_convolution_2d || node->type == xnn_node_type_depthwise_convolution_2d) &&
-         (node->pixels.mask != NULL || node->pixels.input != NULL);
+  for (uint32_t i = 0; i < subgraph->num_nodes; i++) {
+    xnn_release_convolution_pixels(&subgraph->nodes[i].pixels);
+  }
 }
 
 // Fills in what the operator's micro-kernel says of itself; false if the operator is not a convolution.
@@ -168,13 +174,14 @@ static bool report_operator(const struct xnn_operator* op, struct xnn_conv_repor
       return false;
   }
   report->type = xnn_microkernel_type_to_string(op->ukernel.type);
-  const struct xnn_pixel_mask* mask = op->pixels.mask;
+  const struct xnn_pixel_mask* mask = op->masked.pixels.mask;
   report->pixels = mask != NULL ? mask->height * mask->width : op->output_height * op->output_width;
   report->kept = mask != NULL ? mask->num_kept : report->pixels;
   const bool is_matrix =
     op->ukernel.type == xnn_microkernel_type_gemm || op->ukernel.type == xnn_microkernel_type_vmulcaddc;
-  report->taps = report->kept * (is_matrix ? 1 : op->kernel_height * (op->has_merged_taps ? 1 : op->kernel_width));
-  report->live_taps = op->live_taps != NULL ? op->live_taps->num_pointers : report->taps;
+  report->taps =
+    report->kept * (is_matrix ? 1 : op->kernel_height * (op->masked.has_merged_taps ? 1 : op->kernel_width));
+  report->live_taps = op->masked.live_taps != NULL ? op->masked.live_taps->num_pointers : report->taps;
   report->mr = 1;
   report->nr = 1;
   switch (op->ukernel.type) {
@@ -185,10 +192,10 @@ static bool report_operator(const struct xnn_operator* op, struct xnn_conv_repor
       report->ukernel = (void (*)(void)) op->context.gemm.gemm.gemm.ukernel.function[XNN_UARCH_DEFAULT];
       break;
     case xnn_microkernel_type_igemm: {
-      if (op->live_taps != NULL) {
-        report->mr = op->live_taps->config->max_rows;
-        report->nr = op->live_taps->config->nr;
-        report->ukernel = (void (*)(void)) op->live_taps->config->ukernels[report->mr - 1];
+      if (op->masked.live_taps != NULL) {
+        report->mr = op->masked.live_taps->config->max_rows;
+        report->nr = op->masked.live_taps->config->nr;
+        report->ukernel = (void (*)(void)) op->masked.live_taps->config->ukernels[report->mr - 1];
         break;
       }
       const struct igemm_context* context = &op->context.igemm.igemm;

@@ -22,17 +22,17 @@ extern "C" {
 // What can work on a compact Value:
 // - a convolution reads it through its indirection buffer, and writes one if it is masked;
 // - an operator that treats all pixels alike (element-wise, 1x1 convolution, concatenation of channels) runs on its
-// rows as
-//   on those of any image, if all of its inputs have the same layout.
+//   rows as on those of any image, if all of its inputs have the same layout.
 //
 // The arena never gets larger: if it did, nothing is expanded; if it still did, every Value stays dense.
 //
 // @param flags - those of xnn_create_runtime_v4; with XNN_FLAG_TRANSIENT_INDIRECTION_BUFFER every Value stays dense.
 XNN_INTERNAL enum xnn_status xnn_subgraph_compact_layouts(xnn_subgraph_t subgraph, uint32_t flags);
 
-// Size in bytes of the memory arena that the Values of a Subgraph would be given now, without what operators need
-// beside. Defined in runtime.c, where memory is planned.
-XNN_INTERNAL enum xnn_status xnn_plan_subgraph_arena(xnn_subgraph_t subgraph, size_t* arena_size_out);
+// Of runtime.c, where memory is planned.
+struct xnn_value_allocation_tracker;
+XNN_INTERNAL void optimize_tensor_allocation_for_in_place_operations(
+  struct xnn_value_allocation_tracker* tracker, const xnn_runtime_t runtime);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -27,43 +27,56 @@ extern "C" {
 // Tells the creation of a convolution operator that its input is going to be compact.
 #define XNN_FLAG_COMPACT_INPUT 0x40000000
 
-// Tells a convolution operator which pixels it computes and how its tensors are laid out, between its creation and its
-// first reshaping. The fill is in the type of the output, but for F16, where it is in FP32.
+// Tells the convolution operator of a node which pixels it computes and how its tensors are laid out, between its
+// creation and its first reshaping; does nothing where the node is not a convolution, or dense. The fill of the node is
+// in the type of the output, but for F16, where it is in FP32.
 //
 // A masked operator that was created without XNN_FLAG_MASKED_CONVOLUTION and took the GEMM path expects its input and
 // its output to be compact, both with the layout of the mask.
-XNN_INTERNAL enum xnn_status
-xnn_set_convolution_pixels(xnn_operator_t convolution_op, const struct xnn_convolution_pixels* pixels);
+XNN_INTERNAL enum xnn_status xnn_set_pixels_of_node(const struct xnn_node* node, xnn_operator_t convolution_op);
 
-// Applies a clamp that was fused into a masked convolution to its fill.
-XNN_INTERNAL void xnn_clamp_convolution_fill(
-  struct xnn_node* node, const struct xnn_value* output_value, float output_min, float output_max);
+// Applies a clamp node that was fused into a convolution to its fill, if it has one.
+XNN_INTERNAL void
+xnn_clamp_convolution_fill(struct xnn_node* node, const struct xnn_value* output_value, const struct xnn_node* clamp);
 
-// Whether the operator of a node has to be told of pixels.
-XNN_INTERNAL bool xnn_is_masked_convolution(const struct xnn_node* node);
+XNN_INTERNAL void xnn_release_pixels_of_nodes(xnn_subgraph_t subgraph);
+
+// Whether weights for IGEMM are packed as those for GEMM: a masked convolution of one tap would be a GEMM without its
+// mask. Not quantized ones, which upstream reads past their end: AVX-VNNI's packing loads 8 of them at a time.
+static inline bool xnn_is_packed_as_gemm(size_t kernel_size, uint32_t flags, uint32_t log2_filter_element_size)
+{
+  return kernel_size == 1 && (flags & XNN_FLAG_MASKED_CONVOLUTION) != 0 &&
+         log2_filter_element_size == XNN_LOG2_SIZEOF_FLOAT;
+}
 
 // Whether the convolution is masked or reads a compact tensor.
 static inline bool xnn_has_pixels(const struct xnn_operator* convolution_op)
 {
-  return convolution_op->pixels.mask != NULL || convolution_op->pixels.input != NULL;
+  return convolution_op->masked.pixels.mask != NULL || convolution_op->masked.pixels.input != NULL;
+}
+
+// Whether the IGEMM path reads pixels as only xnn_reshape_gather_igemm can lay them out.
+static inline bool xnn_gathers_pixels(const struct xnn_operator* convolution_op)
+{
+  return xnn_has_pixels(convolution_op) || convolution_op->masked.can_merge_taps;
 }
 
 // Number of pixels in an image of the output tensor.
 static inline size_t xnn_masked_output_rows(const struct xnn_operator* op)
 {
-  return op->pixels.compact_output ? op->pixels.mask->num_kept + 1 : op->output_height * op->output_width;
+  return op->masked.pixels.compact_output ? op->masked.pixels.mask->num_kept + 1 : op->output_height * op->output_width;
 }
 
 // Number of pixels in an image of the input tensor.
 static inline size_t xnn_masked_input_rows(const struct xnn_operator* op)
 {
-  return op->pixels.input != NULL ? op->pixels.input->num_kept + 1 : op->input_height * op->input_width;
+  return op->masked.pixels.input != NULL ? op->masked.pixels.input->num_kept + 1 : op->input_height * op->input_width;
 }
 
 // Row of the input tensor that holds a pixel.
 static inline size_t xnn_masked_input_row(const struct xnn_operator* op, size_t pixel)
 {
-  return op->pixels.input != NULL ? op->pixels.input->rank[pixel] : pixel;
+  return op->masked.pixels.input != NULL ? op->masked.pixels.input->rank[pixel] : pixel;
 }
 
 // Writes the fill to pixels [start, end) of an image; size is that of the fill in bytes.
@@ -100,16 +113,16 @@ XNN_INTERNAL enum xnn_status xnn_reshape_gather_igemm(
 // they do not stay in a cache. What is larger, the weights or the input, is read once this way.
 XNN_INTERNAL size_t xnn_get_block_channels(size_t output_channels, uint32_t nr, size_t w_stride, size_t input_size);
 
-// Go before and after reshape_gemm if both tensors are compact: it sees the kept rows, and the fill row is added.
+// Go before and after reshape_gemm. It is masked only if both tensors are compact: then it sees the kept rows, and the
+// fill row is added.
 XNN_INTERNAL void xnn_begin_reshape_masked_gemm(xnn_operator_t convolution_op);
 XNN_INTERNAL void
 xnn_end_reshape_masked_gemm(xnn_operator_t convolution_op, size_t batch_size, uint32_t log2_output_element_size);
 
 // Follows reshape_dwconv: with a dense output rows are computed run by run of kept pixels, with a compact one pixel by
-// pixel. Says whether reshape_dwconv has written the indirection buffer anew.
+// pixel.
 XNN_INTERNAL enum xnn_status xnn_reshape_masked_dwconv(
   xnn_operator_t convolution_op,
-  bool init_indirection,
   uint32_t log2_input_element_size,
   uint32_t log2_output_element_size,
   size_t* workspace_size,
