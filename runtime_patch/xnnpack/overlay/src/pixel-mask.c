@@ -100,12 +100,6 @@ void xnn_release_pixel_mask(struct xnn_pixel_mask* mask)
   }
 }
 
-bool xnn_pixel_masks_equal(const struct xnn_pixel_mask* a, const struct xnn_pixel_mask* b)
-{
-  return a == b || (a->height == b->height && a->width == b->width && a->num_kept == b->num_kept &&
-                    memcmp(a->kept, b->kept, a->num_kept * sizeof(uint32_t)) == 0);
-}
-
 void xnn_release_convolution_pixels(struct xnn_convolution_pixels* pixels)
 {
   xnn_release_pixel_mask(pixels->mask);

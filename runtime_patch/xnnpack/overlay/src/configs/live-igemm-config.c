@@ -42,22 +42,17 @@ xnn_get_live_igemm_config(enum xnn_operator_type type, uint32_t nr, uint32_t kr,
     return NULL;
   }
 #if XNN_ARCH_ARM64
-  static const xnn_live_igemm_ukernel_fn neonfma_ukernels[] = {
-    xnn_f32_live_igemm_minmax_ukernel_1x8__aarch64_neonfma, xnn_f32_live_igemm_minmax_ukernel_2x8__aarch64_neonfma,
-    xnn_f32_live_igemm_minmax_ukernel_3x8__aarch64_neonfma, xnn_f32_live_igemm_minmax_ukernel_4x8__aarch64_neonfma,
-    xnn_f32_live_igemm_minmax_ukernel_5x8__aarch64_neonfma, xnn_f32_live_igemm_minmax_ukernel_6x8__aarch64_neonfma,
-  };
   static const struct xnn_live_igemm_config neonfma = {
-    .ukernels = neonfma_ukernels,
-    .max_rows = XNN_COUNT_OF(neonfma_ukernels),
+    .ukernels = xnn_f32_live_igemm_minmax_ukernel_table__aarch64_neonfma,
+    .max_rows = XNN_COUNT_OF(xnn_f32_live_igemm_minmax_ukernel_table__aarch64_neonfma),
     .busy_rows = 2,
     .nr = 8,
     .kr = 1,
     .max_percent = 90,
   };
   static const struct xnn_live_igemm_config neonfma_in_order = {
-    .ukernels = neonfma_ukernels,
-    .max_rows = XNN_COUNT_OF(neonfma_ukernels),
+    .ukernels = xnn_f32_live_igemm_minmax_ukernel_table__aarch64_neonfma,
+    .max_rows = XNN_COUNT_OF(xnn_f32_live_igemm_minmax_ukernel_table__aarch64_neonfma),
     .busy_rows = 2,
     .nr = 8,
     .kr = 1,
@@ -73,31 +68,17 @@ xnn_get_live_igemm_config(enum xnn_operator_type type, uint32_t nr, uint32_t kr,
     return &neonfma;
   }
 #elif XNN_ARCH_X86 || XNN_ARCH_X86_64
-  static const xnn_live_igemm_ukernel_fn avx512f_ukernels[] = {
-    xnn_f32_live_igemm_minmax_ukernel_1x32__avx512f_broadcast,
-    xnn_f32_live_igemm_minmax_ukernel_2x32__avx512f_broadcast,
-    xnn_f32_live_igemm_minmax_ukernel_3x32__avx512f_broadcast,
-    xnn_f32_live_igemm_minmax_ukernel_4x32__avx512f_broadcast,
-    xnn_f32_live_igemm_minmax_ukernel_5x32__avx512f_broadcast,
-    xnn_f32_live_igemm_minmax_ukernel_6x32__avx512f_broadcast,
-    xnn_f32_live_igemm_minmax_ukernel_7x32__avx512f_broadcast,
-  };
   static const struct xnn_live_igemm_config avx512f = {
-    .ukernels = avx512f_ukernels,
-    .max_rows = XNN_COUNT_OF(avx512f_ukernels),
+    .ukernels = xnn_f32_live_igemm_minmax_ukernel_table__avx512f_broadcast,
+    .max_rows = XNN_COUNT_OF(xnn_f32_live_igemm_minmax_ukernel_table__avx512f_broadcast),
     .busy_rows = 2,
     .nr = 32,
     .kr = 1,
     .max_percent = 90,
   };
-  static const xnn_live_igemm_ukernel_fn fma3_ukernels[] = {
-    xnn_f32_live_igemm_minmax_ukernel_1x16__fma3_broadcast, xnn_f32_live_igemm_minmax_ukernel_2x16__fma3_broadcast,
-    xnn_f32_live_igemm_minmax_ukernel_3x16__fma3_broadcast, xnn_f32_live_igemm_minmax_ukernel_4x16__fma3_broadcast,
-    xnn_f32_live_igemm_minmax_ukernel_5x16__fma3_broadcast,
-  };
   static const struct xnn_live_igemm_config fma3 = {
-    .ukernels = fma3_ukernels,
-    .max_rows = XNN_COUNT_OF(fma3_ukernels),
+    .ukernels = xnn_f32_live_igemm_minmax_ukernel_table__fma3_broadcast,
+    .max_rows = XNN_COUNT_OF(xnn_f32_live_igemm_minmax_ukernel_table__fma3_broadcast),
     .busy_rows = 3,
     .nr = 16,
     .kr = 1,
@@ -113,18 +94,9 @@ xnn_get_live_igemm_config(enum xnn_operator_type type, uint32_t nr, uint32_t kr,
     return &fma3;
   }
 #if XNN_ENABLE_AVX512VNNI
-  static const xnn_live_igemm_ukernel_fn avx512vnni_ukernels[] = {
-    xnn_qs8_qc8w_live_igemm_minmax_fp32_ukernel_1x16c8__avx512vnni,
-    xnn_qs8_qc8w_live_igemm_minmax_fp32_ukernel_2x16c8__avx512vnni,
-    xnn_qs8_qc8w_live_igemm_minmax_fp32_ukernel_3x16c8__avx512vnni,
-    xnn_qs8_qc8w_live_igemm_minmax_fp32_ukernel_4x16c8__avx512vnni,
-    xnn_qs8_qc8w_live_igemm_minmax_fp32_ukernel_5x16c8__avx512vnni,
-    xnn_qs8_qc8w_live_igemm_minmax_fp32_ukernel_6x16c8__avx512vnni,
-    xnn_qs8_qc8w_live_igemm_minmax_fp32_ukernel_7x16c8__avx512vnni,
-  };
   static const struct xnn_live_igemm_config avx512vnni = {
-    .ukernels = avx512vnni_ukernels,
-    .max_rows = XNN_COUNT_OF(avx512vnni_ukernels),
+    .ukernels = xnn_qs8_qc8w_live_igemm_minmax_fp32_ukernel_table__avx512vnni,
+    .max_rows = XNN_COUNT_OF(xnn_qs8_qc8w_live_igemm_minmax_fp32_ukernel_table__avx512vnni),
     .busy_rows = 2,
     .nr = 16,
     .kr = 8,

@@ -122,8 +122,13 @@ static XNN_INLINE void live_igemm(
   } while (nc != 0);
 }
 
-XNN_DEFINE_LIVE_IGEMM_UKERNEL(1, xnn_f32_live_igemm_minmax_ukernel_1x16__fma3_broadcast)
-XNN_DEFINE_LIVE_IGEMM_UKERNEL(2, xnn_f32_live_igemm_minmax_ukernel_2x16__fma3_broadcast)
-XNN_DEFINE_LIVE_IGEMM_UKERNEL(3, xnn_f32_live_igemm_minmax_ukernel_3x16__fma3_broadcast)
-XNN_DEFINE_LIVE_IGEMM_UKERNEL(4, xnn_f32_live_igemm_minmax_ukernel_4x16__fma3_broadcast)
-XNN_DEFINE_LIVE_IGEMM_UKERNEL(5, xnn_f32_live_igemm_minmax_ukernel_5x16__fma3_broadcast)
+// clang-format off
+#define UKERNELS(ukernel) \
+  ukernel(1, xnn_f32_live_igemm_minmax_ukernel_1x16__fma3_broadcast) \
+  ukernel(2, xnn_f32_live_igemm_minmax_ukernel_2x16__fma3_broadcast) \
+  ukernel(3, xnn_f32_live_igemm_minmax_ukernel_3x16__fma3_broadcast) \
+  ukernel(4, xnn_f32_live_igemm_minmax_ukernel_4x16__fma3_broadcast) \
+  ukernel(5, xnn_f32_live_igemm_minmax_ukernel_5x16__fma3_broadcast)
+// clang-format on
+
+XNN_DEFINE_LIVE_IGEMM_UKERNELS(UKERNELS, xnn_f32_live_igemm_minmax_ukernel_table__fma3_broadcast)

@@ -144,9 +144,14 @@ static XNN_INLINE void live_igemm(
   } while (nc != 0);
 }
 
-XNN_DEFINE_LIVE_IGEMM_UKERNEL(1, xnn_f32_live_igemm_minmax_ukernel_1x8__aarch64_neonfma)
-XNN_DEFINE_LIVE_IGEMM_UKERNEL(2, xnn_f32_live_igemm_minmax_ukernel_2x8__aarch64_neonfma)
-XNN_DEFINE_LIVE_IGEMM_UKERNEL(3, xnn_f32_live_igemm_minmax_ukernel_3x8__aarch64_neonfma)
-XNN_DEFINE_LIVE_IGEMM_UKERNEL(4, xnn_f32_live_igemm_minmax_ukernel_4x8__aarch64_neonfma)
-XNN_DEFINE_LIVE_IGEMM_UKERNEL(5, xnn_f32_live_igemm_minmax_ukernel_5x8__aarch64_neonfma)
-XNN_DEFINE_LIVE_IGEMM_UKERNEL(6, xnn_f32_live_igemm_minmax_ukernel_6x8__aarch64_neonfma)
+// clang-format off
+#define UKERNELS(ukernel) \
+  ukernel(1, xnn_f32_live_igemm_minmax_ukernel_1x8__aarch64_neonfma) \
+  ukernel(2, xnn_f32_live_igemm_minmax_ukernel_2x8__aarch64_neonfma) \
+  ukernel(3, xnn_f32_live_igemm_minmax_ukernel_3x8__aarch64_neonfma) \
+  ukernel(4, xnn_f32_live_igemm_minmax_ukernel_4x8__aarch64_neonfma) \
+  ukernel(5, xnn_f32_live_igemm_minmax_ukernel_5x8__aarch64_neonfma) \
+  ukernel(6, xnn_f32_live_igemm_minmax_ukernel_6x8__aarch64_neonfma)
+// clang-format on
+
+XNN_DEFINE_LIVE_IGEMM_UKERNELS(UKERNELS, xnn_f32_live_igemm_minmax_ukernel_table__aarch64_neonfma)

@@ -133,10 +133,15 @@ static XNN_INLINE void live_igemm(
   } while (nc != 0);
 }
 
-XNN_DEFINE_LIVE_IGEMM_UKERNEL(1, xnn_f32_live_igemm_minmax_ukernel_1x32__avx512f_broadcast)
-XNN_DEFINE_LIVE_IGEMM_UKERNEL(2, xnn_f32_live_igemm_minmax_ukernel_2x32__avx512f_broadcast)
-XNN_DEFINE_LIVE_IGEMM_UKERNEL(3, xnn_f32_live_igemm_minmax_ukernel_3x32__avx512f_broadcast)
-XNN_DEFINE_LIVE_IGEMM_UKERNEL(4, xnn_f32_live_igemm_minmax_ukernel_4x32__avx512f_broadcast)
-XNN_DEFINE_LIVE_IGEMM_UKERNEL(5, xnn_f32_live_igemm_minmax_ukernel_5x32__avx512f_broadcast)
-XNN_DEFINE_LIVE_IGEMM_UKERNEL(6, xnn_f32_live_igemm_minmax_ukernel_6x32__avx512f_broadcast)
-XNN_DEFINE_LIVE_IGEMM_UKERNEL(7, xnn_f32_live_igemm_minmax_ukernel_7x32__avx512f_broadcast)
+// clang-format off
+#define UKERNELS(ukernel) \
+  ukernel(1, xnn_f32_live_igemm_minmax_ukernel_1x32__avx512f_broadcast) \
+  ukernel(2, xnn_f32_live_igemm_minmax_ukernel_2x32__avx512f_broadcast) \
+  ukernel(3, xnn_f32_live_igemm_minmax_ukernel_3x32__avx512f_broadcast) \
+  ukernel(4, xnn_f32_live_igemm_minmax_ukernel_4x32__avx512f_broadcast) \
+  ukernel(5, xnn_f32_live_igemm_minmax_ukernel_5x32__avx512f_broadcast) \
+  ukernel(6, xnn_f32_live_igemm_minmax_ukernel_6x32__avx512f_broadcast) \
+  ukernel(7, xnn_f32_live_igemm_minmax_ukernel_7x32__avx512f_broadcast)
+// clang-format on
+
+XNN_DEFINE_LIVE_IGEMM_UKERNELS(UKERNELS, xnn_f32_live_igemm_minmax_ukernel_table__avx512f_broadcast)

@@ -35,7 +35,7 @@ static void compute_products(
 {
   const struct xnn_live_igemm_config* config = context->masked.live->config;
   const size_t nr = config->nr;
-  const size_t tap_offset = nr * (4 + tap * round_up_po2(context->kc, config->kr));
+  const size_t tap_offset = xnn_get_live_tap_offset(config, context->kc, tap);
   if (context->log2_csize == XNN_LOG2_SIZEOF_FLOAT) {
     const union xnn_f32_minmax_params params = {.scalar = {.min = -INFINITY, .max = INFINITY}};
     const float no_bias[MAX_NR] = {0.0f};
@@ -66,16 +66,22 @@ static inline void add_sums(bool is_f32, size_t nr, union sums* restrict sums, c
   }
 }
 
-// Whether products of dead taps have to be computed. Those of floating-point padding are zeros; quantized padding is
-// the zero point, which micro-kernels multiply like any other input.
-static bool has_products(const struct xnn_live_taps* live, bool is_f32)
+// Dead taps of all classes whose products have to be computed.
+struct dead_taps {
+  uint32_t fill;
+  // None in floating point, where products of padding are zeros; quantized padding is the zero point, which
+  // micro-kernels multiply like any other input.
+  uint32_t padding;
+};
+
+static struct dead_taps find_products(const struct xnn_live_taps* live, bool is_f32)
 {
+  struct dead_taps taps = {0, 0};
   for (size_t c = 0; c < live->num_classes; c++) {
-    if (live->classes[c].fill_taps != 0 || (!is_f32 && live->classes[c].padding_taps != 0)) {
-      return true;
-    }
+    taps.fill |= live->classes[c].fill_taps;
+    taps.padding |= is_f32 ? 0 : live->classes[c].padding_taps;
   }
-  return false;
+  return taps;
 }
 
 // Computes the biases of a block of output channels, in the first run alone: the fill row is the same in each.
@@ -87,21 +93,16 @@ static void compute_live_bias(const struct igemm_context context[restrict XNN_MI
   }
   const size_t nr = live->config->nr;
   const bool is_f32 = context->log2_csize == XNN_LOG2_SIZEOF_FLOAT;
-  uint32_t fill_taps = 0;
-  uint32_t padding_taps = 0;
-  for (size_t c = 0; c < live->num_classes; c++) {
-    fill_taps |= live->classes[c].fill_taps;
-    padding_taps |= is_f32 ? 0 : live->classes[c].padding_taps;
-  }
+  const struct dead_taps taps = find_products(live, is_f32);
   const void* packed_w = (const void*) ((uintptr_t) context->packed_w + block * nr * context->w_stride);
   union sums fill_products[XNN_MAX_LIVE_TAPS];
   union sums padding_products[XNN_MAX_LIVE_TAPS];
   for (size_t tap = 0; tap < context->ks; tap++) {
-    if (fill_taps >> tap & 1) {
+    if (taps.fill >> tap & 1) {
       compute_products(
         context, packed_w, tap, (const void*) ((uintptr_t) live->fill_row + context->a_offset), &fill_products[tap]);
     }
-    if (padding_taps >> tap & 1) {
+    if (taps.padding >> tap & 1) {
       compute_products(context, packed_w, tap, context->zero, &padding_products[tap]);
     }
   }
@@ -109,7 +110,7 @@ static void compute_live_bias(const struct igemm_context context[restrict XNN_MI
     union sums sums;
     memcpy(&sums, packed_w, nr * 4);
     const uint32_t class_fill_taps = live->classes[c].fill_taps;
-    const uint32_t class_padding_taps = live->classes[c].padding_taps & padding_taps;
+    const uint32_t class_padding_taps = live->classes[c].padding_taps & taps.padding;
     for (size_t tap = 0; tap < context->ks; tap++) {
       if (class_fill_taps >> tap & 1) {
         add_sums(is_f32, nr, &sums, &fill_products[tap]);
@@ -182,7 +183,8 @@ size_t xnn_compute_live_taps(xnn_operator_t convolution_op, size_t compute_index
   const size_t context_offset =
     offsetof(struct xnn_operator, context.igemm.igemm) - offsetof(struct xnn_operator, context);
   struct compute_parameters* compute = &convolution_op->compute[compute_index];
-  if (has_products(live, context->log2_csize == XNN_LOG2_SIZEOF_FLOAT)) {
+  const struct dead_taps taps = find_products(live, context->log2_csize == XNN_LOG2_SIZEOF_FLOAT);
+  if ((taps.fill | taps.padding) != 0) {
     compute->context_offset = context_offset;
     compute->type = xnn_parallelization_type_1d;
     compute->task_1d = (pthreadpool_task_1d_t) compute_live_bias;

@@ -17,11 +17,11 @@
 #include "xnnpack/log.h"
 #include "xnnpack/masked-convolution.h"
 #include "xnnpack/math.h"
-#include "xnnpack/merged-taps.h"
 #include "xnnpack/operator-type.h"
 #include "xnnpack/operator-utils.h"
 #include "xnnpack/operator.h"
 #include "xnnpack/pixel-mask.h"
+#include "xnnpack/tap-geometry.h"
 
 // Row of the matrix: where it is, and which of its taps are dead: a bit each for those that read padding, and above
 // them for those that read the fill row.
@@ -74,65 +74,10 @@ static void sort_rows(struct row* rows, struct row* other, size_t num_rows)
   }
 }
 
-// What taps read: the input as it is, or the padded copy of it if the taps of each row of the kernel are merged.
-struct geometry {
-  size_t kernel_width;
-  size_t kernel_size;
-  // Bytes of a pixel's channels.
-  size_t channels_size;
-  size_t input_width;
-  size_t padding_left;
-};
-
-static struct geometry get_geometry(const struct xnn_operator* op, uint32_t log2_element_size)
-{
-  const size_t merged_taps = op->masked.has_merged_taps ? op->kernel_width : 1;
-  const bool padded = xnn_needs_padded_copy(op);
-  return (struct geometry){
-    .kernel_width = op->kernel_width / merged_taps,
-    .kernel_size = op->kernel_height * op->kernel_width / merged_taps,
-    .channels_size = op->group_input_channels * merged_taps << log2_element_size,
-    .input_width = padded ? xnn_merged_input_width(op) : op->input_width,
-    .padding_left = padded ? 0 : op->padding_left,
-  };
-}
-
-// Where the weights of a tap begin in a block of packed weights, in bytes.
-static inline size_t
-get_tap_offset(const struct xnn_live_igemm_config* config, const struct geometry* geometry, size_t tap)
-{
-  // Products are summed in 4 bytes, whatever they are of.
-  return config->nr * (4 + tap * round_up_po2(geometry->channels_size, config->kr));
-}
-
 // The pixel that a row of the output is.
 static inline size_t row_pixel(const struct xnn_operator* op, size_t row)
 {
   return op->masked.pixels.mask != NULL ? op->masked.pixels.mask->kept[row] : row;
-}
-
-// Where the first tap of an output pixel is in the input; wraps around below zero.
-struct place {
-  size_t y;
-  size_t x;
-};
-
-static inline struct place get_place(const struct xnn_operator* op, const struct geometry* geometry, size_t pixel)
-{
-  return (struct place){
-    .y = pixel / op->output_width * op->stride_height - op->padding_top,
-    .x = pixel % op->output_width * op->stride_width - geometry->padding_left,
-  };
-}
-
-// The row of the input tensor that a pixel is in, or SIZE_MAX if it is padding.
-static inline size_t get_input_row(const struct xnn_operator* op, const struct geometry* geometry, size_t y, size_t x)
-{
-  if (y >= op->input_height || x >= geometry->input_width) {
-    return SIZE_MAX;
-  }
-  const size_t pixel = y * geometry->input_width + x;
-  return xnn_masked_input_row(op, pixel);
 }
 
 static inline size_t count_live_taps(uint64_t dead_taps, size_t kernel_size)
@@ -145,18 +90,10 @@ static inline size_t count_live_taps(uint64_t dead_taps, size_t kernel_size)
   return kernel_size - (bits * UINT32_C(0x01010101) >> 24);
 }
 
-// Whether all taps of an output pixel read pixels of the input.
-static inline bool is_inside(const struct xnn_operator* op, const struct geometry* geometry, struct place place)
-{
-  return place.y < op->input_height && place.x < geometry->input_width &&
-         (op->kernel_height - 1) * op->dilation_height < op->input_height - place.y &&
-         (geometry->kernel_width - 1) * op->dilation_width < geometry->input_width - place.x;
-}
-
 // The dead taps of a row whose taps are all inside of the input. Whether a pixel is skipped is hard to predict: no
 // branch depends on it.
 static inline uint64_t
-find_fill_taps(const struct xnn_operator* op, const struct geometry* geometry, const uint32_t* rank)
+find_fill_taps(const struct xnn_operator* op, const struct xnn_tap_geometry* geometry, const uint32_t* rank)
 {
   const size_t fill_row = op->masked.pixels.input->num_kept;
   const size_t kernel_height = op->kernel_height;
@@ -176,18 +113,21 @@ find_fill_taps(const struct xnn_operator* op, const struct geometry* geometry, c
 }
 
 // The dead taps of a row some of whose taps read padding.
-static uint64_t find_border_taps(const struct xnn_operator* op, const struct geometry* geometry, struct place place)
+static uint64_t
+find_border_taps(const struct xnn_operator* op, const struct xnn_tap_geometry* geometry, struct xnn_tap_place place)
 {
   uint64_t dead_taps = 0;
   uint64_t bit = 1;
   for (size_t kernel_y = 0; kernel_y < op->kernel_height; kernel_y++) {
     for (size_t kernel_x = 0; kernel_x < geometry->kernel_width; kernel_x++) {
-      const size_t row =
-        get_input_row(op, geometry, place.y + kernel_y * op->dilation_height, place.x + kernel_x * op->dilation_width);
-      if (row == SIZE_MAX) {
+      const size_t y = place.y + kernel_y * op->dilation_height;
+      const size_t x = place.x + kernel_x * op->dilation_width;
+      if (y >= op->input_height || x >= geometry->input_width) {
         dead_taps |= bit;
       }
-      else if (op->masked.pixels.input != NULL && row == op->masked.pixels.input->num_kept) {
+      else if (
+        op->masked.pixels.input != NULL &&
+        xnn_masked_input_row(op, y * geometry->input_width + x) == op->masked.pixels.input->num_kept) {
         dead_taps |= bit << 32;
       }
       bit <<= 1;
@@ -197,7 +137,7 @@ static uint64_t find_border_taps(const struct xnn_operator* op, const struct geo
 }
 
 // Finds the dead taps of all rows; returns the number of live ones.
-static size_t find_dead_taps(const struct xnn_operator* op, const struct geometry* geometry, struct row* rows)
+static size_t find_dead_taps(const struct xnn_operator* op, const struct xnn_tap_geometry* geometry, struct row* rows)
 {
   const struct xnn_pixel_mask* mask = op->masked.pixels.mask;
   size_t num_live = 0;
@@ -207,13 +147,10 @@ static size_t find_dead_taps(const struct xnn_operator* op, const struct geometr
     const size_t end = mask != NULL ? mask->row_start[y + 1] : first_pixel + op->output_width;
     for (; i < end; i++) {
       const size_t x = (mask != NULL ? mask->kept[i] : i) - first_pixel;
-      const struct place place = {
-        .y = y * op->stride_height - op->padding_top,
-        .x = x * op->stride_width - geometry->padding_left,
-      };
+      const struct xnn_tap_place place = xnn_get_first_tap(op, geometry, y, x);
       const size_t input_pixel = place.y * geometry->input_width + place.x;
       uint64_t dead_taps = 0;
-      if (!is_inside(op, geometry, place)) {
+      if (!xnn_are_taps_inside(op, geometry, place)) {
         dead_taps = find_border_taps(op, geometry, place);
       }
       else if (op->masked.pixels.input != NULL) {
@@ -320,13 +257,16 @@ void xnn_release_live_taps(struct xnn_live_taps* live)
 // Makes the tiles and their classes from sorted rows that have been cut.
 static enum xnn_status make_tiles(
   const struct xnn_operator* op,
-  const struct geometry* geometry,
+  const struct xnn_tap_geometry* geometry,
+  uint32_t log2_input_element_size,
   const struct row* rows,
   size_t num_rows,
   const uint8_t* tile_rows,
   struct xnn_live_taps* live)
 {
   const size_t kernel_size = geometry->kernel_size;
+  const size_t merged_taps = op->kernel_width / geometry->kernel_width;
+  const size_t channels_size = op->group_input_channels * merged_taps << log2_input_element_size;
   size_t num_tiles = 0;
   for (size_t end = num_rows; end != 0; end -= tile_rows[end]) {
     num_tiles++;
@@ -366,7 +306,7 @@ static enum xnn_status make_tiles(
       live->classes[c - 1] = (struct xnn_live_class){.fill_taps = fill, .padding_taps = padding, .tap = num_taps};
       for (size_t tap = 0; tap < kernel_size; tap++) {
         if (((fill | padding) >> tap & 1) == 0) {
-          live->tap_offsets[num_taps++] = get_tap_offset(live->config, geometry, tap);
+          live->tap_offsets[num_taps++] = xnn_get_live_tap_offset(live->config, channels_size, tap);
         }
       }
       live->classes[c - 1].num_taps = num_taps - live->classes[c - 1].tap;
@@ -390,7 +330,7 @@ static enum xnn_status make_tiles(
 // Sorted rows are those that the tiles were made from.
 static void init_indirection(
   const struct xnn_operator* op,
-  const struct geometry* geometry,
+  const struct xnn_tap_geometry* geometry,
   const struct row* rows,
   const struct xnn_live_taps* live,
   size_t input_pixel_stride)
@@ -402,13 +342,14 @@ static void init_indirection(
     const struct row* tile_rows = rows + tile->row;
     const struct xnn_live_class* tile_class = &live->classes[tile->class_index];
     const uint32_t dead_taps = tile_class->fill_taps | tile_class->padding_taps;
-    struct place places[XNN_MAX_MR];
+    struct xnn_tap_place places[XNN_MAX_MR];
     bool has_padding = false;
     for (size_t m = 0; m < tile->num_rows; m++) {
       has_padding = has_padding || (uint32_t) tile_rows[m].dead_taps != 0;
     }
     for (size_t m = 0; has_padding && m < tile->num_rows; m++) {
-      places[m] = get_place(op, geometry, row_pixel(op, tile_rows[m].index));
+      const size_t pixel = row_pixel(op, tile_rows[m].index);
+      places[m] = xnn_get_first_tap(op, geometry, pixel / op->output_width, pixel % op->output_width);
     }
     const void** entry = op->indirection_buffer + tile->pointer;
     size_t tap = 0;
@@ -421,8 +362,7 @@ static void init_indirection(
         const size_t x = kernel_x * op->dilation_width;
         if (has_padding) {
           for (size_t m = 0; m < tile->num_rows; m++) {
-            const size_t row = get_input_row(op, geometry, places[m].y + y, places[m].x + x);
-            *entry++ = row == SIZE_MAX ? op->zero_buffer : (const void*) (input + row * input_pixel_stride);
+            *entry++ = xnn_get_tap_input(op, geometry, places[m].y + y, places[m].x + x, input_pixel_stride);
           }
         }
         else {
@@ -438,7 +378,8 @@ static void init_indirection(
 }
 
 // Whether padding alone cannot be what a plan saves enough by: of a large image few pixels are near to it.
-static bool has_few_borders(const struct xnn_operator* op, const struct geometry* geometry, uint32_t max_percent)
+static bool
+has_few_borders(const struct xnn_operator* op, const struct xnn_tap_geometry* geometry, uint32_t max_percent)
 {
   const size_t height = op->output_height;
   const size_t width = op->output_width;
@@ -448,7 +389,7 @@ static bool has_few_borders(const struct xnn_operator* op, const struct geometry
   return (height * width - inner_height * inner_width) * 100 <= num_rows * (100 - max_percent);
 }
 
-static bool can_skip_taps(const struct xnn_operator* op, const struct geometry* geometry, uint32_t max_percent)
+static bool can_skip_taps(const struct xnn_operator* op, const struct xnn_tap_geometry* geometry, uint32_t max_percent)
 {
   if (op->groups != 1 || geometry->kernel_size > XNN_MAX_LIVE_TAPS) {
     return false;
@@ -467,7 +408,7 @@ enum xnn_status xnn_reshape_live_taps(xnn_operator_t convolution_op, uint32_t mr
   const struct xnn_ukernel_igemm* ukernel = &convolution_op->ukernel.igemm;
   const struct xnn_live_igemm_config* config =
     xnn_get_live_igemm_config(convolution_op->type, ukernel->nr, ukernel->kr, ukernel->sr);
-  const struct geometry geometry = get_geometry(convolution_op, log2_input_element_size);
+  const struct xnn_tap_geometry geometry = xnn_get_tap_geometry(convolution_op);
   if (config == NULL || !can_skip_taps(convolution_op, &geometry, config->max_percent)) {
     return xnn_status_success;
   }
@@ -503,7 +444,7 @@ enum xnn_status xnn_reshape_live_taps(xnn_operator_t convolution_op, uint32_t mr
     goto error;
   }
   live->config = config;
-  status = make_tiles(convolution_op, &geometry, rows, num_rows, tile_rows, live);
+  status = make_tiles(convolution_op, &geometry, log2_input_element_size, rows, num_rows, tile_rows, live);
   if (status != xnn_status_success) {
     goto error;
   }

@@ -28,6 +28,7 @@
 #include "xnnpack/operator.h"
 #include "xnnpack/pixel-mask.h"
 #include "xnnpack/subgraph.h"
+#include "xnnpack/tap-geometry.h"
 
 // Whether the operator of a node has to be told of pixels.
 static bool is_masked_convolution(const struct xnn_node* node)
@@ -361,16 +362,8 @@ static void compute_masked_igemm_block(
 // there is one entry for each row of the kernel.
 static void init_indirection(const struct xnn_operator* op, size_t num_rows, size_t mr, size_t input_pixel_stride)
 {
-  const size_t kernel_height = op->kernel_height;
-  const size_t kernel_width = op->masked.has_merged_taps ? 1 : op->kernel_width;
-  const bool padded = xnn_needs_padded_copy(op);
-  const size_t input_width = padded ? xnn_merged_input_width(op) : op->input_width;
-  const size_t padding_left = padded ? 0 : op->padding_left;
-  const size_t input_height = op->input_height;
-  const size_t bottom_offset = (kernel_height - 1) * op->dilation_height;
-  const size_t right_offset = (kernel_width - 1) * op->dilation_width;
-  const uintptr_t input = (uintptr_t) op->input;
-  const void* zero = op->zero_buffer;
+  const struct xnn_tap_geometry geometry = xnn_get_tap_geometry(op);
+  const struct xnn_pixel_mask* mask = op->masked.pixels.mask;
   const void** indirection_buffer = op->indirection_buffer;
 
   // Rows of the matrix come in the order of their pixels.
@@ -379,33 +372,126 @@ static void init_indirection(const struct xnn_operator* op, size_t num_rows, siz
   for (size_t tile_start = 0; tile_start < num_rows; tile_start += mr) {
     for (size_t tile_offset = 0; tile_offset < mr; tile_offset++) {
       const size_t row = min(tile_start + tile_offset, num_rows - 1);
-      const size_t pixel = op->masked.pixels.mask != NULL ? op->masked.pixels.mask->kept[row] : row;
+      const size_t pixel = mask != NULL ? mask->kept[row] : row;
       for (; pixel >= next_line; next_line += op->output_width) {
         output_y++;
       }
       const size_t output_x = pixel + op->output_width - next_line;
-      const size_t left = output_x * op->stride_width - padding_left;
-      size_t input_y = output_y * op->stride_height - op->padding_top;
-      const bool has_padding = input_y >= input_height || left >= input_width ||
-                               bottom_offset >= input_height - input_y || right_offset >= input_width - left;
+      const struct xnn_tap_place first = xnn_get_first_tap(op, &geometry, output_y, output_x);
+      const bool is_inside = xnn_are_taps_inside(op, &geometry, first);
       const void** entry = indirection_buffer + tile_offset;
-      for (size_t kernel_y = 0; kernel_y < kernel_height; kernel_y++) {
-        size_t input_x = left;
-        for (size_t kernel_x = 0; kernel_x < kernel_width; kernel_x++) {
-          if (has_padding && (input_y >= input_height || input_x >= input_width)) {
-            *entry = zero;
-          }
-          else {
-            const size_t input_pixel = input_y * input_width + input_x;
-            *entry = (const void*) (input + xnn_masked_input_row(op, input_pixel) * input_pixel_stride);
-          }
+      for (size_t kernel_y = 0; kernel_y < op->kernel_height; kernel_y++) {
+        const size_t y = first.y + kernel_y * op->dilation_height;
+        for (size_t kernel_x = 0; kernel_x < geometry.kernel_width; kernel_x++) {
+          const size_t x = first.x + kernel_x * op->dilation_width;
+          *entry = is_inside ? xnn_get_pixel_input(op, y * geometry.input_width + x, input_pixel_stride)
+                             : xnn_get_tap_input(op, &geometry, y, x, input_pixel_stride);
           entry += mr;
-          input_x += op->dilation_width;
         }
-        input_y += op->dilation_height;
       }
     }
-    indirection_buffer += mr * kernel_height * kernel_width;
+    indirection_buffer += mr * geometry.kernel_size;
+  }
+}
+
+// The number of rows of a tile: that of the matrix is that of the kept pixels, so the tile that wastes least of them
+// may be another one than upstream's.
+static uint32_t choose_mr(xnn_operator_t op, size_t num_rows)
+{
+  struct xnn_ukernel_igemm* ukernel = &op->ukernel.igemm;
+#if XNN_ENABLE_GEMM_M_SPECIALIZATION
+  if (num_rows != 0) {
+    return xnn_get_heuristic_mr_igemm(num_rows, ukernel->mr, ukernel->nr, ukernel->igemm_cases);
+  }
+#else
+  if (num_rows == 1 && ukernel->igemm_cases[0].function[XNN_UARCH_DEFAULT] != NULL) {
+    return 1;
+  }
+#endif
+  return ukernel->mr;
+}
+
+// Makes the indirection buffer for a new size of the input, for tiles of live taps or for all taps.
+static enum xnn_status
+reshape_indirection(xnn_operator_t convolution_op, size_t num_rows, uint32_t mr, uint32_t log2_input_element_size)
+{
+  if (
+    convolution_op->input_height == convolution_op->last_input_height &&
+    convolution_op->input_width == convolution_op->last_input_width) {
+    return xnn_status_success;
+  }
+  // A dummy input, as in reshape_igemm: setup computes the offset of the real one from it.
+  convolution_op->input = (void*) ((uintptr_t) convolution_op->zero_buffer + XNN_ALLOCATION_ALIGNMENT);
+  convolution_op->last_input = convolution_op->input;
+  const enum xnn_status status = xnn_reshape_live_taps(convolution_op, mr, log2_input_element_size);
+  if (status != xnn_status_success) {
+    return status;
+  }
+  if (convolution_op->masked.live_taps == NULL) {
+    const size_t kernel_size = xnn_get_tap_geometry(convolution_op).kernel_size;
+    const size_t indirection_buffer_size = sizeof(void*) * kernel_size * round_up(num_rows, mr);
+    const void** indirection_buffer =
+      (const void**) xnn_reallocate_memory((void*) convolution_op->indirection_buffer, indirection_buffer_size);
+    if (indirection_buffer == NULL) {
+      xnn_log_error(
+        "failed to allocate %zu bytes for %s operator indirection buffer", indirection_buffer_size,
+        xnn_operator_type_to_string(convolution_op->type));
+      return xnn_status_out_of_memory;
+    }
+    convolution_op->indirection_buffer = indirection_buffer;
+    init_indirection(convolution_op, num_rows, mr, convolution_op->input_pixel_stride << log2_input_element_size);
+  }
+  convolution_op->last_input_height = convolution_op->input_height;
+  convolution_op->last_input_width = convolution_op->input_width;
+  return xnn_status_success;
+}
+
+// Divides the rows of the matrix, each with all taps, among threads.
+static void compute_all_taps(
+  xnn_operator_t convolution_op, struct compute_parameters* compute, size_t num_rows, uint32_t mr, size_t num_threads)
+{
+  const struct igemm_context* context = &convolution_op->context.igemm.igemm;
+  const size_t batch_size = convolution_op->batch_size;
+  const size_t groups = convolution_op->groups;
+  const size_t group_output_channels = convolution_op->group_output_channels;
+  const uint32_t nr = convolution_op->ukernel.igemm.nr;
+  size_t nc = group_output_channels;
+  if (num_threads > 1) {
+    const size_t num_other_tiles = groups * batch_size * divide_round_up(num_rows, mr);
+    const size_t target_tiles_per_thread = 5;
+    const size_t max_nc =
+      divide_round_up(group_output_channels * num_other_tiles, num_threads * target_tiles_per_thread);
+    if (max_nc < nc) {
+      nc = min(nc, divide_round_up(nc, max_nc * nr) * nr);
+    }
+  }
+  // Rows of a compact output follow each other as the micro-kernel writes them.
+  const bool scatter = context->masked.mask != NULL && !convolution_op->masked.pixels.compact_output;
+  compute->type = xnn_parallelization_type_4d_tile_2d;
+  compute->task_4d_tile_2d =
+    (pthreadpool_task_4d_tile_2d_t) (scatter ? compute_masked_igemm_default : xnn_compute_grouped_batch_igemm);
+#if XNN_MAX_UARCH_TYPES > 1
+  if (xnn_is_hmp_igemm_ukernel(convolution_op->ukernel.igemm.igemm_cases[mr - 1])) {
+    compute->type = xnn_parallelization_type_4d_tile_2d_with_uarch;
+    compute->task_4d_tile_2d_with_id =
+      (pthreadpool_task_4d_tile_2d_with_id_t) (scatter ? compute_masked_igemm : xnn_compute_hmp_grouped_batch_igemm);
+  }
+#endif
+  compute->range[0] = batch_size;
+  compute->range[1] = groups;
+  compute->range[2] = num_rows;
+  compute->range[3] = group_output_channels;
+  compute->tile[0] = mr;
+  compute->tile[1] = nc;
+  const size_t block_channels =
+    xnn_get_block_channels(group_output_channels, nr, context->w_stride, context->ba_stride);
+  if (block_channels != 0 && xnn_has_pixels(convolution_op) && compute->type == xnn_parallelization_type_4d_tile_2d) {
+    compute->task_4d_tile_2d =
+      (pthreadpool_task_4d_tile_2d_t) (scatter ? compute_masked_igemm_block : compute_igemm_block);
+    compute->range[2] = group_output_channels;
+    compute->range[3] = num_rows;
+    compute->tile[0] = min(block_channels, nc);
+    compute->tile[1] = mr;
   }
 }
 
@@ -422,77 +508,42 @@ enum xnn_status xnn_reshape_gather_igemm(
   const struct xnn_pixel_mask* mask = convolution_op->masked.pixels.mask;
   const size_t output_size = convolution_op->output_height * convolution_op->output_width;
   const size_t num_kept = mask != NULL ? mask->num_kept : output_size;
-  const size_t batch_size = convolution_op->batch_size;
-  const size_t groups = convolution_op->groups;
-  const size_t group_output_channels = convolution_op->group_output_channels;
-  const size_t input_pixel_stride = convolution_op->input_pixel_stride << log2_input_element_size;
-  const uint32_t nr = convolution_op->ukernel.igemm.nr;
-  uint32_t mr = convolution_op->ukernel.igemm.mr;
-  struct xnn_hmp_igemm_ukernel* igemm_cases = convolution_op->ukernel.igemm.igemm_cases;
-  if (num_kept != 0) {
-// The number of rows is that of the kept pixels: the tile that wastes least of them may be another one.
-#if XNN_ENABLE_GEMM_M_SPECIALIZATION
-    mr = xnn_get_heuristic_mr_igemm(num_kept, mr, nr, igemm_cases);
-#else
-    if (num_kept == 1 && igemm_cases[0].function[XNN_UARCH_DEFAULT] != NULL) {
-      mr = 1;
-    }
-#endif
-  }
+  const struct xnn_ukernel_igemm* ukernel = &convolution_op->ukernel.igemm;
+  const uint32_t mr = choose_mr(convolution_op, num_kept);
 
   // FP32 micro-kernels of one row may add products in another order where there are more channels. Their packed weights
   // are the same either way.
   convolution_op->masked.has_merged_taps = convolution_op->masked.can_merge_taps &&
                                            convolution_op->masked.pixels.input == NULL &&
                                            (mr != 1 || convolution_op->type != xnn_operator_type_convolution_nhwc_f32);
-  const size_t merged_taps = convolution_op->masked.has_merged_taps ? convolution_op->kernel_width : 1;
-  const size_t group_input_channels = convolution_op->group_input_channels * merged_taps;
-  const size_t kernel_size = convolution_op->kernel_height * convolution_op->kernel_width / merged_taps;
+  const size_t kernel_size = xnn_get_tap_geometry(convolution_op).kernel_size;
+  const size_t group_input_channels =
+    convolution_op->group_input_channels * convolution_op->kernel_height * convolution_op->kernel_width / kernel_size;
 
   *workspace_size = 0;
   *workspace_alignment = 1;
   // The buffer is smaller than the dense one and its contents outlive a run, so it is never transient.
   convolution_op->flags &= ~XNN_FLAG_TRANSIENT_INDIRECTION_BUFFER;
-  if (
-    num_kept != 0 && (convolution_op->input_height != convolution_op->last_input_height ||
-                      convolution_op->input_width != convolution_op->last_input_width)) {
-    // A dummy input, as in reshape_igemm: setup computes the offset of the real one from it.
-    convolution_op->input = (void*) ((uintptr_t) convolution_op->zero_buffer + XNN_ALLOCATION_ALIGNMENT);
-    convolution_op->last_input = convolution_op->input;
-    const enum xnn_status status = xnn_reshape_live_taps(convolution_op, mr, log2_input_element_size);
+  if (num_kept != 0) {
+    const enum xnn_status status = reshape_indirection(convolution_op, num_kept, mr, log2_input_element_size);
     if (status != xnn_status_success) {
       return status;
     }
-    if (convolution_op->masked.live_taps == NULL) {
-      const size_t indirection_buffer_size = sizeof(void*) * kernel_size * round_up(num_kept, mr);
-      const void** indirection_buffer =
-        (const void**) xnn_reallocate_memory((void*) convolution_op->indirection_buffer, indirection_buffer_size);
-      if (indirection_buffer == NULL) {
-        xnn_log_error(
-          "failed to allocate %zu bytes for %s operator indirection buffer", indirection_buffer_size,
-          xnn_operator_type_to_string(convolution_op->type));
-        return xnn_status_out_of_memory;
-      }
-      convolution_op->indirection_buffer = indirection_buffer;
-      init_indirection(convolution_op, num_kept, mr, input_pixel_stride);
-    }
-    convolution_op->last_input_height = convolution_op->input_height;
-    convolution_op->last_input_width = convolution_op->input_width;
   }
 
-  size_t igemm_compute_index = 0;
-  size_t input_image_stride = xnn_masked_input_rows(convolution_op) * input_pixel_stride;
+  struct compute_parameters* compute = &convolution_op->compute[0];
+  size_t input_image_stride = xnn_masked_input_rows(convolution_op) * convolution_op->input_pixel_stride
+                              << log2_input_element_size;
   if (num_kept != 0 && xnn_needs_padded_copy(convolution_op)) {
     input_image_stride =
       xnn_reshape_padded_copy(convolution_op, log2_input_element_size, workspace_size, workspace_alignment);
-    igemm_compute_index = 1;
+    compute++;
   }
 
   const size_t w_stride =
     extra_weights_elements_size +
-    (round_up_po2(group_input_channels, convolution_op->ukernel.igemm.kr * convolution_op->ukernel.igemm.sr) *
-       kernel_size
-     << log2_filter_element_size);
+    (round_up_po2(group_input_channels, ukernel->kr * ukernel->sr) * kernel_size << log2_filter_element_size);
+  const size_t output_pixel_stride = convolution_op->output_pixel_stride << log2_output_element_size;
   convolution_op->context.igemm.igemm = (struct igemm_context){
     .ks = kernel_size,
     .ks_scaled = kernel_size * mr * sizeof(void*),
@@ -501,85 +552,45 @@ enum xnn_status xnn_reshape_gather_igemm(
     .indirect_a = convolution_op->indirection_buffer,
     .zero = convolution_op->zero_buffer,
     .packed_w = packed_weights(convolution_op),
-    .cm_stride = convolution_op->output_pixel_stride << log2_output_element_size,
-    .cn_stride = nr << log2_output_element_size,
+    .cm_stride = output_pixel_stride,
+    .cn_stride = ukernel->nr << log2_output_element_size,
     .ga_stride = group_input_channels << log2_input_element_size,
-    .gw_stride = w_stride * round_up(group_output_channels, nr),
-    .gc_stride = group_output_channels << log2_output_element_size,
+    .gw_stride = w_stride * round_up(convolution_op->group_output_channels, ukernel->nr),
+    .gc_stride = convolution_op->group_output_channels << log2_output_element_size,
     .ba_stride = input_image_stride,
-    .bc_stride = xnn_masked_output_rows(convolution_op) * convolution_op->output_pixel_stride
-                 << log2_output_element_size,
+    .bc_stride = xnn_masked_output_rows(convolution_op) * output_pixel_stride,
     .log2_csize = log2_output_element_size,
-    .ukernel = igemm_cases[mr - 1],
+    .ukernel = ukernel->igemm_cases[mr - 1],
     .masked = {.mask = mask, .fill = convolution_op->masked.pixels.fill},
   };
   memcpy(
     &convolution_op->context.igemm.igemm.params, &convolution_op->params,
     sizeof(convolution_op->context.igemm.igemm.params));
+  convolution_op->state = xnn_run_state_needs_setup;
 
-  struct compute_parameters* compute = &convolution_op->compute[igemm_compute_index];
   compute->context_offset = offsetof(struct xnn_operator, context.igemm.igemm) - offsetof(struct xnn_operator, context);
+  const size_t batch_size = convolution_op->batch_size;
   if (num_kept == 0) {
     reshape_fill_rows(
       convolution_op, compute, batch_size, log2_output_element_size, 0, xnn_masked_output_rows(convolution_op));
-    convolution_op->state = xnn_run_state_needs_setup;
     return xnn_status_success;
   }
-
-  if (convolution_op->masked.live_taps != NULL) {
-    compute = &convolution_op->compute[xnn_compute_live_taps(convolution_op, igemm_compute_index, num_threads)];
-    if (convolution_op->masked.pixels.compact_output) {
-      reshape_fill_rows(convolution_op, compute, batch_size, log2_output_element_size, num_kept, num_kept + 1);
-    }
-    else if (mask != NULL) {
-      reshape_fill_skipped(convolution_op, compute, batch_size, log2_output_element_size);
-    }
-    convolution_op->state = xnn_run_state_needs_setup;
-    return xnn_status_success;
+  const bool is_live = convolution_op->masked.live_taps != NULL;
+  if (is_live) {
+    const size_t index = (size_t) (compute - convolution_op->compute);
+    compute = &convolution_op->compute[xnn_compute_live_taps(convolution_op, index, num_threads)];
   }
-
-  size_t nc = group_output_channels;
-  if (num_threads > 1) {
-    const size_t num_other_tiles = groups * batch_size * divide_round_up(num_kept, mr);
-    const size_t target_tiles_per_thread = 5;
-    const size_t max_nc =
-      divide_round_up(group_output_channels * num_other_tiles, num_threads * target_tiles_per_thread);
-    if (max_nc < nc) {
-      nc = min(nc, divide_round_up(nc, max_nc * nr) * nr);
-    }
-  }
-  // Rows of a compact output follow each other as the micro-kernel writes them.
-  const bool scatter = mask != NULL && !convolution_op->masked.pixels.compact_output;
-  compute->type = xnn_parallelization_type_4d_tile_2d;
-  compute->task_4d_tile_2d =
-    (pthreadpool_task_4d_tile_2d_t) (scatter ? compute_masked_igemm_default : xnn_compute_grouped_batch_igemm);
-#if XNN_MAX_UARCH_TYPES > 1
-  if (xnn_is_hmp_igemm_ukernel(igemm_cases[mr - 1])) {
-    compute->type = xnn_parallelization_type_4d_tile_2d_with_uarch;
-    compute->task_4d_tile_2d_with_id =
-      (pthreadpool_task_4d_tile_2d_with_id_t) (scatter ? compute_masked_igemm : xnn_compute_hmp_grouped_batch_igemm);
-  }
-#endif
-  compute->range[0] = batch_size;
-  compute->range[1] = groups;
-  compute->range[2] = num_kept;
-  compute->range[3] = group_output_channels;
-  compute->tile[0] = mr;
-  compute->tile[1] = nc;
-  const size_t block_channels = xnn_get_block_channels(group_output_channels, nr, w_stride, input_image_stride);
-  if (block_channels != 0 && xnn_has_pixels(convolution_op) && compute->type == xnn_parallelization_type_4d_tile_2d) {
-    compute->task_4d_tile_2d =
-      (pthreadpool_task_4d_tile_2d_t) (scatter ? compute_masked_igemm_block : compute_igemm_block);
-    compute->range[2] = group_output_channels;
-    compute->range[3] = num_kept;
-    compute->tile[0] = min(block_channels, nc);
-    compute->tile[1] = mr;
+  else {
+    compute_all_taps(convolution_op, compute, num_kept, mr, num_threads);
+    compute++;
   }
   if (convolution_op->masked.pixels.compact_output) {
-    reshape_fill_rows(convolution_op, compute + 1, batch_size, log2_output_element_size, num_kept, num_kept + 1);
+    reshape_fill_rows(convolution_op, compute, batch_size, log2_output_element_size, num_kept, num_kept + 1);
   }
-  convolution_op->state = xnn_run_state_needs_setup;
-
+  else if (is_live && mask != NULL) {
+    // Micro-kernels of live taps write rows where they belong; others leave the fill to compute_masked_igemm.
+    reshape_fill_skipped(convolution_op, compute, batch_size, log2_output_element_size);
+  }
   return xnn_status_success;
 }
 

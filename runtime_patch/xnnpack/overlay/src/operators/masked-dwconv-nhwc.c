@@ -20,6 +20,7 @@
 #include "xnnpack/operator-utils.h"
 #include "xnnpack/operator.h"
 #include "xnnpack/pixel-mask.h"
+#include "xnnpack/tap-geometry.h"
 
 // Computes one row of output, run by run of kept pixels. The multipass buffer is NULL for a unipass micro-kernel.
 static void compute_masked_dwconv_row(
@@ -131,39 +132,18 @@ static void compute_compact_dwconv(
 static void init_compact_dwconv_indirection(const struct xnn_operator* op, size_t input_pixel_stride)
 {
   const struct xnn_pixel_mask* mask = op->masked.pixels.mask;
+  const struct xnn_tap_geometry geometry = xnn_get_tap_geometry(op);
   const void** entry = op->indirection_buffer;
-  const uintptr_t input = (uintptr_t) op->input;
-  const uint32_t* rank = op->masked.pixels.input != NULL ? op->masked.pixels.input->rank : NULL;
-  const size_t row_offset = op->dilation_height * op->input_width;
-  const size_t bottom_offset = (op->kernel_height - 1) * op->dilation_height;
-  const size_t right_offset = (op->kernel_width - 1) * op->dilation_width;
   for (size_t row = 0; row < mask->num_kept; row++) {
-    const size_t top = mask->kept[row] / mask->width * op->stride_height - op->padding_top;
-    const size_t left = mask->kept[row] % mask->width * op->stride_width - op->padding_left;
-    if (
-      top < op->input_height && left < op->input_width && bottom_offset < op->input_height - top &&
-      right_offset < op->input_width - left) {
-      // No tap reads padding, as with most pixels.
-      for (size_t kernel_x = 0; kernel_x < op->kernel_width; kernel_x++) {
-        size_t pixel = top * op->input_width + left + kernel_x * op->dilation_width;
-        for (size_t kernel_y = 0; kernel_y < op->kernel_height; kernel_y++) {
-          *entry++ = (const void*) (input + (rank != NULL ? rank[pixel] : pixel) * input_pixel_stride);
-          pixel += row_offset;
-        }
-      }
-      continue;
-    }
+    const struct xnn_tap_place first =
+      xnn_get_first_tap(op, &geometry, mask->kept[row] / mask->width, mask->kept[row] % mask->width);
+    const bool is_inside = xnn_are_taps_inside(op, &geometry, first);
     for (size_t kernel_x = 0; kernel_x < op->kernel_width; kernel_x++) {
-      const size_t input_x = left + kernel_x * op->dilation_width;
-      size_t input_y = top;
+      const size_t x = first.x + kernel_x * op->dilation_width;
       for (size_t kernel_y = 0; kernel_y < op->kernel_height; kernel_y++) {
-        const void* tap_input = op->zero_buffer;
-        if (input_y < op->input_height && input_x < op->input_width) {
-          tap_input =
-            (const void*) (input + xnn_masked_input_row(op, input_y * op->input_width + input_x) * input_pixel_stride);
-        }
-        *entry++ = tap_input;
-        input_y += op->dilation_height;
+        const size_t y = first.y + kernel_y * op->dilation_height;
+        *entry++ = is_inside ? xnn_get_pixel_input(op, y * op->input_width + x, input_pixel_stride)
+                             : xnn_get_tap_input(op, &geometry, y, x, input_pixel_stride);
       }
     }
   }

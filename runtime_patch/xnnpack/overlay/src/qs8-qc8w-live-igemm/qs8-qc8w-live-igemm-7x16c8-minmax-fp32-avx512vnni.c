@@ -168,10 +168,15 @@ static XNN_INLINE void live_igemm(
   } while (nc != 0);
 }
 
-XNN_DEFINE_LIVE_IGEMM_UKERNEL(1, xnn_qs8_qc8w_live_igemm_minmax_fp32_ukernel_1x16c8__avx512vnni)
-XNN_DEFINE_LIVE_IGEMM_UKERNEL(2, xnn_qs8_qc8w_live_igemm_minmax_fp32_ukernel_2x16c8__avx512vnni)
-XNN_DEFINE_LIVE_IGEMM_UKERNEL(3, xnn_qs8_qc8w_live_igemm_minmax_fp32_ukernel_3x16c8__avx512vnni)
-XNN_DEFINE_LIVE_IGEMM_UKERNEL(4, xnn_qs8_qc8w_live_igemm_minmax_fp32_ukernel_4x16c8__avx512vnni)
-XNN_DEFINE_LIVE_IGEMM_UKERNEL(5, xnn_qs8_qc8w_live_igemm_minmax_fp32_ukernel_5x16c8__avx512vnni)
-XNN_DEFINE_LIVE_IGEMM_UKERNEL(6, xnn_qs8_qc8w_live_igemm_minmax_fp32_ukernel_6x16c8__avx512vnni)
-XNN_DEFINE_LIVE_IGEMM_UKERNEL(7, xnn_qs8_qc8w_live_igemm_minmax_fp32_ukernel_7x16c8__avx512vnni)
+// clang-format off
+#define UKERNELS(ukernel) \
+  ukernel(1, xnn_qs8_qc8w_live_igemm_minmax_fp32_ukernel_1x16c8__avx512vnni) \
+  ukernel(2, xnn_qs8_qc8w_live_igemm_minmax_fp32_ukernel_2x16c8__avx512vnni) \
+  ukernel(3, xnn_qs8_qc8w_live_igemm_minmax_fp32_ukernel_3x16c8__avx512vnni) \
+  ukernel(4, xnn_qs8_qc8w_live_igemm_minmax_fp32_ukernel_4x16c8__avx512vnni) \
+  ukernel(5, xnn_qs8_qc8w_live_igemm_minmax_fp32_ukernel_5x16c8__avx512vnni) \
+  ukernel(6, xnn_qs8_qc8w_live_igemm_minmax_fp32_ukernel_6x16c8__avx512vnni) \
+  ukernel(7, xnn_qs8_qc8w_live_igemm_minmax_fp32_ukernel_7x16c8__avx512vnni)
+// clang-format on
+
+XNN_DEFINE_LIVE_IGEMM_UKERNELS(UKERNELS, xnn_qs8_qc8w_live_igemm_minmax_fp32_ukernel_table__avx512vnni)

@@ -217,23 +217,6 @@ static void count_consumers(
   }
 }
 
-// One object for all masks that are equal, so that layouts are equal if their addresses are.
-static void share_masks(xnn_subgraph_t subgraph)
-{
-  for (uint32_t n = 0; n < subgraph->num_nodes; n++) {
-    struct xnn_node* node = &subgraph->nodes[n];
-    for (uint32_t m = 0; m < n && node->pixels.mask != NULL; m++) {
-      struct xnn_pixel_mask* mask = subgraph->nodes[m].pixels.mask;
-      if (mask != NULL && xnn_pixel_masks_equal(mask, node->pixels.mask)) {
-        xnn_retain_pixel_mask(mask);
-        xnn_release_pixel_mask(node->pixels.mask);
-        node->pixels.mask = mask;
-        break;
-      }
-    }
-  }
-}
-
 static void choose_layouts(const struct layouts* layouts, bool may_expand)
 {
   xnn_subgraph_t subgraph = layouts->subgraph;
@@ -503,7 +486,6 @@ enum xnn_status xnn_subgraph_compact_layouts(xnn_subgraph_t subgraph, uint32_t f
   if (status != xnn_status_success) {
     return status;
   }
-  share_masks(subgraph);
   for (int may_expand = 1; may_expand >= 0; may_expand--) {
     bool fits = false;
     status = try_layouts(subgraph, may_expand != 0, dense_size, &fits);

@@ -81,15 +81,13 @@ enum xnn_status xnn_mask_convolution_2d(
     return xnn_status_invalid_state;
   }
 
-  // Most often the mask is that of the nearest masked node before.
+  // One object for all masks that are equal, so that layouts are equal if their addresses are. Most often it is that of
+  // the nearest masked node before.
   struct xnn_pixel_mask* pixel_mask = NULL;
-  for (uint32_t i = node->id; i-- != 0;) {
+  for (uint32_t i = subgraph->num_nodes; i-- != 0 && pixel_mask == NULL;) {
     struct xnn_pixel_mask* other = subgraph->nodes[i].pixels.mask;
-    if (other != NULL) {
-      if (xnn_pixel_mask_equals(other, mask_height, mask_width, mask)) {
-        pixel_mask = xnn_retain_pixel_mask(other);
-      }
-      break;
+    if (other != NULL && xnn_pixel_mask_equals(other, mask_height, mask_width, mask)) {
+      pixel_mask = xnn_retain_pixel_mask(other);
     }
   }
   if (pixel_mask == NULL) {

@@ -46,8 +46,6 @@ xnn_pixel_mask_equals(const struct xnn_pixel_mask* mask, size_t height, size_t w
 XNN_INTERNAL struct xnn_pixel_mask* xnn_retain_pixel_mask(struct xnn_pixel_mask* mask);
 XNN_INTERNAL void xnn_release_pixel_mask(struct xnn_pixel_mask* mask);
 
-XNN_INTERNAL bool xnn_pixel_masks_equal(const struct xnn_pixel_mask* a, const struct xnn_pixel_mask* b);
-
 // What is masked about a convolution; of a dense one all is zero. Owns a reference to each mask, and the fill.
 struct xnn_convolution_pixels {
   // Kept output pixels; NULL if all are.
