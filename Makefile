@@ -16,7 +16,7 @@ PIP := $(VENV)/bin/pip install --quiet --disable-pip-version-check
 # What the toolchain calls; the compilers are the ones that the figures in docs/ were measured with.
 DEBIAN_PACKAGES := ca-certificates ccache cmake debian-archive-keyring g++ g++-aarch64-linux-gnu \
   g++-arm-linux-gnueabihf ninja-build patch python3-venv qemu-system-arm qemu-user xz-utils
-DEBIAN_PACKAGES_DEV := clang-format-14 fish openssh-client openssh-server tcsh valgrind
+DEBIAN_PACKAGES_DEV := clang-format-14 fish git openssh-client openssh-server tcsh valgrind
 
 .PHONY: help
 help:  ## this list
@@ -60,12 +60,13 @@ demo: setup  ## build, convert, boot, push, classify, profile: one command, no b
 test: lint host-bundle test-unit test-native test-emulated xnnpack-tests  ## everything that CI runs
 
 FORMATTED := 'runtime_patch/*.c' 'runtime_patch/*.cc' 'runtime_patch/*.h' 'tests/*.cc' 'tests/*.c'
-lint: $(VENV)/.dev  ## ruff, mypy, import-linter, clang-format
+lint: $(VENV)/.dev  ## ruff, mypy, import-linter, clang-format, the limits of hooks
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports --no-cache
 	clang-format-14 --dry-run --Werror $$(git ls-files $(FORMATTED))
+	$(VENV)/bin/python -m toolchain.dev.hook_limits
 
 host-bundle: $(VENV)/.dev  ## the runtime for this machine: conversions, those of tests too, are tried on it
 	$(DEPLOY) build --board host
@@ -87,6 +88,17 @@ test-armv7: $(VENV)/.dev  ## the runtime of 32-bit boards; not in test, it compi
 xnnpack-tests: $(VENV)/.dev  ## XNNPACK's own convolution tests on the patched library
 	$(VENV)/bin/python -m toolchain.dev.xnnpack_tests --isa x86-64
 	$(VENV)/bin/python -m toolchain.dev.xnnpack_tests --isa aarch64
+
+.PHONY: runtime-tree runtime-build runtime-save
+RUNTIME_TREE := $(VENV)/bin/python -m toolchain.dev.runtime_tree
+runtime-tree: $(VENV)/.dev  ## the runtime's sources laid out to be edited: docs/edit-runtime.md (RUNTIME_TREE_OPTIONS)
+	$(RUNTIME_TREE) make $(RUNTIME_TREE_OPTIONS)
+
+runtime-build: $(VENV)/.dev  ## compile what was edited there
+	$(RUNTIME_TREE) build
+
+runtime-save: $(VENV)/.dev  ## write it back to runtime_patch
+	$(RUNTIME_TREE) save
 
 .PHONY: sanitize
 SANITIZED := $(PYTEST) tests/native --sanitizer

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -30,9 +29,10 @@ from support.operator_chains import (
 from support.operator_kinds import KINDS, Kind
 from support.runtimes import Runtime
 from toolchain.build.bundle import recipe_for
+from toolchain.build.stages import DELEGATE_SOURCES, Workshop, patched_tensorflow
 from toolchain.fetch.apt import AptRoot
-from toolchain.fetch.sources import load_sources, tree
 from toolchain.hardware.board_file import load_board
+from toolchain.progress import Silent
 
 # More threads than cores wait for each other, and slowly where others use the cores, too.
 THREADS = (1, 2, 1, 3, 1, 4, 1, 1)
@@ -125,11 +125,9 @@ def test_threads_make_no_difference(tmp_path: Path, patched: Runtime, variant: V
 
 def test_the_list_of_operators_is_whole(tmp_path: Path) -> None:
     """Against the delegate's own source: what ``VisitNode`` and the unpacking of weights name."""
-    source = Path("tensorflow/lite/delegates/xnnpack")
-    recipe = recipe_for(load_board("host"))
-    shutil.copytree(tree(load_sources().get("tensorflow"), AptRoot()) / source, tmp_path / source)
-    recipe.tensorflow_series.apply(tmp_path)
-    text = (tmp_path / source / "xnnpack_delegate.cc").read_text()
+    shop = Workshop(AptRoot(), 1, Silent())
+    patched_tensorflow(recipe_for(load_board("host")), shop, tmp_path)
+    text = (tmp_path / DELEGATE_SOURCES / "xnnpack_delegate.cc").read_text()
     visited = text[text.index("static TfLiteStatus VisitNode(") :]
     visited = visited[: visited.index("static TfLiteStatus VisitAbsNode(")]
     named = set(re.findall(r"case kTfLiteBuiltin(\w+)", visited))

@@ -209,8 +209,8 @@ def recipe_for(board: Board, *, stock: bool = False, sanitizer: Sanitizer | None
         patch_dir=patch_dir,
         glibc=board.glibc,
         sanitizer=sanitizer,
-        kernels_series=load_series(patch_dir / "tensorflow/kernels"),
-        pthreadpool_series=load_series(patch_dir / "pthreadpool", stock=stock),
+        # Whole in a stock bundle, too: its overlay is the test of a fix.
+        pthreadpool_series=load_series(patch_dir / "pthreadpool"),
     )
 
 
@@ -300,7 +300,6 @@ def _manifest(folder: Path, board: Board, recipe: Recipe, key: str) -> Manifest:
             for series in (
                 recipe.xnnpack_series,
                 recipe.tensorflow_series,
-                recipe.kernels_series,
                 recipe.pthreadpool_series,
             )
         },

@@ -42,9 +42,12 @@ XNNPACK_OPTIONS: dict[str, object] = {
     "CMAKE_POSITION_INDEPENDENT_CODE": True,
 }
 RUNNER = "tileskip-run"
+PROGRAM_TARGETS = (RUNNER, "tileskip_delegate", "tensorflowlite_c")
 DELEGATE = "libtileskip_delegate.so"
 C_LIBRARY = "libtensorflowlite_c.so"
 KERNEL_SYMBOLS = "xnn_*_ukernel_*"
+DELEGATE_SOURCES = "tensorflow/lite/delegates/xnnpack"
+"""In TensorFlow's tree."""
 
 _TFLITE_SOURCES = (
     "tensorflow", "abseil", "eigen3", "farmhash", "flatbuffers", "gemmlowp", "neon-2-sse",
@@ -71,9 +74,7 @@ class Recipe:
     """The oldest glibc that the libraries have to load with; the compiler's own if absent."""
     sanitizer: Sanitizer | None = None
     """Compile XNNPACK and the programs for it; the slow stage is the same with and without."""
-    kernels_series: Series = field(default_factory=lambda: Series("kernels", ()))
-    """Faults of TensorFlow Lite's kernels, mended in a stock bundle too."""
-    pthreadpool_series: Series = field(default_factory=lambda: Series("pthreadpool", ()))
+    pthreadpool_series: Series = field(default_factory=lambda: Series("pthreadpool"))
     """Faults of the thread pool, which are mended in a stock bundle too."""
 
     def tflite_key(self) -> str:
@@ -101,8 +102,7 @@ class Recipe:
         """Hash of what goes into the whole bundle."""
         parts: list[str | bytes] = [
             "programs 2", self.tflite_key(), self.xnnpack_key(), self.tensorflow_series.key,
-            self.kernels_series.key, str(self.stock),
-            self.program_flags, toolchain.__version__,
+            str(self.stock), self.program_flags, toolchain.__version__,
             self.sources.get("fft2d").sha256,
             self.sources.get("fp16").sha256,
             *([f"glibc {self.glibc}"] if self.glibc else []),
@@ -196,10 +196,8 @@ def build_xnnpack(recipe: Recipe, shop: Workshop) -> Path:
         log = log_file("xnnpack", key)
         build = folder / "build"
         source = patched_xnnpack(recipe, shop, folder / "src/xnnpack")
-        definitions = xnnpack_definitions(recipe, shop, folder / "src/pthreadpool")
-        definitions["XNNPACK_BUILD_TESTS"] = False
-        if recipe.sanitizer:
-            definitions["CMAKE_PROJECT_XNNPACK_INCLUDE"] = recipe.exempt_from_sanitizers
+        pool = patched_pthreadpool(recipe, shop, folder / "src/pthreadpool")
+        definitions = xnnpack_definitions(recipe, shop, pool)
         configure(source, build, definitions, extra=recipe.compiler.cmake_arguments(), log=log)
         patched = "stock" if recipe.stock else "patched"
         title = f"compile XNNPACK ({_variant(recipe)}, {patched})"
@@ -207,8 +205,7 @@ def build_xnnpack(recipe: Recipe, shop: Workshop) -> Path:
             build, ["all"], jobs=shop.jobs, log=log, progress=shop.progress, title=title
         )
         _keep_archives(build, folder / "lib")
-        flags = _definitions_of(build / "compile_commands.json", "/src/operator-run.c")
-        (folder / "definitions.txt").write_text("\n".join(flags) + "\n")
+        write_definitions(build, folder)
         shutil.rmtree(build)
         shutil.rmtree(folder / "src/pthreadpool")
         for path in source.iterdir():
@@ -239,35 +236,13 @@ def build_programs(recipe: Recipe, shop: Workshop, *, again: bool = False) -> Pa
     def fill(folder: Path) -> None:
         log = log_file("programs", key)
         build = folder / "build"
-        trees = _tflite_trees(recipe, shop)
-        lite = Path(str(trees["TENSORFLOW_SOURCE_DIR"])) / "tensorflow/lite"
-        delegate = folder / "src/tensorflow"
-        shutil.copytree(lite / "delegates/xnnpack", delegate / "tensorflow/lite/delegates/xnnpack")
-        recipe.tensorflow_series.apply(delegate)
-        kernels = _patched_kernels(recipe, lite, folder / "src/kernels")
+        tensorflow = patched_tensorflow(recipe, shop, folder / "src/tensorflow")
         # A path without a key in it, so that ccache knows what includes these when a patch changes.
         headers = folder / "src/xnnpack"
         headers.symlink_to(xnnpack / "src/xnnpack")
-        ruy = deb_tree(recipe.sources.get_deb("ruy"), recipe.compiler.deb_arch, shop.apt)
-        definitions: dict[str, object] = {
-            **trees,
-            **build_flags(recipe.program_flags, recipe.march),
-            "TENSORFLOW_DELEGATE_SOURCE_DIR": delegate,
-            "TILESKIP_PATCHED_KERNELS": ";".join(str(path) for path in kernels),
-            "XNNPACK_SOURCE_DIR": headers,
-            "FXDIV_SOURCE_DIR": tree(recipe.sources.get("fxdiv"), shop.apt),
-            "FP16_SOURCE_DIR": tree(recipe.sources.get("fp16"), shop.apt),
-            "RUY_LIBRARY_DIR": ruy / "usr/lib" / recipe.compiler.triple,
-            "FFT2D_SOURCE_DIR": tree(recipe.sources.get("fft2d"), shop.apt),
-            "TILESKIP_ISA": recipe.compiler.isa,
-            "TILESKIP_STOCK": recipe.stock,
-            "TILESKIP_SANITIZED": recipe.sanitizer is not None,
-            "TILESKIP_TFLITE_DIR": tflite,
-            "TILESKIP_XNNPACK_DIR": xnnpack,
-            "TILESKIP_VERSION": toolchain.__version__,
-            "TILESKIP_TFLITE_VERSION": recipe.tflite_version,
-            "TILESKIP_XNNPACK_COMMIT": recipe.xnnpack_commit,
-        }
+        definitions = program_definitions(
+            recipe, shop, tflite=tflite, tensorflow=tensorflow, headers=headers, xnnpack=xnnpack
+        )
         if recipe.glibc:
             stand_in = glibc.stand_in(recipe.compiler, recipe.glibc, folder / "src/glibc")
             definitions["TILESKIP_GLIBC_DIR"] = stand_in
@@ -277,7 +252,7 @@ def build_programs(recipe: Recipe, shop: Workshop, *, again: bool = False) -> Pa
         )
         title = f"compile the runner and the libraries ({_variant(recipe)})"
         compile_targets(
-            build, [RUNNER, "tileskip_delegate", "tensorflowlite_c"],
+            build, PROGRAM_TARGETS,
             jobs=shop.jobs, log=log, progress=shop.progress, title=title,
         )  # fmt: skip
         for name, kept in (
@@ -290,6 +265,8 @@ def build_programs(recipe: Recipe, shop: Workshop, *, again: bool = False) -> Pa
                 built.replace(folder / built.name)
             else:
                 _strip(recipe.compiler, built, folder / built.name, keep=kept)
+        pristine = tree(recipe.sources.get("tensorflow"), shop.apt)
+        lite = pristine / "tensorflow/lite"
         for pattern in _HEADERS:
             for header in sorted(lite.glob(pattern)):
                 place = folder / "include/tensorflow/lite" / header.relative_to(lite)
@@ -317,32 +294,118 @@ def patched_xnnpack(recipe: Recipe, shop: Workshop, dest: Path) -> Path:
     return dest
 
 
+def patched_tensorflow(recipe: Recipe, shop: Workshop, dest: Path) -> Path:
+    """Copy into ``dest`` what of TensorFlow Lite is compiled with the programs, and patch it.
+
+    That is the XNNPACK delegate, and the kernels that a patch changes. They are linked before the
+    archive of the stage ``tflite``, whose objects of the same names are then not taken; so that
+    stage, which is the slow one, knows no patch.
+
+    Raises:
+        SourceError: the archive cannot be had.
+        BuildError: a patch does not apply.
+    """
+    pristine = tree(recipe.sources.get("tensorflow"), shop.apt)
+    shutil.copytree(pristine / DELEGATE_SOURCES, dest / DELEGATE_SOURCES)
+    for name in patched_kernels(recipe):
+        place = dest / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(pristine / name, place)
+    recipe.tensorflow_series.apply(dest)
+    return dest
+
+
+def patched_kernels(recipe: Recipe) -> list[str]:
+    """TensorFlow Lite's own kernels that a patch changes; what else is patched is the delegate."""
+    names = recipe.tensorflow_series.patched_files()
+    return [name for name in names if not name.startswith(f"{DELEGATE_SOURCES}/")]
+
+
+def patched_pthreadpool(recipe: Recipe, shop: Workshop, dest: Path) -> Path:
+    """Unpack the thread pool into ``dest``, a folder of the build's own, and patch it.
+
+    Every file of XNNPACK's includes its header, so a path that changes with the patch, as that of
+    a tree in the cache does, would compile them all anew: ccache looks at the path, too.
+
+    Raises:
+        SourceError: the archive cannot be had.
+        BuildError: a patch does not apply.
+    """
+    pinned = recipe.sources.get("pthreadpool")
+    unpack_tarball(fetch(pinned, shop.apt), dest, strip=pinned.strip)
+    recipe.pthreadpool_series.apply(dest)
+    return dest
+
+
 def xnnpack_definitions(recipe: Recipe, shop: Workshop, pool: Path) -> dict[str, object]:
-    """CMake's definitions for XNNPACK: options, flags and where its dependencies are.
+    """CMake's definitions for XNNPACK's own project: options, flags and where its dependencies are.
 
     Args:
         recipe: what is built.
         shop: where sources come from.
-        pool: a folder of the build's own, to unpack the thread pool into and patch it. Every file
-            of XNNPACK's includes its header, so a path that changes with the patch, as that of a
-            tree in the cache does, would compile them all anew: ccache looks at the path, too.
+        pool: the patched thread pool.
 
     Raises:
         SourceError: an archive cannot be had.
-        BuildError: a patch of the thread pool does not apply.
     """
-    pinned = recipe.sources.get("pthreadpool")
-    unpack_tarball(fetch(pinned, shop.apt), pool, strip=pinned.strip)
-    recipe.pthreadpool_series.apply(pool)
+    exempt = {"CMAKE_PROJECT_XNNPACK_INCLUDE": recipe.exempt_from_sanitizers}
     return {
         **recipe.xnnpack_options,
         **build_flags(recipe.xnnpack_flags, None),
+        **(exempt if recipe.sanitizer else {}),
+        "XNNPACK_BUILD_TESTS": False,
         **{
             f"{name.upper()}_SOURCE_DIR": tree(recipe.sources.get(name), shop.apt)
             for name in _XNNPACK_SOURCES
             if name != "pthreadpool"
         },
         "PTHREADPOOL_SOURCE_DIR": pool,
+    }
+
+
+def write_definitions(build: Path, folder: Path) -> None:
+    """Write ``definitions.txt``: what a configured build of XNNPACK defines for its files."""
+    flags = _definitions_of(build / "compile_commands.json", "/src/operator-run.c")
+    (folder / "definitions.txt").write_text("\n".join(flags) + "\n")
+
+
+def program_definitions(
+    recipe: Recipe, shop: Workshop, *, tflite: Path, tensorflow: Path, headers: Path, xnnpack: Path
+) -> dict[str, object]:
+    """CMake's definitions for the programs (``runtime_patch/CMakeLists.txt``).
+
+    Args:
+        recipe: what is built.
+        shop: where sources come from.
+        tflite: what the stage ``tflite`` left.
+        tensorflow: the patched delegate and kernels.
+        headers: XNNPACK's patched tree, or its headers alone.
+        xnnpack: what the stage ``xnnpack`` left.
+
+    Raises:
+        SourceError: an archive cannot be had.
+    """
+    ruy = deb_tree(recipe.sources.get_deb("ruy"), recipe.compiler.deb_arch, shop.apt)
+    return {
+        **_tflite_trees(recipe, shop),
+        **build_flags(recipe.program_flags, recipe.march),
+        "TENSORFLOW_DELEGATE_SOURCE_DIR": tensorflow,
+        "TILESKIP_PATCHED_KERNELS": ";".join(
+            str(tensorflow / name) for name in patched_kernels(recipe)
+        ),
+        "XNNPACK_SOURCE_DIR": headers,
+        "FXDIV_SOURCE_DIR": tree(recipe.sources.get("fxdiv"), shop.apt),
+        "FP16_SOURCE_DIR": tree(recipe.sources.get("fp16"), shop.apt),
+        "RUY_LIBRARY_DIR": ruy / "usr/lib" / recipe.compiler.triple,
+        "FFT2D_SOURCE_DIR": tree(recipe.sources.get("fft2d"), shop.apt),
+        "TILESKIP_ISA": recipe.compiler.isa,
+        "TILESKIP_STOCK": recipe.stock,
+        "TILESKIP_SANITIZED": recipe.sanitizer is not None,
+        "TILESKIP_TFLITE_DIR": tflite,
+        "TILESKIP_XNNPACK_DIR": xnnpack,
+        "TILESKIP_VERSION": toolchain.__version__,
+        "TILESKIP_TFLITE_VERSION": recipe.tflite_version,
+        "TILESKIP_XNNPACK_COMMIT": recipe.xnnpack_commit,
     }
 
 
@@ -386,21 +449,6 @@ def _program_files(patch_dir: Path) -> list[Path]:
     for folder in ("cmake", "operators", "runner", "delegate", "c_library"):
         found += sorted(path for path in (patch_dir / folder).rglob("*") if path.is_file())
     return found
-
-
-def _patched_kernels(recipe: Recipe, lite: Path, dest: Path) -> list[Path]:
-    """The kernels that a patch changes, patched.
-
-    They are linked before the archive of the stage ``tflite``, whose objects of the same names are
-    then not taken; so that stage, which is the slow one, knows no patch.
-    """
-    names = recipe.kernels_series.files()
-    for name in names:
-        place = dest / name
-        place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(lite.parents[1] / name, place)
-    recipe.kernels_series.apply(dest)
-    return [dest / name for name in names]
 
 
 def _keep_archives(build: Path, lib: Path) -> None:

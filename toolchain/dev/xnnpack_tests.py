@@ -95,15 +95,11 @@ def build_tests(recipe: Recipe, shop: Workshop, tests: Sequence[str] = TESTS) ->
     def fill(folder: Path) -> None:
         log = stages.log_file("xnnpack-tests", key)
         build = folder / "build"
-        definitions = {
-            **stages.xnnpack_definitions(recipe, shop, folder / "src/pthreadpool"),
-            **stages.build_flags(_test_flags(recipe), None),
-            "XNNPACK_SOURCE_DIR": stages.patched_xnnpack(recipe, shop, folder / "src/xnnpack"),
-            "TILESKIP_XNNPACK_DIR": xnnpack,
-            "GOOGLETEST_SOURCE_DIR": tree(recipe.sources.get("googletest"), shop.apt),
-            "TESTS": ";".join(tests),
-            "POOL_TESTS": ";".join(POOL_TESTS),
-        }
+        source = stages.patched_xnnpack(recipe, shop, folder / "src/xnnpack")
+        pool = stages.patched_pthreadpool(recipe, shop, folder / "src/pthreadpool")
+        definitions = tests_definitions(
+            recipe, shop, tests, source=source, pool=pool, xnnpack=xnnpack
+        )
         arguments = recipe.compiler.cmake_arguments()
         if recipe.compiler.cross:
             # No libraries of the other ISA need to be installed to run these.
@@ -121,6 +117,33 @@ def build_tests(recipe: Recipe, shop: Workshop, tests: Sequence[str] = TESTS) ->
         shutil.rmtree(folder / "src")
 
     return entry("xnnpack-tests", key, fill)
+
+
+def tests_definitions(
+    recipe: Recipe, shop: Workshop, tests: Sequence[str], *, source: Path, pool: Path, xnnpack: Path
+) -> dict[str, object]:
+    """CMake's definitions for the tests (``runtime_patch/xnnpack_tests``).
+
+    Args:
+        recipe: what is tested.
+        shop: where sources come from.
+        tests: names without ``-test``.
+        source: XNNPACK's patched tree.
+        pool: the patched thread pool.
+        xnnpack: what the stage ``xnnpack`` left.
+
+    Raises:
+        SourceError: an archive cannot be had.
+    """
+    return {
+        **stages.xnnpack_definitions(recipe, shop, pool),
+        **stages.build_flags(_test_flags(recipe), None),
+        "XNNPACK_SOURCE_DIR": source,
+        "TILESKIP_XNNPACK_DIR": xnnpack,
+        "GOOGLETEST_SOURCE_DIR": tree(recipe.sources.get("googletest"), shop.apt),
+        "TESTS": ";".join(tests),
+        "POOL_TESTS": ";".join(POOL_TESTS),
+    }
 
 
 def run_tests(

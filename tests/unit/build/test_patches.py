@@ -1,34 +1,16 @@
-"""A series applies exactly and in order, or says which patch does not."""
+"""What is done to a tree is done whole, exactly and in order, or a fault is named."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from toolchain.build.patches import load_series
+from support.patch_series import DIFF, content, header, write_overlay, write_patches
+from toolchain.build.patches import FIXES, HOOKS, Series, load_series, parse_patch
 from toolchain.errors import BuildError
 from toolchain.resources import runtime_patch_dir
-
-PATCH = """Say it louder.
-
---- a/greeting.txt
-+++ b/greeting.txt
-@@ -1,3 +1,3 @@
- one
--{before}
-+{after}
- three
-"""
-
-
-def write_series(folder: Path, *steps: tuple[str, str]) -> Path:
-    folder.mkdir()
-    names = [f"{index:04}-step.patch" for index in range(1, len(steps) + 1)]
-    (folder / "series").write_text("# in order\n" + "\n".join(names) + "\n\n")
-    for name, (before, after) in zip(names, steps, strict=True):
-        (folder / name).write_text(PATCH.format(before=before, after=after))
-    return folder
 
 
 @pytest.fixture
@@ -38,78 +20,181 @@ def tree(tmp_path: Path) -> Path:
     return tmp_path / "tree"
 
 
-def test_patches_apply_in_the_order_of_the_series(tmp_path: Path, tree: Path) -> None:
-    series = load_series(write_series(tmp_path / "s", ("two", "TWO"), ("TWO", "TWO!")))
+def test_patches_apply_in_the_order_of_their_numbers(tmp_path: Path, tree: Path) -> None:
+    write_patches(tmp_path / "s/hooks", ("two", "TWO"), ("TWO", "TWO!"))
+    load_series(tmp_path / "s").apply(tree)
+    assert content(tree) == {"greeting.txt": "one\nTWO!\nthree\n"}
+
+
+def test_the_overlay_comes_first_then_fixes_then_hooks(tmp_path: Path, tree: Path) -> None:
+    write_overlay(tmp_path / "s", {"src/ours.c": "int ours;\n"})
+    write_patches(tmp_path / "s/fixes", ("two", "TWO"))
+    write_patches(tmp_path / "s/hooks", ("TWO", "TWO!"))
+    series = load_series(tmp_path / "s")
+    assert list(series.hashes()) == [
+        "overlay/src/ours.c", "fixes/0001-step.patch", "hooks/0001-step.patch",
+    ]  # fmt: skip
     series.apply(tree)
-    assert (tree / "greeting.txt").read_text() == "one\nTWO!\nthree\n"
-    assert sorted(path.name for path in tree.iterdir()) == ["greeting.txt"]
+    assert content(tree) == {"greeting.txt": "one\nTWO!\nthree\n", "src/ours.c": "int ours;\n"}
+
+
+def test_a_stock_tree_gets_the_fixes_alone(tmp_path: Path, tree: Path) -> None:
+    write_overlay(tmp_path / "s", {"ours.c": "int ours;\n"})
+    write_patches(tmp_path / "s/fixes", ("two", "TWO"))
+    write_patches(tmp_path / "s/hooks", ("TWO", "TWO!"))
+    stock = load_series(tmp_path / "s", stock=True)
+    assert stock.key != load_series(tmp_path / "s").key
+    stock.apply(tree)
+    assert content(tree) == {"greeting.txt": "one\nTWO\nthree\n"}
 
 
 def test_a_patch_that_does_not_apply_is_named(tmp_path: Path, tree: Path) -> None:
-    series = load_series(write_series(tmp_path / "s", ("two", "TWO"), ("two", "TWO!")))
+    write_patches(tmp_path / "s/hooks", ("two", "TWO"), ("two", "TWO!"))
     with pytest.raises(BuildError, match=r"0002-step\.patch does not apply"):
-        series.apply(tree)
+        load_series(tmp_path / "s").apply(tree)
 
 
 def test_a_patch_that_applies_only_with_fuzz_is_refused(tmp_path: Path, tree: Path) -> None:
     (tree / "greeting.txt").write_text("ONE\ntwo\nthree\n")
-    series = load_series(write_series(tmp_path / "s", ("two", "TWO")))
+    write_patches(tmp_path / "s/hooks", ("two", "TWO"))
     with pytest.raises(BuildError, match="does not apply"):
-        series.apply(tree)
+        load_series(tmp_path / "s").apply(tree)
 
 
-def test_no_series_and_an_empty_one_leave_the_tree_alone(tmp_path: Path, tree: Path) -> None:
-    for series in (load_series(tmp_path), load_series(write_series(tree / "s"))):
-        series.apply(tree)
-        assert series.patches == ()
-    assert (tree / "greeting.txt").read_text() == "one\ntwo\nthree\n"
+def test_an_overlay_file_that_would_replace_one_of_upstreams_is_an_error(
+    tmp_path: Path, tree: Path
+) -> None:
+    write_overlay(tmp_path / "s", {"new.c": "int ours;\n", "greeting.txt": "ours\n"})
+    before = content(tree)
+    with pytest.raises(BuildError, match=r"overlay/greeting\.txt would replace a file of upstream"):
+        load_series(tmp_path / "s").apply(tree)
+    assert content(tree) == before
 
 
-def test_the_key_follows_contents_and_order(tmp_path: Path) -> None:
-    first = load_series(write_series(tmp_path / "a", ("two", "2"), ("2", "two")))
-    second = load_series(write_series(tmp_path / "b", ("2", "two"), ("two", "2")))
-    same = load_series(write_series(tmp_path / "c", ("two", "2"), ("2", "two")))
-    assert first.key != second.key
-    assert first.key == same.key
+@pytest.mark.parametrize("folder", [FIXES, HOOKS])
+def test_a_patch_that_touches_an_overlay_file_is_an_error(
+    tmp_path: Path, tree: Path, folder: str
+) -> None:
+    write_overlay(tmp_path / "s", {"ours.c": "one\ntwo\nthree\n"})
+    write_patches(tmp_path / "s" / folder, ("two", "TWO"), file="ours.c")
+    before = content(tree)
+    with pytest.raises(BuildError, match=r"0001-step\.patch: changes ours\.c, which is a file of"):
+        load_series(tmp_path / "s").apply(tree)
+    assert content(tree) == before
 
 
-@pytest.mark.parametrize("line", ["../0001-x.patch", "x.patch", "0001-x.patch; rm -rf /"])
-def test_a_line_that_is_no_patch_name_is_refused(tmp_path: Path, line: str) -> None:
-    (tmp_path / "series").write_text(line + "\n")
-    with pytest.raises(BuildError, match=r"series:1: .* is no patch's name"):
+def test_a_folder_that_is_not_there_leaves_the_tree_alone(tmp_path: Path, tree: Path) -> None:
+    before = content(tree)
+    series = load_series(tmp_path / "none")
+    series.apply(tree)
+    assert series == Series("none")
+    assert content(tree) == before
+
+
+def _rename_an_overlay_file(folder: Path) -> None:
+    (folder / "overlay/ours.c").rename(folder / "overlay/other.c")
+
+
+def _edit_an_overlay_file(folder: Path) -> None:
+    (folder / "overlay/ours.c").write_text("int other;\n")
+
+
+def _swap_two_patches(folder: Path) -> None:
+    first, second = folder / "hooks/0001-step.patch", folder / "hooks/0002-step.patch"
+    texts = first.read_text(), second.read_text()
+    second.write_text(texts[0])
+    first.write_text(texts[1])
+
+
+def _edit_a_fix(folder: Path) -> None:
+    patch = folder / "fixes/0001-step.patch"
+    patch.write_text(patch.read_text().replace("+zero", "+null"))
+
+
+def _turn_a_fix_into_a_hook(folder: Path) -> None:
+    text = (folder / "fixes/0001-step.patch").read_text()
+    (folder / "fixes/0001-step.patch").unlink()
+    (folder / "hooks/0000-step.patch").write_text(text.replace("Kind: fix", "Kind: hook"))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _rename_an_overlay_file,
+        _edit_an_overlay_file,
+        _swap_two_patches,
+        _edit_a_fix,
+        _turn_a_fix_into_a_hook,
+    ],
+)
+def test_the_key_follows_all_that_is_done(tmp_path: Path, change: Callable[[Path], None]) -> None:
+    keys = []
+    for folder in (tmp_path / "a/s", tmp_path / "b/s", tmp_path / "c/s"):
+        write_overlay(folder, {"ours.c": "int ours;\n"})
+        write_patches(folder / FIXES, ("one", "zero"))
+        write_patches(folder / HOOKS, ("two", "2"), ("2", "two"))
+        if folder == tmp_path / "c/s":
+            change(folder)
+        keys.append(load_series(folder).key)
+    assert keys[0] == keys[1]
+    assert keys[0] != keys[2]
+
+
+@pytest.mark.parametrize("name", ["x.patch", "series", "0001-x.patch.orig", "0001_x.patch"])
+def test_a_file_that_is_no_patch_is_named(tmp_path: Path, name: str) -> None:
+    (tmp_path / "hooks").mkdir()
+    (tmp_path / "hooks" / name).write_text(header("hook"))
+    with pytest.raises(BuildError, match=f"{name}: no patch's name"):
         load_series(tmp_path)
 
 
-def test_a_patch_that_is_missing_is_named(tmp_path: Path) -> None:
-    (tmp_path / "series").write_text("0001-x.patch\n")
-    with pytest.raises(BuildError, match=r"series:1: 0001-x\.patch is not there"):
-        load_series(tmp_path)
+@pytest.mark.parametrize(
+    ("folder", "beginning"),
+    [
+        (HOOKS, ""),
+        (HOOKS, "Subject: Step\n\nNobody hears it.\n---\n"),
+        (HOOKS, "Subject: Step\nKind: hook\n---\n"),
+        (HOOKS, header("hack")),
+        (HOOKS, header("fix")),
+        (FIXES, header("hook")),
+        (FIXES, header("temporary")),
+    ],
+)
+def test_a_patch_has_to_say_what_and_why_it_is(folder: str, beginning: str) -> None:
+    diff = DIFF.format(file="greeting.txt", before="two", after="TWO")
+    with pytest.raises(BuildError, match="has to begin with its subject, its kind and its reason"):
+        parse_patch(Path("s") / folder / "0001-step.patch", beginning + diff)
 
 
-def test_fixes_go_first_and_into_stock_trees_as_well(tmp_path: Path, tree: Path) -> None:
-    folder = write_series(tmp_path / "s", ("TWO", "TWO!"))
-    write_series(folder / "fixes", ("two", "TWO"))
-    both, fixes = load_series(folder), load_series(folder, stock=True)
-    assert list(both.hashes()) == ["fixes/0001-step.patch", "0001-step.patch"]
-    assert list(fixes.hashes()) == ["fixes/0001-step.patch"]
-    assert both.key != fixes.key
-    fixes.apply(tree)
-    assert (tree / "greeting.txt").read_text() == "one\nTWO\nthree\n"
-    (tree / "greeting.txt").write_text("one\ntwo\nthree\n")
-    both.apply(tree)
-    assert (tree / "greeting.txt").read_text() == "one\nTWO!\nthree\n"
+@pytest.mark.parametrize("names", ["--- /dev/null\n+++ b/new.c\n", "--- a/new.c\n+++ /dev/null\n"])
+def test_a_patch_that_adds_or_removes_a_file_is_refused(names: str) -> None:
+    text = header("hook") + names + "@@ -0,0 +1 @@\n+int ours;\n"
+    with pytest.raises(BuildError, match=r"adds or removes new\.c"):
+        parse_patch(Path("s/hooks/0001-step.patch"), text)
 
 
-@pytest.mark.parametrize("folder", ["xnnpack", "tensorflow", "tensorflow/fixes"])
-def test_the_shipped_series_lists_every_patch_beside_it(folder: str) -> None:
-    place = runtime_patch_dir() / folder
-    listed = [path.name for path in load_series(place).patches if path.parent == place]
-    assert listed == sorted(path.name for path in place.glob("*.patch"))
+def test_a_patch_tells_its_files_and_changed_lines() -> None:
+    two = DIFF.format(file="a.c", before="two", after="-- x") + DIFF.format(
+        file="b/c.c", before="++ y", after="TWO"
+    )
+    patch = parse_patch(Path("s/hooks/0001-step.patch"), header("temporary") + two)
+    assert patch.files == ("a.c", "b/c.c")
+    assert patch.changed_lines == 4
+    assert patch.text() == header("temporary") + two
 
 
-def test_the_files_that_a_series_changes_are_told(tmp_path: Path) -> None:
-    series = load_series(write_series(tmp_path / "s", ("two", "TWO"), ("TWO", "TWO!")))
-    assert series.files() == ["greeting.txt"]
-    shipped = load_series(runtime_patch_dir() / "tensorflow/kernels").files()
-    assert "tensorflow/lite/kernels/fully_connected.cc" in shipped
-    assert all(name.startswith("tensorflow/lite/kernels/") for name in shipped)
+@pytest.mark.parametrize("name", ["xnnpack", "tensorflow", "pthreadpool"])
+def test_what_is_shipped_is_written_as_it_would_be_saved(name: str) -> None:
+    series = load_series(runtime_patch_dir() / name)
+    assert series.patches
+    for patch in series.patches:
+        assert patch.path.read_text() == patch.text()
+    for patches in (series.fixes, series.hooks):
+        numbers = [int(patch.path.name[:4]) for patch in patches]
+        assert numbers == list(range(1, len(patches) + 1))
+
+
+def test_the_kernels_of_tensorflow_lite_are_among_the_files_that_are_patched() -> None:
+    names = load_series(runtime_patch_dir() / "tensorflow").patched_files()
+    assert "tensorflow/lite/kernels/fully_connected.cc" in names
+    assert "tensorflow/lite/delegates/xnnpack/xnnpack_delegate.cc" in names

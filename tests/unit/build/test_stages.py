@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from toolchain.build.compiler import Compiler
-from toolchain.build.patches import Series
+from toolchain.build.patches import OverlayFile, Series
 from toolchain.build.stages import Recipe
 from toolchain.fetch.sources import load_sources
 from toolchain.resources import runtime_patch_dir
@@ -22,7 +22,7 @@ def recipe(tmp_path: Path) -> Recipe:
     return Recipe(
         compiler=Compiler("aarch64", "gcc", "g++", "strip", "g++ 12", cross=True),
         march="armv8-a", stock=True, sources=load_sources(), patch_dir=patch_dir,
-        xnnpack_series=Series("xnnpack", ()), tensorflow_series=Series("tensorflow", ()),
+        xnnpack_series=Series("xnnpack"), tensorflow_series=Series("tensorflow"),
     )  # fmt: skip
 
 
@@ -36,8 +36,8 @@ def changed(before: Recipe, after: Recipe) -> tuple[bool, ...]:
 
 @pytest.fixture
 def series(tmp_path: Path) -> Series:
-    (tmp_path / "0001-x.patch").write_text("x")
-    return Series("xnnpack", (tmp_path / "0001-x.patch",))
+    (tmp_path / "x.c").write_text("int x;")
+    return Series("xnnpack", (OverlayFile("src/x.c", tmp_path / "x.c"),))
 
 
 def test_the_same_recipe_has_the_same_keys(recipe: Recipe) -> None:
@@ -54,17 +54,10 @@ def test_a_patch_of_the_thread_pool_leaves_tflite_alone(recipe: Recipe, series: 
     assert changed(recipe, patched) == (False, True, True)
 
 
-def test_a_patch_of_the_delegate_leaves_both_slow_stages_alone(
+def test_a_patch_of_tensorflow_lite_leaves_both_slow_stages_alone(
     recipe: Recipe, series: Series
 ) -> None:
     patched = dataclasses.replace(recipe, tensorflow_series=series)
-    assert changed(recipe, patched) == (False, False, True)
-
-
-def test_a_patch_of_tflites_kernels_leaves_both_slow_stages_alone(
-    recipe: Recipe, series: Series
-) -> None:
-    patched = dataclasses.replace(recipe, kernels_series=series)
     assert changed(recipe, patched) == (False, False, True)
 
 

@@ -1,0 +1,237 @@
+// Copyright 2026 The Tileskip Authors
+//
+// This source code is licensed under the BSD-style license found in the
+// LICENSE file in the root directory of this source tree.
+
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "xnnpack-masked.h"
+#include "xnnpack.h"
+#include "xnnpack/allocator.h"
+#include "xnnpack/common.h"
+#include "xnnpack/datatype.h"
+#include "xnnpack/live-taps.h"
+#include "xnnpack/log.h"
+#include "xnnpack/masked-convolution.h"
+#include "xnnpack/math.h"
+#include "xnnpack/microkernel-type.h"
+#include "xnnpack/node-type.h"
+#include "xnnpack/operator-type.h"
+#include "xnnpack/operator.h"
+#include "xnnpack/pixel-mask.h"
+#include "xnnpack/requantization.h"
+#include "xnnpack/subgraph.h"
+
+enum xnn_status xnn_mask_convolution_2d(
+  xnn_subgraph_t subgraph,
+  uint32_t output_id,
+  size_t mask_height,
+  size_t mask_width,
+  const uint8_t* mask,
+  size_t channels,
+  const void* fill)
+{
+  struct xnn_node* node = NULL;
+  for (uint32_t i = 0; i < subgraph->num_nodes; i++) {
+    if (subgraph->nodes[i].num_outputs == 1 && subgraph->nodes[i].outputs[0] == output_id) {
+      node = &subgraph->nodes[i];
+    }
+  }
+  if (node == NULL) {
+    xnn_log_error("failed to mask convolution: no node has output ID #%" PRIu32, output_id);
+    return xnn_status_invalid_parameter;
+  }
+
+  size_t output_channels = 0;
+  switch (node->type) {
+    case xnn_node_type_convolution_2d:
+      output_channels = node->params.convolution_2d.groups * node->params.convolution_2d.group_output_channels;
+      break;
+    case xnn_node_type_depthwise_convolution_2d:
+      output_channels =
+        node->params.depthwise_convolution_2d.input_channels * node->params.depthwise_convolution_2d.depth_multiplier;
+      break;
+    default:
+      xnn_log_error(
+        "failed to mask %s node #%" PRIu32 ": not a convolution", xnn_node_type_to_string(node->type), node->id);
+      return xnn_status_invalid_parameter;
+  }
+  if (channels != output_channels) {
+    xnn_log_error(
+      "failed to mask %s node #%" PRIu32 " with %zu output channels: the fill has %zu",
+      xnn_node_type_to_string(node->type), node->id, output_channels, channels);
+    return xnn_status_invalid_parameter;
+  }
+  const enum xnn_datatype datatype = subgraph->values[output_id].datatype;
+  if (
+    subgraph->values[node->inputs[0]].datatype != datatype ||
+    (datatype != xnn_datatype_fp32 && datatype != xnn_datatype_qint8 && datatype != xnn_datatype_quint8)) {
+    xnn_log_error(
+      "failed to mask %s node #%" PRIu32 ": input and output must both be FP32, QINT8 or QUINT8",
+      xnn_node_type_to_string(node->type), node->id);
+    return xnn_status_unsupported_parameter;
+  }
+  if (node->pixels.mask != NULL) {
+    xnn_log_error(
+      "failed to mask %s node #%" PRIu32 ": it has a mask already", xnn_node_type_to_string(node->type), node->id);
+    return xnn_status_invalid_state;
+  }
+
+  // One object for all masks that are equal, so that layouts are equal if their addresses are. Most often it is that of
+  // the nearest masked node before.
+  struct xnn_pixel_mask* pixel_mask = NULL;
+  for (uint32_t i = subgraph->num_nodes; i-- != 0 && pixel_mask == NULL;) {
+    struct xnn_pixel_mask* other = subgraph->nodes[i].pixels.mask;
+    if (other != NULL && xnn_pixel_mask_equals(other, mask_height, mask_width, mask)) {
+      pixel_mask = xnn_retain_pixel_mask(other);
+    }
+  }
+  if (pixel_mask == NULL) {
+    const enum xnn_status status = xnn_create_pixel_mask(mask_height, mask_width, mask, &pixel_mask);
+    if (status != xnn_status_success) {
+      return status;
+    }
+  }
+  if (pixel_mask->num_kept == mask_height * mask_width) {
+    // Nothing is skipped: stay with the dense operator.
+    xnn_release_pixel_mask(pixel_mask);
+    return xnn_status_success;
+  }
+  const size_t fill_size = channels * xnn_datatype_size_bytes(datatype);
+  void* fill_copy = xnn_allocate_memory(fill_size);
+  if (fill_copy == NULL) {
+    xnn_log_error("failed to allocate %zu bytes for the fill of a masked convolution", fill_size);
+    xnn_release_pixel_mask(pixel_mask);
+    return xnn_status_out_of_memory;
+  }
+  memcpy(fill_copy, fill, fill_size);
+  node->pixels.mask = pixel_mask;
+  node->pixels.fill = fill_copy;
+  node->flags |= XNN_FLAG_MASKED_CONVOLUTION;
+  return xnn_status_success;
+}
+
+void xnn_clamp_convolution_fill(
+  struct xnn_node* node, const struct xnn_value* output_value, const struct xnn_node* clamp)
+{
+  if (node->pixels.mask == NULL) {
+    return;
+  }
+  const float output_min = clamp->activation.output_min;
+  const float output_max = clamp->activation.output_max;
+  const size_t channels = output_value->shape.dim[output_value->shape.num_dims - 1];
+  const float scale = output_value->quantization.scale;
+  const int32_t zero_point = output_value->quantization.zero_point;
+  for (size_t c = 0; c < channels; c++) {
+    switch (output_value->datatype) {
+      case xnn_datatype_fp32: {
+        float* fill = (float*) node->pixels.fill + c;
+        *fill = math_min_f32(math_max_f32(*fill, output_min), output_max);
+        break;
+      }
+      case xnn_datatype_qint8: {
+        int8_t* fill = (int8_t*) node->pixels.fill + c;
+        *fill = max(
+          min(*fill, xnn_qs8_quantize(output_max, scale, zero_point)), xnn_qs8_quantize(output_min, scale, zero_point));
+        break;
+      }
+      case xnn_datatype_quint8: {
+        uint8_t* fill = (uint8_t*) node->pixels.fill + c;
+        *fill = max(
+          min(*fill, xnn_qu8_quantize(output_max, scale, zero_point)), xnn_qu8_quantize(output_min, scale, zero_point));
+        break;
+      }
+      default:
+        XNN_UNREACHABLE;
+    }
+  }
+}
+
+void xnn_release_pixels_of_nodes(xnn_subgraph_t subgraph)
+{
+  for (uint32_t i = 0; i < subgraph->num_nodes; i++) {
+    xnn_release_convolution_pixels(&subgraph->nodes[i].pixels);
+  }
+}
+
+// Fills in what the operator's micro-kernel says of itself; false if the operator is not a convolution.
+static bool report_operator(const struct xnn_operator* op, struct xnn_conv_report* report)
+{
+  switch (op->type) {
+    case xnn_operator_type_convolution_nhwc_f16:
+    case xnn_operator_type_convolution_nhwc_f32:
+    case xnn_operator_type_convolution_nhwc_qc8:
+    case xnn_operator_type_convolution_nhwc_qs8:
+    case xnn_operator_type_convolution_nhwc_qu8:
+      break;
+    default:
+      return false;
+  }
+  report->type = xnn_microkernel_type_to_string(op->ukernel.type);
+  const struct xnn_pixel_mask* mask = op->masked.pixels.mask;
+  report->pixels = mask != NULL ? mask->height * mask->width : op->output_height * op->output_width;
+  report->kept = mask != NULL ? mask->num_kept : report->pixels;
+  const bool is_matrix =
+    op->ukernel.type == xnn_microkernel_type_gemm || op->ukernel.type == xnn_microkernel_type_vmulcaddc;
+  report->taps =
+    report->kept * (is_matrix ? 1 : op->kernel_height * (op->masked.has_merged_taps ? 1 : op->kernel_width));
+  report->live_taps = op->masked.live_taps != NULL ? op->masked.live_taps->num_pointers : report->taps;
+  report->mr = 1;
+  report->nr = 1;
+  switch (op->ukernel.type) {
+    case xnn_microkernel_type_gemm:
+      report->mr = op->context.gemm.gemm.gemm.mr != 0 ? (uint32_t) op->context.gemm.gemm.gemm.mr
+                                                      : (uint32_t) op->compute[0].tile[0];
+      report->nr = op->ukernel.gemm.nr;
+      report->ukernel = (void (*)(void)) op->context.gemm.gemm.gemm.ukernel.function[XNN_UARCH_DEFAULT];
+      break;
+    case xnn_microkernel_type_igemm: {
+      if (op->masked.live_taps != NULL) {
+        report->mr = op->masked.live_taps->config->max_rows;
+        report->nr = op->masked.live_taps->config->nr;
+        report->ukernel = (void (*)(void)) op->masked.live_taps->config->ukernels[report->mr - 1];
+        break;
+      }
+      const struct igemm_context* context = &op->context.igemm.igemm;
+      report->mr = (uint32_t) (context->ks_scaled / (context->ks * sizeof(void*)));
+      report->nr = op->ukernel.igemm.nr;
+      report->ukernel = (void (*)(void)) context->ukernel.function[XNN_UARCH_DEFAULT];
+      break;
+    }
+    case xnn_microkernel_type_dwconv:
+      report->ukernel = (void (*)(void)) op->ukernel.dwconv.unipass_fn;
+      break;
+    case xnn_microkernel_type_vmulcaddc:
+      report->mr = op->ukernel.vmulcaddc.mr;
+      report->ukernel = (void (*)(void)) op->ukernel.vmulcaddc.function;
+      break;
+    default:
+      report->ukernel = NULL;
+      break;
+  }
+  return true;
+}
+
+size_t xnn_get_runtime_conv_report(xnn_runtime_t runtime, size_t capacity, struct xnn_conv_report* reports)
+{
+  size_t count = 0;
+  size_t op_index = 0;
+  for (size_t i = 0; i < runtime->num_ops; i++) {
+    const struct xnn_operator* op = runtime->opdata[i].operator_objects[0];
+    if (op == NULL) {
+      continue;
+    }
+    struct xnn_conv_report report = {.op_index = op_index++};
+    if (report_operator(op, &report)) {
+      if (count < capacity) {
+        reports[count] = report;
+      }
+      count++;
+    }
+  }
+  return count;
+}

@@ -1,0 +1,503 @@
+// Copyright 2026 The Tileskip Authors
+//
+// This source code is licensed under the BSD-style license found in the
+// LICENSE file in the root directory of this source tree.
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <map>
+#include <memory>
+#include <random>
+#include <string>
+#include <utility>
+#include <vector>
+
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+
+#include <gtest/gtest.h>
+
+#include "pthreadpool.h"
+#include "xnnpack-masked.h"
+#include "xnnpack.h"
+#include "xnnpack/hardware-config.h"
+#include "xnnpack/node-type.h"
+#include "xnnpack/subgraph.h"
+
+namespace {
+
+using Threadpool = std::unique_ptr<pthreadpool, decltype(&pthreadpool_destroy)>;
+
+enum class Op { kConvolution, kDepthwise, kUnary, kAdd, kMultiplyChannels, kConcatenate, kMaxPooling };
+
+// A step of a network: makes value `output` from earlier ones.
+struct Step {
+  Op op;
+  std::vector<size_t> inputs;
+  size_t kernel = 1, stride = 1;
+  bool masked = false, external = false;
+  size_t height, width, channels;  // of the output
+  std::vector<uint8_t> mask;
+  std::vector<float> weights, fill, channel_factors;
+  enum xnn_unary_operator unary = xnn_unary_clamp;
+};
+
+struct Network {
+  size_t batch, height, width, channels, threads;
+  enum xnn_datatype datatype;
+  std::vector<Step> steps;  // step i makes value i + 1; value 0 is the input
+};
+
+constexpr float kScale = 0.05f;
+constexpr int32_t kZeroPoint = 3;
+
+struct Shape {
+  size_t height, width, channels;
+};
+
+Network RandomNetwork(std::mt19937& rng, enum xnn_datatype datatype)
+{
+  const auto choose = [&](size_t low, size_t high) { return std::uniform_int_distribution<size_t>(low, high)(rng); };
+  std::uniform_real_distribution<float> f32(-1.0f, 1.0f);
+  Network net;
+  net.batch = choose(1, 2);
+  net.threads = choose(0, 4) == 0 ? choose(2, 3) : 1;  // Threads are slow to start where a core is emulated.
+  net.height = choose(3, 17);
+  net.width = choose(3, 17);
+  net.channels = choose(1, 12);
+  net.datatype = datatype;
+  std::vector<Shape> shapes = {{net.height, net.width, net.channels}};
+  std::map<std::pair<size_t, size_t>, std::vector<uint8_t>> masks;
+  const size_t num_steps = choose(2, 14);
+  while (net.steps.size() < num_steps) {
+    Step step;
+    step.op = static_cast<Op>(choose(0, 6));
+    if (choose(0, 2) == 0)
+      step.op = Op::kConvolution;
+    // Mostly the latest value: then networks get deep.
+    const size_t input = choose(0, 3) != 0 ? shapes.size() - 1 : choose(0, shapes.size() - 1);
+    const Shape& in = shapes[input];
+    step.inputs = {input};
+    step.height = in.height;
+    step.width = in.width;
+    step.channels = in.channels;
+    switch (step.op) {
+      case Op::kConvolution:
+        step.channels = choose(1, 40);
+        step.kernel = choose(0, 1) ? 1 : 3;
+        step.stride = choose(0, 3) == 0 ? 2 : 1;
+        break;
+      case Op::kDepthwise:
+        step.kernel = choose(0, 3) == 0 ? 5 : 3;
+        step.stride = choose(0, 3) == 0 ? 2 : 1;
+        break;
+      case Op::kUnary:
+        if (datatype == xnn_datatype_fp32 && choose(0, 1))
+          step.unary = xnn_unary_hardswish;
+        break;
+      case Op::kAdd:
+      case Op::kConcatenate: {
+        std::vector<size_t> others;
+        for (size_t i = 0; i < shapes.size(); i++) {
+          if (
+            shapes[i].height == in.height && shapes[i].width == in.width &&
+            (step.op == Op::kConcatenate || shapes[i].channels == in.channels)) {
+            others.push_back(i);
+          }
+        }
+        step.inputs.push_back(others[choose(0, others.size() - 1)]);
+        if (step.op == Op::kConcatenate)
+          step.channels += shapes[step.inputs[1]].channels;
+        break;
+      }
+      case Op::kMultiplyChannels:
+        if (datatype != xnn_datatype_fp32)
+          continue;
+        break;
+      case Op::kMaxPooling:
+        if (in.height < 3 || in.width < 3)
+          continue;
+        step.kernel = 2;
+        step.height = in.height - 1;
+        step.width = in.width - 1;
+        break;
+    }
+    if (step.channels > 60)
+      continue;
+    const bool convolution = step.op == Op::kConvolution || step.op == Op::kDepthwise;
+    if (convolution) {
+      // TensorFlow's SAME padding underflows where the stride is larger than the kernel (upstream).
+      if (step.kernel == 1)
+        step.stride = 1;
+      step.height = (in.height + step.stride - 1) / step.stride;
+      step.width = (in.width + step.stride - 1) / step.stride;
+      step.masked = choose(0, 3) != 0;
+      const size_t taps = step.kernel * step.kernel * (step.op == Op::kConvolution ? in.channels : 1);
+      step.weights.resize(step.channels * taps);
+      for (float& w : step.weights)
+        w = f32(rng) / std::sqrt(static_cast<float>(taps));
+    }
+    step.fill.resize(step.channels);
+    for (float& v : step.fill)
+      v = f32(rng);
+    step.channel_factors = step.fill;
+    if (step.masked) {
+      std::vector<uint8_t>& mask = masks[{step.height, step.width}];
+      if (mask.empty() || choose(0, 4) == 0) {
+        mask.resize(step.height * step.width);
+        const float sparsity = std::uniform_real_distribution<float>(0.0f, 1.0f)(rng);
+        for (uint8_t& m : mask)
+          m = std::uniform_real_distribution<float>()(rng) >= sparsity;
+        const size_t kind = choose(0, 9);
+        if (kind == 0)
+          std::fill(mask.begin(), mask.end(), 0);
+        if (kind == 1)
+          std::fill(mask.begin(), mask.end(), 1);
+        if (kind == 2) {
+          std::fill(mask.begin(), mask.end(), 0);
+          mask[choose(0, mask.size() - 1)] = 1;
+        }
+        if (kind > 5) {
+          const size_t residue = choose(0, 4);
+          for (size_t i = 0; i < mask.size(); i++) {
+            mask[i] = (i % step.width + 2 * (i / step.width)) % 5 != residue;
+          }
+        }
+      }
+      step.mask = mask;
+    }
+    step.external = choose(0, 9) == 0;
+    shapes.push_back({step.height, step.width, step.channels});
+    net.steps.push_back(step);
+  }
+  // What nobody reads is an output.
+  for (size_t i = 0; i < net.steps.size(); i++) {
+    bool read = false;
+    for (const Step& step : net.steps) {
+      read |= std::find(step.inputs.begin(), step.inputs.end(), i + 1) != step.inputs.end();
+    }
+    net.steps[i].external |= !read;
+  }
+  return net;
+}
+
+int8_t Quantize(float value)
+{
+  return static_cast<int8_t>(std::min(127.0f, std::max(-128.0f, std::nearbyint(value / kScale) + kZeroPoint)));
+}
+
+struct Result {
+  std::vector<std::vector<float>> outputs;
+  size_t workspace_size = 0;
+  size_t num_expanded = 0;
+};
+
+// Runs a network twice, and gives the outputs of the second run.
+Result RunNetwork(const Network& net, const std::vector<float>& input, uint32_t flags)
+{
+  const bool quantized = net.datatype != xnn_datatype_fp32;
+  xnn_subgraph_t subgraph = nullptr;
+  size_t num_outputs = 0;
+  for (const Step& step : net.steps)
+    num_outputs += step.external;
+  EXPECT_EQ(xnn_status_success, xnn_create_subgraph(1 + num_outputs, 0, &subgraph));
+  const auto define = [&](std::vector<size_t> dims, uint32_t external_id, uint32_t value_flags) {
+    uint32_t id = XNN_INVALID_VALUE_ID;
+    if (quantized) {
+      EXPECT_EQ(
+        xnn_status_success, xnn_define_quantized_tensor_value(
+                              subgraph, net.datatype, kZeroPoint, kScale, dims.size(), dims.data(), nullptr,
+                              external_id, value_flags, &id));
+    }
+    else {
+      EXPECT_EQ(
+        xnn_status_success,
+        xnn_define_tensor_value(
+          subgraph, xnn_datatype_fp32, dims.size(), dims.data(), nullptr, external_id, value_flags, &id));
+    }
+    return id;
+  };
+  std::vector<std::vector<uint8_t>> buffers;
+  const size_t element_size = quantized ? 1 : 4;
+  std::vector<xnn_external_value> externals;
+  std::vector<uint32_t> ids = {
+    define({net.batch, net.height, net.width, net.channels}, 0, XNN_VALUE_FLAG_EXTERNAL_INPUT)};
+  std::vector<Shape> shapes = {{net.height, net.width, net.channels}};
+  std::vector<uint8_t> input_data(input.size() * element_size + XNN_EXTRA_BYTES);
+  for (size_t i = 0; i < input.size(); i++) {
+    if (quantized) {
+      input_data[i] = static_cast<uint8_t>(Quantize(input[i]));
+    }
+    else {
+      std::memcpy(&input_data[i * 4], &input[i], 4);
+    }
+  }
+  externals.push_back({0, input_data.data()});
+  // Static data lives as long as the subgraph.
+  std::vector<std::unique_ptr<std::vector<float>>> floats;
+  std::vector<std::unique_ptr<std::vector<int8_t>>> bytes;
+  const float infinity = std::numeric_limits<float>::infinity();
+  uint32_t next_external = 1;
+  for (const Step& step : net.steps) {
+    const uint32_t input_id = ids[step.inputs[0]];
+    const Shape& in = shapes[step.inputs[0]];
+    const uint32_t output_id = define(
+      {net.batch, step.height, step.width, step.channels}, step.external ? next_external : XNN_INVALID_VALUE_ID,
+      step.external ? XNN_VALUE_FLAG_EXTERNAL_OUTPUT : 0);
+    if (step.external) {
+      buffers.emplace_back(net.batch * step.height * step.width * step.channels * element_size + XNN_EXTRA_BYTES, 0x7F);
+      next_external++;
+    }
+    enum xnn_status status = xnn_status_success;
+    switch (step.op) {
+      case Op::kConvolution:
+      case Op::kDepthwise: {
+        const bool depthwise = step.op == Op::kDepthwise;
+        std::vector<size_t> dims = {step.channels, step.kernel, step.kernel, in.channels};
+        if (depthwise)
+          dims = {1, step.kernel, step.kernel, step.channels};
+        uint32_t filter_id = XNN_INVALID_VALUE_ID;
+        if (quantized) {
+          bytes.push_back(std::make_unique<std::vector<int8_t>>());
+          for (float w : step.weights)
+            bytes.back()->push_back(static_cast<int8_t>(std::nearbyint(w * 100.0f)));
+          floats.push_back(std::make_unique<std::vector<float>>(step.channels, 0.01f));
+          EXPECT_EQ(
+            xnn_status_success, xnn_define_channelwise_quantized_tensor_value(
+                                  subgraph, xnn_datatype_qcint8, floats.back()->data(), 4, depthwise ? 3 : 0,
+                                  dims.data(), bytes.back()->data(), XNN_INVALID_VALUE_ID, 0, &filter_id));
+        }
+        else {
+          EXPECT_EQ(
+            xnn_status_success,
+            xnn_define_tensor_value(
+              subgraph, xnn_datatype_fp32, 4, dims.data(), step.weights.data(), XNN_INVALID_VALUE_ID, 0, &filter_id));
+        }
+        if (depthwise) {
+          status = xnn_define_depthwise_convolution_2d(
+            subgraph, 0, 0, 0, 0, step.kernel, step.kernel, step.stride, step.stride, 1, 1, 1, step.channels, -infinity,
+            infinity, input_id, filter_id, XNN_INVALID_VALUE_ID, output_id, XNN_FLAG_TENSORFLOW_SAME_PADDING);
+        }
+        else {
+          status = xnn_define_convolution_2d(
+            subgraph, 0, 0, 0, 0, step.kernel, step.kernel, step.stride, step.stride, 1, 1, 1, in.channels,
+            step.channels, -infinity, infinity, input_id, filter_id, XNN_INVALID_VALUE_ID, output_id,
+            XNN_FLAG_TENSORFLOW_SAME_PADDING);
+        }
+        EXPECT_EQ(xnn_status_success, status);
+        if (step.masked) {
+          std::vector<int8_t> fill;
+          for (float v : step.fill)
+            fill.push_back(Quantize(v));
+          status = xnn_mask_convolution_2d(
+            subgraph, output_id, step.height, step.width, step.mask.data(), step.channels,
+            quantized ? static_cast<const void*>(fill.data()) : step.fill.data());
+        }
+        break;
+      }
+      case Op::kUnary: {
+        union xnn_unary_params params;
+        params.clamp.min = -0.5f;
+        params.clamp.max = 0.75f;
+        status = xnn_define_unary(subgraph, step.unary, &params, input_id, output_id, 0);
+        break;
+      }
+      case Op::kAdd:
+        status = xnn_define_binary(subgraph, xnn_binary_add, nullptr, input_id, ids[step.inputs[1]], output_id, 0);
+        break;
+      case Op::kMultiplyChannels: {
+        uint32_t factors_id = XNN_INVALID_VALUE_ID;
+        const size_t dims[] = {step.channels};
+        EXPECT_EQ(
+          xnn_status_success,
+          xnn_define_tensor_value(
+            subgraph, xnn_datatype_fp32, 1, dims, step.channel_factors.data(), XNN_INVALID_VALUE_ID, 0, &factors_id));
+        status = xnn_define_binary(subgraph, xnn_binary_multiply, nullptr, input_id, factors_id, output_id, 0);
+        break;
+      }
+      case Op::kConcatenate:
+        status = xnn_define_concatenate2(subgraph, 3, input_id, ids[step.inputs[1]], output_id, 0);
+        break;
+      case Op::kMaxPooling:
+        status = xnn_define_max_pooling_2d(
+          subgraph, 0, 0, 0, 0, 2, 2, 1, 1, 1, 1, -infinity, infinity, input_id, output_id, 0);
+        break;
+    }
+    EXPECT_EQ(xnn_status_success, status);
+    ids.push_back(output_id);
+    shapes.push_back({step.height, step.width, step.channels});
+  }
+  for (size_t i = 0; i < buffers.size(); i++) {
+    externals.push_back({static_cast<uint32_t>(i + 1), buffers[i].data()});
+  }
+
+  Threadpool threadpool(net.threads > 1 ? pthreadpool_create(net.threads) : nullptr, pthreadpool_destroy);
+  xnn_runtime_t runtime = nullptr;
+  EXPECT_EQ(xnn_status_success, xnn_create_runtime_v3(subgraph, nullptr, threadpool.get(), flags, &runtime));
+  EXPECT_EQ(xnn_status_success, xnn_delete_subgraph(subgraph));
+  EXPECT_EQ(xnn_status_success, xnn_setup_runtime(runtime, externals.size(), externals.data()));
+  EXPECT_EQ(xnn_status_success, xnn_invoke_runtime(runtime));
+  EXPECT_EQ(xnn_status_success, xnn_invoke_runtime(runtime));
+  Result result;
+  result.workspace_size = runtime->workspace->size;
+  for (size_t i = 0; i < runtime->num_ops; i++) {
+    const struct xnn_operator* op = runtime->opdata[i].operator_objects[0];
+    if (op == nullptr)
+      continue;
+    result.num_expanded += runtime->opdata[i].type == xnn_node_type_expand_pixels;
+  }
+  EXPECT_EQ(xnn_status_success, xnn_delete_runtime(runtime));
+  for (const std::vector<uint8_t>& buffer : buffers) {
+    std::vector<float> values;
+    for (size_t i = 0; i < (buffer.size() - XNN_EXTRA_BYTES) / element_size; i++) {
+      float value;
+      if (quantized) {
+        value = static_cast<int8_t>(buffer[i]);
+      }
+      else {
+        std::memcpy(&value, &buffer[i * 4], 4);
+      }
+      values.push_back(value);
+    }
+    result.outputs.push_back(values);
+  }
+  return result;
+}
+
+// With a transient indirection buffer every value stays dense; that those masked convolutions are right is tested in
+// masked-convolution-2d.cc.
+void ExpectSameAsDenseLayout(enum xnn_datatype datatype, uint32_t seed, uint32_t flags = 0, float tolerance = 1e-4f)
+{
+  SCOPED_TRACE("seed " + std::to_string(seed));
+  std::mt19937 rng(seed);
+  const Network net = RandomNetwork(rng, datatype);
+  std::vector<float> input(net.batch * net.height * net.width * net.channels);
+  for (float& v : input)
+    v = std::uniform_real_distribution<float>(-1.0f, 1.0f)(rng);
+  const Result dense = RunNetwork(net, input, flags | XNN_FLAG_TRANSIENT_INDIRECTION_BUFFER);
+  const Result compact = RunNetwork(net, input, flags);
+  EXPECT_EQ(0, dense.num_expanded);
+  Network unmasked = net;
+  for (Step& step : unmasked.steps)
+    step.masked = false;
+  EXPECT_LE(compact.workspace_size, RunNetwork(unmasked, input, flags).workspace_size);
+  ASSERT_EQ(dense.outputs.size(), compact.outputs.size());
+  for (size_t o = 0; o < dense.outputs.size(); o++) {
+    for (size_t i = 0; i < dense.outputs[o].size(); i++) {
+      if (datatype == xnn_datatype_fp32) {
+        ASSERT_NEAR(dense.outputs[o][i], compact.outputs[o][i], tolerance * (1.0f + std::abs(dense.outputs[o][i])))
+          << "output " << o << " element " << i;
+      }
+      else {
+        ASSERT_EQ(dense.outputs[o][i], compact.outputs[o][i]) << "output " << o << " element " << i;
+      }
+    }
+  }
+}
+
+// A single masked convolution: kept pixels as without a mask, the fill elsewhere.
+void ExpectSelectOfUnmasked(enum xnn_datatype datatype, uint32_t seed)
+{
+  SCOPED_TRACE("seed " + std::to_string(seed));
+  std::mt19937 rng(seed);
+  Network net = RandomNetwork(rng, datatype);
+  if (!net.steps[0].masked)
+    return;
+  net.steps.resize(1);
+  net.steps[0].external = true;
+  const Step& step = net.steps[0];
+  std::vector<float> input(net.batch * net.height * net.width * net.channels);
+  for (float& v : input)
+    v = std::uniform_real_distribution<float>(-1.0f, 1.0f)(rng);
+  const std::vector<float> masked = RunNetwork(net, input, 0).outputs[0];
+  Network unmasked_net = net;
+  unmasked_net.steps[0].masked = false;
+  const std::vector<float> unmasked = RunNetwork(unmasked_net, input, 0).outputs[0];
+  for (size_t i = 0; i < masked.size(); i++) {
+    const size_t channel = i % step.channels;
+    if (!step.mask[i / step.channels % step.mask.size()]) {
+      const float fill = step.fill[channel];
+      ASSERT_EQ(datatype == xnn_datatype_fp32 ? fill : Quantize(fill), masked[i]) << "element " << i;
+    }
+    else if (datatype == xnn_datatype_fp32) {
+      ASSERT_NEAR(unmasked[i], masked[i], 1e-5f) << "element " << i;
+    }
+    else {
+      ASSERT_EQ(unmasked[i], masked[i]) << "element " << i;
+    }
+  }
+}
+
+class CompactLayout : public testing::Test {
+protected:
+  void SetUp() override { ASSERT_EQ(xnn_status_success, xnn_initialize(nullptr)); }
+};
+
+// glibc's count of bytes that are in use.
+size_t AllocatedBytes()
+{
+#ifdef __GLIBC__
+  return mallinfo2().uordblks;
+#else
+  return 0;
+#endif
+}
+
+TEST_F(CompactLayout, prepared_and_freed_1000_times_does_not_grow)
+{
+  std::mt19937 rng(7);
+  Network net = RandomNetwork(rng, xnn_datatype_fp32);
+  net.threads = 1;
+  const std::vector<float> input(net.batch * net.height * net.width * net.channels, 0.5f);
+  // Until the lists of free chunks that malloc keeps are full.
+  for (int i = 0; i < 500; i++)
+    RunNetwork(net, input, 0);
+  const size_t before = AllocatedBytes();
+  for (int i = 0; i < 1000; i++)
+    RunNetwork(net, input, 0);
+  // What malloc keeps for each size of chunk may differ a little; the smallest leak is a chunk of 32 bytes each time.
+  EXPECT_LT(AllocatedBytes(), before + 1000 * sizeof(void*));
+}
+
+constexpr uint32_t kNetworks = 40;
+
+TEST_F(CompactLayout, f32)
+{
+  const uint32_t first = GTEST_FLAG_GET(random_seed) * 1000003u;
+  for (uint32_t i = 0; i < kNetworks && !HasFatalFailure(); i++)
+    ExpectSameAsDenseLayout(xnn_datatype_fp32, first + i);
+}
+
+// On cores that have it; elsewhere, and where it is emulated, XNNPACK decides.
+TEST_F(CompactLayout, f16)
+{
+  const struct xnn_hardware_config* hardware_config = xnn_init_hardware_config();
+  if (hardware_config == nullptr || !xnn_is_f16_compatible_config(hardware_config))
+    GTEST_SKIP() << "no FP16 here";
+  const uint32_t first = GTEST_FLAG_GET(random_seed) * 1000003u;
+  for (uint32_t i = 0; i < kNetworks && !HasFatalFailure(); i++) {
+    ExpectSameAsDenseLayout(xnn_datatype_fp32, first + i, XNN_FLAG_FORCE_FP16_INFERENCE, 0.05f);
+  }
+}
+
+TEST_F(CompactLayout, qs8)
+{
+  const uint32_t first = GTEST_FLAG_GET(random_seed) * 1000003u;
+  for (uint32_t i = 0; i < kNetworks && !HasFatalFailure(); i++)
+    ExpectSameAsDenseLayout(xnn_datatype_qint8, first + i);
+}
+
+TEST_F(CompactLayout, single_qs8_convolution)
+{
+  const uint32_t first = GTEST_FLAG_GET(random_seed) * 1000003u;
+  for (uint32_t i = 0; i < 5 * kNetworks && !HasFatalFailure(); i++) {
+    ExpectSelectOfUnmasked(xnn_datatype_qint8, first + i);
+  }
+}
+
+}  // namespace
