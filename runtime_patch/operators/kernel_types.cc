@@ -27,7 +27,7 @@ bool Has(uint32_t types, TfLiteType type) {
   return type < 32 && (types & Bit(type)) != 0;
 }
 
-// As in toolchain/model/kernel_types.py.
+// As in toolchain/tflite_file/kernel_types.py.
 const char* Name(TfLiteType type) {
   switch (type) {
     case kTfLiteBool:

@@ -12,7 +12,7 @@ namespace tileskip {
 // refuse in other words while it prepares or runs a model, or leave undone
 // without a word (SIGN, MATRIX_DIAG, PADV2 with a value of another scale).
 //
-// toolchain/model/kernel_types.py tells the same of a file, from the same
+// toolchain/tflite_file/kernel_types.py tells the same of a file, from the same
 // tables.
 TfLiteStatus CheckKernelTypes(TfLiteContext* context, const TfLiteNode& node,
                               tflite::BuiltinOperator op);

@@ -13,7 +13,7 @@ namespace tileskip {
 // takes `params.scale`, which is then 0; weights whose scales it has not read
 // (quantized by block); values that are stored sparsely.
 //
-// toolchain/model/support.py tells the same of a file.
+// toolchain/tflite_file/support.py tells the same of a file.
 TfLiteStatus CheckQuantization(TfLiteContext* context, const TfLiteNode& node,
                                tflite::BuiltinOperator op);
 

@@ -15,7 +15,7 @@ namespace tileskip {
 constexpr int32_t kMarkClock = 0x74696c65;
 
 // The second argument of the call. ../qemu_plugin/count_instructions.c and
-// toolchain/bench/count.py know these numbers.
+// toolchain/dev/bench/counts.py know these numbers.
 enum class MarkKind : long {
   kRunBegin = 1,
   kRunEnd = 2,

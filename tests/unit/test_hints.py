@@ -290,9 +290,6 @@ PROSE = {
 TRIED = {
     "toolchain/cli/board.py",
     "toolchain/cli/convert.py",
-    "toolchain/model/support.py",
-    "toolchain/bench/counts.py",
-    "deploy.py",
     "toolchain/tflite_file/support.py",
     "toolchain/dev/bench/counts.py",
     "toolchain/board/connect.py",
