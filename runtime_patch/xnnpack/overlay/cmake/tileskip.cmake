@@ -5,6 +5,7 @@
 
 # Our files, in upstream's lists.
 LIST(APPEND OPERATOR_SRCS
+  src/operators/channel-blocks.c
   src/operators/live-taps-compute.c
   src/operators/live-taps.c
   src/operators/masked-convolution-nhwc.c

@@ -12,6 +12,7 @@
 
 #include "pthreadpool.h"
 #include "xnnpack.h"
+#include "xnnpack/channel-blocks.h"
 #include "xnnpack/common.h"
 #include "xnnpack/compute.h"
 #include "xnnpack/live-igemm.h"

@@ -12,6 +12,7 @@
 #include "pthreadpool.h"
 #include "xnnpack.h"
 #include "xnnpack/allocator.h"
+#include "xnnpack/channel-blocks.h"
 #include "xnnpack/common.h"
 #include "xnnpack/compute.h"
 #include "xnnpack/config.h"
@@ -263,17 +264,6 @@ static void compute_masked_igemm_default(
     context, XNN_UARCH_DEFAULT, batch_index, group_index, mr_block_start, nr_block_start, mr_block_size, nr_block_size);
 }
 
-size_t xnn_get_block_channels(size_t output_channels, uint32_t nr, size_t w_stride, size_t input_size)
-{
-  // Half of a small core's second-level cache; pixels have the other half.
-  const size_t max_block_size = 256 * 1024;
-  const size_t weights_size = output_channels * w_stride;
-  if (weights_size <= max_block_size || weights_size <= input_size) {
-    return 0;
-  }
-  return max(max_block_size / w_stride / nr * nr, nr);
-}
-
 // Leaves the last rows to micro-kernels for just as many. Few rows take as long as busy_rows: then the last two tiles
 // are made equal.
 static void cut_tail(const struct xnn_live_igemm_config* config, size_t num_rows, struct gemm_context* context)
@@ -488,10 +478,7 @@ static void compute_all_taps(
   if (block_channels != 0 && xnn_has_pixels(convolution_op) && compute->type == xnn_parallelization_type_4d_tile_2d) {
     compute->task_4d_tile_2d =
       (pthreadpool_task_4d_tile_2d_t) (scatter ? compute_masked_igemm_block : compute_igemm_block);
-    compute->range[2] = group_output_channels;
-    compute->range[3] = num_rows;
-    compute->tile[0] = min(block_channels, nc);
-    compute->tile[1] = mr;
+    xnn_put_channels_first(compute, /*rows=*/2, block_channels);
   }
 }
 
@@ -609,6 +596,7 @@ void xnn_begin_reshape_masked_gemm(xnn_operator_t convolution_op)
 void xnn_end_reshape_masked_gemm(xnn_operator_t convolution_op, size_t batch_size, uint32_t log2_output_element_size)
 {
   if (convolution_op->masked.pixels.mask == NULL) {
+    xnn_block_dense_gemm(convolution_op);
     return;
   }
   const size_t num_kept = convolution_op->masked.pixels.mask->num_kept;
@@ -629,10 +617,7 @@ void xnn_end_reshape_masked_gemm(xnn_operator_t convolution_op, size_t batch_siz
       convolution_op->group_output_channels, nr, context->w_stride, num_rows * context->a_stride);
     if (block_channels != 0) {
       compute->task_2d_tile_2d = (pthreadpool_task_2d_tile_2d_t) compute_masked_gemm_block;
-      compute->range[0] = compute->range[1];
-      compute->tile[0] = min(block_channels, compute->tile[1]);
-      compute->range[1] = num_rows;
-      compute->tile[1] = mr;
+      xnn_put_channels_first(compute, /*rows=*/0, block_channels);
     }
   }
   convolution_op->batch_size = batch_size;

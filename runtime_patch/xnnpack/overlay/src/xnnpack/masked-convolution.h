@@ -108,13 +108,8 @@ XNN_INTERNAL enum xnn_status xnn_reshape_gather_igemm(
   size_t* workspace_alignment,
   size_t num_threads);
 
-// Number of output channels that are computed for all pixels before the next ones are. 0 if tiles of pixels come in
-// turn, each with all channels, as in a dense operator: that reads the weights again for each tile, which is slow where
-// they do not stay in a cache. What is larger, the weights or the input, is read once this way.
-XNN_INTERNAL size_t xnn_get_block_channels(size_t output_channels, uint32_t nr, size_t w_stride, size_t input_size);
-
 // Go before and after reshape_gemm. It is masked only if both tensors are compact: then it sees the kept rows, and the
-// fill row is added.
+// fill row is added. A dense one gets its blocks of channels.
 XNN_INTERNAL void xnn_begin_reshape_masked_gemm(xnn_operator_t convolution_op);
 XNN_INTERNAL void
 xnn_end_reshape_masked_gemm(xnn_operator_t convolution_op, size_t batch_size, uint32_t log2_output_element_size);
