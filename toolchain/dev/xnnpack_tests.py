@@ -45,7 +45,7 @@ OTHER_TESTS = ("subgraph", "subgraph-nchw", "subgraph-fp16", "fusion", "runtime"
                "memory-planner", "workspace")  # fmt: skip
 UPSTREAM_TESTS = (*OPERATOR_TESTS, *SUBGRAPH_TESTS, *OTHER_TESTS)
 # Added by runtime_patch/xnnpack, so not there in a stock tree.
-OWN_TESTS = ("masked-convolution-2d", "compact-layout", "live-taps")
+OWN_TESTS = ("masked-convolution-2d", "compact-layout", "live-taps", "channel-blocks")
 # The thread pool's; a patch brings the second one.
 POOL_TESTS = ("pthreadpool", "late-workers")
 TESTS = (*OWN_TESTS, *UPSTREAM_TESTS, *POOL_TESTS)

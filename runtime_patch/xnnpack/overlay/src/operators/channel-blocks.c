@@ -3,11 +3,12 @@
 // This source code is licensed under the BSD-style license found in the
 // LICENSE file in the root directory of this source tree.
 
+#include "xnnpack/channel-blocks.h"
+
 #include <stddef.h>
 #include <stdint.h>
 
 #include "pthreadpool.h"
-#include "xnnpack/channel-blocks.h"
 #include "xnnpack/common.h"
 #include "xnnpack/compute.h"
 #include "xnnpack/math.h"
