@@ -177,8 +177,8 @@ std::vector<float> Compute(const Problem& p, const Data& data, bool masked, size
     EXPECT_EQ(xnn_status_success, xnn_invoke_runtime(runtime.get()));
   }
 
-  xnn_conv_report report;
-  EXPECT_EQ(1, xnn_get_runtime_conv_report(runtime.get(), 1, &report));
+  xnn_operator_plan report;
+  EXPECT_EQ(1, xnn_get_runtime_plan(runtime.get(), 1, &report));
   EXPECT_EQ(p.OutputHeight() * p.OutputWidth(), report.pixels);
   EXPECT_NE(nullptr, report.ukernel);
   const size_t kept = std::count(data.mask.begin(), data.mask.end(), 1);

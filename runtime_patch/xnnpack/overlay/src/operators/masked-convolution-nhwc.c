@@ -56,6 +56,12 @@ static uint32_t log2_output_element_size(enum xnn_operator_type type)
 enum xnn_status xnn_set_pixels_of_node(const struct xnn_node* node, xnn_operator_t convolution_op)
 {
   const struct xnn_convolution_pixels* pixels = &node->pixels;
+  if (convolution_op == NULL) {
+    return xnn_status_success;
+  }
+  convolution_op->masked.pixels.is_full = pixels->is_full;
+  convolution_op->masked.pixels.why_dense = pixels->why_dense;
+  convolution_op->masked.pixels.rows = xnn_retain_pixel_mask(pixels->rows);
   if (!is_masked_convolution(node)) {
     return xnn_status_success;
   }
