@@ -173,6 +173,7 @@ void AddConvolutions(const std::vector<const TfLiteNode*>& partitions,
       figures.nr = plan.nr;
       figures.pixels = plan.pixels;
       figures.kept = plan.kept;
+      figures.macs_computed = plan.macs_computed;
       if (plan.taps != 0) {
         figures.dead_tap_share =
             static_cast<double>(plan.taps - plan.live_taps) /

@@ -52,6 +52,7 @@ std::vector<OperatorPlan> PlanOfPartition(const TfLiteNode& node) {
     plan.pixels = each.pixels;
     plan.kept = each.kept;
     plan.rows = each.rows;
+    plan.dense_rows = each.dense_rows;
     plan.taps = each.taps;
     plan.live_taps = each.live_taps;
     plan.macs = each.macs;

@@ -33,6 +33,7 @@ struct OperatorPlan {
   size_t pixels = 0;
   size_t kept = 0;
   size_t rows = 0;
+  size_t dense_rows = 0;
   size_t taps = 0;
   size_t live_taps = 0;
   uint64_t macs = 0;

@@ -46,6 +46,8 @@ void WriteOperator(size_t index, const PlannedOperator& each,
   Count(has_pixels, plan.kept, json);
   json->Key("rows");
   Count(has_tile, plan.rows, json);
+  json->Key("dense_rows");
+  Count(has_tile, plan.dense_rows, json);
   json->Key("taps");
   Count(has_pixels, plan.taps, json);
   json->Key("live_taps");

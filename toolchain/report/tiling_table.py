@@ -76,6 +76,8 @@ def tiling_table(report: Inspection, tiling: Tiling, width: int = 200) -> Render
     table = fitted_table(columns, width, boxed=False, row_styles=dim)
     notes = [f"[{number}] not skipped: {reason}" for reason, number in reasons.items()]
     notes += tiling_notes(report, tiling)
+    if report.no_plan is not None:
+        notes.append(f"no plan, so pixels and tiles alone are counted: {report.no_plan}")
     more = unsupported_lines(report)
     return Group(heading(report), Text(), table, Text(), *map(Text, notes), *more)
 
@@ -106,10 +108,11 @@ def tiling_notes(report: Inspection, tiling: Tiling) -> Iterator[str]:
             yield f"{tiling.rows_wasted:,} of {computed} that are computed ({share:.2%}) are wasted"
     yield summary(report).plain
     if tiling.retraining:
-        yield _retraining(tiling.retraining, tiling)
+        yield retraining_note(tiling.retraining, tiling)
 
 
-def _retraining(found: Retraining, tiling: Tiling) -> str:
+def retraining_note(found: Retraining, tiling: Tiling) -> str:
+    """What training would save that cuts masks to the tiles of the board."""
     setting = f"`[masks] tile_rows = {found.tile_rows}` in the recipe (docs/train.md)"
     if not found.rows_saved:
         return f"retraining with {setting} would save no row"

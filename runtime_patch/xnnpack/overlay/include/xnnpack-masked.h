@@ -68,6 +68,8 @@ struct xnn_operator_plan {
   size_t kept;
   /// Rows of the matrix that are computed for all images of the batch, with those of a tile that nobody wants.
   size_t rows;
+  /// How many that would be if nothing were masked.
+  size_t dense_rows;
   /// Taps of the computed pixels, and how many of them are computed: the others are constants, see live-taps.h. A row
   /// of the kernel is one tap where taps are merged.
   size_t taps;

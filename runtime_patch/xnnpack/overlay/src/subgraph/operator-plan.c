@@ -17,6 +17,7 @@
 #include "xnnpack/microkernel-type.h"
 #include "xnnpack/node-type.h"
 #include "xnnpack/operator-type.h"
+#include "xnnpack/operator-utils.h"
 #include "xnnpack/operator.h"
 #include "xnnpack/pixel-mask.h"
 #include "xnnpack/subgraph.h"
@@ -60,11 +61,24 @@ static void plan_gemm(const struct xnn_operator* op, size_t num_rows, struct xnn
   plan->nr = op->ukernel.gemm.nr;
   plan->ukernel = (void (*)(void)) context->ukernel.function[XNN_UARCH_DEFAULT];
   plan->rows = context->masked.tail_ukernels != NULL ? num_rows : round_up(num_rows, plan->mr);
+  plan->dense_rows = plan->rows;
+}
+
+// The rows that upstream would compute for all pixels.
+static size_t dense_gemm_rows(const struct xnn_operator* op, size_t num_pixels)
+{
+  uint32_t mr = op->ukernel.gemm.mr;
+#if XNN_ENABLE_GEMM_M_SPECIALIZATION
+  mr = xnn_get_heuristic_mr_gemm(
+    num_pixels, mr, op->ukernel.gemm.nr, (struct xnn_hmp_gemm_ukernel*) op->ukernel.gemm.gemm_cases);
+#endif
+  return round_up(num_pixels, mr);
 }
 
 static void plan_igemm(const struct xnn_operator* op, struct xnn_operator_plan* plan)
 {
   const struct xnn_live_taps* live = op->masked.live_taps;
+  plan->dense_rows = op->batch_size * round_up(plan->pixels, xnn_choose_igemm_mr(op, plan->pixels));
   if (live != NULL) {
     plan->path = "live-taps";
     plan->mr = live->config->max_rows;
@@ -101,11 +115,15 @@ static void plan_convolution(const struct xnn_operator* op, struct xnn_operator_
   plan->live_taps = plan->taps;
   plan->mr = 1;
   plan->nr = 1;
+  plan->dense_rows = op->batch_size * plan->pixels;
   switch (op->ukernel.type) {
     case xnn_microkernel_type_gemm:
       plan->path = mask != NULL ? "masked-gemm" : "gemm";
       // Fill rows between two images are computed, and overwritten.
-      plan_gemm(op, op->batch_size * (plan->kept + (mask != NULL ? 1 : 0)) - (mask != NULL ? 1 : 0), plan);
+      plan_gemm(op, mask != NULL ? op->batch_size * (plan->kept + 1) - 1 : op->batch_size * plan->kept, plan);
+      if (layout != NULL) {
+        plan->dense_rows = dense_gemm_rows(op, op->batch_size * plan->pixels);
+      }
       break;
     case xnn_microkernel_type_igemm:
       plan_igemm(op, plan);
