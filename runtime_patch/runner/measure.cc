@@ -167,13 +167,13 @@ void AddConvolutions(const std::vector<const TfLiteNode*>& partitions,
     for (const OperatorPlan& plan : PlanOfPartition(*partition)) {
       if (op == ops->end()) return;
       OpFigures& figures = *op++;
+      if (plan.macs != 0) figures.macs_computed = plan.macs_computed;
       if (plan.pixels == 0) continue;
       if (symbols) figures.ukernel = symbols->NameOf(plan.ukernel);
       figures.mr = plan.mr;
       figures.nr = plan.nr;
       figures.pixels = plan.pixels;
       figures.kept = plan.kept;
-      figures.macs_computed = plan.macs_computed;
       if (plan.taps != 0) {
         figures.dead_tap_share =
             static_cast<double>(plan.taps - plan.live_taps) /
