@@ -3,8 +3,8 @@
 The ideal of a convolution is what it costs in the dense model times what the runtime's plans
 compute of it, masked over dense. Where plans are not known it is by pixels: times kept over all
 pixels, and, where that is asked for, times the share of live taps. That of any other operator is
-what it costs in the dense model. Operators that only the masked model has (a change of layout) have nothing to be
-measured by: their ideal is 0. A cost is a count of instructions or a time.
+what it costs in the dense model. Operators that only the masked model has (a change of layout) have
+nothing to be measured by: their ideal is 0. A cost is a count of instructions or a time.
 """
 
 from __future__ import annotations

@@ -146,7 +146,7 @@ class RunnerOutput(RunnerObject):
     per_op: PerOp | None
     ops: list[Op] | None
     """None without ``--per-op``."""
-    versus: list[Versus] = []
+    versus: list[Versus] = Field(default_factory=list)
     """In the order of the options; run i of each came after run i of the one before it. Without
     ``--versus`` the JSON does not have it."""
     notes: list[str]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from rich.console import Group, RenderableType
@@ -9,7 +10,6 @@ from rich.text import Text
 
 from toolchain.report.fitting import NAME, Column, fitted_table
 from toolchain.report.layers import heading, operator_text, size_text, summary, unsupported_lines
-from toolchain.report.tiling_table import retraining_note
 from toolchain.tflite_file.inspection import Inspection
 from toolchain.tflite_file.layers import Layer
 from toolchain.tflite_file.plan import CorePlan, LayerPlan
@@ -80,8 +80,23 @@ def _notes(report: Inspection, plan: CorePlan) -> Iterator[str]:
         yield f"operators that only change a layout: {plan.expansions}"
     yield from plan.notes
     yield f"{summary(report).plain}, by the plan {_ratio(plan.speedup)}"
-    if report.tiling is not None and report.tiling.retraining:
-        yield retraining_note(report.tiling.retraining, report.tiling)
+    if any(layer.skipped for layer in plan.layers):
+        yield _retraining(plan)
+
+
+def _retraining(plan: CorePlan) -> str:
+    """Whether masks that are cut to tiles would gain anything by this plan."""
+    wasted = Counter[int]()
+    for layer in plan.layers:
+        if layer.wasted_rows and layer.operator is not None and layer.operator.mr is not None:
+            wasted[layer.operator.mr] += layer.wasted_rows
+    if not wasted:
+        return "masks that are cut to tiles would gain nothing: no row is computed for nobody"
+    ((tile_rows, rows),) = wasted.most_common(1)
+    return (
+        f"retraining with `[masks] tile_rows = {tile_rows}` in the recipe (docs/train.md) can save "
+        f"{rows:,} rows at most, which belong to no kept pixel"
+    )
 
 
 def _cells(layer: Layer, planned: LayerPlan, reasons: dict[str, int]) -> dict[str, str]:
@@ -99,9 +114,7 @@ def _cells(layer: Layer, planned: LayerPlan, reasons: dict[str, int]) -> dict[st
     if told is None:
         return cells
     cells["path"] = told.path
-    cells["layout"] = (
-        told.reads if told.reads == told.writes else f"{told.reads} to {told.writes}"
-    )
+    cells["layout"] = told.reads if told.reads == told.writes else f"{told.reads} to {told.writes}"
     if told.mr is not None:
         cells["tile"], cells["rows"] = f"{told.mr}x{told.nr}", f"{told.rows:,}"
     if told.pixels is not None:

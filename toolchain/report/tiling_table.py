@@ -108,11 +108,10 @@ def tiling_notes(report: Inspection, tiling: Tiling) -> Iterator[str]:
             yield f"{tiling.rows_wasted:,} of {computed} that are computed ({share:.2%}) are wasted"
     yield summary(report).plain
     if tiling.retraining:
-        yield retraining_note(tiling.retraining, tiling)
+        yield _retraining(tiling.retraining, tiling)
 
 
-def retraining_note(found: Retraining, tiling: Tiling) -> str:
-    """What training would save that cuts masks to the tiles of the board."""
+def _retraining(found: Retraining, tiling: Tiling) -> str:
     setting = f"`[masks] tile_rows = {found.tile_rows}` in the recipe (docs/train.md)"
     if not found.rows_saved:
         return f"retraining with {setting} would save no row"

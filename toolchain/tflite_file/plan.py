@@ -140,6 +140,18 @@ class LayerPlan(_Report):
         return self.macs_dense / self.macs_computed if self.macs_computed else None
 
     @property
+    def wasted_rows(self) -> int:
+        """Rows of a masked layer that are computed and belong to no kept pixel."""
+        told = self.operator
+        if told is None or not self.skipped or not told.macs or not told.macs_computed:
+            return 0
+        if told.path == "live-taps" or told.rows is None:
+            return 0  # a micro-kernel for every number of rows
+        assert told.kept is not None and told.pixels is not None  # noqa: S101, PT018 (skipped)
+        images = told.macs * told.rows // (told.macs_computed * told.pixels)
+        return max(0, told.rows - told.kept * images)
+
+    @property
     def reasons(self) -> list[str]:
         """Why something of it is not skipped, a sentence each."""
         told = self.operator

@@ -12,6 +12,7 @@ from toolchain.board.plan import core_plan, played_core
 from toolchain.build.bundle import Bundle
 from toolchain.errors import BoardError, BundleError, DeployError, ModelError
 from toolchain.hardware.board_file import load_board
+from toolchain.hardware.facts import Core, Isa
 from toolchain.tflite_file.graph import read_model
 from toolchain.tflite_file.layers import Layer, find_layers
 
@@ -54,7 +55,12 @@ def test_this_machine_s_runner_is_asked(tmp_path: Path, model: Path, layers: lis
     ],
 )
 def test_a_runner_that_tells_none_is_an_error(
-    tmp_path: Path, model: Path, layers: list[Layer], script: str, kind: type[DeployError], said: str
+    tmp_path: Path,
+    model: Path,
+    layers: list[Layer],
+    script: str,
+    kind: type[DeployError],
+    said: str,
 ) -> None:
     with pytest.raises(kind, match=said):
         core_plan(HOST, model, layers, bundle_of(tmp_path, script))
@@ -72,9 +78,11 @@ def test_without_a_bundle_the_line_that_builds_it_is_told(
 def test_qemu_plays_the_core_of_a_board(
     tmp_path: Path, model: Path, layers: list[Layer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        planning, "emulator_command", lambda core, root, isa: ["env", f"PLAYED={core},{isa}"]
-    )
+    def played(core: Core, root: Path, isa: Isa) -> list[str]:
+        assert root.is_dir()
+        return ["env", f"PLAYED={core},{isa}"]
+
+    monkeypatch.setattr(planning, "emulator_command", played)
     text = runner_plan([operator()])
     script = f'[ "$PLAYED" = cortex-a76,aarch64 ] && echo {shlex.quote(text)}'
     plan = core_plan(load_board("rpi5"), model, layers, bundle_of(tmp_path, script))
