@@ -1,4 +1,4 @@
-"""``tileskip-run --plan``: what it tells of a model is what is then computed, and what Python says."""
+"""``tileskip-run --plan``: what it tells is what is computed, and what Python says of a file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One convolution and what looks like its mask: some the runtime skips, others it has to leave alone.
+"""One convolution and what looks like its mask: some are skipped, others have to be left alone.
 
 Drawn by hypothesis; each differs in one or two ways from the pair that is skipped.
 """
