@@ -20,7 +20,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "depthwise": (False, True),
     "activation": (None, "relu", "relu6", "relu_n1_to_1", "tanh"),
     "weights": ("constant", "fp16", "computed"),
-    "bias": ("constant", "fp16", "none"),
+    "bias": ("constant", "fp16", "computed"),
     "between": (None, "RELU", "LOGISTIC", "ABS", "ADD"),
     "form": ("select", "swapped", "old", "multiply", "multiply_swapped"),
     "mask_shape": ("plane", "row", "column", "three", "number", "channels", "each"),
@@ -135,11 +135,11 @@ class _Writer:
             bias = graph.dequantize(graph.constant(values.astype(np.float16)))
         else:
             bias = graph.constant(values)
+        if case.bias == "computed" and not self._quantized:
+            bias = graph.operator("ABS", [bias], (4,))
         conv = graph.conv_2d(
             x, weights, bias, SHAPE, activation=case.activation, depthwise=case.depthwise
         )
-        if case.bias == "none":
-            graph._operators[-1].inputs.pop()
         return self._typed(conv)
 
     def _planes(self) -> Array:

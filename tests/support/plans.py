@@ -27,7 +27,7 @@ def operator(**figures: Any) -> PlannedOperator:
     )  # fmt: skip
 
 
-def kernel(node: int, **figures: Any) -> PlannedOperator:
+def kernel(node: int | None, **figures: Any) -> PlannedOperator:
     """An operator that TensorFlow Lite's own kernels compute."""
     none = (
         "ukernel", "mr", "nr", "pixels", "kept", "rows", "dense_rows", "taps", "live_taps", "macs",

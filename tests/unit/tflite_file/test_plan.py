@@ -81,7 +81,7 @@ def test_where_nothing_is_computed_there_is_no_bound(layers: list[Layer]) -> Non
 
 
 def test_operators_that_change_a_layout_are_counted(layers: list[Layer]) -> None:
-    expand = kernel(9, node=None, path="expand", delegated=True, reads="compact")
+    expand = kernel(None, path="expand", delegated=True, reads="compact")
     assert planned(layers, runner_plan([LIVE, expand, expand])).expansions == 2
 
 
