@@ -12,6 +12,8 @@
 #include "json_writer.h"
 #include "measure.h"
 #include "options.h"
+#include "plan.h"
+#include "plan_report.h"
 #include "report.h"
 #include "status.h"
 #include "version.h"
@@ -31,6 +33,12 @@ Status Run(const std::vector<std::string>& arguments) {
   }
   CatchInterrupts();
   ReportCrashes(options.model);
+  if (options.plan) {
+    Result<ModelPlan> plan = MakePlan(options);
+    TILESKIP_RETURN_IF_ERROR(plan.status());
+    if (options.json.empty()) return WriteText("-", PlanText(plan.value()));
+    return WriteText(options.json, PlanJson(options, plan.value()));
+  }
   Result<Figures> figures = Measure(options);
   TILESKIP_RETURN_IF_ERROR(figures.status());
   if (InterruptRequested()) return Interrupted();

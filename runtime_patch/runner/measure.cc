@@ -8,12 +8,11 @@
 #include <utility>
 
 #include "clock.h"
-#include "conv_report.h"
 #include "examples.h"
 #include "marks.h"
 #include "op_profiler.h"
+#include "operator_plan.h"
 #include "statistics.h"
-#include "symbol_table.h"
 #include "tensors.h"
 
 namespace tileskip {
@@ -156,38 +155,31 @@ Status RunTimed(const Options& options, InstructionCounter* counter,
 }
 
 // Adds to each convolution that XNNPACK ran what it tells of it.
-void AddConvolutions(const std::vector<PartitionReport>& partitions,
+void AddConvolutions(const std::vector<const TfLiteNode*>& partitions,
                      std::vector<OpFigures>* ops,
                      std::vector<std::string>* notes) {
-  Result<SymbolTable> symbols = SymbolTable::OfThisProgram();
-  if (!symbols.ok()) {
-    notes->push_back("ukernel: " + symbols.status().message());
-  } else if (symbols.value().empty()) {
-    notes->push_back("ukernel: the program was stripped of its names");
-  }
+  const std::optional<SymbolTable> symbols = KernelNames(notes);
   auto op = ops->begin();
-  for (const PartitionReport& partition : partitions) {
+  for (const TfLiteNode* partition : partitions) {
     // XNNPACK's operators of one partition follow one another.
     op = std::find_if(op, ops->end(),
                       [](const OpFigures& each) { return each.delegated; });
-    const auto left = static_cast<size_t>(ops->end() - op);
-    for (const ConvReport& report : partition.convolutions) {
-      if (report.op_index >= std::min(partition.operators, left)) continue;
-      OpFigures& convolution = *(op + static_cast<ptrdiff_t>(report.op_index));
-      if (symbols.ok()) {
-        convolution.ukernel = symbols.value().NameOf(report.ukernel);
-      }
-      convolution.mr = report.mr;
-      convolution.nr = report.nr;
-      convolution.pixels = report.pixels;
-      convolution.kept = report.kept;
-      if (report.taps != 0) {
-        convolution.dead_tap_share =
-            static_cast<double>(report.taps - report.live_taps) /
-            static_cast<double>(report.taps);
+    for (const OperatorPlan& plan : PlanOfPartition(*partition)) {
+      if (op == ops->end()) return;
+      OpFigures& figures = *op++;
+      if (plan.macs != 0) figures.macs_computed = plan.macs_computed;
+      if (plan.pixels == 0) continue;
+      if (symbols) figures.ukernel = symbols->NameOf(plan.ukernel);
+      figures.mr = plan.mr;
+      figures.nr = plan.nr;
+      figures.pixels = plan.pixels;
+      figures.kept = plan.kept;
+      if (plan.taps != 0) {
+        figures.dead_tap_share =
+            static_cast<double>(plan.taps - plan.live_taps) /
+            static_cast<double>(plan.taps);
       }
     }
-    op += static_cast<ptrdiff_t>(std::min(partition.operators, left));
   }
 }
 
@@ -210,8 +202,7 @@ Status RunPerOp(const Options& options, OpProfiler* profiler, Session* session,
     figure.delegated = op.delegated;
   }
   if (IsPatched()) {
-    AddConvolutions(ReportPartitions(session->PartitionNodes()), &per_op.ops,
-                    &figures->notes);
+    AddConvolutions(session->PartitionNodes(), &per_op.ops, &figures->notes);
   } else {
     figures->notes.push_back(
         "ops: only the patched runtime tells micro-kernels and kept pixels");

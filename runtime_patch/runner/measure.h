@@ -42,6 +42,9 @@ struct OpFigures {
   std::optional<size_t> kept;
   // The part of the kept pixels' taps that is not computed.
   std::optional<double> dead_tap_share;
+  // Multiply-accumulates, with those of rows that nobody wants; of matrices,
+  // too.
+  std::optional<uint64_t> macs_computed;
 };
 
 struct PerOpFigures {

@@ -46,6 +46,9 @@ const char* UsageText() {
          "  --per-op          time every operator, in runs of their own\n"
          "  --marks           make only runs per operator, with marks that a\n"
          "                    counter outside of the program can see\n"
+         "  --plan            run nothing; tell how each operator is "
+         "computed,\n"
+         "                    and why something is not skipped\n"
          "  --versus FILE     another model, whose runs take turns with those "
          "of\n"
          "                    the first; may be repeated\n"
@@ -66,7 +69,8 @@ Result<Options> ParseOptions(const std::vector<std::string>& arguments) {
     }
 
     if (name == "--no-delegate" || name == "--per-op" || name == "--marks" ||
-        name == "--version" || name == "--help" || name == "-h") {
+        name == "--plan" || name == "--version" || name == "--help" ||
+        name == "-h") {
       if (attached) return UsageError(name + " takes no value");
       if (name == "--version") {
         options.action = Action::kVersion;
@@ -78,6 +82,7 @@ Result<Options> ParseOptions(const std::vector<std::string>& arguments) {
       }
       if (name == "--per-op") options.per_op = true;
       if (name == "--marks") options.per_op = options.marks = true;
+      if (name == "--plan") options.plan = true;
       if (name == "--no-delegate") options.delegate = false;
       continue;
     }
@@ -123,6 +128,13 @@ Result<Options> ParseOptions(const std::vector<std::string>& arguments) {
   }
   if (options.model.empty()) {
     return UsageError("--model is missing; --help lists the options");
+  }
+  if (options.plan &&
+      (options.per_op || !options.inputs.empty() ||
+       !options.output_dir.empty() || !options.versus.empty())) {
+    return UsageError(
+        "--plan runs nothing; leave --input, --output-dir, --per-op, --marks "
+        "and --versus away");
   }
   if (options.marks && !options.output_dir.empty()) {
     return UsageError("--marks writes no outputs; leave --output-dir away");

@@ -26,6 +26,8 @@ struct Options {
   bool per_op = false;
   // Only runs in which operators are told apart by marks (marks.h).
   bool marks = false;
+  // Nothing runs: how each operator would is told.
+  bool plan = false;
   // More models, timed in turn with `model`.
   std::vector<std::string> versus;
   // A path, "-" for standard output, or empty for a summary in words.

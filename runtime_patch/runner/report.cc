@@ -139,6 +139,8 @@ void WriteOps(const std::optional<PerOpFigures>& per_op, JsonWriter* json) {
     Number(skipped, json);
     json->Key("dead_tap_share");
     Number(op.dead_tap_share, json);
+    json->Key("macs_computed");
+    Number(op.macs_computed, json);
     json->EndObject();
   }
   json->EndArray();

@@ -56,6 +56,10 @@ class Session {
   const Delegation& delegation() const { return delegation_; }
   // The nodes that stand for a partition, in the order in which they run.
   std::vector<const TfLiteNode*> PartitionNodes() const;
+  // What runs, in order: nodes of the graph and those for partitions of it.
+  const tflite::Interpreter& interpreter() const { return *interpreter_; }
+  // XNNPACK's, null where it was not asked for.
+  const TfLiteDelegate* delegate() const { return delegate_.get(); }
   size_t model_bytes() const { return model_->allocation()->bytes(); }
   const std::vector<std::string>& notes() const { return notes_; }
 

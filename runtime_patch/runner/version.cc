@@ -1,6 +1,6 @@
 #include "version.h"
 
-#include "conv_report.h"
+#include "operator_plan.h"
 #include "tensorflow/lite/version.h"
 
 // Given by runtime_patch/CMakeLists.txt.

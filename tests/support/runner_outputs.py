@@ -6,16 +6,14 @@ from collections.abc import Sequence
 
 from toolchain.profile.runner_output import (
     REMAINDER,
-    Delegation,
     Instructions,
-    ModelFile,
     Op,
     PerOp,
     RunnerOutput,
-    RunnerVersions,
     TensorFacts,
     Timing,
 )
+from toolchain.tflite_file.runner_facts import Delegation, ModelFile, RunnerVersions
 
 
 def timing(samples_us: Sequence[float]) -> Timing:

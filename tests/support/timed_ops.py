@@ -21,13 +21,20 @@ def two_layers(folder: Path, sparsity: float = 0.25) -> list[LayerTrace]:
     return [trace(layer) for layer in find_layers(read_model(path))]
 
 
-def conv(us: float, *, kept: int = PIXELS, kernel: str = IGEMM, dead: float | None = None) -> Op:
+def conv(
+    us: float,
+    *,
+    kept: int = PIXELS,
+    kernel: str = IGEMM,
+    dead: float | None = None,
+    macs: int | None = None,
+) -> Op:
     """A convolution in tiles of as many rows as its micro-kernel's name has."""
     mr = int(kernel.partition("_ukernel_")[2][0])
     return Op(
         index=0, type="Convolution (NHWC, F32) IGEMM", delegated=True, median_us=us, share=None,
         ukernel=kernel, mr=mr, nr=8, pixels=PIXELS, kept=kept, skipped_share=1 - kept / PIXELS,
-        dead_tap_share=dead,
+        dead_tap_share=dead, macs_computed=macs,
     )  # fmt: skip
 
 

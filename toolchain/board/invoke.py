@@ -30,7 +30,8 @@ from toolchain.progress import Progress
 from toolchain.storage.scratch import temporary_folder
 from toolchain.tflite_file.graph import Model
 
-_STDERR_PREFIX = "tileskip-run: error: "
+STDERR_PREFIX = "tileskip-run: error: "
+"""What a message of the runner's begins with."""
 _DELEGATE_NOTE = "delegate: "
 
 
@@ -262,7 +263,7 @@ class BoardRunner:
 
     def _failed(self, result: Result, model: str) -> DeployError:
         name, said = self._connection.name, result.stderr.strip()
-        last = said.splitlines()[-1].removeprefix(_STDERR_PREFIX) if said else "no reason given"
+        last = said.splitlines()[-1].removeprefix(STDERR_PREFIX) if said else "no reason given"
         if result.exit_code == 3:
             return ModelError(f"{name}: {model}: {last}")
         if result.exit_code == 126:

@@ -227,7 +227,7 @@ def inspect(
         typer.Option(
             "--board",
             "-b",
-            help="Count in the tiles of this board: its name or file.",
+            help="Show the plan of this board, or count in its tiles: its name or file.",
             autocompletion=complete(board_names),
         ),
     ] = None,
@@ -235,17 +235,22 @@ def inspect(
 ) -> None:
     """Show the layers of a .tflite file: shapes, MACs, masks, and what the runtime will skip.
 
-    With `--board`: how many tiles of that board's core the kept pixels fill, and what of them is
-    computed for nothing.
+    With `--board`: how that board's core computes each layer, as the board's own runtime says,
+    which is asked here and runs nothing. Where `deploy build` has not built it into the current
+    folder: how many tiles of the core the kept pixels fill, and what of them is computed for
+    nothing.
     """
-    from toolchain.errors import ModelError
+    from toolchain.board.plan import core_plan
+    from toolchain.errors import DeployError, ModelError
     from toolchain.formats.input_file import check_readable
     from toolchain.hardware.board_file import known_tiles, load_board
     from toolchain.report.layers import inspection_table, mask_picture
+    from toolchain.report.plan_table import plan_table
     from toolchain.report.tiling_table import tiling_table
     from toolchain.tflite_file import inspection
 
-    core = known_tiles(load_board(board)) if board is not None else None
+    target = load_board(board) if board is not None else None
+    core = known_tiles(target) if target is not None else None
     check_readable(file, ModelError)
     if mask is not None:
         plane = inspection.layer_mask(file, mask)
@@ -255,8 +260,16 @@ def inspect(
         print(mask_picture(plane, width=out.width, unicode=out.encoding.startswith("utf")))
         return
     report = inspection.inspect_model(file, core)
+    if target is not None:
+        try:
+            report = inspection.with_plan(report, core_plan(target, file, report.layers))
+        except DeployError as error:
+            hint = f"; {error.hint}" if error.hint else ""
+            report = report.model_copy(update={"no_plan": f"{error.what}{hint}"})
 
     def table(width: int) -> RenderableType:
+        if report.plan is not None:
+            return plan_table(report, report.plan, width)
         if report.tiling is not None:
             return tiling_table(report, report.tiling, width)
         return inspection_table(report, width)

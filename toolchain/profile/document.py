@@ -60,6 +60,9 @@ class Measurement(_Part):
     live_share: float | None = None
     """Of the taps of the pixels that are kept, those that read no masked pixel: what a runtime
     that skips the others is left with, weighed by multiply-accumulates. ``None`` if not known."""
+    macs_computed: int | None = None
+    """Multiply-accumulates that the runtime computes, as it says itself: rows of tiles that nobody
+    wants are among them. ``None`` where it does not tell."""
 
     @property
     def label(self) -> str:
@@ -163,6 +166,16 @@ class Profile(_Part):
         return self._ratio_of(
             [_remaining(item) * (1.0 if item.stock else item.live_share or 1.0) for item in both]
         )
+
+    def ratio_by_plan(self, measurement: Measurement) -> float | None:
+        """The first model's multiply-accumulates that are computed, over this one's.
+
+        No ratio can be better but by caches or chance. Where the runtime does not tell:
+        :meth:`ratio_by_taps`.
+        """
+        both = [item.macs_computed for item in (self.measurements[0], measurement)]
+        known = [macs for macs in both if macs is not None]
+        return self._ratio_of(known) if len(known) == 2 else self.ratio_by_taps(measurement)
 
     def _ratio_of(self, left: Sequence[float]) -> float | None:
         return left[0] / left[1] if not self.reference_failed and left[0] and left[1] else None

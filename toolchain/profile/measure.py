@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 
 import toolchain
@@ -15,7 +16,7 @@ from toolchain.failures import Failures
 from toolchain.hardware.board_file import Board
 from toolchain.profile.document import BoardRecord, Failure, Measurement, Profile
 from toolchain.profile.facts import BoardFacts, Vitals, read_facts, read_load, read_vitals
-from toolchain.profile.operators import TimedRow, live_share, timed_rows, trace
+from toolchain.profile.operators import TimedRow, live_share, macs_computed, timed_rows, trace
 from toolchain.profile.runner_output import RunnerOutput, parse_output
 from toolchain.profile.stability import busy, doubts, unsteady
 from toolchain.profile.turns import (
@@ -51,6 +52,10 @@ class _Entry:
     """Of a process that tells what each convolution skips."""
     run_us: float = 0.0
     failed: bool = False
+
+    @cached_property
+    def is_masked(self) -> bool:
+        return any(layer.mask for layer in find_layers(self.model))
 
     @property
     def label(self) -> str:
@@ -214,8 +219,11 @@ class Session:
 
     def _survey(self, entry: _Entry, stage: Stage, *, runs: int) -> None:
         """How long a run takes, and what the runtime skips of each convolution."""
-        masked = any(layer.mask for layer in find_layers(entry.model))
-        per_op = masked and not (self.settings.per_op and not runs)
+        # What a dense model computes is what masked ones are compared with.
+        compared = not entry.runner.bundle.manifest.stock and any(
+            other.is_masked for other in self._entries
+        )
+        per_op = (entry.is_masked or compared) and not (self.settings.per_op and not runs)
         if not runs and not per_op:
             return
         settings = replace(self.settings, runs=runs, per_op=per_op)
@@ -269,6 +277,7 @@ class Session:
             turns=turns,
             layers=traces,
             live_share=1.0 if stock or not sums.masked else live_share(told, traces),
+            macs_computed=macs_computed(told, traces),
         )
 
 

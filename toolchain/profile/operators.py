@@ -1,9 +1,10 @@
 """The operators of two models beside each other: their layers, what they cost, and why.
 
-The ideal of a convolution is what it costs in the dense model times kept over all pixels, and,
-where that is asked for, times the share of live taps; that of any other operator is what it costs
-in the dense model. Operators that only the masked model has (a change of layout) have nothing to be
-measured by: their ideal is 0. A cost is a count of instructions or a time.
+The ideal of a convolution is what it costs in the dense model times what the runtime's plans
+compute of it, masked over dense. Where plans are not known it is by pixels: times kept over all
+pixels, and, where that is asked for, times the share of live taps. That of any other operator is
+what it costs in the dense model. Operators that only the masked model has (a change of layout) have
+nothing to be measured by: their ideal is 0. A cost is a count of instructions or a time.
 """
 
 from __future__ import annotations
@@ -174,8 +175,11 @@ class OperatorRow(_Part):
 
 
 class TimedRow(OperatorRow):
-    """One operator by its time, in microseconds; the ideal is the one by pixels."""
+    """One operator by its time, in microseconds."""
 
+    by_plan: float | None = None
+    """Dense over masked multiply-accumulates as the runtime computes them, rows of tiles that
+    nobody wants with them; ``None`` where that is not told. The ideal is then by it."""
     delegated: bool
     """Whether XNNPACK runs it."""
     dead_tap_share: float | None
@@ -347,13 +351,50 @@ def _timed_row(
         mask = {"pixels": layer.pixels, "kept": layer.kept, "ideal": row.dense * share}
         row = row.model_copy(update=mask)
     skipped = told is not None and told.kept != told.pixels
+    by_plan = None
+    if skipped or layer is None or not layer.masked:
+        by_plan = _by_plan(dense.told if dense else None, told)
+    if by_plan is not None:
+        row = row.model_copy(update={"ideal": row.dense / by_plan})
     return TimedRow(
         **{
             **dict(row),
-            "reason": time_reason(row, layer, skipped=skipped) if beside else None,
+            "by_plan": by_plan,
+            "reason": time_reason(row, layer, skipped=skipped, planned=by_plan is not None)
+            if beside
+            else None,
             "delegated": told.delegated if told else True,
             "dead_tap_share": told.dead_tap_share if told else None,
         }
+    )
+
+
+def _by_plan(dense: Op | None, masked: Op | None) -> float | None:
+    """Dense over masked multiply-accumulates, where the runtime tells both."""
+    if dense is None or masked is None or not dense.macs_computed or not masked.macs_computed:
+        return None
+    return dense.macs_computed / masked.macs_computed
+
+
+def macs_computed(ops: Sequence[Op] | None, layers: Sequence[LayerTrace]) -> int | None:
+    """Multiply-accumulates of all layers, as the runtime says that it computes them.
+
+    Args:
+        ops: what the runner says of each operator, the remainder at their end.
+        layers: of the file; one of another kernel's is computed whole.
+
+    Returns:
+        ``None`` where operators and layers do not match, or the runtime does not tell.
+    """
+    matched = slots([timed(op) for op in ops or [] if op.type != REMAINDER], len(layers))
+    if not ops or matched is None:
+        return None
+    told = [op for op in ops if is_layer(op.type)]
+    if not any(op.macs_computed is not None for op in told):
+        return None
+    return sum(
+        layer.macs if op.macs_computed is None else op.macs_computed
+        for op, layer in zip(told, layers, strict=True)
     )
 
 
@@ -463,7 +504,9 @@ def _tiles(tile: Tile, dense: Tile) -> str:
     )
 
 
-def time_reason(row: OperatorRow, layer: LayerTrace | None, *, skipped: bool) -> str | None:
+def time_reason(
+    row: OperatorRow, layer: LayerTrace | None, *, skipped: bool, planned: bool = False
+) -> str | None:
     """Why an operator's time misses its ideal, as far as times tell; ``None`` where it does not.
 
     A time has no parts, as counted instructions have: what no rule names is called that.
@@ -472,6 +515,7 @@ def time_reason(row: OperatorRow, layer: LayerTrace | None, *, skipped: bool) ->
         row: the operator.
         layer: that it computes.
         skipped: whether the runtime skipped pixels of it.
+        planned: whether the ideal is by plans, which have rows of tiles that nobody wants.
     """
     if not row.masked:
         return None
@@ -487,7 +531,7 @@ def time_reason(row: OperatorRow, layer: LayerTrace | None, *, skipped: bool) ->
     tile, dense_tile = row.masked_tile, row.dense_tile
     wanted = row.ideal
     if tile and dense_tile and tile.rows:
-        whole = row.ideal * _tile_factor(tile, dense_tile)
+        whole = row.ideal * (1.0 if planned else _tile_factor(tile, dense_tile))
         if whole - wanted > _SLACK * row.masked:
             told.append(_tiles(tile, dense_tile))
             wanted = whole

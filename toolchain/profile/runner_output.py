@@ -9,8 +9,6 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
     model_serializer,
@@ -19,8 +17,15 @@ from pydantic import (
 
 from toolchain.errors import BoardError
 from toolchain.formats.json_text import parse_json
+from toolchain.tflite_file.runner_facts import (
+    PUSH_AGAIN,
+    Count,
+    Delegation,
+    ModelFile,
+    RunnerObject,
+    RunnerVersions,
+)
 
-Count = Annotated[int, Field(ge=0)]
 Microseconds = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -28,43 +33,7 @@ REMAINDER = "other"
 """The ``type`` of the last entry of ``ops``: time that no operator accounts for."""
 
 
-class _Object(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
-
-
-_PUSH_AGAIN = "the board may have another version's runner: push the bundle again"
-
-
-class RunnerVersions(_Object):
-    """What the runner was made from; ``tileskip-run --version`` prints this alone."""
-
-    version: str
-    patched: bool
-    """Whether masked convolutions are skipped; False in a ``--stock`` bundle."""
-    tflite: str
-    xnnpack: str
-    """The commit."""
-    compiler: str
-
-
-class ModelFile(_Object):
-    """The model as the runner was given it."""
-
-    path: str
-    bytes: Count
-
-
-class Delegation(_Object):
-    """How much of the graph XNNPACK runs."""
-
-    used: bool
-    partitions: Count
-    nodes: Count
-    """Operators of the model's main graph, before delegation."""
-    nodes_delegated: Count
-
-
-class TensorFacts(_Object):
+class TensorFacts(RunnerObject):
     """An input or output tensor."""
 
     name: str
@@ -73,7 +42,7 @@ class TensorFacts(_Object):
     shape: list[Count]
 
 
-class Timing(_Object):
+class Timing(RunnerObject):
     """The timed runs; no profiling disturbs them."""
 
     runs: Annotated[int, Field(ge=1)]
@@ -94,7 +63,7 @@ class Timing(_Object):
         return self
 
 
-class Instructions(_Object):
+class Instructions(RunnerObject):
     """Instructions executed in user space, all threads together."""
 
     per_run: list[Count]
@@ -103,7 +72,7 @@ class Instructions(_Object):
     init: Count
 
 
-class PerOp(_Object):
+class PerOp(RunnerObject):
     """The runs of their own in which operators were timed."""
 
     runs: Count
@@ -111,7 +80,7 @@ class PerOp(_Object):
     """Sum of ``median_us`` over all operators and the remainder."""
 
 
-class Op(_Object):
+class Op(RunnerObject):
     """An operator, in the order of execution; the last one is the remainder."""
 
     index: Count
@@ -133,6 +102,8 @@ class Op(_Object):
     skipped_share: Share | None
     dead_tap_share: Share | None = None
     """Of the kept pixels' taps, those that are constants and are not computed (docs/runtime.md)."""
+    macs_computed: Count | None = None
+    """Multiply-accumulates, with those of rows of a tile that nobody wants."""
 
     @model_validator(mode="after")
     def _keeps_no_more_than_there_is(self) -> Self:
@@ -143,7 +114,7 @@ class Op(_Object):
         return self
 
 
-class Versus(_Object):
+class Versus(RunnerObject):
     """A model of ``--versus``, whose runs took turns with those of the first one."""
 
     path: str
@@ -151,7 +122,7 @@ class Versus(_Object):
     timing: Timing | None
 
 
-class RunnerOutput(_Object):
+class RunnerOutput(RunnerObject):
     """One run of the runner, whole."""
 
     schema_version: Annotated[Literal[1], Field(alias="schema")]
@@ -175,7 +146,7 @@ class RunnerOutput(_Object):
     per_op: PerOp | None
     ops: list[Op] | None
     """None without ``--per-op``."""
-    versus: list[Versus] = []
+    versus: list[Versus] = Field(default_factory=list)
     """In the order of the options; run i of each came after run i of the one before it. Without
     ``--versus`` the JSON does not have it."""
     notes: list[str]
@@ -218,7 +189,7 @@ def parse_output(text: str | bytes) -> RunnerOutput:
         BoardError: the text is no such JSON; names the first fault.
     """
     return parse_json(
-        RunnerOutput, text, BoardError, "tileskip-run's JSON cannot be read", hint=_PUSH_AGAIN
+        RunnerOutput, text, BoardError, "tileskip-run's JSON cannot be read", hint=PUSH_AGAIN
     )
 
 
@@ -229,5 +200,5 @@ def parse_versions(text: str | bytes) -> RunnerVersions:
         BoardError: the text is no such JSON; names the first fault.
     """
     return parse_json(
-        RunnerVersions, text, BoardError, "tileskip-run's version cannot be read", hint=_PUSH_AGAIN
+        RunnerVersions, text, BoardError, "tileskip-run's version cannot be read", hint=PUSH_AGAIN
     )

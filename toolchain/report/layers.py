@@ -264,7 +264,8 @@ def summary(report: Inspection) -> Text:
     if not report.masked_layers:
         return Text(f"{len(report.layers)} layers, {count(report.macs)} MACs, no mask")
     share = report.macs_saved / report.macs if report.macs else 0.0
-    speedup = f"{report.ideal_speedup:.3f}" if report.ideal_speedup is not None else "without bound"
+    by_pixels = report.speedup_by_pixels
+    speedup = f"{by_pixels:.3f}" if by_pixels is not None else "without bound"
     return Text(
         f"{len(report.layers)} layers, {report.masked_layers} masked, {report.skipped_layers} of "
         f"them skipped by the patched runtime: {count(report.macs)} MACs, "

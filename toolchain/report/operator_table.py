@@ -59,6 +59,7 @@ def operator_table(
         Column("masked" if beside else "time", [_time(row.masked) for row in rows], 4),
         Column("share", [f"{row.masked / total:.1%}" if total else "" for row in rows], 7),
         Column("by\npixels", [_ratio(row.by_pixels) for row in rows], 2),
+        Column("by\nplan", [_ratio(row.by_plan) for row in rows], 3),
         Column("dead\ntaps", [_share(row.dead_tap_share) for row in rows], 6),
     ]
     if beside:
@@ -85,8 +86,8 @@ def _notes(
 ) -> Iterator[str]:
     if beside:
         yield (
-            "Lost: time beyond that of the dense layer by the share of pixels kept, the most "
-            "first; below 0 the layer beats it."
+            "Lost: time beyond that of the dense layer by the plan, or by the share of pixels kept "
+            "where no plan is told, the most first; below 0 the layer beats it."
         )
     if any(row.dead_tap_share for row in rows):
         yield "Dead taps: read skipped pixels or padding alone, and are not computed either."

@@ -83,11 +83,11 @@ def _draw_ratios(axes: Axes, profile: Profile, labels: Sequence[str]) -> None:
     axes.barh(rows, ratios, xerr=ends, color="#3b6ea5", label="measured")
     pixels = [profile.ratio_by_pixels(item) or 0.0 for item in measured]
     axes.plot(pixels, rows, "D", color="#c8553d", label="by pixels")
-    taps = [profile.ratio_by_taps(item) for item in measured]
-    if any(both and both != one for both, one in zip(taps, pixels, strict=True)):
-        known = [(value, row) for value, row in zip(taps, rows, strict=True) if value]
+    plans = [profile.ratio_by_plan(item) for item in measured]
+    if any(both and both != one for both, one in zip(plans, pixels, strict=True)):
+        known = [(value, row) for value, row in zip(plans, rows, strict=True) if value]
         x, y = zip(*known, strict=True)
-        axes.plot(x, y, "|", color="#c8553d", markersize=14, label="by pixels and taps")
+        axes.plot(x, y, "|", color="#c8553d", markersize=14, label="by plan")
     for row, item in enumerate(measured):
         if profile.ratio_in_doubt(item):
             axes.annotate("?", (ratios[row], row), xytext=(4, 0), textcoords="offset points")

@@ -33,7 +33,7 @@ def profile_table(profile: Profile, width: int = 200, *, wide: bool = False) -> 
     rows = profile.measurements
     alone = len(rows) == 1  # nothing to be compared with
     facts = profile.board.facts
-    by_taps = [profile.ratio_by_taps(item) for item in rows]
+    by_plan = [profile.ratio_by_plan(item) for item in rows]
     dead = [_dead_taps(item) for item in rows]
     columns = [
         Column("model", [item.label for item in rows], NAME, right=False),
@@ -58,7 +58,7 @@ def profile_table(profile: Profile, width: int = 200, *, wide: bool = False) -> 
         Column("99%\ninterval", [_interval(profile, item) for item in rows], 3),
         Column("by\npixels", [ratio(profile.ratio_by_pixels(item)) for item in rows], 2),
         Column("dead\ntaps", dead, 5),
-        Column("by pixels\nand taps", [ratio(value) for value in by_taps], 4),
+        Column("by\nplan", [ratio(value) for value in by_plan], 4),
         Column("peak\nmemory", [memory(item.output.peak_rss_kib) for item in rows], 6),
     ]
     empty = {
@@ -67,7 +67,7 @@ def profile_table(profile: Profile, width: int = 200, *, wide: bool = False) -> 
         "99%\ninterval": alone or emulated,
         "by\npixels": alone,
         "dead\ntaps": not any(dead),
-        "by pixels\nand taps": alone or not any(dead),
+        "by\nplan": alone or not _plan_tells_more(profile),
         "instructions\nan inference": all(item.instructions is None for item in rows),
     }
     table = fitted_table(
@@ -89,6 +89,11 @@ def profile_notes(profile: Profile) -> Iterator[str]:
     elif len(rows) > 1:
         yield f"Ratios are over the first row, {first}: above 1 is faster."
         yield "By pixels: the first row's multiply-accumulates over those that masks leave in this."
+        if _plan_tells_more(profile):
+            yield (
+                "By plan: the same of what the runtime computes, as it says itself: rows of tiles "
+                "that nobody wants are in it, dead taps are not."
+            )
     if any(_dead_taps(item) for item in rows):
         yield (
             "Dead taps: of the work on kept pixels, the part that reads skipped pixels or padding "
@@ -207,6 +212,15 @@ def _interval(profile: Profile, item: Measurement) -> str:
     if item is profile.measurements[0] or found is None:
         return ""
     return f"{found.low:.3f} to {found.high:.3f}"
+
+
+def _plan_tells_more(profile: Profile) -> bool:
+    """Whether any ratio by plan is another than that by pixels."""
+    both = [
+        (profile.ratio_by_plan(item), profile.ratio_by_pixels(item))
+        for item in profile.measurements
+    ]
+    return any(plan is not None and plan != pixels for plan, pixels in both)
 
 
 def _dead_taps(item: Measurement) -> str:

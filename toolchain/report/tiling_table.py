@@ -76,6 +76,8 @@ def tiling_table(report: Inspection, tiling: Tiling, width: int = 200) -> Render
     table = fitted_table(columns, width, boxed=False, row_styles=dim)
     notes = [f"[{number}] not skipped: {reason}" for reason, number in reasons.items()]
     notes += tiling_notes(report, tiling)
+    if report.no_plan is not None:
+        notes.append(f"no plan, so pixels and tiles alone are counted: {report.no_plan}")
     more = unsupported_lines(report)
     return Group(heading(report), Text(), table, Text(), *map(Text, notes), *more)
 

@@ -13,6 +13,7 @@ from toolchain.hardware.tile import CoreTiles
 from toolchain.hints import did_you_mean
 from toolchain.tflite_file.graph import Graph, Tensor, read_model
 from toolchain.tflite_file.layers import Layer, Plane, find_layers, totals
+from toolchain.tflite_file.plan import CorePlan
 from toolchain.tflite_file.support import Unsupported, find_unsupported
 from toolchain.tflite_file.tiling import Tiling, tile_layers
 
@@ -49,10 +50,16 @@ class Inspection(_Report):
     skipped_layers: int
     macs: int
     macs_saved: int
+    speedup_by_pixels: float | None
+    """Dense over the multiply-accumulates that masks leave; ``None`` if none remain."""
     ideal_speedup: float | None
-    """Dense over remaining multiply-accumulates; ``None`` if none remain."""
+    """What the plan's multiply-accumulates allow; by pixels where there is no plan."""
     tiling: Tiling | None = None
     """What it comes to in the tiles of a board, where one is given."""
+    plan: CorePlan | None = None
+    """How the core of that board computes it, where its runtime is built."""
+    no_plan: str | None = None
+    """Why there is none, where a board is given."""
     unsupported: list[Unsupported] = []
     """What the runtime does not run; ``run``, ``verify`` and ``profile`` refuse such a file."""
 
@@ -70,6 +77,7 @@ def inspect_model(path: str | os.PathLike[str], core: CoreTiles | None = None) -
     model = read_model(path)
     graph, layers = model.graph, find_layers(model)
     total = totals(layers)
+    by_pixels = total.ideal_speedup if total.macs > total.macs_saved else None
     return Inspection(
         path=Path(path),
         bytes=model.size,
@@ -83,10 +91,16 @@ def inspect_model(path: str | os.PathLike[str], core: CoreTiles | None = None) -
         skipped_layers=total.skipped,
         macs=total.macs,
         macs_saved=total.macs_saved,
-        ideal_speedup=total.ideal_speedup if total.macs > total.macs_saved else None,
+        speedup_by_pixels=by_pixels,
+        ideal_speedup=by_pixels,
         tiling=tile_layers(layers, core) if core else None,
         unsupported=find_unsupported(model),
     )
+
+
+def with_plan(report: Inspection, plan: CorePlan) -> Inspection:
+    """The same, with how a core computes it; the ideal is then what that allows."""
+    return report.model_copy(update={"plan": plan, "ideal_speedup": plan.speedup})
 
 
 def layer_mask(path: str | os.PathLike[str], name: str) -> Plane:

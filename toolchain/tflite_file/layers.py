@@ -380,8 +380,8 @@ class _MaskFinder:
             size not in (1, whole) for size, whole in zip(shape, self._result.shape, strict=True)
         ):
             return None, None
-        if shape[1:3] == (1, 1) != (height, width):  # one number for all pixels is no mask
-            return None, None
+        if shape[1:] != (1, 1, 1) and shape[1:3] == (1, 1) != (height, width):
+            return None, None  # a number for each channel is no mask
         values = kept.reshape(shape)
         plane: Plane = np.asarray(values.any(axis=(0, 3)))
         uneven = None

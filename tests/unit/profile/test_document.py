@@ -55,12 +55,25 @@ def test_dead_taps_come_on_top_where_they_are_known() -> None:
     assert ratios == [1.0, pytest.approx(1 / 0.64), None]
 
 
+def test_the_plan_is_the_ideal_where_the_runtime_tells_it() -> None:
+    told = {"dense": 1100, "s20": 640}
+    first, second = (
+        measurement(name, live_share=1.0, macs_saved=0 if name == "dense" else 200).model_copy(
+            update={"macs_computed": macs}
+        )
+        for name, macs in told.items()
+    )
+    profile = profile_of(first, second, measurement("unknown", macs_saved=200, live_share=0.8))
+    ratios = [profile.ratio_by_plan(item) for item in profile.measurements]
+    assert ratios == [1.0, pytest.approx(1100 / 640), pytest.approx(1 / 0.64)]
+
+
 def test_a_profile_of_an_earlier_version_is_read(tmp_path: Path) -> None:
     """It has no turns, no layers, nothing of models that failed."""
     document = json.loads(profile_of(measurement("m", runner_output(ops=True))).to_json())
     for name in ("failed", "reference_failed", "load"):
         del document[name]
-    for name in ("turns", "layers", "operators", "live_share"):
+    for name in ("turns", "layers", "operators", "live_share", "macs_computed"):
         del document["measurements"][0][name]
     (tmp_path / "p.json").write_text(json.dumps(document))
     profile = load_profile(tmp_path / "p.json")

@@ -7,7 +7,13 @@ from pathlib import Path
 import pytest
 
 from support.timed_ops import IGEMM, LIVE, PIXELS, conv, listed, other, two_layers
-from toolchain.profile.operators import LayerTrace, TimedRow, live_share, timed_rows
+from toolchain.profile.operators import (
+    LayerTrace,
+    TimedRow,
+    live_share,
+    macs_computed,
+    timed_rows,
+)
 from toolchain.profile.runner_output import Op
 
 KEPT = round(0.75 * PIXELS)
@@ -117,3 +123,36 @@ def test_the_live_share_weighs_layers_by_what_masks_leave_of_them(
     assert live_share(ops, layers) == pytest.approx(1 - 0.4 * left[1] / sum(left))
     assert live_share(None, layers) is None
     assert live_share(listed(conv(1.0)), layers) is None
+
+
+def test_the_ideal_is_by_the_plans_where_the_runtime_tells_them(
+    layers: list[LayerTrace], dense_layers: list[LayerTrace]
+) -> None:
+    """With dead taps a time may be far below the share of pixels, and never below the plan's."""
+    dense = listed(conv(100.0, macs=1000), conv(100.0, macs=1000))
+    own = listed(conv(65.0, kept=KEPT, macs=600), conv(100.0, kept=KEPT))
+    first, second, *_ = timed_rows((dense, dense_layers), (own, layers))
+    assert (first.by_plan, first.ideal) == (pytest.approx(1 / 0.6), pytest.approx(60.0))
+    assert first.lost == pytest.approx(5.0)
+    assert first.by_pixels == pytest.approx(PIXELS / layers[0].kept)
+    assert (second.by_plan, second.ideal) == (None, 100.0 * layers[1].kept / PIXELS)
+
+
+def test_a_mask_that_is_not_skipped_has_an_ideal_by_pixels(
+    layers: list[LayerTrace], dense_layers: list[LayerTrace]
+) -> None:
+    dense = listed(conv(100.0, macs=1000), conv(100.0, macs=1000))
+    own = listed(conv(100.0, macs=1000), conv(100.0, macs=1000))
+    row = timed_rows((dense, dense_layers), (own, layers))[0]
+    assert row.by_plan is None
+    assert row.ideal < 100.0
+
+
+def test_the_macs_of_a_model_are_those_that_the_runtime_computes(
+    layers: list[LayerTrace],
+) -> None:
+    told = listed(conv(1.0, macs=600), conv(1.0))
+    assert macs_computed(told, layers) == 600 + layers[1].macs
+    assert macs_computed(listed(conv(1.0), conv(1.0)), layers) is None
+    assert macs_computed(listed(conv(1.0, macs=600)), layers) is None
+    assert macs_computed(None, layers) is None

@@ -22,8 +22,9 @@ VERSIONS = {
 
 def op(index: int, kind: str, **values: Any) -> dict[str, Any]:
     nothing = dict.fromkeys(
-        ("ukernel", "mr", "nr", "pixels", "kept", "skipped_share", "dead_tap_share")
-    )
+        ("ukernel", "mr", "nr", "pixels", "kept", "skipped_share", "dead_tap_share",
+         "macs_computed")
+    )  # fmt: skip
     figures = {"index": index, "type": kind, "delegated": True, "median_us": 2, "share": 0.5}
     return figures | nothing | values
 
@@ -49,7 +50,7 @@ OUTPUT: dict[str, Any] = {
     "per_op": {"runs": 2, "total_us": 4.0},
     "ops": [
         op(0, "Convolution (NHWC, F32) IGEMM", ukernel="xnn_x", mr=4, nr=8, pixels=196, kept=157,
-           skipped_share=0.199, dead_tap_share=0.25),
+           skipped_share=0.199, dead_tap_share=0.25, macs_computed=300),
         op(1, "other", delegated=False),
     ],
     "versus": [{"path": "n.tflite", "partitions": 1, "timing": None}],

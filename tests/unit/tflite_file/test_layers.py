@@ -171,10 +171,12 @@ def test_a_mask_of_one_row_counts_for_every_row(tmp_path: Path) -> None:
     assert np.array_equal(mask.kept, np.repeat(MASK[0, :1, :, 0], 4, axis=0))
 
 
-def test_one_number_for_all_pixels_is_no_mask(tmp_path: Path) -> None:
+def test_one_number_for_all_pixels_masks_all_of_them(tmp_path: Path) -> None:
     graph = _Graph.begin()
     factor = graph.writer.constant(np.zeros((1, 1, 1, 1), np.float32))
-    assert graph.mask(tmp_path, graph.writer.multiply(graph.conv, factor, SHAPE)) is None
+    mask = graph.mask(tmp_path, graph.writer.multiply(graph.conv, factor, SHAPE))
+    assert mask is not None
+    assert (mask.skipped, int(mask.kept.sum())) == (True, 0)
 
 
 def test_a_factor_with_zeros_and_other_values_is_told_and_not_skipped(tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ LIST(APPEND OPERATOR_SRCS
 LIST(APPEND SUBGRAPH_SRCS
   src/subgraph/compact-layout.c
   src/subgraph/expand-pixels.c
-  src/subgraph/masked-convolution-2d.c)
+  src/subgraph/masked-convolution-2d.c
+  src/subgraph/operator-plan.c)
 
 LIST(APPEND XNNPACK_SRCS
   src/configs/live-igemm-config.c)

@@ -5,6 +5,7 @@
 
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -37,33 +38,63 @@ enum xnn_status xnn_mask_convolution_2d(
   size_t channels,
   const void* fill);
 
-/// What became of one convolution operator of a Runtime.
-struct xnn_conv_report {
-  /// Type of the operator and of its micro-kernel, in the words of the profiler.
+/// How a Runtime computes one of its operators. Strings are constants.
+struct xnn_operator_plan {
+  /// XNNPACK's name for the operator.
   const char* type;
-  /// The micro-kernel that computes it.
+  /// That of its kind of micro-kernel, as the profiler appends it; NULL if it has none.
+  const char* ukernel_type;
+  /// Whether the operator is one with multiply-accumulates: a [depthwise] convolution, a deconvolution, a fully
+  /// connected one, a multiplication of matrices.
+  bool is_layer;
+  /// Which way it is computed:
+  /// - "fill": its mask keeps no pixel, which leaves nothing to compute;
+  /// - "live-taps", "masked-igemm", "masked-gemm", "masked-dwconv": a convolution of kept pixels, the first without
+  /// taps
+  ///   that are constants;
+  /// - "gathered-igemm", "gathered-dwconv": a convolution of all pixels, read from a compact tensor;
+  /// - "igemm", "gemm", "dwconv", "vmulcaddc": a dense convolution, or a matrix;
+  /// - "expand": makes a dense tensor of a compact one;
+  /// - "operator": all else.
+  const char* path;
+  /// The micro-kernel that computes it, where path is one of a convolution or of a matrix; NULL otherwise.
   void (*ukernel)(void);
   /// Tile of the micro-kernel: output pixels, output channels.
   uint32_t mr;
   uint32_t nr;
-  /// Output pixels of an image, and how many of them are computed.
+  /// Of a convolution: output pixels of an image, and how many of them are computed. All that follows is 0 for others,
+  /// but rows and multiply-accumulates of a fully connected operator.
   size_t pixels;
   size_t kept;
+  /// Rows of the matrix that are computed for all images of the batch, with those of a tile that nobody wants.
+  size_t rows;
+  /// How many that would be if nothing were masked.
+  size_t dense_rows;
   /// Taps of the computed pixels, and how many of them are computed: the others are constants, see live-taps.h. A row
   /// of the kernel is one tap where taps are merged.
   size_t taps;
   size_t live_taps;
-  /// Index among the operators that xnn_get_runtime_profiling_info lists.
-  size_t op_index;
+  /// Multiply-accumulates for all images of the batch, as if nothing were masked; and those of the computed rows.
+  uint64_t macs;
+  uint64_t macs_computed;
+  /// Whether the first input and the output are compact.
+  bool compact_input;
+  bool compact_output;
+  /// Why all pixels are computed though there is a mask, why all taps of the kept ones are, and why the output is dense
+  /// though it is masked; NULL where that is not so.
+  const char* why_all_pixels;
+  const char* why_all_taps;
+  const char* why_dense;
 };
 
-/// Report on the convolutions of a Runtime that has been reshaped.
+/// Tell how a Runtime that has been reshaped computes its operators.
 ///
 /// @param runtime - a Runtime object.
-/// @param capacity - number of elements that @a reports has room for.
-/// @param reports - filled in the order of execution; may be NULL if @a capacity is 0.
-/// @returns the number of convolutions in the Runtime.
-size_t xnn_get_runtime_conv_report(xnn_runtime_t runtime, size_t capacity, struct xnn_conv_report* reports);
+/// @param capacity - number of elements that @a plans has room for.
+/// @param plans - filled in the order of execution, an element for each operator that xnn_get_runtime_profiling_info
+///                lists; may be NULL if @a capacity is 0.
+/// @returns the number of operators in the Runtime.
+size_t xnn_get_runtime_plan(xnn_runtime_t runtime, size_t capacity, struct xnn_operator_plan* plans);
 
 #ifdef __cplusplus
 }  // extern "C"

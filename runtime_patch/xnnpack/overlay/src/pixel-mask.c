@@ -104,6 +104,7 @@ void xnn_release_convolution_pixels(struct xnn_convolution_pixels* pixels)
 {
   xnn_release_pixel_mask(pixels->mask);
   xnn_release_pixel_mask(pixels->input);
+  xnn_release_pixel_mask(pixels->rows);
   xnn_release_memory(pixels->fill);
   memset(pixels, 0, sizeof(*pixels));
 }

@@ -177,12 +177,34 @@ std::vector<float> Compute(const Problem& p, const Data& data, bool masked, size
     EXPECT_EQ(xnn_status_success, xnn_invoke_runtime(runtime.get()));
   }
 
-  xnn_conv_report report;
-  EXPECT_EQ(1, xnn_get_runtime_conv_report(runtime.get(), 1, &report));
-  EXPECT_EQ(p.OutputHeight() * p.OutputWidth(), report.pixels);
-  EXPECT_NE(nullptr, report.ukernel);
-  const size_t kept = std::count(data.mask.begin(), data.mask.end(), 1);
-  EXPECT_EQ(masked ? kept : report.pixels, report.kept);
+  xnn_operator_plan plan;
+  EXPECT_EQ(1, xnn_get_runtime_plan(runtime.get(), 1, &plan));
+  const size_t pixels = p.OutputHeight() * p.OutputWidth();
+  const size_t kept = masked ? std::count(data.mask.begin(), data.mask.end(), 1) : pixels;
+  EXPECT_TRUE(plan.is_layer);
+  EXPECT_EQ(pixels, plan.pixels);
+  EXPECT_EQ(kept, plan.kept);
+  EXPECT_NE(nullptr, plan.ukernel);
+  EXPECT_LE(plan.live_taps, plan.taps);
+  EXPECT_LE(p.batch * pixels, plan.dense_rows);
+  const size_t macs_of_row = p.kernel_height * p.kernel_width * p.group_input_channels * channels;
+  EXPECT_EQ(p.batch * pixels * macs_of_row, plan.macs);
+  if (kept == 0) {
+    EXPECT_STREQ("fill", plan.path);
+    EXPECT_EQ(0, plan.macs_computed);
+  }
+  else if (std::string(plan.path) == "live-taps") {
+    EXPECT_EQ(p.batch * kept, plan.rows);
+    EXPECT_EQ(plan.macs_computed * plan.taps, plan.rows * macs_of_row * plan.live_taps);
+  }
+  else {
+    EXPECT_LE(p.batch * kept, plan.rows);
+    EXPECT_EQ(plan.rows * macs_of_row, plan.macs_computed);
+  }
+  if (kept == pixels) {
+    EXPECT_EQ(plan.dense_rows, plan.rows);
+    EXPECT_EQ(masked, plan.why_all_pixels != nullptr);
+  }
   return result;
 }
 

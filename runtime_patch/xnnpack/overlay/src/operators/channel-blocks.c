@@ -80,7 +80,9 @@ static void put_blocks_first(
 void xnn_block_dense_gemm(xnn_operator_t convolution_op)
 {
   struct compute_parameters* compute = &convolution_op->compute[0];
-  const struct gemm_context* context = &convolution_op->context.gemm.gemm.gemm;
+  struct gemm_context* context = &convolution_op->context.gemm.gemm.gemm;
+  // Where blocks come first, the tile of pixels is no longer where upstream has it.
+  context->mr = compute->tile[0];
   put_blocks_first(
     compute, (pthreadpool_task_2d_tile_2d_t) xnn_compute_gemm, (pthreadpool_task_2d_tile_2d_t) compute_gemm_block,
     convolution_op->ukernel.gemm.nr, context->w_stride, compute->range[0] * context->a_stride);

@@ -389,16 +389,28 @@ has_few_borders(const struct xnn_operator* op, const struct xnn_tap_geometry* ge
   return (height * width - inner_height * inner_width) * 100 <= num_rows * (100 - max_percent);
 }
 
-static bool can_skip_taps(const struct xnn_operator* op, const struct xnn_tap_geometry* geometry, uint32_t max_percent)
+// Why all taps have to be computed, whatever a plan would save; NULL if they do not.
+static const char* why_all_taps(
+  const struct xnn_operator* op, const struct xnn_tap_geometry* geometry, const struct xnn_live_igemm_config* config)
 {
-  if (op->groups != 1 || geometry->kernel_size > XNN_MAX_LIVE_TAPS) {
-    return false;
+  if (config == NULL) {
+    return "this core has no micro-kernels of live taps for the type";
+  }
+  if (op->groups != 1) {
+    return "the convolution has groups";
+  }
+  if (geometry->kernel_size > XNN_MAX_LIVE_TAPS) {
+    return "the kernel has too many taps";
   }
   if (op->masked.pixels.input != NULL) {
-    return op->masked.pixels.has_fixed_input_fill;
+    return op->masked.pixels.has_fixed_input_fill ? NULL : "what its input is filled with depends on the image";
   }
-  return op->masked.pixels.mask != NULL &&
-         !(op->masked.pixels.compact_output && has_few_borders(op, geometry, max_percent));
+  if (op->masked.pixels.mask == NULL) {
+    return "its input is dense";
+  }
+  return op->masked.pixels.compact_output && has_few_borders(op, geometry, config->max_percent)
+           ? "its input is dense, and few taps read padding"
+           : NULL;
 }
 
 enum xnn_status xnn_reshape_live_taps(xnn_operator_t convolution_op, uint32_t mr, uint32_t log2_input_element_size)
@@ -409,7 +421,8 @@ enum xnn_status xnn_reshape_live_taps(xnn_operator_t convolution_op, uint32_t mr
   const struct xnn_live_igemm_config* config =
     xnn_get_live_igemm_config(convolution_op->type, ukernel->nr, ukernel->kr, ukernel->sr);
   const struct xnn_tap_geometry geometry = xnn_get_tap_geometry(convolution_op);
-  if (config == NULL || !can_skip_taps(convolution_op, &geometry, config->max_percent)) {
+  convolution_op->masked.why_all_taps = why_all_taps(convolution_op, &geometry, config);
+  if (convolution_op->masked.why_all_taps != NULL) {
     return xnn_status_success;
   }
 
@@ -426,6 +439,7 @@ enum xnn_status xnn_reshape_live_taps(xnn_operator_t convolution_op, uint32_t mr
   }
 
   status = xnn_status_success;
+  convolution_op->masked.why_all_taps = "too few taps are constants";
   const size_t num_live = find_dead_taps(convolution_op, &geometry, rows);
   // Not even if all rows of each tile had the same dead taps?
   const size_t least_cost = num_live * tap_cost(config, config->max_rows) / config->max_rows;
@@ -462,6 +476,7 @@ enum xnn_status xnn_reshape_live_taps(xnn_operator_t convolution_op, uint32_t mr
       (const void*) ((uintptr_t) convolution_op->input + convolution_op->masked.pixels.input->num_kept * input_pixel_stride);
   }
   convolution_op->masked.live_taps = live;
+  convolution_op->masked.why_all_taps = NULL;
   live = NULL;
   goto done;
 

@@ -57,6 +57,12 @@ static uint32_t log2_output_element_size(enum xnn_operator_type type)
 enum xnn_status xnn_set_pixels_of_node(const struct xnn_node* node, xnn_operator_t convolution_op)
 {
   const struct xnn_convolution_pixels* pixels = &node->pixels;
+  if (convolution_op == NULL) {
+    return xnn_status_success;
+  }
+  convolution_op->masked.pixels.is_full = pixels->is_full;
+  convolution_op->masked.pixels.why_dense = pixels->why_dense;
+  convolution_op->masked.pixels.rows = xnn_retain_pixel_mask(pixels->rows);
   if (!is_masked_convolution(node)) {
     return xnn_status_success;
   }
@@ -384,11 +390,10 @@ static void init_indirection(const struct xnn_operator* op, size_t num_rows, siz
   }
 }
 
-// The number of rows of a tile: that of the matrix is that of the kept pixels, so the tile that wastes least of them
-// may be another one than upstream's.
-static uint32_t choose_mr(xnn_operator_t op, size_t num_rows)
+uint32_t xnn_choose_igemm_mr(const struct xnn_operator* op, size_t num_rows)
 {
-  struct xnn_ukernel_igemm* ukernel = &op->ukernel.igemm;
+  // Upstream's heuristic takes what it reads as if it wrote it.
+  struct xnn_ukernel_igemm* ukernel = (struct xnn_ukernel_igemm*) &op->ukernel.igemm;
 #if XNN_ENABLE_GEMM_M_SPECIALIZATION
   if (num_rows != 0) {
     return xnn_get_heuristic_mr_igemm(num_rows, ukernel->mr, ukernel->nr, ukernel->igemm_cases);
@@ -496,7 +501,7 @@ enum xnn_status xnn_reshape_gather_igemm(
   const size_t output_size = convolution_op->output_height * convolution_op->output_width;
   const size_t num_kept = mask != NULL ? mask->num_kept : output_size;
   const struct xnn_ukernel_igemm* ukernel = &convolution_op->ukernel.igemm;
-  const uint32_t mr = choose_mr(convolution_op, num_kept);
+  const uint32_t mr = xnn_choose_igemm_mr(convolution_op, num_kept);
 
   // FP32 micro-kernels of one row may add products in another order where there are more channels. Their packed weights
   // are the same either way.

@@ -284,16 +284,25 @@ static void apply_layouts(const struct layouts* layouts)
   xnn_subgraph_t subgraph = layouts->subgraph;
   for (uint32_t n = 0; n < subgraph->num_nodes; n++) {
     struct xnn_node* node = &subgraph->nodes[n];
+    if (node->type == xnn_node_type_invalid || node->num_outputs != 1) {
+      continue;
+    }
+    struct xnn_pixel_mask* output = layouts->of_value[node->outputs[0]];
+    if (node->pixels.mask == NULL && output != NULL) {
+      node->pixels.rows = xnn_retain_pixel_mask(output);
+      continue;
+    }
     if (!is_convolution(node)) {
       continue;
     }
     struct xnn_pixel_mask* input = layouts->of_value[node->inputs[0]];
-    struct xnn_pixel_mask* output = layouts->of_value[node->outputs[0]];
     node->pixels.compact_output = node->pixels.mask != NULL && output != NULL;
-    if (input == NULL) {
-      continue;
+    if (node->pixels.mask != NULL && output == NULL) {
+      node->pixels.why_dense = can_be_compact(&subgraph->values[node->outputs[0]])
+                                 ? "an operator behind it needs all pixels"
+                                 : "other kernels read its output";
     }
-    if (node->pixels.mask == NULL && output != NULL) {
+    if (input == NULL) {
       continue;
     }
     if (is_gemm(node) && node->pixels.compact_output && input == output) {
@@ -454,6 +463,7 @@ static enum xnn_status try_layouts(xnn_subgraph_t subgraph, bool may_expand, siz
     xnn_log_debug("compact layouts would take an arena of %zu bytes, dense ones %zu", size, dense_size);
     for (uint32_t n = 0; n < subgraph->num_nodes; n++) {
       xnn_release_pixel_mask(subgraph->nodes[n].pixels.input);
+      xnn_release_pixel_mask(subgraph->nodes[n].pixels.rows);
     }
     memset(subgraph->nodes, 0, subgraph->num_nodes * sizeof(struct xnn_node));
     memset(subgraph->values, 0, subgraph->num_values * sizeof(struct xnn_value));
@@ -471,13 +481,27 @@ done:
   return status;
 }
 
+// Tells masked convolutions why all of their outputs are dense.
+static void leave_dense(xnn_subgraph_t subgraph, const char* reason)
+{
+  for (uint32_t n = 0; n < subgraph->num_nodes; n++) {
+    if (subgraph->nodes[n].pixels.mask != NULL) {
+      subgraph->nodes[n].pixels.why_dense = reason;
+    }
+  }
+}
+
 enum xnn_status xnn_subgraph_compact_layouts(xnn_subgraph_t subgraph, uint32_t flags)
 {
   bool any_mask = false;
   for (uint32_t n = 0; n < subgraph->num_nodes; n++) {
     any_mask |= subgraph->nodes[n].pixels.mask != NULL;
   }
-  if (!any_mask || (flags & XNN_FLAG_TRANSIENT_INDIRECTION_BUFFER) != 0) {
+  if (!any_mask) {
+    return xnn_status_success;
+  }
+  if ((flags & XNN_FLAG_TRANSIENT_INDIRECTION_BUFFER) != 0) {
+    leave_dense(subgraph, "indirection buffers are transient");
     return xnn_status_success;
   }
 
@@ -497,5 +521,6 @@ enum xnn_status xnn_subgraph_compact_layouts(xnn_subgraph_t subgraph, uint32_t f
       return status;
     }
   }
+  leave_dense(subgraph, "compact tensors would need more memory");
   return xnn_status_success;
 }

@@ -14,14 +14,10 @@
 #include "xnnpack/allocator.h"
 #include "xnnpack/common.h"
 #include "xnnpack/datatype.h"
-#include "xnnpack/live-taps.h"
 #include "xnnpack/log.h"
 #include "xnnpack/masked-convolution.h"
 #include "xnnpack/math.h"
-#include "xnnpack/microkernel-type.h"
 #include "xnnpack/node-type.h"
-#include "xnnpack/operator-type.h"
-#include "xnnpack/operator.h"
 #include "xnnpack/pixel-mask.h"
 #include "xnnpack/requantization.h"
 #include "xnnpack/subgraph.h"
@@ -99,6 +95,7 @@ enum xnn_status xnn_mask_convolution_2d(
   if (pixel_mask->num_kept == mask_height * mask_width) {
     // Nothing is skipped: stay with the dense operator.
     xnn_release_pixel_mask(pixel_mask);
+    node->pixels.is_full = true;
     return xnn_status_success;
   }
   const size_t fill_size = channels * xnn_datatype_size_bytes(datatype);
@@ -156,82 +153,4 @@ void xnn_release_pixels_of_nodes(xnn_subgraph_t subgraph)
   for (uint32_t i = 0; i < subgraph->num_nodes; i++) {
     xnn_release_convolution_pixels(&subgraph->nodes[i].pixels);
   }
-}
-
-// Fills in what the operator's micro-kernel says of itself; false if the operator is not a convolution.
-static bool report_operator(const struct xnn_operator* op, struct xnn_conv_report* report)
-{
-  switch (op->type) {
-    case xnn_operator_type_convolution_nhwc_f16:
-    case xnn_operator_type_convolution_nhwc_f32:
-    case xnn_operator_type_convolution_nhwc_qc8:
-    case xnn_operator_type_convolution_nhwc_qs8:
-    case xnn_operator_type_convolution_nhwc_qu8:
-      break;
-    default:
-      return false;
-  }
-  report->type = xnn_microkernel_type_to_string(op->ukernel.type);
-  const struct xnn_pixel_mask* mask = op->masked.pixels.mask;
-  report->pixels = mask != NULL ? mask->height * mask->width : op->output_height * op->output_width;
-  report->kept = mask != NULL ? mask->num_kept : report->pixels;
-  const bool is_matrix =
-    op->ukernel.type == xnn_microkernel_type_gemm || op->ukernel.type == xnn_microkernel_type_vmulcaddc;
-  report->taps =
-    report->kept * (is_matrix ? 1 : op->kernel_height * (op->masked.has_merged_taps ? 1 : op->kernel_width));
-  report->live_taps = op->masked.live_taps != NULL ? op->masked.live_taps->num_pointers : report->taps;
-  report->mr = 1;
-  report->nr = 1;
-  switch (op->ukernel.type) {
-    case xnn_microkernel_type_gemm:
-      report->mr = op->context.gemm.gemm.gemm.mr != 0 ? (uint32_t) op->context.gemm.gemm.gemm.mr
-                                                      : (uint32_t) op->compute[0].tile[0];
-      report->nr = op->ukernel.gemm.nr;
-      report->ukernel = (void (*)(void)) op->context.gemm.gemm.gemm.ukernel.function[XNN_UARCH_DEFAULT];
-      break;
-    case xnn_microkernel_type_igemm: {
-      if (op->masked.live_taps != NULL) {
-        report->mr = op->masked.live_taps->config->max_rows;
-        report->nr = op->masked.live_taps->config->nr;
-        report->ukernel = (void (*)(void)) op->masked.live_taps->config->ukernels[report->mr - 1];
-        break;
-      }
-      const struct igemm_context* context = &op->context.igemm.igemm;
-      report->mr = (uint32_t) (context->ks_scaled / (context->ks * sizeof(void*)));
-      report->nr = op->ukernel.igemm.nr;
-      report->ukernel = (void (*)(void)) context->ukernel.function[XNN_UARCH_DEFAULT];
-      break;
-    }
-    case xnn_microkernel_type_dwconv:
-      report->ukernel = (void (*)(void)) op->ukernel.dwconv.unipass_fn;
-      break;
-    case xnn_microkernel_type_vmulcaddc:
-      report->mr = op->ukernel.vmulcaddc.mr;
-      report->ukernel = (void (*)(void)) op->ukernel.vmulcaddc.function;
-      break;
-    default:
-      report->ukernel = NULL;
-      break;
-  }
-  return true;
-}
-
-size_t xnn_get_runtime_conv_report(xnn_runtime_t runtime, size_t capacity, struct xnn_conv_report* reports)
-{
-  size_t count = 0;
-  size_t op_index = 0;
-  for (size_t i = 0; i < runtime->num_ops; i++) {
-    const struct xnn_operator* op = runtime->opdata[i].operator_objects[0];
-    if (op == NULL) {
-      continue;
-    }
-    struct xnn_conv_report report = {.op_index = op_index++};
-    if (report_operator(op, &report)) {
-      if (count < capacity) {
-        reports[count] = report;
-      }
-      count++;
-    }
-  }
-  return count;
 }

@@ -96,6 +96,10 @@ xnn_reshape_compact_input(const struct xnn_operator* convolution_op, size_t* inp
 XNN_INTERNAL enum xnn_status xnn_reshape_compact_output(
   const struct xnn_operator* convolution_op, size_t* output_height_out, size_t* output_width_out);
 
+// The number of rows of a tile: that of the matrix is that of the kept pixels, so the tile that wastes least of them
+// may be another one than upstream's.
+XNN_INTERNAL uint32_t xnn_choose_igemm_mr(const struct xnn_operator* op, size_t num_rows);
+
 // Counterpart of reshape_igemm in operators/convolution-nhwc.c for a mask (the matrix has one row a kept pixel), for a
 // compact input, and for merged taps.
 XNN_INTERNAL enum xnn_status xnn_reshape_gather_igemm(

@@ -90,6 +90,8 @@ struct xnn_masked_operator {
   struct xnn_convolution_pixels pixels;
   // Its tiles if it computes live taps alone.
   struct xnn_live_taps* live_taps;
+  // Why it computes all taps, if it could have computed live ones.
+  const char* why_all_taps;
   // The taps of each row of the kernel may be merged into one; and whether they are, known when reshaped.
   bool can_merge_taps;
   bool has_merged_taps;

@@ -46,7 +46,8 @@ xnn_pixel_mask_equals(const struct xnn_pixel_mask* mask, size_t height, size_t w
 XNN_INTERNAL struct xnn_pixel_mask* xnn_retain_pixel_mask(struct xnn_pixel_mask* mask);
 XNN_INTERNAL void xnn_release_pixel_mask(struct xnn_pixel_mask* mask);
 
-// What is masked about a convolution; of a dense one all is zero. Owns a reference to each mask, and the fill.
+// What is masked about a convolution, or about an operator on compact tensors; of a dense one all is zero. Owns a
+// reference to each mask, and the fill.
 struct xnn_convolution_pixels {
   // Kept output pixels; NULL if all are.
   struct xnn_pixel_mask* mask;
@@ -58,6 +59,13 @@ struct xnn_convolution_pixels {
   bool has_fixed_input_fill;
   // The output tensor is compact, with the layout of the mask.
   bool compact_output;
+  // Of an operator that runs on the rows of compact tensors as on the pixels of any image: their layout. NULL if it
+  // does not.
+  struct xnn_pixel_mask* rows;
+  // It was given a mask that keeps all pixels.
+  bool is_full;
+  // Why the output of a masked convolution is dense; NULL if it is compact.
+  const char* why_dense;
 };
 
 XNN_INTERNAL void xnn_release_convolution_pixels(struct xnn_convolution_pixels* pixels);

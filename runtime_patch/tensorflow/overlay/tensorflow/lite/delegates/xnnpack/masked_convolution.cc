@@ -111,76 +111,138 @@ bool ReadFill(const TfLiteTensor& tensor, TfLiteType type, size_t channels,
   return true;
 }
 
-// True if the tensor is made by a convolution and used once.
-bool IsMaskableConvolution(const TfLiteContext& context, const TensorUses& uses,
-                           int tensor) {
+// The node that makes a tensor, -1 if that is no convolution.
+int ConvolutionOf(const TensorUses& uses, int tensor) {
   const auto it = uses.find(tensor);
-  if (it == uses.end()) return false;
+  if (it == uses.end()) return -1;
   const TensorUse& use = it->second;
-  return (use.producer_code == kTfLiteBuiltinConv2d ||
-          use.producer_code == kTfLiteBuiltinDepthwiseConv2d) &&
-         use.uses == 1 && ElementSize(context.tensors[tensor].type) != 0 &&
-         context.tensors[tensor].allocation_type != kTfLiteDynamic &&
-         context.tensors[tensor].dims->size == 4;
+  return use.producer_code == kTfLiteBuiltinConv2d ||
+                 use.producer_code == kTfLiteBuiltinDepthwiseConv2d
+             ? use.producer
+             : -1;
 }
 
-// Fills in all but select_node. False if the node does not mask a convolution.
-bool MatchNode(const TfLiteContext& context, const TensorUses& uses,
-               const TfLiteNode& node, const TfLiteRegistration& registration,
-               MaskedConvolution* match) {
-  int mask_tensor, fill_tensor = -1;
-  bool inverted = false;
-  if (registration.builtin_code == kTfLiteBuiltinSelectV2 &&
-      node.inputs->size == 3 && node.outputs->size == 1) {
-    mask_tensor = node.inputs->data[0];
-    inverted = !IsMaskableConvolution(context, uses, node.inputs->data[1]);
-    match->convolution_output = node.inputs->data[inverted ? 2 : 1];
-    fill_tensor = node.inputs->data[inverted ? 1 : 2];
-    if (context.tensors[mask_tensor].type != kTfLiteBool) return false;
-  } else if (registration.builtin_code == kTfLiteBuiltinMul &&
-             node.inputs->size == 2 && node.outputs->size == 1) {
-    const auto* params = static_cast<const TfLiteMulParams*>(node.builtin_data);
-    if (params == nullptr || params->activation != kTfLiteActNone) return false;
-    const bool swapped =
-        !IsMaskableConvolution(context, uses, node.inputs->data[0]);
-    match->convolution_output = node.inputs->data[swapped ? 1 : 0];
-    mask_tensor = node.inputs->data[swapped ? 0 : 1];
-    if (context.tensors[mask_tensor].type != kTfLiteFloat32) return false;
-  } else {
-    return false;
-  }
-  if (!IsMaskableConvolution(context, uses, match->convolution_output)) {
-    return false;
-  }
+// What MatchNode says of a node that masks nothing.
+constexpr char kNoMask[] = "";
 
-  match->convolution_node = uses.at(match->convolution_output).producer;
+// Whether a convolution whose output this is may be masked: null, or why not.
+const char* WhyNotMaskable(const TfLiteContext& context, const TensorUses& uses,
+                           int tensor) {
+  if (uses.at(tensor).uses != 1) {
+    return "the convolution's output is read elsewhere, too";
+  }
+  if (ElementSize(context.tensors[tensor].type) == 0) {
+    return "only float32, int8 and uint8 are skipped";
+  }
+  if (context.tensors[tensor].allocation_type == kTfLiteDynamic ||
+      context.tensors[tensor].dims->size != 4) {
+    return "the convolution's output has no fixed shape of four dimensions";
+  }
+  return nullptr;
+}
+
+// The operands of a node that masks.
+struct Operands {
+  int mask;
+  // -1 for zeros.
+  int fill;
+  bool inverted;
+};
+
+// Reads which operand is the convolution and which are mask and fill; fills in
+// the convolution and the outputs. Returns null, or why it is no match.
+const char* MatchOperands(const TfLiteContext& context, const TensorUses& uses,
+                          const TfLiteNode& node,
+                          const TfLiteRegistration& registration,
+                          Operands* operands, MaskedConvolution* match) {
+  const int* inputs = node.inputs->data;
+  if (node.outputs->size != 1) return kNoMask;
   match->select_output = node.outputs->data[0];
+  match->convolution_node = -1;
+  if (registration.builtin_code == kTfLiteBuiltinSelectV2 &&
+      node.inputs->size == 3) {
+    operands->inverted = ConvolutionOf(uses, inputs[1]) < 0;
+    match->convolution_output = inputs[operands->inverted ? 2 : 1];
+    operands->mask = inputs[0];
+    operands->fill = inputs[operands->inverted ? 1 : 2];
+    if (!IsConstant(context.tensors[operands->mask]) ||
+        context.tensors[operands->mask].type != kTfLiteBool) {
+      return kNoMask;
+    }
+  } else if (registration.builtin_code == kTfLiteBuiltinMul &&
+             node.inputs->size == 2) {
+    const bool swapped = ConvolutionOf(uses, inputs[0]) < 0;
+    match->convolution_output = inputs[swapped ? 1 : 0];
+    *operands = {inputs[swapped ? 0 : 1], -1, false};
+    if (!IsConstant(context.tensors[operands->mask])) return kNoMask;
+  } else {
+    return kNoMask;
+  }
+  match->convolution_node = ConvolutionOf(uses, match->convolution_output);
+  if (match->convolution_node < 0) {
+    return operands->fill < 0 ? kNoMask
+                              : "what is masked is no convolution's output";
+  }
+  return nullptr;
+}
+
+// Fills in all but select_node. Returns null if the node masks a convolution;
+// otherwise why not, or kNoMask if nothing looks like it. The convolution node
+// is then filled in, -1 if there is none.
+const char* MatchNode(const TfLiteContext& context, const TensorUses& uses,
+                      const TfLiteNode& node,
+                      const TfLiteRegistration& registration,
+                      MaskedConvolution* match) {
+  Operands operands;
+  if (const char* reason =
+          MatchOperands(context, uses, node, registration, &operands, match)) {
+    return reason;
+  }
+  if (operands.fill < 0) {
+    const auto* params = static_cast<const TfLiteMulParams*>(node.builtin_data);
+    if (params == nullptr || params->activation != kTfLiteActNone) {
+      return "the mask's MUL fuses an activation";
+    }
+    if (context.tensors[operands.mask].type != kTfLiteFloat32) {
+      return "a factor masks in float32 alone";
+    }
+  }
+  if (const char* reason =
+          WhyNotMaskable(context, uses, match->convolution_output)) {
+    return reason;
+  }
   const TfLiteTensor& output = context.tensors[match->convolution_output];
-  if (!HasSameQuantization(output, context.tensors[match->select_output]) ||
-      !TfLiteIntArrayEqual(output.dims,
-                           context.tensors[match->select_output].dims)) {
-    return false;
+  const TfLiteTensor& select_output = context.tensors[match->select_output];
+  if (!TfLiteIntArrayEqual(output.dims, select_output.dims)) {
+    return "the masked output has another shape than the convolution's";
+  }
+  if (!HasSameQuantization(output, select_output)) {
+    return "the convolution and the masked output differ in scale or zero "
+           "point";
   }
   match->height = output.dims->data[1];
   match->width = output.dims->data[2];
   const size_t channels = output.dims->data[3];
-  if (!ReadMask(context.tensors[mask_tensor], match->height, match->width,
+  if (!ReadMask(context.tensors[operands.mask], match->height, match->width,
                 &match->mask)) {
-    return false;
+    return operands.fill < 0
+               ? "the factor is no plane of zeros and ones"
+               : "the mask is no plane of the convolution's output";
   }
-  if (fill_tensor < 0) {
-    if (output.type != kTfLiteFloat32) return false;
+  if (operands.fill < 0) {
+    if (output.type != kTfLiteFloat32) return "a factor masks in float32 alone";
     // All zero bytes are the number 0.
     match->fill.assign(channels * sizeof(float), 0);
-  } else if (!HasSameQuantization(output, context.tensors[fill_tensor]) ||
-             !ReadFill(context.tensors[fill_tensor], output.type, channels,
+  } else if (!HasSameQuantization(output, context.tensors[operands.fill])) {
+    return "the convolution and the fill differ in scale or zero point";
+  } else if (!ReadFill(context.tensors[operands.fill], output.type, channels,
                        &match->fill)) {
-    return false;
+    return "the fill is no constant of a value a channel";
   }
-  if (inverted) {
+  if (operands.inverted) {
     for (uint8_t& kept : match->mask) kept = 1 - kept;
   }
-  return true;
+  return nullptr;
 }
 
 }  // namespace
@@ -200,9 +262,13 @@ void MaskedConvolutions::Find(TfLiteContext* context,
     }
     MaskedConvolution match;
     match.select_node = execution_plan.data[i];
-    if (MatchNode(*context, uses, *node, *registration, &match)) {
+    const char* reason =
+        MatchNode(*context, uses, *node, *registration, &match);
+    if (reason == nullptr) {
       select_of_[match.convolution_node] = match.select_node;
       by_select_.emplace(match.select_node, std::move(match));
+    } else if (reason != kNoMask) {
+      unmasked_.push_back({match.convolution_node, match.select_node, reason});
     }
   }
 }
@@ -210,7 +276,10 @@ void MaskedConvolutions::Find(TfLiteContext* context,
 void MaskedConvolutions::Erase(int select_node) {
   const auto it = by_select_.find(select_node);
   if (it == by_select_.end()) return;
-  select_of_.erase(it->second.convolution_node);
+  const int convolution_node = it->second.convolution_node;
+  unmasked_.push_back({convolution_node, select_node,
+                       "XNNPACK does not compute the convolution"});
+  select_of_.erase(convolution_node);
   by_select_.erase(it);
 }
 

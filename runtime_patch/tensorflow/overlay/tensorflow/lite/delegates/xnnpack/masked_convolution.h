@@ -43,6 +43,15 @@ struct MaskedConvolution {
   std::vector<uint8_t> fill;
 };
 
+// A node that masks a convolution, or looks as if it did, and is left as it is.
+struct UnmaskedConvolution {
+  // -1 where what is masked is no convolution's output.
+  int convolution_node;
+  int select_node;
+  // A constant.
+  const char* reason;
+};
+
 // The masked convolutions of a graph.
 class MaskedConvolutions {
  public:
@@ -52,9 +61,11 @@ class MaskedConvolutions {
   void Clear() {
     by_select_.clear();
     select_of_.clear();
+    unmasked_.clear();
   }
 
-  // Forgets the masked convolution of a SELECT_V2 node.
+  // Forgets the masked convolution of a SELECT_V2 node, for XNNPACK does not
+  // compute the convolution.
   void Erase(int select_node);
 
   // The masked convolution that a SELECT_V2 (or MUL) node belongs to, or null.
@@ -65,13 +76,22 @@ class MaskedConvolutions {
 
   bool empty() const { return by_select_.empty(); }
 
+  // What was left as it is, in the order of the graph.
+  const std::vector<UnmaskedConvolution>& unmasked() const { return unmasked_; }
+
  private:
   std::unordered_map<int, MaskedConvolution> by_select_;
   // Select node of a convolution node.
   std::unordered_map<int, int> select_of_;
+  std::vector<UnmaskedConvolution> unmasked_;
 };
 
 }  // namespace xnnpack
 }  // namespace tflite
+
+// The masked convolutions of the graph that a delegate of XNNPACK's was last
+// applied to; they live as long as it, or until it is applied again.
+const tflite::xnnpack::MaskedConvolutions& TfLiteXNNPackDelegateMasks(
+    const TfLiteDelegate* delegate);
 
 #endif  // TENSORFLOW_LITE_DELEGATES_XNNPACK_MASKED_CONVOLUTION_H_
