@@ -134,6 +134,7 @@ def convert(
     of `--model` is run. No other file is, whatever it holds.
     """
     from toolchain.convert.kinds import is_program
+    from toolchain import extras
     from toolchain.errors import ModelError
     from toolchain.formats.input_file import check_readable
     from toolchain.zoo import catalog
@@ -154,6 +155,7 @@ def convert(
     for file in (source, masks):
         if file is not None:
             check_readable(Path(file), ModelError)
+    extras.require("deploy convert", "convert")
     if source is not None and is_program(Path(source)) and not trust:
         _ask_for_trust(source)
     from toolchain.board.host_runtime import host_runtimes
