@@ -81,9 +81,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("command", "module"), CASES, ids=map("without ".join, CASES))
-def test_a_command_names_the_package_that_it_lacks(
-    command: str, module: str, here: Path
-) -> None:
+def test_a_command_names_the_package_that_it_lacks(command: str, module: str, here: Path) -> None:
     words, needed = NEEDED[command]
     wanting = [extra for extra in needed if module in extras.MODULES[extra]]
     done = base_only.run(here, *words, without=[module])

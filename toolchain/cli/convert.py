@@ -133,8 +133,8 @@ def convert(
     An exported program (.pt2) can run code when it is loaded, so it is asked for first. The module
     of `--model` is run. No other file is, whatever it holds.
     """
-    from toolchain.convert.kinds import is_program
     from toolchain import extras
+    from toolchain.convert.kinds import is_program
     from toolchain.errors import ModelError
     from toolchain.formats.input_file import check_readable
     from toolchain.zoo import catalog

@@ -140,8 +140,7 @@ def _read(*paths: str) -> str:
 
 def _write(path: str, packages: Mapping[str, str]) -> None:
     head = (
-        "# Written by make lock.\n"
-        f"# pip install --require-hashes --no-deps --requirement {path}\n"
+        f"# Written by make lock.\n# pip install --require-hashes --no-deps --requirement {path}\n"
     )
     (REPOSITORY / path).write_text(head + "".join(packages.values()))
 

@@ -39,7 +39,7 @@ sys.exit(", ".join(name for name in heavy if importlib.util.find_spec(name)))
 """
 
 
-class Fault(Exception):
+class ReleaseError(Exception):
     """What must not be released."""
 
 
@@ -67,7 +67,7 @@ class Environment:
             python_path: a folder of modules beside those that are installed.
 
         Raises:
-            Fault: it ends otherwise.
+            ReleaseError: it ends otherwise.
         """
         program, *arguments = map(str, words)
         variables = {"PATH": os.environ["PATH"], "HOME": str(home), "COLUMNS": "100"}
@@ -78,7 +78,7 @@ class Environment:
             cwd=home, env=variables, capture_output=True, text=True, check=False,
         )  # fmt: skip
         if done.returncode != code or "Traceback" in done.stderr:
-            raise Fault(
+            raise ReleaseError(
                 f"{' '.join([program, *arguments])}: exit code {done.returncode}, not {code}\n"
                 f"{done.stdout}{done.stderr}"
             )
@@ -95,10 +95,10 @@ def check_changelog(text: str, version: str) -> None:
     """Check that a version is in the changelog.
 
     Raises:
-        Fault: it is not.
+        ReleaseError: it is not.
     """
     if not re.search(rf"^## {re.escape(version)}\b", text, re.MULTILINE):
-        raise Fault(f"CHANGELOG.md: has no section '## {version}'")
+        raise ReleaseError(f"CHANGELOG.md: has no section '## {version}'")
 
 
 def build(scratch: Path, dist: Path) -> Path:
@@ -126,7 +126,7 @@ def try_wheel(wheel: Path, scratch: Path) -> dict[str, float]:
         What was measured, by name.
 
     Raises:
-        Fault: it does not do what it should, or brings too much.
+        ReleaseError: it does not do what it should, or brings too much.
     """
     light, home = Environment(scratch / "light"), scratch / "home"
     home.mkdir()
@@ -136,24 +136,24 @@ def try_wheel(wheel: Path, scratch: Path) -> dict[str, float]:
     size = light.megabytes
     told = light.run("deploy", "--version", home=home).stdout.strip()
     if told != toolchain.__version__:
-        raise Fault(f"deploy --version: says {told}, not {toolchain.__version__}")
+        raise ReleaseError(f"deploy --version: says {told}, not {toolchain.__version__}")
     light.run("python", "-c", _WRITE_MODEL, home=home, python_path=REPOSITORY / "tests")
     light.run("python", "-c", _HEAVY, home=home)
     for words in ("--help", "build --help", "emulator --help", "boards", "models", "cache"):
         light.run("deploy", *words.split(), home=home)
     shown = light.run("deploy", "inspect", "model.tflite", "--board", "rpi4", home=home).stdout
     if "model.tflite" not in shown:
-        raise Fault(f"deploy inspect: shows no model\n{shown}")
+        raise ReleaseError(f"deploy inspect: shows no model\n{shown}")
     wanting = light.run("deploy", "convert", "--model", "resnet18", home=home, code=_MISSING)
     if "[convert]" not in wanting.stderr:
-        raise Fault(f"deploy convert: does not say what to install\n{wanting.stderr}")
+        raise ReleaseError(f"deploy convert: does not say what to install\n{wanting.stderr}")
     seconds = []
     for _ in range(_TIMES):
         started = time.monotonic()
         light.run("deploy", "--help", home=home)
         seconds.append(time.monotonic() - started)
     if size > LARGEST_MB:
-        raise Fault(f"the environment is {size:.0f} MB, more than {LARGEST_MB}")
+        raise ReleaseError(f"the environment is {size:.0f} MB, more than {LARGEST_MB}")
     return {"MB of the environment": size, "s of deploy --help": statistics.median(seconds)}
 
 
@@ -167,7 +167,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with tempfile.TemporaryDirectory() as folder:
             wheel = build(Path(folder), REPOSITORY / "dist")
             found = try_wheel(wheel, Path(folder))
-    except Fault as fault:
+    except ReleaseError as fault:
         print(f"error: {fault}", file=sys.stderr)
         return 1
     except subprocess.CalledProcessError as error:

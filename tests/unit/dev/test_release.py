@@ -17,7 +17,7 @@ def test_a_changelog_has_the_version(title: str) -> None:
 
 @pytest.mark.parametrize("title", ["", "1.2.3", "## 1.2.30", "## 1.2", "### 1.2.3", "## 1x2x3"])
 def test_a_changelog_without_the_version_is_told(title: str) -> None:
-    with pytest.raises(release.Fault, match="has no section '## 1.2.3'"):
+    with pytest.raises(release.ReleaseError, match="has no section '## 1[.]2[.]3'"):
         release.check_changelog(title, "1.2.3")
 
 
@@ -44,13 +44,11 @@ def test_a_program_is_run_away_from_the_checkout(
 def test_a_program_that_ends_otherwise_is_a_fault(
     environment: release.Environment, tmp_path: Path, words: list[str]
 ) -> None:
-    with pytest.raises(release.Fault, match="program"):
+    with pytest.raises(release.ReleaseError, match="program"):
         environment.run("program", *words, home=tmp_path)
 
 
-def test_the_size_is_that_of_files_not_of_links(
-    environment: release.Environment, tmp_path: Path
-) -> None:
+def test_the_size_is_that_of_files_not_of_links(environment: release.Environment) -> None:
     (environment.folder / "data").write_bytes(bytes(1_000_000))
     (environment.folder / "link").symlink_to("data")
     assert environment.megabytes == pytest.approx(1.0, abs=0.01)

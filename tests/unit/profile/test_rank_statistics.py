@@ -18,9 +18,7 @@ FIGURES = APART | TIED
 
 
 @given(figures=FIGURES, confidence=st.sampled_from([0.5, 0.9, 0.95, 0.99]))
-def test_the_bounds_of_a_median_are_those_of_scipy(
-    figures: list[float], confidence: float
-) -> None:
+def test_the_bounds_of_a_median_are_those_of_scipy(figures: list[float], confidence: float) -> None:
     found = median_bounds(figures, confidence)
     if not figures:
         assert found is None
