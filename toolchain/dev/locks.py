@@ -1,7 +1,7 @@
 """Write every lock file anew: what ``pyproject.toml`` asks for, each package with its hashes.
 
 ``python -m toolchain.dev.locks``, which is ``make lock``, needs Python and pip and no package; it
-fetches uv into a folder that goes away. A package keeps its version unless it no longer fits;
+installs uv, as it is locked, into a folder that goes away. A package keeps its version unless it no longer fits;
 ``--upgrade`` takes the newest ones.
 
 A file holds for Linux and every Python that the project supports. None names an index: where
@@ -25,7 +25,6 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PYTHONS = ("3.11", "3.12", "3.13")
-_UV = "uv==0.13.9"
 _CUDA = re.compile(r"(nvidia|cuda)-.*|triton")
 """Packages that only PyTorch's build for GPUs needs."""
 _HASH = re.compile(r"--hash=(sha256:[0-9a-f]{64})")
@@ -46,14 +45,16 @@ class Lock:
 
 
 ALL, CUDA = "requirements.lock", "requirements-cuda.lock"
-_UNIVERSAL = (ALL, CUDA)
+_WHOLE = (ALL, CUDA)
+_RELEASE = "requirements-release.lock"
+_PROJECT = "pyproject.toml"
 LOCKS = (
-    Lock("requirements-base.lock", (), within=(ALL,)),
-    Lock("requirements-dev.lock", ("--extra=all", "--group=dev"), _UNIVERSAL, _UNIVERSAL),
-    Lock("requirements-release.lock", ("--only-group=release",)),
-    Lock("requirements-peers.lock", ("--only-group=peers", "--no-deps")),
-    Lock("tests/tflite-runtime.lock", ("--only-group=tflite-runtime",), pythons=("3.11",)),
-    Lock("tests/fuzz/requirements.lock", ("--only-group=fuzz",)),
+    Lock("requirements-base.lock", (_PROJECT,), within=(ALL,)),
+    Lock("requirements-dev.lock", (_PROJECT, "--extra=all", "--group=dev"), _WHOLE, _WHOLE),
+    Lock(_RELEASE, ("--group=release",)),
+    Lock("requirements-peers.lock", ("--group=peers", "--no-deps")),
+    Lock("tests/tflite-runtime.lock", ("--group=tflite-runtime",), pythons=("3.11",)),
+    Lock("tests/fuzz/requirements.lock", ("--group=fuzz",)),
 )
 """Those that are made of the first two, or alone."""
 
@@ -97,8 +98,10 @@ class _Tools:
     def __init__(self, folder: Path, *, upgrade: bool) -> None:
         self._folder, self._upgrade = folder, upgrade
         venv.create(folder / "venv", with_pip=True)
-        self._pip = [folder / "venv/bin/python", "-m", "pip", "--disable-pip-version-check"]
-        subprocess.run([*self._pip, "install", "--quiet", _UV], check=True)
+        python = str(folder / "venv/bin/python")
+        self._pip = [python, "-m", "pip", "--disable-pip-version-check"]
+        locked = ("--require-hashes", "--no-deps", "--requirement", REPOSITORY / _RELEASE)
+        subprocess.run([*self._pip, "install", "--quiet", *map(str, locked)], check=True)
 
     def resolve(
         self, asked: Sequence[str], known: str, within: Sequence[str], pythons: Sequence[str]
@@ -106,14 +109,11 @@ class _Tools:
         out = self._folder / "out.lock"
         out.write_text("" if self._upgrade else known)
         command = [
-            *(self._folder / "venv/bin/uv", "pip", "compile", "--quiet", "--generate-hashes"),
+            *(str(self._folder / "venv/bin/uv"), "pip", "compile", "--quiet"),
             *("--universal", "--fork-strategy=fewest", "--python-version", pythons[0]),
-            *("--no-header", "--output-file", out, *asked),
-            *(f"--constraint={REPOSITORY / path}" for path in within),
+            *("--generate-hashes", "--no-header", "--output-file", str(out), *asked),
+            *(f"--constraint={path}" for path in within),
         ]
-        if not any(option.startswith("--only-group") for option in asked):
-            command.append("pyproject.toml")
-        command = [str(word).replace("--only-group", "--group") for word in command]
         subprocess.run(command, cwd=REPOSITORY, check=True, stdout=subprocess.DEVNULL)
         return out.read_text()
 
@@ -124,7 +124,7 @@ class _Tools:
             folder = self._folder / f"cpu{python}"
             machine = ("--only-binary=:all:", "--python-version", python)
             subprocess.run(
-                [*self._pip, "download", "--quiet", "--no-deps", "--dest", folder, *machine,
+                [*self._pip, "download", "--quiet", "--no-deps", "--dest", str(folder), *machine,
                  f"{requirement}+cpu"], check=False, stderr=subprocess.DEVNULL,
             )  # fmt: skip
             for path in folder.glob("*.whl"):
@@ -160,7 +160,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _lock(tools: _Tools) -> None:
     before = _read(ALL, CUDA)
-    packages, cuda = parted(entries(tools.resolve(("--extra=all",), before, (), PYTHONS)))
+    packages, cuda = parted(entries(tools.resolve((_PROJECT, "--extra=all"), before, (), PYTHONS)))
     torch, earlier = packages["torch"], entries(before).get("torch", "")
     kept = _HASH.findall(earlier) if same_version(torch, earlier) else []
     packages["torch"] = with_hashes(torch, {*tools.cpu_hashes(torch.split()[0]), *kept})

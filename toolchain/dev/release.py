@@ -52,8 +52,9 @@ class Environment:
 
     def pip(self, *words: str | Path) -> None:
         """Run pip."""
-        program = [self.folder / "bin/python", "-m", "pip", "--disable-pip-version-check"]
-        subprocess.run([*program, *words], cwd=REPOSITORY, check=True)
+        python = str(self.folder / "bin/python")
+        program = [python, "-m", "pip", "--disable-pip-version-check"]
+        subprocess.run([*program, *map(str, words)], cwd=REPOSITORY, check=True)
 
     def run(
         self, *words: str | Path, home: Path, code: int = 0, python_path: Path | None = None
