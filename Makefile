@@ -11,8 +11,8 @@ VENV_PEERS ?= .venv-peers
 PYTHON ?= $(shell command -v python3.11 || echo python3)
 DEPLOY := $(VENV)/bin/deploy
 PYTEST := $(VENV)/bin/python -m pytest
-# A lock file names every package that it needs, each with its hashes: pip resolves nothing.
-LOCKED := -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --requirement
+# A lock file names every package that it needs, each with its hashes: pip resolves and builds nothing.
+LOCKED := -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --only-binary :all: --requirement
 
 # What the toolchain calls; the compilers are the ones that the figures in docs/ were measured with.
 DEBIAN_PACKAGES := ca-certificates ccache cmake debian-archive-keyring g++ g++-aarch64-linux-gnu \

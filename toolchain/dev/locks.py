@@ -1,8 +1,8 @@
 """Write every lock file anew: what ``pyproject.toml`` asks for, each package with its hashes.
 
 ``python -m toolchain.dev.locks``, which is ``make lock``, needs Python and pip and no package; it
-installs uv, as it is locked, into a folder that goes away. A package keeps its version unless it no longer fits;
-``--upgrade`` takes the newest ones.
+installs uv, as it is locked, into a folder that goes away. A package keeps its version unless it
+no longer fits; ``--upgrade`` takes the newest ones.
 
 A file holds for Linux and every Python that the project supports. None names an index: where
 packages come from is up to whoever installs. So PyTorch is pinned by its version and by the hashes

@@ -25,7 +25,10 @@ import toolchain
 REPOSITORY = Path(__file__).resolve().parents[2]
 LARGEST_MB = 300
 _TIMES = 10
-_LOCKED = ("install", "--quiet", "--require-hashes", "--no-deps", "--requirement")
+_LOCKED = (
+    *("install", "--quiet", "--require-hashes", "--no-deps", "--only-binary", ":all:"),
+    "--requirement",
+)
 _MISSING = 11
 _WRITE_MODEL = """
 from pathlib import Path

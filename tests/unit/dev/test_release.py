@@ -17,7 +17,7 @@ def test_a_changelog_has_the_version(title: str) -> None:
 
 @pytest.mark.parametrize("title", ["", "1.2.3", "## 1.2.30", "## 1.2", "### 1.2.3", "## 1x2x3"])
 def test_a_changelog_without_the_version_is_told(title: str) -> None:
-    with pytest.raises(release.ReleaseError, match="has no section '## 1[.]2[.]3'"):
+    with pytest.raises(release.ReleaseError, match=r"has no section '## 1\.2\.3'"):
         release.check_changelog(title, "1.2.3")
 
 
