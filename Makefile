@@ -11,7 +11,8 @@ VENV_PEERS ?= .venv-peers
 PYTHON ?= $(shell command -v python3.11 || echo python3)
 DEPLOY := $(VENV)/bin/deploy
 PYTEST := $(VENV)/bin/python -m pytest
-PIP := $(VENV)/bin/pip install --quiet --disable-pip-version-check
+# A lock file names every package that it needs, each with its hashes: pip resolves and builds nothing.
+LOCKED := -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --only-binary :all: --requirement
 
 # What the toolchain calls; the compilers are the ones that the figures in docs/ were measured with.
 DEBIAN_PACKAGES := ca-certificates ccache cmake debian-archive-keyring g++ g++-aarch64-linux-gnu \
@@ -28,25 +29,29 @@ packages:  ## Debian packages: installed when root, else the line to run
 packages-dev: packages
 	@.ci/debian-packages $(DEBIAN_PACKAGES_DEV)
 
-$(VENV)/.runtime: requirements.lock pyproject.toml | packages
+# PyTorch's build for CPUs calls itself 2.13.0+cpu; pip takes it where an index of pip's has it.
+TORCH_FOR_GPUS := import importlib.metadata as m, sys; sys.exit("+cpu" in m.version("torch"))
+$(VENV)/.runtime: requirements.lock requirements-cuda.lock pyproject.toml | packages
 	@echo "set-up: Python packages into $(VENV) (about 2 GB)"; \
 	$(PYTHON) -m venv $(VENV); \
-	$(PIP) --requirement requirements.lock; \
-	$(PIP) --no-deps --editable .; \
+	$(VENV)/bin/python $(LOCKED) requirements.lock; \
+	if $(VENV)/bin/python -c '$(TORCH_FOR_GPUS)'; then \
+	  $(VENV)/bin/python $(LOCKED) requirements-cuda.lock; fi; \
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .; \
 	touch $@; echo "set-up: Python packages took $$SECONDS s"
 
 $(VENV)/.dev: $(VENV)/.runtime requirements-dev.lock | packages-dev
-	$(PIP) --requirement requirements-dev.lock
+	$(VENV)/bin/python $(LOCKED) requirements-dev.lock
 	@touch $@
 
 $(VENV_TFLITE)/.done: tests/tflite-runtime.lock | packages
 	$(PYTHON) -m venv $(VENV_TFLITE)
-	$(VENV_TFLITE)/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	$(VENV_TFLITE)/bin/python $(LOCKED) $<
 	@touch $@
 
 $(VENV_PEERS)/.done: requirements-peers.lock | packages
 	$(PYTHON) -m venv $(VENV_PEERS)
-	$(VENV_PEERS)/bin/pip install --quiet --disable-pip-version-check --no-deps --requirement $<
+	$(VENV_PEERS)/bin/python $(LOCKED) $<
 	@touch $@
 
 .PHONY: setup
@@ -117,7 +122,7 @@ faults: $(VENV)/.dev  ## inject 2,300 faults, and write which were borne: docs/f
 FUZZED := build/fuzz/models
 $(VENV)/.fuzz: $(VENV)/.dev tests/fuzz/requirements.lock
 	@.ci/debian-packages clang-14 libclang-rt-14-dev
-	$(PIP) --requirement tests/fuzz/requirements.lock
+	$(VENV)/bin/python $(LOCKED) tests/fuzz/requirements.lock
 	@touch $@
 
 fuzz: $(VENV)/.fuzz  ## mutated models through the reader, and through the runner with AddressSanitizer: an hour
@@ -160,8 +165,12 @@ experiment: setup  ## what each kind of mask costs in accuracy: docs/experiment.
 	$(VENV)/bin/python -m toolchain.dev.experiment
 
 .PHONY: lock
-lock:  ## write the lock files anew from pyproject.toml
-	.ci/lock $(PYTHON)
+lock:  ## write the lock files anew from pyproject.toml (LOCK_OPTIONS=--upgrade: the newest versions)
+	$(PYTHON) -m toolchain.dev.locks $(LOCK_OPTIONS)
+
+.PHONY: release
+release:  ## dist/: wheel and sdist, and the wheel tried in an environment of its own
+	$(PYTHON) -m toolchain.dev.release
 
 .PHONY: format
 format: $(VENV)/.dev  ## lay the code out

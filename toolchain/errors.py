@@ -80,7 +80,10 @@ class BundleError(BuildError):
 
 
 class MissingToolError(DeployError):
-    """A program that a step needs is not installed; the hint is the line that installs it."""
+    """A program or package that is needed is not installed; the hint is the line that installs it.
+
+    Packages of Python are looked for by :func:`toolchain.extras.require`.
+    """
 
     exit_code = 11
 

@@ -133,6 +133,7 @@ def convert(
     An exported program (.pt2) can run code when it is loaded, so it is asked for first. The module
     of `--model` is run. No other file is, whatever it holds.
     """
+    from toolchain import extras
     from toolchain.convert.kinds import is_program
     from toolchain.errors import ModelError
     from toolchain.formats.input_file import check_readable
@@ -154,6 +155,7 @@ def convert(
     for file in (source, masks):
         if file is not None:
             check_readable(Path(file), ModelError)
+    extras.require("deploy convert", "convert")
     if source is not None and is_program(Path(source)) and not trust:
         _ask_for_trust(source)
     from toolchain.board.host_runtime import host_runtimes

@@ -28,16 +28,20 @@ def demo(
     json_output: JsonOption = False,
 ) -> None:
     """Do all of it once: convert, build, boot, push, classify and profile three networks."""
-    from toolchain.demo import demo as run_demo
-    from toolchain.demo import save_demo
+    from toolchain import extras
     from toolchain.failures import Failures
     from toolchain.hardware.board_file import load_board
-    from toolchain.report import demo_table, profile_plot
     from toolchain.storage.files import check_folder
 
+    chosen = load_board(board)
     check_folder(folder)
+    extras.require("deploy demo", "convert", "plot")
+    from toolchain.demo import demo as run_demo
+    from toolchain.demo import save_demo
+    from toolchain.report import demo_table, profile_plot
+
     result, measured = run_demo(
-        load_board(board),
+        chosen,
         folder,
         images=images,
         host=host,

@@ -55,6 +55,7 @@ def train(
 
     A recipe may name Python code of yours (`package.module:function`), which is run.
     """
+    from toolchain import extras
     from toolchain.errors import OutputError, RecipeError
     from toolchain.formats.input_file import check_readable
     from toolchain.storage.files import check_name, check_writable
@@ -64,6 +65,7 @@ def train(
     check_name(recipe, RecipeError)
     for path in (output, run_dir):
         check_name(path or recipe, OutputError)
+    extras.require("deploy train", "train")
     from toolchain.report.training_table import plan_table, training_table
     from toolchain.train.interrupt import Stopped
     from toolchain.train.recipe import load_recipe

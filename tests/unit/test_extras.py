@@ -1,0 +1,192 @@
+"""The light installation: what commands do where the packages of an extra are missing."""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+import re
+import shlex
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support import base_only
+from support.bundles import write_bundle, write_masked_model
+from support.places import REPOSITORY
+from toolchain import extras
+from toolchain.errors import MissingToolError
+from toolchain.hints import quoted
+
+PROJECT: dict[str, Any] = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+NEEDED = {
+    "convert": (["convert", "--model", "resnet18"], ["convert"]),
+    "train": (["train", "recipe.toml"], ["train"]),
+    "demo": (["demo"], ["convert", "plot"]),
+    "profile --plot": (
+        ["profile", "model.tflite", "--board", "host", "--plot", "plot.png"],
+        ["plot"],
+    ),
+}
+"""Commands, and the extras that each needs."""
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Path:
+    write_masked_model(tmp_path / "model.tflite", size=4, channels=2)
+    (tmp_path / "recipe.toml").write_text("")
+    board = (REPOSITORY / "boards/host.toml").read_text()
+    (tmp_path / "lying.toml").write_text(board)
+    write_bundle(tmp_path / "build/lying", _LIES)
+    return tmp_path
+
+
+_LIES = b"""#!/bin/sh
+while [ $# -gt 0 ]; do
+  case $1 in --output-dir) folder=$2;; esac
+  shift
+done
+head -c 384 /dev/zero | tr '\\0' 'B' > "$folder/output0.bin"
+"""
+
+
+def distribution(requirement: str) -> str:
+    """The name that a requirement begins with."""
+    found = re.match(r"[\w.-]+", requirement)
+    assert found is not None
+    return found[0]
+
+
+@pytest.mark.parametrize("extra", extras.MODULES)
+def test_an_extra_names_what_its_packages_are_imported_as(extra: str) -> None:
+    wanted = {distribution(text) for text in PROJECT["optional-dependencies"][extra]}
+    provided = importlib.metadata.packages_distributions()
+    known = {base_only.canonical(provided[module][0]) for module in extras.MODULES[extra]}
+    assert known == {base_only.canonical(name) for name in wanted}
+
+
+def test_there_is_one_extra_for_all() -> None:
+    every = PROJECT["optional-dependencies"]
+    assert set(every) == {*extras.MODULES, "all"}
+    assert every["all"] == [f"tileskip[{','.join(extras.MODULES)}]"]
+
+
+CASES = [
+    (command, module)
+    for command, (_, needed) in NEEDED.items()
+    for module in sorted({name for extra in needed for name in extras.MODULES[extra]})
+]
+
+
+@pytest.mark.parametrize(("command", "module"), CASES, ids=map("without ".join, CASES))
+def test_a_command_names_the_package_that_it_lacks(command: str, module: str, here: Path) -> None:
+    words, needed = NEEDED[command]
+    wanting = [extra for extra in needed if module in extras.MODULES[extra]]
+    done = base_only.run(here, *words, without=[module])
+    assert done.returncode == MissingToolError.exit_code, done.stderr
+    assert f"are not installed: {module}\n" in done.stderr
+    assert f"hint: run: {extras.install_line(*wanting)}\n" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("command", NEEDED)
+def test_where_all_is_missing_one_line_installs_it(command: str, here: Path) -> None:
+    words, needed = NEEDED[command]
+    done = base_only.run(here, *words)
+    assert done.returncode == MissingToolError.exit_code
+    assert f"hint: run: {extras.install_line(*needed)}\n" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--version"],
+        ["boards"],
+        ["models"],
+        ["cache"],
+        ["inspect", "model.tflite"],
+        ["inspect", "model.tflite", "--board", "rpi4", "--json"],
+        ["emulator", "stop"],
+    ],
+    ids=" ".join,
+)
+def test_what_the_base_is_for_works_without_the_extras(words: list[str], here: Path) -> None:
+    done = base_only.run(here, *words)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+
+
+def test_outputs_are_verified_without_torch(here: Path) -> None:
+    done = base_only.run(here, "verify", "model.tflite", "--board", "lying.toml")
+    assert done.returncode == 4, done.stderr
+    assert "the board does not compute what this machine does" in done.stderr
+
+
+def imports_of_commands() -> str:
+    """The imports that commands without an extra do in their functions, as a program."""
+    found = []
+    for path in (REPOSITORY / "toolchain/cli").glob("*.py"):
+        for function in ast.walk(ast.parse(path.read_text())):
+            if isinstance(function, ast.FunctionDef):
+                nodes = list(ast.walk(function))
+                if not any(isinstance(node, ast.alias) and node.name == "extras" for node in nodes):
+                    found += [n for n in nodes if isinstance(n, ast.Import | ast.ImportFrom)]
+    return "\n".join(dict.fromkeys(map(ast.unparse, found)))
+
+
+def test_all_that_commands_of_the_base_import_is_in_the_base(tmp_path: Path) -> None:
+    program = imports_of_commands()
+    for name in ("board.verify", "board.push", "build", "profile.measure", "profile.compare"):
+        assert f"from toolchain.{name} import" in program
+    done = base_only.python(tmp_path, program)
+    assert done.returncode == 0, done.stderr
+
+
+# --- the line that installs ------------------------------------------------------------------
+
+
+class _Installed:
+    version = "9.8"
+
+    def __init__(self, origin: str | None) -> None:
+        self._origin = origin
+
+    def read_text(self, name: str) -> str | None:
+        assert name == "direct_url.json"
+        return self._origin
+
+
+@pytest.mark.parametrize(
+    ("origin", "line"),
+    [
+        (None, "'tileskip[convert,plot]==9.8'"),
+        ('{"url": "file:///a%20b/tileskip.whl", "archive_info": {}}',
+         "'/a b/tileskip.whl[convert,plot]'"),
+        ('{"url": "https://host/x.whl", "archive_info": {}}',
+         "'tileskip[convert,plot] @ https://host/x.whl'"),
+        ('{"url": "https://host/x", "vcs_info": {"vcs": "git", "commit_id": "1f"}}',
+         "'tileskip[convert,plot] @ git+https://host/x@1f'"),
+    ],
+)  # fmt: skip
+def test_an_extra_comes_from_where_the_base_came_from(
+    origin: str | None, line: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(extras, "_CHECKOUT", tmp_path)
+    monkeypatch.setattr(importlib.metadata, "distribution", lambda _: _Installed(origin))
+    monkeypatch.setattr(sys, "executable", "/my env/bin/python")
+    found = extras.install_line("convert", "plot")
+    assert found == f"'/my env/bin/python' -m pip install {line}"
+    assert shlex.split(found)[-1] == shlex.split(line)[0]
+
+
+def test_in_a_checkout_it_is_the_checkout_that_is_installed() -> None:
+    found = shlex.split(extras.install_line("train"))
+    assert found[-2:] == ["--editable", f"{REPOSITORY}[train]"]
+    assert quoted(sys.executable) == found[0]
+
+
+def test_nothing_is_wrong_where_all_is_installed() -> None:
+    extras.require("this test", *extras.MODULES)

