@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from toolchain.build.ninja import run_logged
+from toolchain.build.ninja import configure, run_logged
 from toolchain.errors import BuildError
 
 
@@ -60,6 +60,27 @@ def test_a_failure_shows_the_first_error_and_names_the_log(tmp_path: Path) -> No
     assert len(caught.value.what.splitlines()) < 20
     assert caught.value.hint is not None
     assert str(tmp_path / "log") in caught.value.hint
+
+
+_CMAKE = """#!/bin/sh
+while [ "$1" != -B ]; do shift; done
+mkdir -p "$2"
+if [ -f "$2/CMakeCache.txt" ]; then from=cache; else from=command; fi
+echo "$from" > "$2/build.ninja"
+touch "$2/CMakeCache.txt"
+"""
+
+
+def test_a_build_is_configured_from_cmakes_own_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What CMake puts there in its first run is a change to Ninja: all is compiled once more."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/cmake").write_text(_CMAKE)
+    (tmp_path / "bin/cmake").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    configure(tmp_path, tmp_path / "build", {}, extra=[], log=tmp_path / "log")
+    assert (tmp_path / "build/build.ninja").read_text() == "cache\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
