@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import sys
+import time
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,6 +21,9 @@ from toolchain.train.recipe import Recipe
 NET = "support.tiny_training:net"
 IMAGES = "support.tiny_training:images"
 DRAWING = "support.tiny_training:drawing_images"
+HELD = "support.tiny_training:held_images"
+HOLD = "TINY_HOLD"
+"""Names the file of :class:`HeldImages`."""
 FASHION = "support.tiny_training:fashion_noise"
 EPOCHS, STEPS_PER_EPOCH = 4, 6
 STEPS = EPOCHS * STEPS_PER_EPOCH
@@ -184,6 +189,28 @@ def failing(split: str) -> TensorDataset:
 
 def drawing_images(split: str) -> DrawingImages:
     return DrawingImages(split)
+
+
+class HeldImages(DrawingImages):
+    """The same, of which a process reads no more than the number in a file, while it is there.
+
+    A training that is to be stopped on its way waits there for whoever stops it.
+    """
+
+    def __init__(self, split: str) -> None:
+        super().__init__(split)
+        self._limit, self._read = Path(os.environ.get(HOLD, "/no/limit")), 0
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        self._read += 1
+        with contextlib.suppress(FileNotFoundError):
+            while self._read > int(self._limit.read_text()):
+                time.sleep(0.01)
+        return super().__getitem__(index)
+
+
+def held_images(split: str) -> DrawingImages:
+    return HeldImages(split) if split == "train" else DrawingImages(split)
 
 
 def unlabelled_images(split: str) -> Dataset[tuple[Tensor, int]]:

@@ -6,11 +6,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
+from support.patience import PATIENCE, await_that, written
 from toolchain.build.ninja import configure, run_logged
 from toolchain.errors import BuildError
 
@@ -88,7 +88,7 @@ def test_an_interrupt_ends_the_whole_process_group(tmp_path: Path, number: int) 
     """Another Python runs the build and is interrupted; the build's grandchild must be gone."""
     pid_file = tmp_path / "pid"
     grandchild = (
-        f"import os,time; open({str(pid_file)!r},'w').write(str(os.getpid())); time.sleep(60)"
+        f"import os,time; open({str(pid_file)!r},'w').write(f'{{os.getpid()}}\\n'); time.sleep(600)"
     )
     child = f"import subprocess,sys; subprocess.run([sys.executable,'-c',{grandchild!r}])"
     code = (
@@ -98,23 +98,12 @@ def test_an_interrupt_ends_the_whole_process_group(tmp_path: Path, number: int) 
         f"run_logged(command, log=Path({str(tmp_path / 'log')!r}), what='x')"
     )
     with subprocess.Popen(python(code), stderr=subprocess.PIPE) as process:
-        pid = _wait_for_pid(pid_file)
+        await_that("the grandchild begins", lambda: written(pid_file))
+        pid = int(pid_file.read_text())
         process.send_signal(number)
-        process.communicate(timeout=30)
+        process.communicate(timeout=PATIENCE)
     assert process.returncode != 0
-    for _ in range(100):
-        if not _running(pid):
-            break
-        time.sleep(0.05)
-    assert not _running(pid)
-
-
-def _wait_for_pid(path: Path) -> int:
-    for _ in range(600):
-        if path.is_file() and path.read_text():
-            return int(path.read_text())
-        time.sleep(0.05)
-    raise AssertionError("the grandchild did not begin")
+    await_that("the grandchild ends", lambda: not _running(pid))
 
 
 def _running(pid: int) -> bool:
