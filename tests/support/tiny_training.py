@@ -262,6 +262,11 @@ def deploy_train(*arguments: str | Path) -> tuple[list[str], dict[str, str]]:
     return line, os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
 
 
+def saved_since(state: Path, before: int) -> bool:
+    """Whether a training has saved its state after a time, as ``st_mtime_ns``."""
+    return state.exists() and state.stat().st_mtime_ns != before
+
+
 def scalars(run: Path, tag: str) -> list[tuple[int, float]]:
     """The steps and values that TensorBoard shows of a run."""
     from tensorboard.backend.event_processing import event_accumulator  # type: ignore[import-untyped]

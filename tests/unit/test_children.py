@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from support.patience import PATIENCE, await_that, growing_limits, written
+from support.patience import await_that, growing_limits, written
 from toolchain import children
 from toolchain.agreement import runtimes
 from toolchain.board.local import LocalConnection
@@ -97,7 +98,11 @@ class Clock:
         """Somebody else looks before and after."""
         for step in (seconds, 0.0):
             self.now += step
-            await_that("the watchdog looks", lambda seen=self.looks: self.looks > seen)
+            seen = self.looks
+            await_that("the watchdog looks", partial(self._looked_since, seen))
+
+    def _looked_since(self, seen: int) -> bool:
+        return self.looks > seen
 
 
 def test_a_watchdog_bites_in_silence_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,9 +117,12 @@ def test_a_watchdog_bites_in_silence_alone(monkeypatch: pytest.MonkeyPatch) -> N
             clock.passes(0.1)
         clock.passes(1000.0)  # all of it was stopped meanwhile, what is watched as well
         assert not watchdog.bit
-        for _ in range(2):
-            clock.passes(0.1)
-        assert bitten.wait(PATIENCE)
+
+        def bites() -> bool:
+            clock.now += 0.1
+            return bitten.is_set()
+
+        await_that("the watchdog bites", bites)
     assert watchdog.bit
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from support.tiny_training import (
     deploy_train,
     images,
     net_of_slow_statistics,
+    saved_since,
     scalars,
     write_recipe,
 )
@@ -152,10 +154,7 @@ def test_a_training_stops_on_request_goes_on_and_logs_each_step_once(tmp_path: P
             line, cwd=tmp_path, env=environment | {HOLD: str(hold)}, stderr=subprocess.PIPE,
             text=True,
         ) as process:  # fmt: skip
-            await_that(
-                "it has saved its state",
-                lambda before=before: state.exists() and state.stat().st_mtime_ns != before,
-            )
+            await_that("it has saved its state", partial(saved_since, state, before))
             process.send_signal(request)
             hold.unlink()
             _, told = process.communicate(timeout=PATIENCE)

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -35,6 +36,7 @@ from support.tiny_training import (
     images,
     net,
     recipe,
+    saved_since,
     scalars,
     write_recipe,
 )
@@ -218,17 +220,14 @@ def test_a_command_that_is_killed_again_and_again_ends_alike(tmp_path: Path) -> 
                                      "out.safetensors", "--run-dir", "run", "--json")  # fmt: skip
     state = killed / "run/state.pt"
 
-    def seen() -> int:
-        return state.stat().st_mtime_ns if state.exists() else 0
-
     hold = tmp_path / "hold"
     hold.write_text(str(10 * 16))  # ten steps from where it goes on
     for _ in range(2):
-        before = seen()
+        before = state.stat().st_mtime_ns if state.exists() else 0
         with subprocess.Popen(
             line, cwd=killed, env=environment | {HOLD: str(hold)}, stdout=subprocess.PIPE
         ) as process:
-            await_that("it has saved its state", lambda before=before: seen() != before)
+            await_that("it has saved its state", partial(saved_since, state, before))
             time.sleep(random.random() / 4)  # noqa: S311 - at any moment, or when it is held
             process.kill()
     done = subprocess.run(line, cwd=killed, env=environment, capture_output=True, check=True)
