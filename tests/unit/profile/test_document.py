@@ -139,7 +139,7 @@ def test_the_ratio_of_turns_is_the_median_of_those_of_neighbours() -> None:
     ("second", "doubt"),
     [
         ([80.0] * 9, False),
-        ([80.0, 88.0] * 8, True),  # the ratios differ by more than a twentieth
+        ([80.0, 92.0] * 8, True),  # the ratios differ by more than a twentieth
         ([80.0] * 7, True),  # too few to say
     ],
 )

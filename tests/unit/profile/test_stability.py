@@ -115,8 +115,8 @@ def test_times_that_jump_about_have_no_trend() -> None:
 def test_a_turn_goes_astray_at_a_twentieth_from_the_middle() -> None:
     assert not unsteady(timing([100.0] * 30), turns_of(*[100.0] * 12, 105.0, 105.0, 105.0))
     assert unsteady(timing([100.0] * 30), turns_of(*[100.0] * 12, 105.1, 94.9, 105.1))
-    # One of ten is a tenth; of fifteen, two are more.
-    assert not unsteady(timing([100.0] * 20), turns_of(*[100.0] * 9, 200.0))
+    # Two of twenty are a tenth; of fifteen they are more.
+    assert not unsteady(timing([100.0] * 40), turns_of(*[100.0] * 18, 200.0, 200.0))
     assert unsteady(timing([100.0] * 30), turns_of(*[100.0] * 13, 200.0, 200.0))
     assert not unsteady(timing([100.0] * 30), [])
 
