@@ -5,7 +5,7 @@ import signal
 import uuid
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from support import traces
 from toolchain.build.sanitizers import SANITIZERS
@@ -15,9 +15,9 @@ from toolchain.build.sanitizers import SANITIZERS
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Hypothesis gives each example 200 ms of the clock; how long one takes on a busy machine is no
-# property of what is tested.
-settings.register_profile("tileskip", deadline=None)
+# Hypothesis gives each example 200 ms of the clock, and a second to what makes the first ten; how
+# long they take on a busy machine is no property of what is tested.
+settings.register_profile("tileskip", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tileskip")
 
 

@@ -14,13 +14,14 @@ from pathlib import Path
 import paramiko
 import pytest
 
+from support.patience import await_that, growing_limits
 from support.places import REPOSITORY, BoardMaker
 from support.processes import running
 from toolchain.board import emulator, keys
 from toolchain.board.connect import connect
 from toolchain.board.connection import Connection
 from toolchain.board.ssh import SshConnection
-from toolchain.errors import ConnectionFailed, EmulatorError, HostKeyError
+from toolchain.errors import BoardError, ConnectionFailed, EmulatorError, HostKeyError
 from toolchain.hardware.board_file import Board, load_board
 from toolchain.profile.facts import read_facts
 from toolchain.progress import Silent
@@ -113,13 +114,11 @@ def test_there_is_room_for_large_models(connection: Connection) -> None:
 
 
 def test_a_program_is_ended_with_its_connection(board: Board, connection: Connection) -> None:
-    with connect(board) as other, pytest.raises(Exception, match="did not end in"):
-        other.run(["sleep", "987"], timeout=1)
-    for _ in range(50):
-        if "sleep 987" not in connection.run(["ps"]).text:
-            return
-        time.sleep(0.1)
-    pytest.fail("the program still runs")
+    script = "touch begun; exec sleep 987"
+    for limit in growing_limits(lambda: connection.exists("begun")):
+        with connect(board) as other, pytest.raises(BoardError, match="did not end in"):
+            other.run(["sh", "-c", script], timeout=limit)
+    await_that("it ends", lambda: "sleep 987" not in connection.run(["ps"]).text)
 
 
 def test_two_boards_run_beside_each_other(board: Board, make_board: BoardMaker) -> None:
@@ -159,10 +158,7 @@ def test_a_board_that_powers_itself_off_does_not_run(make_board: BoardMaker) -> 
     state = emulator.start(board, Silent())
     with connect(board) as connection:
         connection.run(["poweroff"], check=False)
-    for _ in range(300):
-        if not state.alive:
-            break
-        time.sleep(0.1)
+    await_that("it is off", lambda: not state.alive)
     assert emulator.status(board) is None
 
 

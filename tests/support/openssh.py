@@ -12,7 +12,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from support.patience import await_that
 from toolchain.board.emulator import free_port
 
 
@@ -145,11 +145,8 @@ def agent(socket_path: Path) -> Iterator[None]:
     """An agent that listens there, and holds no key yet."""
     command = ["ssh-agent", "-D", "-a", str(socket_path)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
-        for _ in range(200):
-            if socket_path.exists():
-                break
-            time.sleep(0.02)
         try:
+            await_that("the agent listens", socket_path.exists)
             yield
         finally:
             process.send_signal(signal.SIGCONT)
@@ -211,11 +208,11 @@ def _run(*command: str) -> None:
 
 
 def _await_banner(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
-    for _ in range(200):
-        with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5) as link:
-            if link.recv(4) == b"SSH-":
-                return
+    def answers() -> bool:
         if process.poll() is not None:
-            break
-        time.sleep(0.05)
-    pytest.fail(f"sshd does not answer: {log.read_text()}")
+            pytest.fail(f"sshd has ended: {log.read_text()}")
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5) as link:
+            return link.recv(4) == b"SSH-"
+        return False
+
+    await_that("sshd answers", answers)

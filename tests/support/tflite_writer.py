@@ -44,6 +44,7 @@ ACTIVATIONS: dict[str | None, int] = {
     "relu6": schema.ActivationFunctionType.RELU6,
     "relu_n1_to_1": schema.ActivationFunctionType.RELU_N1_TO_1,
     "tanh": schema.ActivationFunctionType.TANH,
+    "sign_bit": schema.ActivationFunctionType.SIGN_BIT,
 }
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import sys
+import time
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,6 +21,9 @@ from toolchain.train.recipe import Recipe
 NET = "support.tiny_training:net"
 IMAGES = "support.tiny_training:images"
 DRAWING = "support.tiny_training:drawing_images"
+HELD = "support.tiny_training:held_images"
+HOLD = "TINY_HOLD"
+"""Names the file of :class:`HeldImages`."""
 FASHION = "support.tiny_training:fashion_noise"
 EPOCHS, STEPS_PER_EPOCH = 4, 6
 STEPS = EPOCHS * STEPS_PER_EPOCH
@@ -186,6 +191,28 @@ def drawing_images(split: str) -> DrawingImages:
     return DrawingImages(split)
 
 
+class HeldImages(DrawingImages):
+    """The same, of which a process reads no more than the number in a file, while it is there.
+
+    A training that is to be stopped on its way waits there for whoever stops it.
+    """
+
+    def __init__(self, split: str) -> None:
+        super().__init__(split)
+        self._limit, self._read = Path(os.environ.get(HOLD, "/no/limit")), 0
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        self._read += 1
+        with contextlib.suppress(FileNotFoundError):
+            while self._read > int(self._limit.read_text()):
+                time.sleep(0.01)
+        return super().__getitem__(index)
+
+
+def held_images(split: str) -> DrawingImages:
+    return HeldImages(split) if split == "train" else DrawingImages(split)
+
+
 def unlabelled_images(split: str) -> Dataset[tuple[Tensor, int]]:
     """Without ``targets`` or ``classes``: every example has to be read to know the labels."""
     return Subset(DrawingImages(split), range(32))
@@ -233,6 +260,11 @@ def deploy_train(*arguments: str | Path) -> tuple[list[str], dict[str, str]]:
     paths = os.pathsep.join([str(REPOSITORY / "tests"), os.environ.get("PYTHONPATH", "")])
     line = [sys.executable, str(REPOSITORY / "deploy.py"), "train", *map(str, arguments)]
     return line, os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+
+
+def saved_since(state: Path, before: int) -> bool:
+    """Whether a training has saved its state after a time, as ``st_mtime_ns``."""
+    return state.exists() and state.stat().st_mtime_ns != before
 
 
 def scalars(run: Path, tag: str) -> list[tuple[int, float]]:

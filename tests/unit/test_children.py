@@ -7,13 +7,15 @@ import os
 import signal
 import sys
 import threading
-import time
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from support.patience import await_that, growing_limits, written
 from toolchain import children
 from toolchain.agreement import runtimes
 from toolchain.board.local import LocalConnection
@@ -39,43 +41,42 @@ def test_a_program_that_is_stopped_is_killed_and_told() -> None:
         children.run([sys.executable, "-c", STOPPED], limit=0.5, fault=BuildError)
 
 
-def gone(path: Path) -> bool:
-    """Whether the process whose number a file tells ends."""
+def require_gone(path: Path) -> None:
+    """The process whose number a file tells ends."""
     number = int(path.read_text())
-    for _ in range(600):
+
+    def ended() -> bool:
         try:
             state = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0]
         except OSError:
             return True
-        if state == "Z":
-            return True
-        time.sleep(0.1)
-    return False
+        return state == "Z"
+
+    await_that("what it left ends", ended)
 
 
 def test_a_program_that_left_another_with_its_output_is_not_waited_for(tmp_path: Path) -> None:
     left = f"sleep 600 & echo $! > {tmp_path}/left; wait"
-    with pytest.raises(BuildError, match=r"sh: did not end in 2 s"):
-        children.run(["sh", "-c", left], limit=2, fault=BuildError)
-    assert gone(tmp_path / "left")
+    for limit in growing_limits(lambda: written(tmp_path / "left")):
+        with pytest.raises(BuildError, match=f"sh: did not end in {limit:g} s"):
+            children.run(["sh", "-c", left], limit=limit, fault=BuildError)
+    require_gone(tmp_path / "left")
 
 
 def test_what_a_program_of_this_machines_board_left_ends_with_it(tmp_path: Path) -> None:
     left = f"sleep 600 & echo $! > {tmp_path}/left; wait"
-    with (
-        LocalConnection("here", tmp_path) as board,
-        pytest.raises(BoardError, match="did not end in 2 s"),
-    ):
-        board.run(["sh", "-c", left], timeout=2)
-    assert gone(tmp_path / "left")
+    with LocalConnection("here", tmp_path) as board:
+        for limit in growing_limits(lambda: written(tmp_path / "left")):
+            with pytest.raises(BoardError, match=f"did not end in {limit:g} s"):
+                board.run(["sh", "-c", left], timeout=limit)
+    require_gone(tmp_path / "left")
 
 
 def test_what_a_proxy_command_left_ends_with_it(tmp_path: Path) -> None:
     proxy = ProxyProcess(f"sh -c 'sleep 600 & echo $! > {tmp_path}/left; cat'")
-    while not (tmp_path / "left").exists() or not (tmp_path / "left").read_text():
-        time.sleep(0.01)
+    await_that("it leaves something", lambda: written(tmp_path / "left"))
     proxy.close()
-    assert gone(tmp_path / "left")
+    require_gone(tmp_path / "left")
 
 
 def test_what_ends_in_time_is_kept() -> None:
@@ -83,25 +84,57 @@ def test_what_ends_in_time_is_kept() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (3, "out\n", "err\n")
 
 
-def test_a_watchdog_bites_in_silence_alone() -> None:
-    bitten = threading.Event()
+class Clock:
+    """``time.monotonic`` that goes on when it is told to, and counts who looks."""
+
+    def __init__(self) -> None:
+        self.now, self.looks = 0.0, 0
+
+    def __call__(self) -> float:
+        self.looks += 1
+        return self.now
+
+    def passes(self, seconds: float) -> None:
+        """Somebody else looks before and after."""
+        for step in (seconds, 0.0):
+            self.now += step
+            seen = self.looks
+            await_that("the watchdog looks", partial(self._looked_since, seen))
+
+    def _looked_since(self, seen: int) -> bool:
+        return self.looks > seen
+
+
+def test_a_watchdog_bites_in_silence_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, bitten = Clock(), threading.Event()
+    monkeypatch.setattr(children, "time", SimpleNamespace(monotonic=clock))
     with children.Watchdog(0.5, bitten.set) as watchdog:
         for _ in range(10):
-            bitten.wait(0.1)
+            clock.passes(0.1)
             watchdog.alive()
         assert not watchdog.bit
-        assert bitten.wait(30)
+        for _ in range(3):
+            clock.passes(0.1)
+        clock.passes(1000.0)  # all of it was stopped meanwhile, what is watched as well
+        assert not watchdog.bit
+
+        def bites() -> bool:
+            clock.now += 0.1
+            return bitten.is_set()
+
+        await_that("the watchdog bites", bites)
     assert watchdog.bit
 
 
 def test_a_compiler_that_is_stopped_ends_the_build(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ninja, "SILENCE_S", 0.5)
-    program = stopping(tmp_path / "cc", "echo compiling")
-    with pytest.raises(BuildError, match=r"cc: has said nothing for 0\.5 s, and was killed"):
-        ninja.run_logged([str(program)], log=tmp_path / "log", what="it failed")
-    assert "compiling" in (tmp_path / "log").read_text()
+    program, log = stopping(tmp_path / "cc", "echo compiling"), tmp_path / "log"
+    for limit in growing_limits(lambda: "compiling" in log.read_text()):
+        monkeypatch.setattr(ninja, "SILENCE_S", limit)
+        message = f"cc: has said nothing for {limit:g} s, and was killed"
+        with pytest.raises(BuildError, match=message):
+            ninja.run_logged([str(program)], log=log, what="it failed")
 
 
 def test_apt_that_is_stopped_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

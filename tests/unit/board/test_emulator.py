@@ -8,13 +8,13 @@ import signal
 import socket
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from support.patience import PATIENCE, await_that
 from toolchain.board import emulator
 from toolchain.board.connect import connect
 from toolchain.board.emulator import State
@@ -44,11 +44,11 @@ def sleeper(board: Board, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 def sleeping(program: str, *words: object) -> Iterator[subprocess.Popen[bytes]]:
     arguments = [*map(str, words[:-1]), f"file:{words[-1]}"]
-    command = [program, "-c", "sleep 60 & wait", "qemu", *arguments]
+    command = [program, "-c", "sleep 600 & wait", "qemu", *arguments]
     with subprocess.Popen(command, start_new_session=True) as process:
         # The kernel closes files on exec before it shows the new command line.
-        while not Path(f"/proc/{process.pid}/cmdline").read_bytes().endswith(b"log\0"):
-            time.sleep(0.01)
+        line = Path(f"/proc/{process.pid}/cmdline")
+        await_that("it has begun", lambda: line.read_bytes().endswith(b"log\0"))
         yield process
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -115,8 +115,8 @@ def test_what_a_board_does_is_told(board: Board, sleeper: subprocess.Popen[bytes
     assert phase(port=port) == "does not answer"
     assert phase(port=port, ready=False) == "boots"
     os.kill(sleeper.pid, signal.SIGSTOP)
-    while "T" not in Path(f"/proc/{sleeper.pid}/stat").read_text().rpartition(")")[2][:3]:
-        time.sleep(0.01)
+    stat = Path(f"/proc/{sleeper.pid}/stat")
+    await_that("it is stopped", lambda: "T" in stat.read_text().rpartition(")")[2][:3])
     assert phase(port=port) == "is stopped"
 
 
@@ -140,11 +140,11 @@ def test_a_wait_for_another_command_is_told(board: Board) -> None:
     def hold() -> None:
         with locked(f"emulator-{board.name}"):
             held.set()
-            release.wait(30)
+            release.wait(PATIENCE)
 
     holder = threading.Thread(target=hold)
     holder.start()
-    held.wait(30)
+    assert held.wait(PATIENCE)
     assert emulator.stop(board, Notes()) is False
     holder.join()
     assert told == ["emulated board 'qemu': waiting for another command that starts or stops it"]
@@ -174,11 +174,12 @@ def test_a_child_that_ended_and_was_not_waited_for_is_not_running(board: Board) 
 
 
 def test_stop_ends_a_qemu_that_was_never_recorded(
-    board: Board, sleeper: subprocess.Popen[bytes]
+    board: Board, sleeper: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its start was killed just after it was launched."""
+    monkeypatch.setattr(emulator, "_END_S", PATIENCE)
     emulator.stop(board, Silent())
-    assert sleeper.wait(10) == -signal.SIGTERM
+    assert sleeper.wait(PATIENCE) == -signal.SIGTERM
 
 
 @pytest.mark.parametrize("content", ["", "{", '{"pid": 1}', "null"])

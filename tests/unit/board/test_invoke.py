@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from support.bundles import write_bundle, write_masked_model, write_two_input_model
+from support.patience import growing_limits, written
 from toolchain.agreement.inputs import random_inputs
 from toolchain.board import push, system
 from toolchain.board.connection import Connection
@@ -58,9 +59,11 @@ def test_every_end_of_the_runner_has_its_message(
 
 def test_a_runner_that_was_stopped_is_given_up_and_ended(tmp_path: Path, model: Model) -> None:
     mark = tmp_path / "pid"
-    waiting = runner(tmp_path, f"echo $$ > {mark}; kill -STOP $$; sleep 60", timeout=1.0)
-    with pytest.raises(BoardError, match=r"m\.tflite: the runner did not end in 1 s") as caught:
-        waiting.run(model, Settings())
+    script = f"echo $$ > {mark}; kill -STOP $$; sleep 60"
+    for limit in growing_limits(lambda: written(mark)):
+        message = rf"m\.tflite: the runner did not end in {limit:g} s"
+        with pytest.raises(BoardError, match=message) as caught:
+            runner(tmp_path, script, timeout=limit).run(model, Settings())
     assert "--timeout" in (caught.value.hint or "")
     with pytest.raises(ProcessLookupError):
         os.kill(int(mark.read_text()), 0)

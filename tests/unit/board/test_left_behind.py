@@ -18,16 +18,17 @@ from pathlib import Path
 import pytest
 
 from support.openssh import Sshd, make_key, public_text, serving
+from support.patience import PATIENCE, await_that
 from support.places import REPOSITORY
 from support.processes import running
 from support.relay import Relay
 from toolchain.board.connection import Result
+from toolchain.board.remote_shell import LINGER_S
 from toolchain.board.ssh import SshConnection
 from toolchain.board.target import SshTarget
 
 LINGER = 4
 """Seconds that the board waits; the tests wait for far longer before they fail."""
-PATIENCE = 60.0
 SHELLS = {"dash": "dash", "bash": "bash", "busybox": "busybox"}
 
 # A client of its own, that can be killed. What it does is its last argument.
@@ -115,15 +116,6 @@ def programs(server: Sshd) -> list[list[str]]:
 def pids(server: Sshd, *words: str) -> list[int]:
     """Those that were started by certain words."""
     return [int(pid) for pid, *line in programs(server) if line[: len(words)] == [*words]]
-
-
-def await_that(what: str, holds: object, limit: float = PATIENCE) -> None:
-    """Wait until a condition holds, which is asked again and again."""
-    assert callable(holds)
-    deadline = time.monotonic() + limit
-    while not holds():
-        assert time.monotonic() < deadline, f"it never came to this: {what}"
-        time.sleep(0.05)
 
 
 def require_nothing_left(server: Sshd, *texts: str) -> None:
@@ -245,7 +237,8 @@ def test_nothing_is_left_of_commands_that_end_by_themselves(
         for _ in range(20):
             results.append(board.run(["echo", "said"]))
             board.put(tmp_path / "file", "file")
-        await_that("guards are gone", lambda: not programs(server), 10)
+        # Long before they would go because they hear nothing.
+        await_that("guards are gone", lambda: not programs(server), LINGER_S / 2)
         assert {result.text for result in results} == {"said\n"}
         assert {result.stderr for result in results} == {""}
     assert dataclasses.asdict(results[0])["exit_code"] == 0

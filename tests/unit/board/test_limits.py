@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from support.openssh import Sshd, make_key, public_text, serving
+from support.patience import PATIENCE
 from toolchain.board import connection as limits
 from toolchain.board.connection import TimeUp
 from toolchain.board.ssh import SshConnection
@@ -55,7 +56,7 @@ def test_a_look_at_the_board_that_does_not_end(
     })  # fmt: skip
     with pytest.raises(TimeUp, match=r"sleep did not end in 1 s, and was stopped"):
         board.run(["sleep", "600"])
-    assert board.run(["echo", "still there"]).text == "still there\n"
+    assert board.run(["echo", "still there"], timeout=PATIENCE).text == "still there\n"
 
 
 def test_a_program_that_takes_nothing_of_what_it_is_sent(board: SshConnection) -> None:
@@ -103,7 +104,9 @@ def test_a_download_that_stands_still(
 )
 def test_a_login_that_leaves_something_which_holds_a_stream_open(board: SshConnection) -> None:
     """All that the program said has come, and its exit code: nobody has to wait for the end."""
-    result = board.run(["sh", "-c", "echo said; echo wrong >&2; exit 3"], check=False, timeout=30)
+    result = board.run(
+        ["sh", "-c", "echo said; echo wrong >&2; exit 3"], check=False, timeout=PATIENCE
+    )
     assert (result.exit_code, result.text, result.stderr) == (3, "said\n", "wrong\n")
 
 

@@ -92,6 +92,29 @@ def test_too_little_room_is_told_before_anything_is_sent(
     assert not list((tmp_path / "board").rglob("huge*"))
 
 
+@pytest.mark.parametrize("missing", [0, 1])
+def test_a_mebibyte_stays_free_beside_what_is_sent(
+    board: Board,
+    connection: LocalConnection,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    missing: int,
+) -> None:
+    """For folders, inputs and outputs; a byte less is told with the sum that is needed."""
+    uploads = []
+    for name, size in (("a.tflite", 1000), ("b.tflite", 24)):
+        (tmp_path / name).write_bytes(bytes(size))
+        uploads.append(push.model_upload(board, tmp_path / name))
+    free = 1024 + (1 << 20) - missing
+    monkeypatch.setattr(connection, "free_bytes", lambda _: free)
+    if missing:
+        with pytest.raises(BoardError, match="1,049,600 bytes are needed, 1,049,599 are free"):
+            push.push(connection, board, uploads, Silent())
+    else:
+        sent = push.push(connection, board, uploads, Silent())
+        assert [item.sent for item in sent] == [True, True]
+
+
 def test_what_commands_that_were_cut_off_left_is_removed(
     board: Board, connection: LocalConnection, tmp_path: Path
 ) -> None:

@@ -6,7 +6,6 @@ import os
 import shlex
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ from hypothesis import strategies as st
 
 from support.bundles import write_bundle
 from support.openssh import make_key, public_text, serving
+from support.patience import PATIENCE, await_that
 from support.processes import running
 from toolchain.board import push, remote_shell, requirements, ssh
 from toolchain.board.remote_shell import BetweenMarks
@@ -67,7 +67,7 @@ def run(shell: list[str], argv: list[str], *, fed: bytes | None = None) -> tuple
         while piece := process.stdout.read(7):
             after.feed(piece)
         after.finish()
-        code = process.wait(30)
+        code = process.wait(PATIENCE)
     assert after.found
     return b"".join(got), code
 
@@ -276,9 +276,6 @@ def test_guards_of_programs_that_end_at_once_end_with_them(
             [tmp_path / "sh", "-c", line], env=environment,
             stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         ) as process:  # fmt: skip
-            assert process.wait(30) == 0
-    for _ in range(100):
-        if not running(mark[:16]):
-            return
-        time.sleep(0.05)
-    pytest.fail(f"guards are left: {running(mark[:16])}")
+            assert process.wait(PATIENCE) == 0
+    # Long before they would go because they hear nothing.
+    await_that("guards are gone", lambda: not running(mark[:16]), remote_shell.LINGER_S / 2)

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from support.openssh import Sshd, make_key, public_text, serving
+from support.patience import PATIENCE, once
 from support.relay import Fault, Relay
 from toolchain.board.ssh import SshConnection
 from toolchain.board.target import SshTarget
@@ -21,7 +22,6 @@ from toolchain.errors import ConnectionFailed
 
 LIMIT = 3.0
 """Seconds of silence; the tests wait for far longer before they fail."""
-PATIENCE = 60.0
 
 
 @pytest.fixture(scope="module")
@@ -95,23 +95,19 @@ def given_up(job: Callable[[], object]) -> ConnectionFailed:
     return caught[0]
 
 
-def begin(job: Callable[[], object], relay: Relay, fault: Fault) -> Callable[[], object]:
-    """A job with a fault that sets in a moment after it began."""
-
-    def work() -> object:
-        timer = threading.Timer(0.5, setattr, (relay, "fault", fault))
-        timer.start()
-        return job()
-
-    return work
+def runs(connection: SshConnection, begun: Path) -> object:
+    """Run a program that tells when it has begun, and does not end."""
+    return connection.run(["sh", "-c", 'touch "$1"; exec sleep 600', "sh", str(begun)])
 
 
 @pytest.mark.parametrize("fault", ["swallow", "stall"])
 def test_a_link_that_dies_while_a_program_runs(
-    target: SshTarget, relay: Relay, fault: Fault
+    target: SshTarget, relay: Relay, fault: Fault, tmp_path: Path
 ) -> None:
+    begun = tmp_path / "begun"
     with SshConnection("pi", target, silence=LIMIT) as connection:
-        error = given_up(begin(lambda: connection.run(["sleep", "600"]), relay, fault))
+        once(begun.exists, lambda: setattr(relay, "fault", fault))
+        error = given_up(lambda: runs(connection, begun))
     assert "the connection was lost: no answer for 3 s" in error.what
 
 
@@ -130,11 +126,12 @@ def test_a_link_that_dies_while_a_file_is_sent(
 def test_a_link_that_dies_while_a_file_is_fetched(
     target: SshTarget, relay: Relay, tmp_path: Path
 ) -> None:
+    def begun() -> bool:
+        return any(path.stat().st_size for path in tmp_path.glob("*zeros*"))
+
     with SshConnection("pi", target, silence=LIMIT) as connection:
-        fetched = begin(
-            lambda: connection.get("/dev/zero", tmp_path / "zeros", most=1 << 40), relay, "swallow"
-        )
-        error = given_up(fetched)
+        once(begun, lambda: setattr(relay, "fault", "swallow"))
+        error = given_up(lambda: connection.get("/dev/zero", tmp_path / "zeros", most=1 << 40))
     assert "no answer for 3 s" in error.what
     assert not list(tmp_path.glob("*zeros*"))
 
@@ -146,11 +143,12 @@ def test_a_link_that_died_between_two_programs(target: SshTarget, relay: Relay) 
         given_up(lambda: connection.run(["true"]))
 
 
-def test_a_server_that_is_stopped(target: SshTarget, server: Sshd) -> None:
+def test_a_server_that_is_stopped(target: SshTarget, server: Sshd, tmp_path: Path) -> None:
+    begun = tmp_path / "begun"
     with SshConnection("pi", target, silence=LIMIT) as connection:
         connection.run(["true"])
-        threading.Timer(0.5, server.signal, (signal.SIGSTOP,)).start()
-        error = given_up(lambda: connection.run(["sleep", "600"]))
+        once(begun.exists, lambda: server.signal(signal.SIGSTOP))
+        error = given_up(lambda: runs(connection, begun))
     assert "no answer for 3 s" in error.what
 
 

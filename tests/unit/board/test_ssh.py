@@ -9,8 +9,8 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import paramiko
@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from paramiko.common import AUTH_FAILED
 
+from support.patience import PATIENCE, await_that, growing_limits, once, written
 from toolchain.board import keys
 from toolchain.board.connection import _DISCARD
 from toolchain.board.ssh import SshConnection
@@ -136,30 +137,32 @@ def test_a_server_of_another_kind_is_told_apart(reachable: Reachable) -> None:
 class _BusyServer(paramiko.ServerInterface):
     """Exchanges keys, and takes its time with the login; a real sshd does so on a busy board."""
 
-    def __init__(self, done: threading.Event) -> None:
-        self._done = done
+    def __init__(self, asked: threading.Event, done: threading.Event) -> None:
+        self._asked, self._done = asked, done
 
     def get_allowed_auths(self, username: str) -> str:  # noqa: ARG002
         return "publickey"
 
     def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:  # noqa: ARG002
-        self._done.wait(20)
+        self._asked.set()
+        self._done.wait(PATIENCE)
         return AUTH_FAILED
 
 
 def test_a_login_that_is_not_answered_in_time_is_not_called_refused(
     reachable: Reachable, tmp_path: Path
 ) -> None:
-    host_key, done = write_key(tmp_path / "host"), threading.Event()
+    host_key = write_key(tmp_path / "host")
+    asked, done = threading.Event(), threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as busy:
 
         def serve() -> None:
-            link, _ = busy.accept()
-            transport = paramiko.Transport(link)
-            transport.add_server_key(host_key)
-            transport.start_server(server=_BusyServer(done))
-            done.wait(20)
-            transport.close()
+            with suppress(OSError):  # the server is closed
+                while True:
+                    link, _ = busy.accept()
+                    transport = paramiko.Transport(link)
+                    transport.add_server_key(host_key)
+                    transport.start_server(None, _BusyServer(asked, done))
 
         port = busy.getsockname()[1]
         record = tmp_path / "known_hosts"
@@ -167,8 +170,10 @@ def test_a_login_that_is_not_answered_in_time_is_not_called_refused(
         threading.Thread(target=serve, daemon=True).start()
         target = dataclasses.replace(reachable.target, port=port, known_hosts=(record,))
         try:
-            with pytest.raises(ConnectionFailed, match="does not answer the login in time"):
-                SshConnection("rpi4", target, timeout=3)
+            for limit in growing_limits(asked.is_set):
+                with pytest.raises(ConnectionFailed) as caught:
+                    SshConnection("rpi4", target, timeout=limit)
+            assert "does not answer the login in time" in caught.value.what
         finally:
             done.set()
 
@@ -235,27 +240,29 @@ def test_a_program_that_takes_too_long_is_ended_on_the_board(
     """Also one that was stopped."""
     mark = tmp_path / "pid"
     script = f'echo $$ > "$1"; {then}'
-    with pytest.raises(BoardError, match="did not end in"):
-        connection.run(["sh", "-c", script, "sh", str(mark)], timeout=1)
+    for limit in growing_limits(lambda: written(mark)):
+        with pytest.raises(BoardError, match=f"did not end in {limit:g} s"):
+            connection.run(["sh", "-c", script, "sh", str(mark)], timeout=limit)
     require_ended(int(mark.read_text()))
 
 
 def require_ended(pid: int) -> None:
-    for _ in range(100):
+    def ended() -> bool:
         try:
             os.kill(pid, 0)
         except ProcessLookupError:
-            return
-        time.sleep(0.05)
-    pytest.fail("the program still runs on the board")
+            return True
+        return False
+
+    await_that("the program on the board ends", ended)
 
 
 def test_a_lost_connection_is_told(reachable: Reachable) -> None:
+    begun = reachable.home / "begun"
     with SshConnection("test", reachable.target) as own:
-        timer = threading.Timer(0.5, reachable.drop)
-        timer.start()
+        once(begun.exists, reachable.drop)
         with pytest.raises(ConnectionFailed, match="connection was lost"):
-            own.run(["sleep", "30"])
+            own.run(["sh", "-c", "touch begun; exec sleep 30"])
         with pytest.raises(ConnectionFailed, match="connection was lost"):
             own.run(["true"])
 
@@ -359,7 +366,7 @@ def test_an_interrupted_push_leaves_nothing(reachable: Reachable, tmp_path: Path
         big.write_bytes(bytes(40_000_000))
         def slow(count):
             print("moving", flush=True)
-            time.sleep(0.05)
+            time.sleep(600)  # until it is interrupted
         with SshConnection("test", target) as connection:
             connection.put(big, "interrupted", advance=slow)
         """)
@@ -372,7 +379,7 @@ def test_an_interrupted_push_leaves_nothing(reachable: Reachable, tmp_path: Path
         assert process.stdout is not None
         assert process.stdout.readline() == b"moving\n"
         process.send_signal(signal.SIGINT)
-        assert process.wait(30) != 0
+        assert process.wait(PATIENCE) != 0
     assert not (reachable.home / "interrupted").exists()
     assert not list(reachable.home.glob(".*.part"))
 

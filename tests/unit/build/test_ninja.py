@@ -6,12 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
-from toolchain.build.ninja import run_logged
+from support.patience import PATIENCE, await_that, written
+from toolchain.build.ninja import configure, run_logged
 from toolchain.errors import BuildError
 
 
@@ -62,12 +62,33 @@ def test_a_failure_shows_the_first_error_and_names_the_log(tmp_path: Path) -> No
     assert str(tmp_path / "log") in caught.value.hint
 
 
+_CMAKE = """#!/bin/sh
+while [ "$1" != -B ]; do shift; done
+mkdir -p "$2"
+if [ -f "$2/CMakeCache.txt" ]; then from=cache; else from=command; fi
+echo "$from" > "$2/build.ninja"
+touch "$2/CMakeCache.txt"
+"""
+
+
+def test_a_build_is_configured_from_cmakes_own_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What CMake puts there in its first run is a change to Ninja: all is compiled once more."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/cmake").write_text(_CMAKE)
+    (tmp_path / "bin/cmake").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    configure(tmp_path, tmp_path / "build", {}, extra=[], log=tmp_path / "log")
+    assert (tmp_path / "build/build.ninja").read_text() == "cache\n"
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_ends_the_whole_process_group(tmp_path: Path, number: int) -> None:
     """Another Python runs the build and is interrupted; the build's grandchild must be gone."""
     pid_file = tmp_path / "pid"
     grandchild = (
-        f"import os,time; open({str(pid_file)!r},'w').write(str(os.getpid())); time.sleep(60)"
+        f"import os,time; open({str(pid_file)!r},'w').write(f'{{os.getpid()}}\\n'); time.sleep(600)"
     )
     child = f"import subprocess,sys; subprocess.run([sys.executable,'-c',{grandchild!r}])"
     code = (
@@ -77,23 +98,12 @@ def test_an_interrupt_ends_the_whole_process_group(tmp_path: Path, number: int) 
         f"run_logged(command, log=Path({str(tmp_path / 'log')!r}), what='x')"
     )
     with subprocess.Popen(python(code), stderr=subprocess.PIPE) as process:
-        pid = _wait_for_pid(pid_file)
+        await_that("the grandchild begins", lambda: written(pid_file))
+        pid = int(pid_file.read_text())
         process.send_signal(number)
-        process.communicate(timeout=30)
+        process.communicate(timeout=PATIENCE)
     assert process.returncode != 0
-    for _ in range(100):
-        if not _running(pid):
-            break
-        time.sleep(0.05)
-    assert not _running(pid)
-
-
-def _wait_for_pid(path: Path) -> int:
-    for _ in range(600):
-        if path.is_file() and path.read_text():
-            return int(path.read_text())
-        time.sleep(0.05)
-    raise AssertionError("the grandchild did not begin")
+    await_that("the grandchild ends", lambda: not _running(pid))
 
 
 def _running(pid: int) -> bool:

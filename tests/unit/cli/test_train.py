@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,18 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from support.patience import PATIENCE, await_that
 from support.places import REPOSITORY
 from support.tiny_training import (
     FASHION,
+    HELD,
+    HOLD,
     NET,
     STEPS,
     deploy_train,
     images,
     net_of_slow_statistics,
+    saved_since,
     scalars,
     write_recipe,
 )
@@ -137,22 +141,23 @@ def test_a_bad_recipe_is_one_message_and_its_exit_code(
 
 
 def test_a_training_stops_on_request_goes_on_and_logs_each_step_once(tmp_path: Path) -> None:
-    steps = 240
-    write_recipe(tmp_path / "tiny.toml", training={"epochs": 40, "checkpoint_every": 4})
+    steps, hold = 240, tmp_path / "hold"
+    data = {"source": HELD}
+    write_recipe(tmp_path / "tiny.toml", data=data, training={"epochs": 40, "checkpoint_every": 4})
     line, environment = deploy_train("tiny.toml")
     state = tmp_path / "tiny.run/state.pt"
     stopped: list[int] = []
     for request, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
         before = state.stat().st_mtime_ns if stopped else 0
+        hold.write_text(str(10 * 16))  # ten steps from where it goes on
         with subprocess.Popen(
-            line, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
-        ) as process:
-            while process.poll() is None and (
-                not state.exists() or state.stat().st_mtime_ns == before
-            ):
-                time.sleep(0.01)
+            line, cwd=tmp_path, env=environment | {HOLD: str(hold)}, stderr=subprocess.PIPE,
+            text=True,
+        ) as process:  # fmt: skip
+            await_that("it has saved its state", partial(saved_since, state, before))
             process.send_signal(request)
-            _, told = process.communicate(timeout=120)
+            hold.unlink()
+            _, told = process.communicate(timeout=PATIENCE)
         assert process.returncode == code, told
         assert "; saved: the same command goes on from there" in told
         assert "Traceback" not in told

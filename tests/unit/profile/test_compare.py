@@ -47,9 +47,12 @@ def test_a_doubtful_row_gets_no_verdict() -> None:
         assert change_of(shaky, shaky, "time").verdict == "no change"
 
 
-def test_two_hundredths_may_be_another_boot() -> None:
-    time = change_of(in_turns("m", turns(100.0)), in_turns("m", turns(101.5)), "time")
-    assert time.verdict == "no change"
+@pytest.mark.parametrize(("us", "verdict"), [(101.98, "no change"), (102.02, "worse")])
+def test_two_hundredths_of_the_shorter_time_may_be_another_boot(us: float, verdict: str) -> None:
+    one, other = in_turns("m", turns(100.0)), in_turns("m", turns(us))
+    assert change_of(one, other, "time").verdict == verdict
+    back = "better" if verdict == "worse" else verdict
+    assert change_of(other, one, "time").verdict == back
 
 
 def test_a_profile_without_turns_is_read_and_gets_no_verdict() -> None:

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from support.profiles import measurement, profile_of
+from support.profiles import in_turns, measurement, profile_of
 from support.runner_outputs import runner_output
 from toolchain.errors import ModelError, OutputError
-from toolchain.profile.document import Failure, load_profile
+from toolchain.profile.document import Failure, Profile, load_profile
 
 
 def test_a_profile_is_read_as_it_was_written(tmp_path: Path) -> None:
@@ -129,3 +129,60 @@ def test_what_is_no_profile_is_refused(tmp_path: Path, content: str, fault: str)
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="cannot be read"):
         load_profile(tmp_path / "absent.json")
+
+
+def turns_profile(*medians_us: list[float]) -> Profile:
+    return profile_of(
+        *(in_turns(f"m{index}", [[us] * 2 for us in one]) for index, one in enumerate(medians_us))
+    )
+
+
+def test_the_ratio_of_turns_is_the_median_of_those_of_neighbours() -> None:
+    """A board that slows down with time slows both."""
+    first = [100.0 + 10 * index for index in range(9)]
+    profile = turns_profile(first, [us / 2 for us in first])
+    own = profile.measurements[1]
+    assert profile.ratio(own) == pytest.approx(2.0)
+    interval = profile.ratio_interval(own)
+    assert interval is not None
+    assert [interval.low, interval.high] == pytest.approx([2.0, 2.0])
+
+
+@pytest.mark.parametrize(
+    ("second", "doubt"),
+    [
+        ([80.0] * 9, False),
+        ([80.0, 92.0] * 8, True),  # the ratios differ by more than a twentieth
+        ([80.0] * 7, True),  # too few to say
+    ],
+)
+def test_a_ratio_is_in_doubt_where_it_is_wide_or_unknown(second: list[float], doubt: bool) -> None:
+    profile = turns_profile([100.0] * len(second), second)
+    one, other = (item.model_copy(update={"doubts": []}) for item in profile.measurements)
+    calm = profile.model_copy(update={"measurements": [one, other]})
+    assert calm.ratio_in_doubt(other) == doubt
+    assert not calm.ratio_in_doubt(one)
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_doubt_about_either_model_is_one_about_the_ratio(which: int) -> None:
+    profile = turns_profile([100.0] * 9, [80.0] * 9)
+    items = [item.model_copy(update={"doubts": []}) for item in profile.measurements]
+    items[which] = items[which].model_copy(update={"doubts": ["it was busy"]})
+    shaky = profile.model_copy(update={"measurements": items})
+    assert shaky.ratio_in_doubt(items[1])
+    emulated = profile_of(*items, emulated=True)
+    assert not emulated.ratio_in_doubt(items[1]), "counts repeat"
+
+
+def test_the_stock_runtime_computes_all_taps() -> None:
+    profile = profile_of(
+        measurement("dense", live_share=1.0),
+        measurement("s20", runner_output(patched=False), macs_saved=200, live_share=0.8),
+    )
+    assert profile.ratio_by_taps(profile.measurements[1]) == 1.0
+    assert profile.ratio_by_pixels(profile.measurements[1]) == 1.0
+    nothing = profile_of(measurement("dense"), measurement("all", macs_saved=1000))
+    assert nothing.ratio_by_pixels(nothing.measurements[1]) is None
+    free = profile_of(measurement("none", macs=0), measurement("s20"))
+    assert free.ratio_by_pixels(free.measurements[1]) is None

@@ -93,3 +93,70 @@ def test_a_board_that_is_held_back_is_told() -> None:
     whole, turns = timing([100.0] * 15), turns_of(*[100.0] * 15)
     (doubt,) = doubts(whole, Vitals(), hot, turns=turns)
     assert "cool it" in doubt
+
+
+def test_a_trend_below_two_hundredths_is_none() -> None:
+    for rise, told in ((0.0195, False), (0.0205, True)):
+        figures = [100.0 + 100.0 * rise * (index - 7) / 14 for index in range(15)]
+        assert bool(doubts_of(figures)) == told
+
+
+def test_seven_turns_are_too_few_for_a_trend_and_eight_are_not() -> None:
+    rising = [100.0 + index for index in range(8)]
+    assert any("rose" in doubt for doubt in doubts_of(rising))
+    assert not any("rose" in doubt for doubt in doubts_of(rising[:7]))
+
+
+def test_times_that_jump_about_have_no_trend() -> None:
+    jumping = [100.0 + step for step in (0, 3, 1, 4, 0, 3, 2, 4, 1, 3, 0, 4, 1, 2, 3)]
+    assert doubts_of(jumping) == []
+
+
+def test_a_turn_goes_astray_at_a_twentieth_from_the_middle() -> None:
+    assert not unsteady(timing([100.0] * 30), turns_of(*[100.0] * 12, 105.0, 105.0, 105.0))
+    assert unsteady(timing([100.0] * 30), turns_of(*[100.0] * 12, 105.1, 94.9, 105.1))
+    # Two of twenty are a tenth; of fifteen they are more.
+    assert not unsteady(timing([100.0] * 40), turns_of(*[100.0] * 18, 200.0, 200.0))
+    assert unsteady(timing([100.0] * 30), turns_of(*[100.0] * 13, 200.0, 200.0))
+    assert not unsteady(timing([100.0] * 30), [])
+
+
+def test_a_spread_of_a_twentieth_is_borne() -> None:
+    assert spread(timing([95.0, 100.0, 105.0])) == pytest.approx(0.05)
+    assert not unsteady(timing([95.0, 100.0, 105.0]))
+    assert unsteady(timing([94.9, 100.0, 105.1]))
+
+
+@pytest.mark.parametrize(
+    ("load", "cores", "told"),
+    [
+        ([0.5], 4, False),  # half a core at most
+        ([0.51], 4, True),
+        ([0.5], 2, False),  # a quarter of each
+        ([0.25], 1, False),
+        ([0.26], 1, True),
+        ([0.26], None, True),
+        ([], 1, False),
+        ([0.0, 1.0], 4, False),  # their mean
+    ],
+)
+def test_a_quarter_of_each_core_may_be_busy(
+    load: list[float], cores: int | None, told: bool
+) -> None:
+    assert bool(doubts_of(STEADY, load=load, cores=cores)) == told
+
+
+def test_eight_runs_in_turns_of_their_own_are_enough() -> None:
+    few = doubts(timing([100.0] * 7), CALM, CALM, turns=turns_of(*[100.0] * 7))
+    assert "only 7 runs" in few[0]
+    assert doubts(timing([100.0] * 8), CALM, CALM, turns=turns_of(*[100.0] * 8)) == []
+    assert (
+        "only 7 turns" in doubts(timing([100.0] * 8), CALM, CALM, turns=turns_of(*[100.0] * 7))[0]
+    )
+
+
+def test_a_board_that_was_held_back_before_is_not_held_back_now() -> None:
+    before = Vitals(throttled=Throttled(now=[], since_boot=["throttled"]))
+    whole, turns = timing([100.0] * 15), turns_of(*[100.0] * 15)
+    assert doubts(whole, Vitals(), before, turns=turns) == []
+    assert doubts(whole, before, Vitals(governor="ondemand"), turns=turns) == []

@@ -101,3 +101,70 @@ def test_operators_that_differ_from_turn_to_turn_are_left_out() -> None:
     whole = merged([output, other])
     assert whole.ops is None
     assert whole.per_op is None
+
+
+def test_what_each_process_has_once_is_the_median_of_all() -> None:
+    outputs = []
+    for init, first, peak, note in (
+        (10.0, 300.0, 2000, "a"),
+        (30.0, 100.0, None, "b"),
+        (20.0, 200.0, 3000, "a"),
+    ):
+        output = runner_output(samples_us=[init, init], instructions=100)
+        counted = output.instructions
+        assert counted is not None
+        update = {
+            "init_us": init, "first_run_us": first, "peak_rss_kib": peak, "notes": [note],
+            "instructions": counted.model_copy(update={"init": int(init)}),
+        }  # fmt: skip
+        outputs.append(output.model_copy(update=update))
+    whole = merged(outputs)
+    assert (whole.init_us, whole.first_run_us, whole.peak_rss_kib) == (20.0, 200.0, 2500)
+    assert whole.notes == ["a", "b"]
+    assert whole.instructions is not None
+    assert (whole.instructions.median, whole.instructions.init) == (100.0, 20)
+    assert merged(outputs[:1]) is outputs[0]
+    without = outputs[1].model_copy(update={"instructions": None})
+    whole = merged([outputs[1], without])
+    assert (whole.instructions, whole.peak_rss_kib) == (None, None)
+
+
+def test_a_time_of_many_processes_is_summed_up_as_one() -> None:
+    timing = merged(
+        [runner_output(samples_us=range(1, 60)), runner_output(samples_us=[160])]
+    ).timing
+    assert timing is not None
+    assert (timing.runs, timing.warmup) == (60, 1)
+    assert timing.median_us == 30.5
+    assert timing.mean_us == pytest.approx((59 * 30 + 160) / 60)
+    assert timing.p95_us == pytest.approx(57.05)
+    assert timing.mad_us == 15.0
+
+
+def test_operators_of_no_time_have_no_share() -> None:
+    output = runner_output(ops=True)
+    assert output.ops
+    idle = output.model_copy(
+        update={"ops": [op.model_copy(update={"median_us": None}) for op in output.ops]}
+    )
+    whole = merged([idle, idle])
+    assert whole.ops
+    assert [(op.median_us, op.share) for op in whole.ops] == [(0.0, None)] * 2
+    mixed = merged([output, output.model_copy(update={"ops": None, "per_op": None})])
+    assert (mixed.ops, mixed.per_op) == (None, None)
+
+
+def test_a_turn_is_what_one_process_measured() -> None:
+    output = runner_output(samples_us=[3.0, 1.0, 2.0], instructions=7, ops=True)
+    turn = turn_of(output)
+    assert (turn.runs, turn.median_us, turn.instructions, turn.peak_rss_kib) == (3, 2.0, 7.0, 2048)
+    assert turn.ops_us == [900.0, 100.0]
+    plain = turn_of(runner_output())
+    assert (plain.instructions, plain.ops_us) == (None, None)
+    with pytest.raises(ValueError, match="nothing was timed"):
+        turn_of(output.model_copy(update={"timing": None}))
+
+
+def test_the_width_of_an_interval_is_half_of_it_over_its_middle() -> None:
+    assert Interval(low=90, high=110).width == pytest.approx(0.1)
+    assert Interval(low=0, high=0).width == 0.0

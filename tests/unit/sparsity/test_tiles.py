@@ -15,6 +15,8 @@ from toolchain.sparsity.tiles import masked_to_tiles
         (39, 196, 1, 0.02, 39),
         (10, 49, 4, 0.02, 10),  # three pixels are 6 % of the layer
         (10, 49, 4, 0.07, 13),
+        (9, 50, 8, 0.02, 10),  # one pixel is 2 % of the layer, and no more
+        (9, 50, 8, 0.0199, 9),
         (0, 49, 4, 1.0, 0),  # a layer without a mask gets none
         (46, 49, 4, 1.0, 46),  # something is kept
     ],

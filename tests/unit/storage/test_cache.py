@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from support.places import REPOSITORY
-from toolchain.storage.cache import RECORD, entry, locked, present
+from toolchain.storage.cache import RECORD, digest, entry, locked, present
 
 KEY = "0" * 64
 FILES = {"lib/a.so": b"a", "b": b"", "deep/er/c": b"c"}
@@ -43,6 +43,18 @@ class Fill:
 
 def holds(folder: Path) -> bool:
     return all((folder / name).read_bytes() == content for name, content in FILES.items())
+
+
+def test_parts_that_read_alike_in_a_row_have_digests_of_their_own() -> None:
+    rows = [("ab", "c"), ("a", "bc"), ("abc",), ("abc", ""), ("", "abc"), ("c", "ab"), ()]
+    assert len({digest(*row) for row in rows}) == len(rows)
+    assert digest("ab", b"c") == digest(b"ab", "c")
+
+
+def test_a_digest_stays_what_it_was() -> None:
+    """Another one would leave what lies in caches and on boards unused."""
+    known = "a5aceaae72938b67ddf03e38544ea0dc"
+    assert digest("one", b"two")[:32] == known
 
 
 def test_an_entry_is_made_once() -> None:

@@ -87,6 +87,23 @@ def test_whoever_reads_meanwhile_finds_the_old_file(tmp_path: Path) -> None:
     assert path.read_bytes() == b"new"
 
 
+def test_what_was_written_is_on_the_disk_before_it_has_the_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a power cut leaves an empty file under it."""
+    path, synced = tmp_path / "a", list[tuple[int, int]]()
+    write_whole(path, b"old")
+
+    def fsync(number: int) -> None:
+        facts = os.fstat(number)
+        synced.append((facts.st_ino, facts.st_size))
+        assert path.read_bytes() == b"old"
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    write_whole(path, b"newer")
+    assert synced == [(path.stat().st_ino, 5)]
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, ValueError])
 def test_after_an_interrupt_the_old_file_is_there_and_nothing_else(
     tmp_path: Path, error: type[BaseException]

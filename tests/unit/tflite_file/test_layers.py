@@ -106,6 +106,26 @@ def test_a_convolution_that_is_an_output_is_not_skipped(tmp_path: Path) -> None:
     assert mask.reason == "the convolution's own output is an output of the model"
 
 
+@pytest.mark.parametrize("fused", [None, "relu", "relu6", "relu_n1_to_1"])
+def test_an_activation_that_xnnpack_fuses_is_skipped_with(
+    tmp_path: Path, fused: str | None
+) -> None:
+    graph = _Graph.begin(fused)
+    mask = graph.mask(tmp_path, graph.masked(graph.conv))
+    assert mask is not None
+    assert (mask.skipped, mask.reason) == (True, None)
+
+
+@pytest.mark.parametrize("fused", ["tanh", "sign_bit"])
+def test_an_activation_that_xnnpack_cannot_fuse_is_told_and_not_skipped(
+    tmp_path: Path, fused: str
+) -> None:
+    graph = _Graph.begin(fused)
+    mask = graph.mask(tmp_path, graph.masked(graph.conv))
+    assert mask is not None
+    assert (mask.skipped, mask.reason) == (False, f"XNNPACK has no fused {fused.upper()}")
+
+
 @pytest.mark.parametrize("between", ["LOGISTIC", "HARD_SWISH", "ELU"])
 def test_an_activation_in_between_is_not_skipped(tmp_path: Path, between: str) -> None:
     graph = _Graph.begin()

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils.data import Dataset, TensorDataset
 
+from support.patience import PATIENCE
 from toolchain.errors import DataError
 from toolchain.train.batches import (
     Batch,
@@ -203,7 +204,7 @@ def test_workers_end_when_reading_is_given_up_and_outlive_an_interrupt() -> None
         next(reading)
     reading.close()  # type: ignore[attr-defined]
     for worker in workers:
-        worker.join(10)
+        worker.join(PATIENCE)
     assert not any(worker.is_alive() for worker in workers)
 
 

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -23,8 +24,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
+from support.patience import await_that
 from support.tiny_training import (
     DRAWING,
+    HELD,
+    HOLD,
     STEPS,
     STEPS_PER_EPOCH,
     TiedNet,
@@ -32,6 +36,7 @@ from support.tiny_training import (
     images,
     net,
     recipe,
+    saved_since,
     scalars,
     write_recipe,
 )
@@ -204,7 +209,7 @@ def test_wherever_and_however_often_it_is_stopped(
 def test_a_command_that_is_killed_again_and_again_ends_alike(tmp_path: Path) -> None:
     changes: dict[str, Any] = {
         "model": {"arguments": {"dropout": 0.2, "noise": True}},
-        "data": {"source": DRAWING},
+        "data": {"source": HELD},
         "training": {"epochs": 20, "checkpoint_every": 2},
     }
     whole, killed = tmp_path / "whole", tmp_path / "killed"
@@ -215,15 +220,15 @@ def test_a_command_that_is_killed_again_and_again_ends_alike(tmp_path: Path) -> 
                                      "out.safetensors", "--run-dir", "run", "--json")  # fmt: skip
     state = killed / "run/state.pt"
 
-    def seen() -> int:
-        return state.stat().st_mtime_ns if state.exists() else 0
-
+    hold = tmp_path / "hold"
+    hold.write_text(str(10 * 16))  # ten steps from where it goes on
     for _ in range(2):
-        before = seen()
-        with subprocess.Popen(line, cwd=killed, env=environment, stdout=subprocess.PIPE) as process:
-            while seen() == before and process.poll() is None:
-                time.sleep(0.01)
-            time.sleep(random.random() / 4)  # noqa: S311
+        before = state.stat().st_mtime_ns if state.exists() else 0
+        with subprocess.Popen(
+            line, cwd=killed, env=environment | {HOLD: str(hold)}, stdout=subprocess.PIPE
+        ) as process:
+            await_that("it has saved its state", partial(saved_since, state, before))
+            time.sleep(random.random() / 4)  # noqa: S311 - at any moment, or when it is held
             process.kill()
     done = subprocess.run(line, cwd=killed, env=environment, capture_output=True, check=True)
     second = TrainingReport.model_validate_json(done.stdout)

@@ -1,4 +1,4 @@
-"""Operators of a masked model beside the dense one's: pairs, ideals, reasons."""
+"""Operators of a masked model beside the dense one's: pairs and ideals."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from support.benches import GEMM, KERNEL, model_count, op_count, operator_row
+from support.benches import model_count, op_count
 from support.bundles import write_masked_model
 from toolchain.dev.bench.counts import OpCount
 from toolchain.dev.bench.operators import compare_operators
 from toolchain.errors import ModelError
-from toolchain.profile.operators import UNEXPLAINED, OperatorRow, reason
 from toolchain.tflite_file.graph import read_model
 from toolchain.tflite_file.layers import find_layers
 
@@ -66,40 +65,3 @@ def test_another_network_is_refused(files: tuple[Path, Path], tmp_path: Path) ->
         compare_operators((files[0], two), (other, two))
     with pytest.raises(ModelError, match="1 operators with multiply-accumulates ran"):
         compare_operators((files[0], model_count([conv(1000)])), (files[1], two))
-
-
-REASONS: list[tuple[OperatorRow, str | None]] = [
-    (operator_row(masked=800), None),
-    (operator_row(masked=840), None),  # 0.952 of the ideal
-    # Three pixels less are no tile less.
-    (
-        operator_row(dense=1600, masked=1600, pixels=16, kept=13),
-        "tiles of 4: 16 rows computed for 13 kept, dense 16 for 16",
-    ),
-    (operator_row(masked=1000, outside=(0, 200)), "outside of the micro-kernel 2.5 instructions"),
-    (operator_row(masked=900, kernels=(GEMM, KERNEL)), "another micro-kernel: igemm, dense gemm"),
-    (operator_row(masked=900, kind="dw 3x3", mr=(1, 1)), "more calls of the micro-kernel"),
-    (operator_row(masked=800, live=0.75), "masked taps are computed"),
-    (operator_row(masked=610, live=0.75), None),
-    (operator_row(masked=1100, pixels=None, kept=None), f"{UNEXPLAINED}: not masked"),
-    (operator_row(masked=900), f"{UNEXPLAINED}: 100 instructions more"),
-    (operator_row(dense=0, masked=50, pixels=None, kept=None), "a change of layout (5.00%"),
-    (operator_row(masked=0), None),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("row", "said"), REASONS)
-def test_a_sentence_says_what_the_gap_is_made_of(row: OperatorRow, said: str | None) -> None:
-    found = reason(row, None, total=1000)
-    if said is None:
-        assert found is None
-    else:
-        assert said in str(found)
-        assert (UNEXPLAINED in said) == (UNEXPLAINED in str(found))
-
-
-def test_what_a_rule_leaves_over_stays_unexplained() -> None:
-    row = operator_row(masked=1200, outside=(0, 100))
-    said = str(reason(row, None, total=10_000))
-    assert "outside of the micro-kernel" in said
-    assert f"{UNEXPLAINED}: 300 instructions more" in said

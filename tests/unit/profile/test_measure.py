@@ -1,0 +1,367 @@
+"""A profile in the making, on a board that is played: whose turn it is, and when it is enough."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from support.bundles import write_bundle, write_masked_model
+from support.runner_outputs import runner_output
+from toolchain.board.invoke import BoardRunner, Outcome, Settings
+from toolchain.board.local import LocalConnection
+from toolchain.board.push import Pushed
+from toolchain.build.bundle import Bundle
+from toolchain.errors import BoardError, ConnectionFailed, ModelError
+from toolchain.failures import Failures
+from toolchain.hardware.board_file import load_board
+from toolchain.profile import measure
+from toolchain.profile.facts import BoardFacts, Vitals
+from toolchain.profile.measure import Session
+from toolchain.profile.turns import TURNS
+from toolchain.progress import Silent, Stage
+from toolchain.storage.cache import sha256_file
+from toolchain.tflite_file.graph import Model
+
+Time = Callable[[str, int], float]
+"""Microseconds of a run: of a model's name and how often it was run before."""
+FACTS = BoardFacts(emulated=False, cores={"Cortex-A72": 4}, vitals=Vitals(governor="performance"))
+
+
+@dataclass
+class Call:
+    """One process of the runner."""
+
+    name: str
+    runs: int
+    per_op: bool
+    patched: bool
+
+
+class Played(BoardRunner):
+    """A runtime on a board that takes as long as it is told to."""
+
+    def __init__(self, time: Time, calls: list[Call], *, patched: bool = True) -> None:
+        self._time, self._calls, self._patched = time, calls, patched
+
+    def beside(self, bundle: Bundle) -> Played:
+        assert bundle.path.name == "stock"
+        return Played(self._time, self._calls, patched=False)
+
+    def push_each(self, models: Sequence[Path], failures: Failures) -> list[Pushed]:
+        pushed = []
+        for model in models:
+            with failures.of(str(model)):
+                if not model.exists():
+                    raise ModelError(f"{model}: cannot be read")
+                sha256, size = sha256_file(model), model.stat().st_size
+                pushed.append(Pushed(model, f"there/{model.name}", size, sha256, sent=True))
+        return pushed
+
+    def run(self, model: Model, settings: Settings, batch: object = None) -> Outcome:
+        assert batch is None
+        name = Path(model.path).stem
+        before = sum(call.name == name and call.patched == self._patched for call in self._calls)
+        self._calls.append(Call(name, settings.runs, settings.per_op, self._patched))
+        us = self._time(name, before)
+        output = runner_output(
+            samples_us=[us] * max(settings.runs, 1), patched=self._patched, ops=settings.per_op
+        )
+        if not settings.runs:
+            output = output.model_copy(update={"timing": None})
+        return Outcome([], output.model_dump_json(by_alias=True))
+
+
+@dataclass
+class Steps(Silent):
+    """Counts what a stage is told."""
+
+    done: float = 0
+    totals: list[float | None] = field(default_factory=list)
+
+    @contextmanager
+    def stage(self, title: str, total: float | None = None) -> Iterator[Stage]:
+        assert title == "profile"
+        self.totals.append(total)
+        yield self
+
+    def advance(self, steps: float = 1, detail: str | None = None) -> None:
+        del detail
+        self.done += steps
+
+    def total(self, steps: float) -> None:
+        self.totals.append(steps)
+
+
+@dataclass
+class Bench:
+    """A session on a played board, and what it did there."""
+
+    folder: Path
+    time: Time = lambda _, __: 200_000.0  # a turn of one run is long enough
+    facts: BoardFacts = FACTS
+    load: float | None = 0.1
+    settings: Settings = field(default_factory=Settings)
+    stock: Bundle | None = None
+    calls: list[Call] = field(default_factory=list)
+    steps: Steps = field(default_factory=Steps)
+
+    def measure(self, *models: Path, reference: Path | None = None) -> Session:
+        board = load_board("host")
+        session = Session(
+            LocalConnection("here", self.folder), board, Played(self.time, self.calls),
+            self.steps, self.settings, self.stock,
+        )  # fmt: skip
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(measure, "read_facts", lambda *_, **__: self.facts)
+            patch.setattr(measure, "read_load", lambda _: self.load)
+            session.measure(models, reference=reference)
+        return session
+
+    def runs_of(self, name: str) -> list[int]:
+        return [call.runs for call in self.calls if call.name == name]
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path / "board")
+
+
+@pytest.fixture
+def dense(tmp_path: Path) -> Path:
+    return write_masked_model(tmp_path / "dense.tflite", sparsity=0, size=4)
+
+
+@pytest.fixture
+def masked(tmp_path: Path) -> Path:
+    return write_masked_model(tmp_path / "masked.tflite", sparsity=0.3, size=4)
+
+
+@pytest.fixture(autouse=True)
+def vitals(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measure, "read_vitals", lambda _: Vitals(temperature_c=50.0))
+
+
+def test_models_take_turns_after_a_survey_of_each(bench: Bench, dense: Path, masked: Path) -> None:
+    bench.settings = Settings(runs=20, warmup=1, threads=2)
+    profile = bench.measure(dense, masked).profile()
+    assert [call.name for call in bench.calls] == ["dense", "masked"] * (TURNS + 1)
+    assert bench.runs_of("dense") == bench.runs_of("masked") == [3, *[2] * 5, *[1] * 10]
+    # What a convolution skips is asked once, and of a model that has masks.
+    assert [call.name for call in bench.calls if call.per_op] == ["masked"]
+    assert bench.steps.done == bench.steps.totals[-1] == 2 * (TURNS + 1)
+    assert profile is not None
+    assert (profile.runs, profile.warmup, profile.threads) == (20, 1, 2)
+    assert profile.load == [0.1] * TURNS
+    assert [item.name for item in profile.measurements] == ["dense", "masked"]
+    for item, path in zip(profile.measurements, (dense, masked), strict=True):
+        assert [turn.runs for turn in item.turns] == [*[2] * 5, *[1] * 10]
+        assert item.sha256 == sha256_file(path)
+        assert item.doubts == []
+    assert (profile.failed, profile.reference_failed) == ([], False)
+    assert (profile.board.facts, profile.board.after.temperature_c) == (FACTS, 50.0)
+
+
+def test_fewer_runs_than_turns_are_a_turn_each(bench: Bench, dense: Path) -> None:
+    bench.settings = Settings(runs=4)
+    profile = bench.measure(dense).profile()
+    assert bench.runs_of("dense") == [3, 1, 1, 1, 1]
+    assert bench.steps.totals[-1] == bench.steps.done == 5
+    assert profile is not None
+    assert "only 4 runs" in profile.measurements[0].doubts[0]
+
+
+def test_a_turn_has_as_many_runs_as_make_three_seconds_of_all(bench: Bench, dense: Path) -> None:
+    bench.time = lambda _, __: 70_000.0
+    profile = bench.measure(dense).profile()
+    assert bench.runs_of("dense") == [3, *[3] * TURNS]
+    assert profile is not None
+    assert profile.runs == 0
+    assert len(profile.measurements[0].turns) == TURNS
+
+
+def test_where_the_first_runs_were_the_slow_ones_turns_go_on(bench: Bench, dense: Path) -> None:
+    bench.time = lambda _, before: 50_000.0 if before else 200_000.0
+    bench.measure(dense)
+    # 15 turns of 0.05 s, and as many of four such runs as are missing of three seconds.
+    assert bench.runs_of("dense") == [3, *[1] * TURNS, *[4] * 12]
+
+
+@pytest.mark.parametrize(
+    ("time", "load", "turns"),
+    [
+        (lambda _, __: 200_000.0, 0.1, TURNS),
+        (lambda _, before: 200_000.0 + 100_000.0 * (before % 2), 0.1, 3 * TURNS),
+        # More turns do not help where others are at work.
+        (lambda _, before: 200_000.0 + 100_000.0 * (before % 2), 2.0, TURNS),
+        (lambda _, before: 200_000.0 + 100_000.0 * (before % 2), None, 3 * TURNS),
+        # One that goes astray is no reason, and all take part where one of them is unsteady.
+        (lambda name, before: 200_000.0 + 100_000.0 * (name == "a" and before == 9), 0.1, TURNS),
+        (lambda name, before: 200_000.0 + 100_000.0 * (name == "a" and before % 2), 0.1, 3 * TURNS),
+    ],
+)
+def test_all_turns_are_taken_up_to_three_times_until_times_agree(
+    bench: Bench, tmp_path: Path, time: Time, load: float | None, turns: int
+) -> None:
+    bench.time, bench.load = time, load
+    models = [write_masked_model(tmp_path / f"{name}.tflite", sparsity=0, size=4) for name in "ab"]
+    profile = bench.measure(*models).profile()
+    assert profile is not None
+    assert [len(item.turns) for item in profile.measurements] == [turns, turns]
+    assert len(profile.load) == (0 if load is None else turns)
+    assert bench.steps.totals[-1] == bench.steps.done == 2 * (turns + 1)
+
+
+def test_what_makes_times_doubtful_is_told(bench: Bench, dense: Path) -> None:
+    bench.facts = FACTS.model_copy(update={"vitals": Vitals(governor="ondemand")})
+    bench.load = 0.4
+    profile = bench.measure(dense).profile()
+    assert profile is not None
+    (governor,) = profile.measurements[0].doubts  # 0.4 of four cores is little
+    assert "ondemand" in governor
+    bench.facts = FACTS.model_copy(update={"cores": {"Cortex-A53": 1}})
+    again = bench.measure(dense).profile()
+    assert again is not None
+    (busy,) = again.measurements[0].doubts
+    assert "0.4 cores busy" in busy
+
+
+def test_on_an_emulated_board_they_run_one_by_one(bench: Bench, dense: Path, masked: Path) -> None:
+    bench.facts, bench.load = FACTS.model_copy(update={"emulated": True}), 2.0
+    profile = bench.measure(dense, masked).profile()
+    assert bench.calls == [
+        Call("dense", 3, per_op=False, patched=True),
+        Call("masked", 0, per_op=True, patched=True),
+        Call("masked", 3, per_op=False, patched=True),
+    ]
+    assert bench.steps.done == bench.steps.totals[-1] == 2
+    assert profile is not None
+    assert [(item.turns, item.doubts) for item in profile.measurements] == [([], [])] * 2
+    assert profile.load == []
+
+
+def test_where_operators_are_timed_nothing_is_asked_besides(
+    bench: Bench, dense: Path, masked: Path
+) -> None:
+    bench.facts = FACTS.model_copy(update={"emulated": True})
+    bench.settings = Settings(runs=5, per_op=True)
+    profile = bench.measure(dense, masked).profile()
+    assert [(call.name, call.runs, call.per_op) for call in bench.calls] == [
+        ("dense", 5, True),
+        ("masked", 5, True),
+    ]
+    assert profile is not None
+    assert all(item.operators for item in profile.measurements)
+
+
+def fails(name: str, at: int, error: BaseException) -> Time:
+    def time(which: str, before: int) -> float:
+        if which == name and before == at:
+            raise error
+        return 200_000.0
+
+    return time
+
+
+@pytest.mark.parametrize("at", [0, 1, 9])
+@pytest.mark.parametrize("name", ["dense", "masked"])
+def test_a_model_that_fails_is_left_out_and_the_other_goes_on(
+    bench: Bench, dense: Path, masked: Path, name: str, at: int
+) -> None:
+    bench.time = fails(name, at, BoardError("out of memory"))
+    session = bench.measure(dense, masked)
+    profile = session.profile()
+    other = "masked" if name == "dense" else "dense"
+    assert profile is not None
+    assert [item.name for item in profile.measurements] == [other]
+    assert [(Path(one.model).stem, one.error) for one in profile.failed] == [
+        (name, "out of memory")
+    ]
+    assert len(profile.measurements[0].turns) == TURNS
+    assert len(bench.runs_of(name)) == at + 1
+    assert profile.reference_failed == (name == "dense")
+    assert session.failures.stopped is None
+
+
+def test_a_reference_that_could_not_be_read_leaves_no_ratios(
+    bench: Bench, dense: Path, masked: Path
+) -> None:
+    bench.settings = Settings(runs=15, per_op=True)
+    profile = bench.measure(dense, masked, reference=Path("other.tflite")).profile()
+    assert profile is not None
+    assert profile.reference_failed
+    assert bench.measure(dense, masked, reference=dense).profile().reference_failed is False  # type: ignore[union-attr]
+
+
+def test_a_model_that_is_not_there_is_told_and_no_other_lost(
+    bench: Bench, dense: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "damaged.tflite").write_bytes(b"no model")
+    profile = bench.measure(
+        tmp_path / "absent.tflite", dense, tmp_path / "damaged.tflite"
+    ).profile()
+    assert profile is not None
+    assert [item.name for item in profile.measurements] == ["dense"]
+    assert [Path(one.model).stem for one in profile.failed] == ["absent", "damaged"]
+    assert profile.reference_failed
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), ConnectionFailed("the board went away")])
+def test_what_was_measured_is_kept_when_the_work_is_ended(
+    bench: Bench, dense: Path, masked: Path, error: BaseException
+) -> None:
+    bench.time = fails("masked", 6, error)
+    session = bench.measure(dense, masked)
+    assert session.failures.stopped is error
+    profile = session.profile()
+    assert profile is not None
+    assert [len(item.turns) for item in profile.measurements] == [6, 5]
+
+
+def test_a_board_that_is_gone_tells_no_vitals_afterwards(
+    bench: Bench, dense: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(_: object) -> Vitals:
+        raise ConnectionFailed("the board went away")
+
+    session = bench.measure(dense)
+    monkeypatch.setattr(measure, "read_vitals", gone)
+    profile = session.profile()
+    assert profile is not None
+    assert profile.board.after == Vitals()
+    assert session.failures.stopped is None
+
+
+def test_where_nothing_was_measured_there_is_no_profile(bench: Bench, dense: Path) -> None:
+    bench.time = fails("dense", 0, ModelError("no such operator"))
+    assert bench.measure(dense).profile() is None
+    session = Session(
+        LocalConnection("here", bench.folder), load_board("host"), Played(bench.time, []),
+        Silent(), Settings(),
+    )  # fmt: skip
+    assert session.profile() is None
+
+
+def test_each_model_is_measured_on_the_stock_runtime_as_well(
+    bench: Bench, dense: Path, masked: Path, tmp_path: Path
+) -> None:
+    bench.stock = write_bundle(tmp_path / "stock", b"stock")
+    bench.settings = Settings(runs=15)
+    profile = bench.measure(dense, masked).profile()
+    turn = [("dense", True), ("masked", True), ("dense", False), ("masked", False)]
+    assert [(call.name, call.patched) for call in bench.calls] == turn * (TURNS + 1)
+    assert profile is not None
+    assert [(item.name, item.stock) for item in profile.measurements] == [
+        ("dense", False),
+        ("masked", False),
+        ("dense", True),
+        ("masked", True),
+    ]
+    # The stock runtime skips nothing; the played one does not say what of two convolutions.
+    assert [item.live_share for item in profile.measurements] == [1.0, None, 1.0, 1.0]
+    first, second = profile.measurements[:2]
+    assert first.macs == second.macs > 0
+    assert (first.macs_saved, second.macs_saved > 0) == (0, True)
