@@ -52,7 +52,7 @@ AGREED = {
 
 
 def _json(bundle: Bundle, model: Path, *options: str) -> str:
-    command = [bundle.runner, "--model", model, "--json", "-", *options]
+    command = [str(bundle.runner), "--model", str(model), "--json", "-", *options]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -210,7 +210,7 @@ def test_the_unpatched_runtime_tells_no_plan(tmp_path: Path, host_stock_bundle: 
 @pytest.mark.parametrize("option", ["--per-op", "--marks", "--input=x", "--versus=x"])
 def test_a_plan_runs_nothing(tmp_path: Path, host_bundle: Bundle, option: str) -> None:
     model = write_network(tmp_path / "net.tflite", masked=True)
-    command = [host_bundle.runner, "--model", model, "--plan", option]
+    command = [str(host_bundle.runner), "--model", str(model), "--plan", option]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
     assert "--plan runs nothing" in done.stderr
@@ -218,6 +218,6 @@ def test_a_plan_runs_nothing(tmp_path: Path, host_bundle: Bundle, option: str) -
 
 def test_a_plan_in_words(tmp_path: Path, host_bundle: Bundle) -> None:
     model = write_network(tmp_path / "net.tflite", masked=True)
-    command = [host_bundle.runner, "--model", model, "--plan"]
+    command = [str(host_bundle.runner), "--model", str(model), "--plan"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     assert re.search(r"^\S+  Convolution .*  \d+ of \d+ pixels", done.stdout, re.MULTILINE)

@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import pty
+import shlex
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from typer.testing import CliRunner
 from support.bundles import write_bundle
 from support.masked_case import Case
 from support.places import REPOSITORY
+from support.plans import operator, runner_plan
 from support.published import write_header
 from support.python_runner import python_runner
 from toolchain.cli.app import app
@@ -254,16 +256,35 @@ def test_inspect_draws_a_mask(tmp_path: Path) -> None:
     assert drawn == [[1, 0, 1, 0]] * 4
 
 
-def test_inspect_counts_in_the_tiles_of_a_board(tmp_path: Path) -> None:
+def test_inspect_counts_in_the_tiles_of_a_board_whose_runtime_is_not_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     path = CASE.write(tmp_path / "model.tflite")
     kept = int(CASE.mask.sum())
     (tiles,) = json.loads(_invoke("inspect", path, "--board", "rpi4", "--json"))["tiling"]["layers"]
     rows = tiles["masked"]
     assert rows["tiles"] * rows["mr"] - rows["wasted"] == kept
-    assert "wasted" in _invoke("inspect", path, "--board", "rpi4")
+    text = _invoke("inspect", path, "--board", "rpi4")
+    assert "wasted" in text
+    assert "deploy build --board rpi4" in " ".join(text.split())
     assert json.loads(_invoke("inspect", path, "--json"))["tiling"] is None
     with pytest.raises(BoardConfigError, match="no board called 'rpi9'"):
         _invoke("inspect", path, "--board", "rpi9")
+
+
+def test_inspect_shows_the_plan_of_a_board_whose_runtime_is_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = CASE.write(tmp_path / "model.tflite")
+    told = operator(path="live-taps", pixels=16, kept=int(CASE.mask.sum()))
+    script = f"#!/bin/sh\necho {shlex.quote(runner_plan([told]))}\n"
+    write_bundle(tmp_path / "build/host", script.encode()).runner.chmod(0o755)
+    report = json.loads(_invoke("inspect", path, "--board", "host", "--json"))
+    assert report["plan"]["layers"][0]["operator"]["path"] == "live-taps"
+    assert report["no_plan"] is None
+    assert "live-taps" in _invoke("inspect", path, "--board", "host")
 
 
 @pytest.mark.parametrize("shape", ["", "1,3,x", "1,0,8,8", "-1", "three"])
