@@ -38,7 +38,7 @@ write_masked_model(Path("model.tflite"))
 _HEAVY = """
 import importlib.util, sys
 heavy = ("torch", "jax", "tensorflow", "scipy", "matplotlib", "litert_torch")
-sys.exit(", ".join(name for name in heavy if importlib.util.find_spec(name)))
+sys.exit(", ".join(filter(importlib.util.find_spec, heavy)) or None)
 """
 
 
