@@ -134,6 +134,14 @@ fuzz: $(VENV)/.fuzz  ## mutated models through the reader, and through the runne
 	$(IN_TESTS) -m fuzz runner --count 20000 $(FUZZED)
 	$(IN_TESTS) -m fuzz.guided 300 $(FUZZED)
 
+$(VENV)/.mutants: $(VENV)/.dev tests/mutation/requirements.lock
+	$(PIP) --requirement tests/mutation/requirements.lock
+	@touch $@
+
+.PHONY: mutants
+mutants: $(VENV)/.mutants  ## change the code in 750 places, and tell which tests notice: docs/mutants.md (MUTANTS_OPTIONS)
+	$(IN_TESTS) -m mutation $(MUTANTS_OPTIONS)
+
 .PHONY: bench bench-compare bench-peers bench-threads
 BENCH := $(VENV)/bin/python -m toolchain.dev.bench
 bench: setup  ## what masks gain, five networks: docs/bench.md (BENCH_OPTIONS=--quick: less)

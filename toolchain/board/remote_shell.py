@@ -146,9 +146,10 @@ class BetweenMarks:
             return
         self._held += piece
         place = self._held.find(self._end)
-        self._ended = place >= 0
         # What may be the beginning of the end is held back.
-        self._pass_on(place if self._ended else len(self._held) - len(self._end) + 1)
+        self._pass_on(place if place >= 0 else len(self._held) - len(self._end) + 1)
+        # After the last piece: another thread goes on as soon as it sees this.
+        self._ended = place >= 0
 
     def finish(self) -> None:
         """Nothing more will arrive: where the second mark has not come, pass on what is held."""

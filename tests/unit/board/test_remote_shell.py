@@ -111,6 +111,17 @@ def test_marks_are_found_wherever_the_pieces_end(end: bytes) -> None:
         assert after.before == "noise\nMARK MARKS\nrest"
 
 
+def test_the_end_is_seen_only_when_all_that_came_before_it_has_been_passed_on() -> None:
+    """Another thread looks for it, and takes what it has then for the whole output."""
+    seen: list[tuple[bytes, bool]] = []
+    after = BetweenMarks(b"MARK", lambda piece: seen.append((piece, after.ended)))
+    after.feed(b"MARK\nfirst")
+    after.feed(b", lastRKMA")
+    assert b"".join(piece for piece, _ in seen) == b"first, last"
+    assert not any(ended for _, ended in seen)
+    assert after.ended
+
+
 # --- logins over a real server --------------------------------------------------------------------
 
 

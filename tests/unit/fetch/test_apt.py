@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import io
 import shutil
+import subprocess
 import tarfile
 from pathlib import Path
 
 import pytest
 
+from toolchain import children
 from toolchain.errors import MissingToolError, SourceError
-from toolchain.fetch import apt
+from toolchain.fetch import apt, unpack
 from toolchain.fetch.apt import AptRoot, debian_mirror, unpack_deb
 from toolchain.storage.cache import sha256_file
 
@@ -113,6 +115,33 @@ def make_deb(path: Path, names: list[str]) -> Path:
 def test_a_deb_unpacks_into_its_folder(tmp_path: Path) -> None:
     unpack_deb(make_deb(tmp_path / "x.deb", ["./usr/include/x.h"]), tmp_path / "out")
     assert (tmp_path / "out/usr/include/x.h").read_bytes() == b"x"
+
+
+@pytest.mark.skipif(not shutil.which("dpkg-deb"), reason="a machine without dpkg")
+def test_an_interrupt_ends_dpkg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[int | None] = []
+    really_kill = children.kill_group
+
+    def kill_group(process: subprocess.Popen[bytes]) -> None:
+        really_kill(process)
+        ended.append(process.poll())
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(children, "kill_group", kill_group)
+    monkeypatch.setattr(unpack, "extract", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        unpack_deb(make_deb(tmp_path / "x.deb", ["./a"]), tmp_path / "out")
+    assert len(ended) == 1
+    assert ended[0] is not None
+
+
+@pytest.mark.skipif(not shutil.which("dpkg-deb"), reason="a machine without dpkg")
+def test_files_that_are_not_wanted_are_left_out(tmp_path: Path) -> None:
+    deb = make_deb(tmp_path / "x.deb", ["./usr/a", "./usr/b"])
+    unpack_deb(deb, tmp_path / "out", without=["./usr/a"])
+    assert [path.name for path in (tmp_path / "out/usr").iterdir()] == ["b"]
 
 
 @pytest.mark.skipif(not shutil.which("dpkg-deb"), reason="a machine without dpkg")

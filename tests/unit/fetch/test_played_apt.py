@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import os
+import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from toolchain import children
 from toolchain.errors import MissingToolError, SourceError
 from toolchain.fetch import apt
 from toolchain.fetch.apt import AptRoot, debian_mirror
@@ -24,6 +27,8 @@ OTHER = "0" * 64
 
 _GET = """#!/bin/sh
 echo "apt-get $*" >> "$PLAY/log"
+[ "$LC_ALL" = C.UTF-8 ] || exit 9
+case " $* " in *" indextargets "*) ;; *) [ -f "$APT_CONFIG" ] || exit 9 ;; esac
 for word in "$@"; do case $word in APT::Status-Fd=*) status=${word#*=} ;; esac; done
 tell() { printf "$1" > "/proc/self/fd/$status"; }
 case " $* " in
@@ -43,6 +48,7 @@ esac
 """
 _CACHE = """#!/bin/sh
 echo "apt-cache $*" >> "$PLAY/log"
+[ "$LC_ALL" = C.UTF-8 ] && [ -f "$APT_CONFIG" ] || exit 9
 cat "$PLAY/shown"
 """
 _CONFIG = """#!/bin/sh
@@ -203,22 +209,23 @@ def test_each_suite_and_kind_has_settings_of_its_own(play: Play, tmp_path: Path)
         f"deb [signed-by={keyring} arch=arm64] {mirror} sid main\n"
     )
     for name, arch in (("trixie-source", "amd64"), ("sid-arm64", "arm64")):
-        conf = (kept[name] / "apt.conf").read_text()
-        for line in (
+        assert (kept[name] / "apt.conf").read_text().splitlines() == [
             f'Dir "{kept[name]}";',
             'Dir::Etc "etc";',
             'Dir::State "state";',
             f'Dir::State::status "{kept[name]}/state/status";',
             'Dir::Cache "cache";',
+            'Dir::Log "state";',
             f'APT::Architecture "{arch}";',
-            f'APT::Architectures {{ "{arch}"; }};',
+            'APT::Sandbox::User "root";',
+            'Acquire::Languages "none";',
+            'Acquire::Retries "2";',
             'Acquire::Check-Valid-Until "false";',
+            'Acquire::AllowReleaseInfoChange "true";',
+            f'APT::Architectures {{ "{arch}"; }};',
             'Acquire::http::Proxy "http://proxy:1/";',
             'Acquire::https::Verify-Peer "x";',
-        ):
-            assert line in conf.splitlines()
-        assert "Hook" not in conf
-        assert 'Proxy "";' not in conf
+        ]
         assert (kept[name] / "state/status").read_text() == ""
         assert (kept[name] / "state/lists/partial").is_dir()
         assert (kept[name] / "cache/archives/partial").is_dir()
@@ -290,6 +297,50 @@ def test_where_no_version_has_the_archive_those_that_are_there_are_named(play: P
     play.says("shown", "")
     with pytest.raises(SourceError, match=r"wanted 1-2; there: none\)"):
         source()
+
+
+def test_what_another_process_has_fetched_meanwhile_is_taken(
+    play: Play, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While this one waited for its turn."""
+    play.says("shown", stanza("1-2"))
+    taken: list[str] = []
+
+    @contextmanager
+    def locked(name: str) -> Iterator[None]:
+        taken.append(name)
+        if name.startswith("archive-"):
+            (tmp_path / "cache/archives/x_1.orig.tar.xz").write_bytes(CONTENT)
+        yield
+
+    monkeypatch.setattr(apt, "locked", locked)
+    assert source().read_bytes() == CONTENT
+    assert play.asked("source") == []
+    assert [name.partition("-")[0] for name in taken] == ["apt", "archive"]
+
+
+def test_no_program_of_apts_is_waited_for_without_end(
+    play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    play.says("shown", stanza("1-2"))
+    given: list[dict[str, object]] = []
+    really_run = children.run
+
+    def run(command: Sequence[str], **named: Any) -> subprocess.CompletedProcess[str]:
+        given.append(named)
+        return really_run(command, **named)
+
+    monkeypatch.setattr(children, "run", run)
+    monkeypatch.delenv(apt.MIRROR_VARIABLE)
+    play.says("targets", "http://mirror.invalid/debian Debian\n")
+    source()
+    assert len(given) == 3  # the mirror, the proxies, the versions
+    assert {(one["limit"], one["fault"]) for one in given} == {(apt._APT_S, SourceError)}
+
+
+@pytest.mark.parametrize(("text", "last"), [("", ""), ("a\n b \n\n", "b"), ("only", "only")])
+def test_a_program_is_quoted_by_its_last_line(text: str, last: str) -> None:
+    assert apt._last_line(text) == last
 
 
 # --- binary packages -----------------------------------------------------------------------------

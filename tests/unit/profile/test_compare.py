@@ -135,5 +135,38 @@ def test_doubts_are_carried_over() -> None:
 
 
 def test_profiles_without_a_common_model_cannot_be_compared() -> None:
-    with pytest.raises(ModelError, match="no model in common"):
-        compare(profile_of(measurement("a")), profile_of(measurement("b")))
+    with pytest.raises(ModelError, match="no model in common: a and b, c") as caught:
+        compare(profile_of(measurement("a")), profile_of(measurement("b"), measurement("c")))
+    assert "file names" in (caught.value.hint or "")
+
+
+def test_a_change_is_a_row_of_json() -> None:
+    one = in_turns("m", turns(99.0, 101.0))
+    time = change_of(one, in_turns("m", turns(79.0, 81.0)), "time")
+    assert time.row() == {
+        "model": "m", "figure": "time", "unit": "us", "before": 99.0, "after": 79.0,
+        "verdict": "better", "before_interval": [99.0, 101.0], "after_interval": [79.0, 81.0],
+        "significant": True, "ratio": 99.0 / 79.0,
+    }  # fmt: skip
+    counted = measurement("m", runner_output(instructions=1000))
+    memory = change_of(counted, counted, "peak memory").row()
+    assert (memory["before_interval"], memory["after_interval"]) == (None, None)
+    assert (memory["unit"], memory["significant"], memory["ratio"]) == ("KiB", False, 1.0)
+
+
+def test_what_differs_between_two_profiles_is_noted() -> None:
+    before = profile_of(measurement("m"), measurement("a"))
+    other = measurement("m").model_copy(update={"sha256": "1" * 64})
+    after = profile_of(other, measurement("b")).model_copy(update={"threads": 4})
+    notes = compare(before, after).notes
+    assert notes[:4] == [
+        "threads differs: 1 and 4",
+        "m: the two files differ",
+        "a is in the first profile only",
+        "b is in the second profile only",
+    ]
+    assert not any("seconds" in note for note in notes)
+    emulated = profile_of(measurement("m"), emulated=True)
+    told = compare(emulated, emulated).notes
+    assert told == ["seconds are left out: under emulation they mean nothing"]
+    assert "emulation differs: True and False" in compare(emulated, before).notes

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from support.tflite_writer import GraphWriter
 from support.timed_ops import IGEMM, LIVE, PIXELS, conv, listed, other, two_layers
 from toolchain.profile.operators import (
     LayerTrace,
+    Operator,
+    Tile,
     TimedRow,
     live_share,
     macs_computed,
+    operator_row,
+    slots,
     timed_rows,
+    trace,
 )
 from toolchain.profile.runner_output import Op
+from toolchain.tflite_file.graph import read_model
+from toolchain.tflite_file.layers import find_layers
 
 KEPT = round(0.75 * PIXELS)
 
@@ -157,3 +166,92 @@ def test_the_macs_of_a_model_are_those_that_the_runtime_computes(
     assert macs_computed(listed(conv(1.0), conv(1.0)), layers) is None
     assert macs_computed(listed(conv(1.0, macs=600)), layers) is None
     assert macs_computed(None, layers) is None
+
+
+# --- one row -------------------------------------------------------------------------------------
+
+DENSE = Operator("Convolution (NHWC, F32) IGEMM", 1000, 900, IGEMM, 4, 100, 100)
+MASKED = Operator("Convolution (NHWC, F32) IGEMM", 700, 560, LIVE, 6, 100, 75)
+
+
+def test_a_row_has_both_costs_and_the_ideal_between_them(layers: list[LayerTrace]) -> None:
+    row = operator_row(3, DENSE, MASKED, layers[0], 0.8)
+    assert (row.index, row.name, row.kind, row.shape) == (
+        3, layers[0].name, "3x3", "3 -> 8, 16x16",
+    )  # fmt: skip
+    assert (row.macs, row.pixels, row.kept, row.live) == (layers[0].macs, 100, 75, 0.8)
+    assert (row.dense, row.masked) == (1000, 700)
+    assert row.ideal == pytest.approx(600.0)
+    assert (row.dense_outside, row.masked_outside) == (100, 140)
+    assert row.dense_tile == Tile(ukernel=IGEMM, mr=4, rows=100)
+    assert row.masked_tile == Tile(ukernel=LIVE, mr=6, rows=75)
+
+
+def test_what_one_model_lacks_is_nothing_in_a_row() -> None:
+    row = operator_row(0, DENSE, None, None)
+    assert (row.name, row.kind, row.shape, row.macs) == (DENSE.type, DENSE.type, "", 0)
+    assert (row.pixels, row.kept, row.masked, row.masked_outside) == (None, None, 0, 0)
+    assert (row.ideal, row.dense_outside, row.masked_tile) == (1000.0, 100, None)
+    row = operator_row(0, None, MASKED, None)
+    assert (row.dense, row.ideal, row.dense_outside, row.dense_tile) == (0, 0.0, 0, None)
+    assert (row.pixels, row.kept, row.masked_outside) == (100, 75, 140)
+
+
+def test_an_operator_without_pixels_or_rows_has_no_tile() -> None:
+    plain = Operator("Add (ND, F32)", 10, 10, None, None, None, None)
+    row = operator_row(0, plain, plain, None)
+    assert (row.ideal, row.dense_tile, row.masked_tile) == (10.0, None, None)
+    nothing = Operator("Convolution", 10, 10, IGEMM, 4, 100, 0)
+    row = operator_row(0, DENSE, nothing, None)
+    assert row.ideal == 0.0
+    assert row.masked_tile == Tile(ukernel=IGEMM, mr=4, rows=0)
+
+
+def test_operators_before_each_layer_stand_in_its_slot() -> None:
+    add = Operator("Add (ND, F32)", 1, 1, None, None, None, None)
+    counted = [
+        Operator(kind, 1, 1, None, None, None, None)
+        for kind in ("Fully Connected (NC, F32)", "CONV_2D")
+    ]
+    ops = [add, counted[0], add, add, counted[1]]
+    assert slots(ops, 2) == [([add], counted[0]), ([add, add], counted[1]), ([], None)]
+    assert slots(ops, 1) is None
+    assert slots([], 0) == [([], None)]
+
+
+def test_a_layer_is_traced_with_its_form(tmp_path: Path) -> None:
+    graph = GraphWriter()
+    source = graph.tensor((1, 8, 8, 4))
+    bias = np.zeros(4, np.float32)
+    strided = graph.conv_2d(source, np.ones((4, 3, 3, 4), np.float32), bias, (1, 4, 4, 4), stride=2)
+    each = graph.conv_2d(
+        strided, np.ones((1, 5, 5, 4), np.float32), bias, (1, 4, 4, 4), depthwise=True
+    )
+    flat = graph.tensor((1, 64))
+    weights = graph.constant(np.ones((10, 64), np.float32))
+    dense = graph.operator("FULLY_CONNECTED", [flat, weights, -1], (1, 10))
+    path = graph.write(tmp_path / "m.tflite", [source, flat], [each, dense])
+    layers = find_layers(read_model(path))
+    traces = [trace(layer) for layer in layers]
+    assert [(one.kind, one.shape) for one in traces] == [
+        ("3x3 s2", "4 -> 4, 4x4"),
+        ("dw 5x5", "4 -> 4, 4x4"),
+        ("fully connected", "64 -> 10"),
+    ]
+    assert [one.form for one in traces] == [
+        ("CONV_2D", (3, 3), (2, 2), (1, 4, 4, 4)),
+        ("DEPTHWISE_CONV_2D", (5, 5), (1, 1), (1, 4, 4, 4)),
+        ("FULLY_CONNECTED", None, None, (1, 10)),
+    ]
+    for own, layer in zip(traces, layers, strict=True):
+        assert (own.name, own.macs, own.macs_saved) == (layer.name, layer.macs, 0)
+        assert (own.pixels, own.kept, own.masked, own.fault) == (
+            layer.pixels, layer.pixels, False, None,
+        )  # fmt: skip
+
+
+def test_a_traced_mask_is_told_with_what_it_saves(layers: list[LayerTrace]) -> None:
+    first = layers[0]
+    assert first.masked
+    assert first.fault is None
+    assert first.macs_saved == first.macs // PIXELS * (PIXELS - first.kept) > 0
