@@ -163,7 +163,8 @@ reference: $(VENV)/.dev  ## write the parts of docs/reference that follow from t
 docs: $(VENV_DOCS)/.done  ## the documentation as a site in build/docs; fails on a warning or a dead link
 	rm -rf build/docs
 	$(VENV_DOCS)/bin/zensical build --strict --clean --config-file .zensical.toml
-	$(VENV_DOCS)/bin/lychee --offline --no-ignore --include-fragments=full --no-progress --root-dir "$(CURDIR)/build/docs" build/docs README.md docs
+	$(VENV_DOCS)/bin/lychee --offline --no-ignore --include-fragments=full --no-progress --exclude-path 'sitemap\.xml$$' \
+	  --root-dir "$(CURDIR)/build/docs" build/docs README.md docs
 
 .PHONY: checkpoints
 checkpoints: setup  ## train the committed Fashion-MNIST checkpoints again
