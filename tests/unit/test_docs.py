@@ -51,6 +51,12 @@ def test_every_page_is_in_the_navigation_once() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES)
+def test_code_in_a_table_has_no_bar(page: str) -> None:
+    """The site would show the backslash before it."""
+    assert not re.findall(r"`[^`\n]*\\\|[^`\n]*`", without_code(text_of(page)))
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_links_of_a_page_lead_to_files_of_docs(page: str) -> None:
     for target in _LINK.findall(without_code(text_of(page))):
         if "://" in target:
@@ -64,6 +70,17 @@ def test_links_of_a_page_lead_to_files_of_docs(page: str) -> None:
 def test_files_of_the_project_that_a_page_names_are_there(page: str) -> None:
     for place in _PLACE.findall(without_code(text_of(page))):
         assert (REPOSITORY / place).exists(), place
+
+
+def test_files_in_the_tables_of_the_architecture_are_there() -> None:
+    text = text_of("development/architecture.md")
+    sections = re.findall(r"^### In `(\w+)/`\n(.*?)(?=^##)", text, re.DOTALL | re.MULTILINE)
+    assert [folder for folder, _ in sections] == ["toolchain", "runtime_patch"]
+    for folder, table in sections:
+        named = re.findall(r"`([\w-]+/[\w./-]*|[\w-]+\.\w+)`", table)
+        assert len(named) > 10
+        for place in named:
+            assert any((REPOSITORY / top / place).exists() for top in (folder, "tests", "")), place
 
 
 def test_tests_that_the_page_on_safety_names_are_there() -> None:

@@ -53,7 +53,10 @@ def _section(path: str, command: Any) -> str:
         rows = [(f"`{_value(one)}`", _text(one)) for one in arguments]
         parts.append(table(("argument", "meaning"), rows))
     options = [one for one in command.params if one.param_type_name == "option"]
-    rows = [(_names(one, context), _default(one, context), _text(one)) for one in options]
+    rows = [
+        (_names(one, context), _default(one, context), _text(one) + _choices(one, context))
+        for one in options
+    ]
     rows = [row for row, one in zip(rows, options, strict=True) if not one.hidden]
     if rows:
         parts.append(table(("option", "default", "meaning"), rows))
@@ -64,7 +67,8 @@ def _section(path: str, command: Any) -> str:
 
 
 def _value(argument: Any) -> str:
-    return str(argument.metavar or argument.name.upper())
+    # No renderer takes a bar within code in a table as it is meant.
+    return str(argument.metavar or argument.name.upper()).replace("|", " or ")
 
 
 def _argument(argument: Any) -> str:
@@ -77,13 +81,21 @@ def _names(option: Any, context: Any) -> str:
     long_first = sorted(option.opts, key=lambda name: not name.startswith("--"))
     if option.secondary_opts:
         long_first = ["/".join([*long_first, *option.secondary_opts])]
-    value = "" if option.is_flag else f" {_metavar(option, context)}"
+    value = "" if option.is_flag else f" {_metavar(option, context)[0]}"
     return f"`{long_first[0]}{value}`" + "".join(f", `{name}`" for name in long_first[1:])
 
 
-def _metavar(option: Any, context: Any) -> str:
+def _metavar(option: Any, context: Any) -> tuple[str, list[str]]:
+    """What stands for a value, and the values that there are where they are few."""
     kind = str(option.display_type(context)).strip("<>")
-    return str(option.metavar or _VALUES.get(kind, kind))
+    if "|" in kind:
+        return "KIND", kind.split("|")
+    return str(option.metavar or _VALUES.get(kind, kind)), []
+
+
+def _choices(option: Any, context: Any) -> str:
+    values = [] if option.is_flag else _metavar(option, context)[1]
+    return f" One of {', '.join(f'`{value}`' for value in values)}." if values else ""
 
 
 def _default(option: Any, context: Any) -> str:

@@ -11,7 +11,7 @@ _OTHERS = {
     1: "A defect of this program; it ends with a traceback.",
     2: "Wrong use of the command line.",
     130: "Interrupted, as by Ctrl-C.",
-    console.READER_GONE: "What read the output has gone, as after `| head`.",
+    console.READER_GONE: "What read the output has gone, as after a pipe into `head`.",
     143: "Terminated.",
 }
 """Those that no class of error has."""

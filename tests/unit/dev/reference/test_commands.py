@@ -17,7 +17,8 @@ def test_an_option_has_its_value_default_and_limits() -> None:
     text = commands()
     assert "| `--board TEXT`, `-b` | `qemu` | Board name or file. |" in text
     assert "| `--inputs N`, `-n` | `3` | How many random inputs. At least 1. |" in text
-    assert "| `--io float32\\|int8` | `float32` |" in text
+    assert "| `--io KIND` | `float32` |" in text
+    assert "One of `float32`, `int8`. |" in text
     assert "| `--icount/--no-icount` |" in text
 
 
