@@ -52,14 +52,13 @@ def _section(path: str, command: Any) -> str:
     if arguments:
         rows = [(f"`{_value(one)}`", _text(one)) for one in arguments]
         parts.append(table(("argument", "meaning"), rows))
-    options = [one for one in command.params if one.param_type_name == "option"]
-    rows = [
-        (_names(one, context), _default(one, context), _text(one) + _choices(one, context))
-        for one in options
-    ]
-    rows = [row for row, one in zip(rows, options, strict=True) if not one.hidden]
-    if rows:
-        parts.append(table(("option", "default", "meaning"), rows))
+    options = [one for one in command.params if one.param_type_name == "option" and not one.hidden]
+    if options:
+        told = [
+            (_names(one, context), _default(one, context), _text(one) + _choices(one, context))
+            for one in options
+        ]
+        parts.append(table(("option", "default", "meaning"), told))
     if examples := getattr(command, "examples", None):
         lines = "\n".join(f"$ {line}" for line in examples)
         parts.append(f"```console\n{lines}\n```")
