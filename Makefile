@@ -8,6 +8,8 @@ VENV ?= .venv
 VENV_TFLITE ?= .venv-tflite
 # What `make bench-peers` compares with; nothing else needs it.
 VENV_PEERS ?= .venv-peers
+# The generator of the documentation's site and its link checker.
+VENV_DOCS ?= .venv-docs
 PYTHON ?= $(shell command -v python3.11 || echo python3)
 DEPLOY := $(VENV)/bin/deploy
 PYTEST := $(VENV)/bin/python -m pytest
@@ -54,6 +56,11 @@ $(VENV_PEERS)/.done: requirements-peers.lock | packages
 	$(VENV_PEERS)/bin/python $(LOCKED) $<
 	@touch $@
 
+$(VENV_DOCS)/.done: docs/site.lock | packages
+	$(PYTHON) -m venv $(VENV_DOCS)
+	$(VENV_DOCS)/bin/pip install --quiet --disable-pip-version-check --no-deps --requirement $<
+	@touch $@
+
 .PHONY: setup
 setup: packages $(VENV)/.runtime  ## the environment that `deploy` runs in
 
@@ -62,7 +69,7 @@ demo: setup  ## build, convert, boot, push, classify, profile: one command, no b
 	$(DEPLOY) demo
 
 .PHONY: test lint host-bundle test-unit test-native test-emulated xnnpack-tests
-test: lint host-bundle test-unit test-native test-emulated xnnpack-tests  ## everything that CI runs
+test: lint docs host-bundle test-unit test-native test-emulated xnnpack-tests  ## everything that CI runs
 
 FORMATTED := 'runtime_patch/*.c' 'runtime_patch/*.cc' 'runtime_patch/*.h' 'tests/*.cc' 'tests/*.c'
 lint: $(VENV)/.dev  ## ruff, mypy, import-linter, clang-format, the limits of hooks
@@ -96,7 +103,7 @@ xnnpack-tests: $(VENV)/.dev  ## XNNPACK's own convolution tests on the patched l
 
 .PHONY: runtime-tree runtime-build runtime-save
 RUNTIME_TREE := $(VENV)/bin/python -m toolchain.dev.runtime_tree
-runtime-tree: $(VENV)/.dev  ## the runtime's sources laid out to be edited: docs/edit-runtime.md (RUNTIME_TREE_OPTIONS)
+runtime-tree: $(VENV)/.dev  ## the runtime's sources laid out to be edited: docs/development/edit-runtime.md (RUNTIME_TREE_OPTIONS)
 	$(RUNTIME_TREE) make $(RUNTIME_TREE_OPTIONS)
 
 runtime-build: $(VENV)/.dev  ## compile what was edited there
@@ -162,6 +169,16 @@ bench-threads: setup $(VENV_TFLITE)/.done  ## several threads beside busy proces
 figures: setup  ## measure what repeats exactly, and write the figures of README.md and docs/ anew
 	$(VENV)/bin/python -m toolchain.dev.figures --measure
 
+.PHONY: reference docs
+reference: $(VENV)/.dev  ## write the parts of docs/reference that follow from the code
+	$(VENV)/bin/python -m toolchain.dev.reference
+
+docs: $(VENV_DOCS)/.done  ## the documentation as a site in build/docs; fails on a warning or a dead link
+	rm -rf build/docs
+	$(VENV_DOCS)/bin/zensical build --strict --clean --config-file .zensical.toml
+	$(VENV_DOCS)/bin/lychee --offline --no-ignore --include-fragments=full --no-progress --exclude-path 'sitemap\.xml$$' \
+	  --root-dir "$(CURDIR)/build/docs" build/docs README.md docs
+
 .PHONY: checkpoints
 checkpoints: setup  ## train the committed Fashion-MNIST checkpoints again
 	mkdir -p build/train
@@ -188,4 +205,4 @@ format: $(VENV)/.dev  ## lay the code out
 
 .PHONY: clean
 clean:  ## remove what was built here; the cache outside the tree stays
-	rm -rf build dist *.egg-info $(VENV) $(VENV_TFLITE) $(VENV_PEERS)
+	rm -rf .cache build dist *.egg-info $(VENV) $(VENV_TFLITE) $(VENV_PEERS) $(VENV_DOCS)

@@ -1,5 +1,5 @@
 // tileskip-run: runs a TensorFlow Lite model on a board and measures it.
-// The contract (options, exit codes, JSON) is in docs/runner.md.
+// The contract (options, exit codes, JSON) is in docs/reference/runner.md.
 
 #include <cstdio>
 #include <new>

@@ -10,7 +10,7 @@
 
 namespace tileskip {
 
-// One JSON object on one line; docs/runner.md describes it and
+// One JSON object on one line; docs/reference/runner.md describes it and
 // toolchain/tflite_file/plan.py reads it.
 std::string PlanJson(const Options& options, const ModelPlan& plan);
 

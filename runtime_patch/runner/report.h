@@ -10,7 +10,7 @@
 
 namespace tileskip {
 
-// One JSON object on one line; docs/runner.md describes it and
+// One JSON object on one line; docs/reference/runner.md describes it and
 // toolchain/profile/runner_output.py reads it.
 std::string JsonReport(const Options& options, const Figures& figures);
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import subprocess
 import sys
@@ -11,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from support.emulated_home import home_of_a_user_with_a_board
+from support.pages import commands
 from support.places import REPOSITORY
 from toolchain.board import emulator
 from toolchain.demo import DemoResult, NetworkResult
@@ -20,13 +21,7 @@ from toolchain.hardware.board_file import load_board
 from toolchain.progress import Silent
 from toolchain.storage.cache import cache_dir
 
-COMMANDS = [
-    line.removeprefix("$ ")
-    for block in re.findall(
-        r"^```console\n(.*?)^```", (REPOSITORY / "README.md").read_text(), re.DOTALL | re.MULTILINE
-    )
-    for line in block.splitlines()
-]
+COMMANDS = commands((REPOSITORY / "README.md").read_text(encoding="utf-8"))
 DEPLOY = [command for command in COMMANDS if command.startswith("deploy ")]
 
 
@@ -68,17 +63,6 @@ def test_tiles_of_masked_networks_are_those_of_the_docs() -> None:
     assert tile_rows(models) == load_measured(REPOSITORY / "docs/figures.json").tiles
 
 
-def _home_of_a_user_with_a_board(home: Path, state: emulator.State) -> None:
-    """An SSH configuration in which the emulated board is called ``mypi``."""
-    folder = home / ".ssh"
-    folder.mkdir(mode=0o700)
-    (folder / "config").write_text(
-        f"Host mypi\n  HostName 127.0.0.1\n  Port {state.port}\n  User root\n"
-        f"  IdentityFile {state.user_key}\n"
-    )
-    (folder / "known_hosts").write_bytes(state.target.known_hosts[0].read_bytes())
-
-
 def test_deploy_commands_work_in_their_order(tmp_path: Path) -> None:
     board = load_board("qemu")
     if emulator.status(board) is not None:
@@ -100,7 +84,7 @@ def test_deploy_commands_work_in_their_order(tmp_path: Path) -> None:
             if arguments[:2] == ["emulator", "start"]:
                 state = emulator.status(board)
                 assert state is not None
-                _home_of_a_user_with_a_board(home, state)
+                home_of_a_user_with_a_board(home, state)
     finally:
         emulator.stop(board, Silent())
     assert (folder / "profile.json").stat().st_size > 0

@@ -1,6 +1,6 @@
 """Run a model on a board with the bundle's runner, inputs and outputs included.
 
-The runner's command line and its exit codes are the contract of docs/design.md.
+The runner's command line and its exit codes are the contract of docs/reference/runner.md.
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ class FileRecord(_Table):
 
 
 class Manifest(_Table):
-    """``manifest.json``; see docs/build.md for each key."""
+    """``manifest.json``; see docs/reference/bundle.md for each key."""
 
     schema_version: Literal[1] = Field(default=1, alias="schema")
     key: str

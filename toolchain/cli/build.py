@@ -64,7 +64,7 @@ def build(
 
 @commands.example("deploy boards")
 def boards(json_output: JsonOption = False) -> None:
-    """List the boards that --board knows by name; docs/boards.md says how to add one."""
+    """List the boards that --board knows by name; docs/how-to/add-a-board.md adds one."""
     from toolchain.hardware.board_file import board_names, load_board
     from toolchain.report.listing_tables import boards_table
 

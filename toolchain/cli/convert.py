@@ -127,8 +127,8 @@ def convert(
 
     The file's images are **NHWC** (channels last), whatever they are in torch. The file is written
     only if its outputs on stock TFLite interpreters equal torch's, or are near enough to them where
-    it is quantized; and on the runtime that ships, where `deploy build --board host` has built it
-    into the current folder.
+    it is quantized. Where `deploy build --board host` has built the runtime that ships into the
+    current folder, they are compared on that, too.
 
     An exported program (.pt2) can run code when it is loaded, so it is asked for first. The module
     of `--model` is run. No other file is, whatever it holds.

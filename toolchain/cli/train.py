@@ -23,7 +23,9 @@ commands = App()
 def train(
     recipe: Annotated[
         Path,
-        typer.Argument(metavar="RECIPE.toml", help="A recipe; docs/train.md says what is in it."),
+        typer.Argument(
+            metavar="RECIPE.toml", help="A recipe; docs/reference/recipes.md has its keys."
+        ),
     ],
     output: Annotated[
         Path | None,

@@ -1,6 +1,7 @@
 """The runtime's sources laid out to be edited and built at once, and written back.
 
-Run as ``python -m toolchain.dev.runtime_tree make|build|save``; see docs/edit-runtime.md.
+Run as ``python -m toolchain.dev.runtime_tree make|build|save``;
+docs/development/edit-runtime.md shows how.
 """
 
 from __future__ import annotations

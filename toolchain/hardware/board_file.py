@@ -1,8 +1,8 @@
 """A board is a TOML file: what it is, how it is built for, and how it is reached.
 
-See ``docs/boards.md`` for every key. Unknown keys are refused. A board file is data, and may come
-from anywhere: none of its values can be more than one word of a compiler's, QEMU's or ``ssh``'s
-command line, nor an option of it.
+See ``docs/reference/board-files.md`` for every key. Unknown keys are refused. A board file is data,
+and may come from anywhere: none of its values can be more than one word of a compiler's, QEMU's or
+``ssh``'s command line, nor an option of it.
 """
 
 from __future__ import annotations
@@ -74,16 +74,18 @@ class Ssh(_Table):
     """How a real board is reached; the command line's ``--host`` goes before it."""
 
     host: Address | None = None
+    """What you would give to ``ssh``. ``--host`` goes before it."""
     user: Address | None = None
+    """Who logs in. Without it, the user of your SSH configuration."""
     port: Annotated[int, Field(ge=1, le=65535)] | None = None
-    """22, or what ``~/.ssh/config`` says, unless given."""
+    """The SSH port. Without it, the port of your SSH configuration, else 22."""
     directory: str = "tileskip"
-    """Folder on the board, relative to the user's home unless it begins with ``/``.
+    """Folder on the board. It is relative to the user's home unless it begins with ``/``.
 
-    ``~`` and ``~/folder`` are understood, and kept without the tilde.
+    ``~`` and ``~/folder`` are understood; variables are refused.
     """
     shared: bool = False
-    """Whether it may be a link, or a folder that other users may write to."""
+    """Whether the folder may be a link, or one that other users may write to."""
 
     @field_validator("directory")
     @classmethod
@@ -106,11 +108,16 @@ class Emulator(_Table):
     """How ``deploy emulator`` boots the board with QEMU."""
 
     machine: Word = "virt"
+    """QEMU's ``-M``."""
     cpu: Word
+    """QEMU's ``-cpu``."""
     memory_mib: Annotated[int, Field(ge=128, le=16384)] = 512
+    """Memory, in MiB."""
     cores: Annotated[int, Field(ge=1, le=8)] = 1
+    """How many cores the board has."""
     icount_shift: Annotated[int, Field(ge=0, le=10)] | None = None
-    """Count instructions (one core only): virtual time is ``instructions << shift`` ns."""
+    """Count instructions. One core only. An instruction takes ``1 << shift`` ns of the board's
+    time."""
 
     @model_validator(mode="after")
     def _one_core_counts(self) -> Self:
@@ -125,16 +132,21 @@ class Board(_Table):
     name: Annotated[str, AfterValidator(_file_name)]
     """Taken from the file's name; not a key of the file."""
     title: Line
+    """What people call the board."""
     cpu: Line
     """The core, as Arm or the vendor writes it: ``Cortex-A72``."""
     isa: Isa
+    """The instruction set. It decides the compiler."""
     march: Word
-    """The ``-march`` of the runner and TFLite; XNNPACK chooses its kernels at run time."""
+    """The ``-march`` of the runner and of TensorFlow Lite. XNNPACK chooses its kernels when it
+    runs."""
     glibc: Annotated[str, Field(pattern=r"^2\.[0-9]{1,2}$")] | None = None
-    """The oldest glibc that the libraries must load with; the compiler's own unless given."""
+    """The oldest glibc that the two libraries must load with: ``2.NN``. Without it, the
+    compiler's."""
     connection: Literal["ssh", "emulator", "local"] = "ssh"
+    """How the board is reached."""
     threads: Annotated[int, Field(ge=1, le=64)] = 1
-    """Threads that ``deploy run`` and ``deploy profile`` use unless told otherwise."""
+    """Threads of ``deploy run`` and ``deploy profile`` unless told otherwise."""
     tile: Tiles | None = None
     """What the micro-kernels of the core compute at once; masks may be cut to it."""
     ssh: Ssh = Ssh()
@@ -185,7 +197,7 @@ def load_board(name_or_path: str) -> Board:
         {"name": path.stem, **data},
         path,
         BoardConfigError,
-        hint="docs/boards.md lists every key of a board file",
+        hint="docs/reference/board-files.md lists every key of a board file",
     )
     board._given = name_or_path
     return board

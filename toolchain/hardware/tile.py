@@ -21,11 +21,11 @@ class Tile(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     rows: Side
-    """Output pixels (MR)."""
+    """Output pixels that a micro-kernel computes at once (MR)."""
     columns: Side
-    """Output channels (NR)."""
+    """Output channels that it computes at once (NR)."""
     fewer_rows: tuple[Side, ...] = (1,)
-    """MR of further micro-kernels, which are taken where they cost less."""
+    """MR of further micro-kernels, in growing order. One is taken where it costs less."""
 
     @model_validator(mode="after")
     def _fewer_are_fewer(self) -> Self:

@@ -1,6 +1,6 @@
 """What ``tileskip-run --json`` and ``--version`` print, as strict models.
 
-The C++ side is ``runtime_patch/runner/report.cc``; ``docs/runner.md`` says what each figure is.
+The C++ side is ``runtime_patch/runner/report.cc``; ``docs/reference/runner.md`` has each figure.
 Times are microseconds. A figure that is not to be had is ``None`` and its reason is in ``notes``.
 """
 
@@ -101,7 +101,7 @@ class Op(RunnerObject):
     """How many of them are computed; ``pixels`` when the convolution is dense."""
     skipped_share: Share | None
     dead_tap_share: Share | None = None
-    """Of the kept pixels' taps, those that are constants and are not computed (docs/runtime.md)."""
+    """Of the kept pixels' taps, those that are constants and are not computed."""
     macs_computed: Count | None = None
     """Multiply-accumulates, with those of rows of a tile that nobody wants."""
 

@@ -87,7 +87,8 @@ def tiling_notes(report: Inspection, tiling: Tiling) -> Iterator[str]:
     if tiling.tiles is None:
         yield (
             f"the tiles of board '{tiling.board}' are not known: give its file a [tile] table "
-            "(docs/boards.md); deploy profile --per-op shows what the runtime takes there"
+            "(docs/reference/board-files.md); deploy profile --per-op shows what the runtime takes "
+            "there"
         )
     else:
         other = "" if tiling.source == tiling.board else f", as in board '{tiling.source}'"
@@ -112,7 +113,7 @@ def tiling_notes(report: Inspection, tiling: Tiling) -> Iterator[str]:
 
 
 def _retraining(found: Retraining, tiling: Tiling) -> str:
-    setting = f"`[masks] tile_rows = {found.tile_rows}` in the recipe (docs/train.md)"
+    setting = f"`[masks] tile_rows = {found.tile_rows}` in the recipe (docs/reference/recipes.md)"
     if not found.rows_saved:
         return f"retraining with {setting} would save no row"
     return (

@@ -39,7 +39,7 @@ Path = Literal[
     "operator",
     "tflite",
 ]
-"""Which way an operator is computed; ``docs/runner.md`` says what each is."""
+"""Which way an operator is computed; ``docs/reference/runner.md`` says what each is."""
 Layout = Literal["dense", "compact"]
 
 

@@ -1,6 +1,6 @@
 """What every JSON of ``tileskip-run`` holds, as strict models.
 
-The C++ side is ``runtime_patch/runner``; ``docs/runner.md`` says what each figure is.
+The C++ side is ``runtime_patch/runner``; ``docs/reference/runner.md`` says what each figure is.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A recipe: everything about a training run, in one TOML file.
 
-See ``docs/train.md`` for every key. Unknown keys are refused.
+See ``docs/reference/recipes.md`` for every key. Unknown keys are refused.
 """
 
 from __future__ import annotations
@@ -53,11 +53,12 @@ class Model(_Table):
     factory: str
     """``package.module:function``, or the name of a network of the zoo."""
     arguments: dict[str, Argument] = {}
-    """Of the factory, by name; numbers are below a million."""
+    """Arguments of the factory, by name. Numbers are below a million."""
     weights: Path | None = None
-    """A checkpoint to start from; masks in it are dropped."""
+    """A checkpoint to start from. Masks in it are dropped."""
     weights_key: str | None = None
-    """Which weights of it, where it holds several: their key, or ``ema`` for averaged ones."""
+    """Which weights of a checkpoint that holds several: their key, or ``ema`` for averaged
+    ones."""
 
 
 class DataSet(_Table):
@@ -66,44 +67,49 @@ class DataSet(_Table):
     source: str
     """``fashion-mnist``, a folder of images, or ``package.module:function``."""
     image_size: Count | None = None
-    """Height and width that images of a folder are brought to."""
+    """Height and width that images of a folder are scaled to. A folder needs it."""
     augment: tuple[Literal["mirror", "shift"], ...] = ()
-    """What happens to training images: mirrored half of the time; moved by some pixels."""
+    """What happens to training images: mirrored half of the time, moved by some pixels."""
     test_share: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    """Of a folder that has no test images of its own."""
+    """Share of the images that are put aside, of a folder that has no test images of its own."""
     limit: Count | None = None
-    """Use so many training images only, for a quick try."""
+    """Train on so many images only, for a quick try."""
 
 
 class Training(_Table):
     """``[training]``: how long, and on what."""
 
     epochs: Count = 10
+    """How often each image is seen."""
     batch_size: Count = 128
+    """Images of one step."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    """Of the first weights, the order of the images, augmentation and masks."""
+    """Seed of the first weights, of the order of the images, of augmentation and of masks."""
     precision: Literal["fp32", "bf16"] = "fp32"
-    """Of the arithmetic; ``bf16`` is automatic mixed precision. Weights are fp32 always."""
+    """The arithmetic. ``bf16`` is automatic mixed precision. Weights are always fp32."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where it computes. ``auto`` takes a GPU that is there."""
     threads: Annotated[int, Field(ge=0)] = 0
-    """That compute on a CPU; 0 leaves it to torch. Another number gives slightly other weights."""
+    """Threads of a CPU. 0 leaves it to torch. Another number gives slightly other weights."""
     workers: Annotated[int, Field(ge=0)] = 0
-    """Processes that load data."""
+    """Processes that load data. 0 loads it in the training's own process."""
     compile: bool = False
     """Whether the model goes through ``torch.compile``."""
     checkpoint_every: Count | None = None
-    """Steps between two saved states; by default one epoch."""
+    """Steps between two saved states. Without it, one epoch."""
 
 
 class Optimizer(_Table):
-    """``[optimizer]``."""
+    """``[optimizer]``: how weights are changed."""
 
     kind: Literal["sgd", "adamw"] = "sgd"
+    """``sgd`` has Nesterov's momentum."""
     learning_rate: Positive = 0.1
-    """The peak."""
+    """The peak of the learning rate."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    """SGD's (Nesterov)."""
+    """Momentum of ``sgd``."""
     weight_decay: Annotated[float, Field(ge=0)] = 5e-4
+    """Weight decay."""
     cycle: Literal["one-cycle", "cosine", "constant"] = "one-cycle"
     """How the learning rate goes over the run."""
 
@@ -112,24 +118,27 @@ class Masks(_Table):
     """``[masks]``: which layers are masked, and how; without it the network is trained dense."""
 
     policy: str = "pooled"
+    """Which pixels are masked; ``docs/explanation/masks.md`` compares the policies."""
     sparsity: Sparsity
+    """Share of each layer's pixels to mask."""
     kernels: Literal["all", "not-1x1", "3x3"] = "not-1x1"
-    """Of the convolutions to mask."""
+    """Kernels of the convolutions to mask."""
     layers: tuple[str, ...] = ("*",)
     """Name patterns of the convolutions to mask."""
     exclude: tuple[str, ...] = ()
+    """Name patterns of convolutions to leave alone."""
     targets: dict[str, Sparsity] = {}
-    """Name pattern -> sparsity, for layers that get one of their own."""
+    """Name pattern to sparsity, for layers with a sparsity of their own. The first match counts."""
     tile_rows: Count | None = None
-    """Kept pixels are rounded down to a multiple of this (MR)..."""
+    """Round kept pixels down to a multiple of this (MR)."""
     board: str | None = None
-    """... or of what the file of this board says."""
+    """The same, with the fp32 tile of this board: its name or file. Not beside ``tile_rows``."""
     tile_share: Share = TILE_SHARE
-    """Round only where it masks at most this share of a layer's pixels more."""
+    """Round a layer only where that masks at most this share of its pixels more."""
     block: Count = 2
     """Side of the ``tile`` policy's blocks."""
     modulus: Annotated[int, Field(ge=2, le=64)] | None = None
-    """Of the ``lattice`` policy."""
+    """Modulus of the ``lattice`` policy. Without it, the smallest that comes near the sparsity."""
     data_batches: Count = 8
     """Batches that the ``magnitude`` policy looks at."""
 
@@ -149,13 +158,18 @@ class Masks(_Table):
 
 
 class Schedule(_Table):
-    """``[schedule]``: how sparsity grows, see :class:`PolynomialSchedule`."""
+    """``[schedule]``: how sparsity grows over the run."""
 
     begin: Share = 0.1
+    """Where masks begin to grow, as a share of all steps."""
     end: Share = 0.9
+    """Where masks are final, as a share of all steps."""
     frequency: Count = 100
+    """Steps between two draws of masks."""
     power: Positive = 2.0
+    """Power of the polynomial by which sparsity grows."""
     settle: Annotated[int, Field(ge=0)] = 200
+    """Least number of steps with final masks, whatever ``end`` says; half of a shorter run."""
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
@@ -170,18 +184,20 @@ class Distillation(_Table):
     weights: Path
     """The teacher's checkpoint."""
     weights_key: str | None = None
-    """Which weights of it, as of the model's."""
+    """Which weights of it, as in ``[model]``."""
     factory: str | None = None
-    """The teacher's; by default the student's."""
+    """The teacher's network. Without it, the student's."""
     weight: Annotated[float, Field(ge=0)] = 5.0
+    """Weight of the divergence from the teacher, beside the cross entropy."""
     temperature: Positive = 1.0
+    """Temperature of the softmax."""
 
 
 class Pruning(_Table):
     """``[pruning]``: channels are pruned before training, masks are laid on what is left."""
 
     ratio: Annotated[float, Field(gt=0, lt=1)]
-    """Of the channels of each layer."""
+    """Share of the channels of each layer to remove."""
     round_to: Count = 8
     """Channels that are left are a multiple of this (NR)."""
 
@@ -222,5 +238,5 @@ def load_recipe(path: Path) -> Recipe:
         read_toml(path, RecipeError),
         path,
         RecipeError,
-        hint="docs/train.md lists every key of a recipe",
+        hint="docs/reference/recipes.md lists every key of a recipe",
     )

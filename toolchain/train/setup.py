@@ -246,7 +246,8 @@ def _tile_rows(masks: Masks, base: Path | None) -> int:
             raise RecipeError(
                 f"the file of board '{masks.board}' does not say what a tile is, and no board that "
                 f"ships has its core ({board.cpu})",
-                hint="give it a [tile] table (docs/boards.md), or the recipe tile_rows",
+                hint="give it a [tile] table (docs/reference/board-files.md), or the recipe "
+                "tile_rows",
             )
         return tiles.rows
     return masks.tile_rows or 1

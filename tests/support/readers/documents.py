@@ -29,8 +29,8 @@ from toolchain.build.bundle import Bundle
 from toolchain.dev.bench import page, peers_page
 from toolchain.dev.bench.peers import load_peers
 from toolchain.dev.bench.results import load_results
+from toolchain.dev.blocks import rendered
 from toolchain.dev.experiment.runs import load_trainings
-from toolchain.dev.figures.blocks import rendered
 from toolchain.dev.figures.tables import writers
 from toolchain.errors import DeployError
 from toolchain.fetch.sources import load_sources

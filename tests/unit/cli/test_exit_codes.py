@@ -1,4 +1,4 @@
-"""Every exit code of README's table: one meaning, and a command that ends with it."""
+"""Every exit code of the documentation: one meaning, and a command that ends with it."""
 
 from __future__ import annotations
 
@@ -26,15 +26,10 @@ NOT_OURS = {0, 1, 2, 130, console.READER_GONE, 143}
 
 
 def documented() -> dict[int, str]:
-    text = (REPOSITORY / "README.md").read_text()
-    table = text.split("## Exit codes")[1].split("\n\n")[1].replace("\\|", "PIPE")
-    found: dict[int, str] = {}
-    for line in table.splitlines()[2:]:
-        cells = [cell.strip() for cell in line.strip("|").split("|")]
-        for numbers, meaning in (cells[:2], cells[2:]):
-            for number in filter(None, re.split(r",\s*", numbers)):
-                assert int(number) not in found
-                found[int(number)] = meaning
+    text = (REPOSITORY / "docs/reference/exit-codes.md").read_text()
+    rows = re.findall(r"^\| (\d+) \| (.+) \|$", text, re.MULTILINE)
+    found = {int(number): meaning for number, meaning in rows}
+    assert len(found) == len(rows)
     return found
 
 

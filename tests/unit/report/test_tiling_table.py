@@ -48,8 +48,8 @@ def test_a_line_says_path_tile_and_waste_of_a_layer(tmp_path: Path) -> None:
     assert total == ["total", "40", "3", "49", "1.248", "1.228"]
     assert "3 of 160 rows that are computed (1.88%) are wasted" in text
     assert (
-        "retraining with `[masks] tile_rows = 4` in the recipe (docs/train.md) would save 4 of "
-        "these rows, for 1 kept pixel of 1 layer:" in text
+        "retraining with `[masks] tile_rows = 4` in the recipe (docs/reference/recipes.md) would "
+        "save 4 of these rows, for 1 kept pixel of 1 layer:" in text
     )
 
 

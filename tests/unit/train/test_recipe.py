@@ -54,7 +54,7 @@ def test_every_fault_of_a_recipe_is_told(tmp_path: Path) -> None:
         "training.epochs",
         "masks.sparsity",
     ]
-    assert "docs/train.md" in (caught.value.hint or "")
+    assert "docs/reference/recipes.md" in (caught.value.hint or "")
 
 
 @pytest.mark.parametrize("name", ["absent.toml", "."])

@@ -15,14 +15,6 @@ from toolchain.profile.operators import GOAL, UNEXPLAINED, OperatorRow
 from toolchain.storage.files import write_whole
 
 NAME = "bench"
-# What the project is to reach, in instructions: dense over masked.
-GOALS: dict[tuple[str, Dtype], dict[float, float]] = {
-    ("resnet18", "fp32"): {0.1: 1.10, 0.2: 1.24, 0.3: 1.41},
-    ("mobilenet_v2", "fp32"): {0.1: 1.09, 0.2: 1.22, 0.3: 1.38},
-    ("resnet18", "int8"): {0.1: 1.09, 0.2: 1.22, 0.3: 1.38},
-    ("mobilenet_v2", "int8"): {0.1: 1.07, 0.2: 1.18, 0.3: 1.32},
-    ("resnet18_lattice", "fp32"): {0.2: 1.36},
-}
 
 
 def write_page(results: BenchResults, out: Path) -> list[Path]:
@@ -52,7 +44,7 @@ def page(results: BenchResults) -> str:
         "# What masks gain",
         "",
         f"Written by `make bench` on {results.created:%Y-%m-%d}; how it is measured is in "
-        f"[bench-howto.md](bench-howto.md), every figure in `{NAME}.json`.",
+        f"[Run the benches](development/measure.md), every figure in `{NAME}.json`.",
         "",
         f"{results.runtime}. Instructions: {results.qemu}, as {_core(results)}; with one thread "
         "they repeat exactly. " + _machine(results),
@@ -114,7 +106,7 @@ def _instructions(results: BenchResults) -> list[str]:
     lines = [
         f"## Instructions on {_core(results)}",
         "",
-        "In brackets the ideal; **bold** where the project's goal is reached, *(goal)* where not.",
+        "In brackets the ideal.",
         "",
         "| network | type | threads | dense, millions | "
         + " | ".join(f"s = {s:g}" for s in sparsities)
@@ -137,12 +129,7 @@ def _ratio_cell(results: BenchResults, case: CaseResult | None) -> str:
     ratio = results.speedup(case) if case else None
     if case is None or ratio is None:
         return "-"
-    goal = GOALS.get((case.network, case.dtype), {}).get(case.sparsity)
-    shown = f"{ratio:.3f}"
-    if goal is not None:
-        # As the goals are written, with two digits.
-        shown = f"**{shown}**" if round(ratio, 2) >= goal else f"{shown} *({goal:.2f})*"
-    return f"{shown} ({case.ideal:.3f})"
+    return f"{ratio:.3f} ({case.ideal:.3f})"
 
 
 def _times(results: BenchResults) -> list[str]:
@@ -305,7 +292,7 @@ def _operator_cell(row: OperatorRow | None) -> str:
 
 
 def _reasons(rows: dict[float, list[OperatorRow]]) -> list[str]:
-    """A sentence for each operator below its goal, those of equal ones together."""
+    """A sentence for each operator that falls short of its ideal, those of equal ones together."""
     lines = []
     for s in sorted(rows):
         told = [row for row in rows[s] if row.reason]

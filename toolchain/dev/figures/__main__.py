@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from toolchain.demo import demo
-from toolchain.dev.figures.blocks import names, write_pages
+from toolchain.dev.blocks import names, write_pages
 from toolchain.dev.figures.measured import TILED, measured, tile_rows
 from toolchain.dev.figures.tables import writers
 from toolchain.errors import DeployError
@@ -50,7 +50,7 @@ def _run(root: Path, *, measure: bool, check: bool) -> int:
         result, _ = demo(load_board("qemu"), root / "build/demo", progress=progress)
         models = {name: model_file(name, progress=progress) for name, _ in TILED}
         write_whole(docs / "figures.json", measured(result, tile_rows(models)).to_json())
-    pages = [root / "README.md", *sorted(docs.glob("*.md"))]
+    pages = [root / "README.md", *sorted(docs.rglob("*.md"))]
     pages = [page for page in pages if names(page.read_text(encoding="utf-8"))]
     changed = write_pages(pages, writers(docs), check=check)
     for page in changed:

@@ -14,10 +14,10 @@ from safetensors import safe_open
 from toolchain.demo import NETWORKS
 from toolchain.dev.bench.peers import PeerResults, load_peers
 from toolchain.dev.bench.results import BenchResults, CaseResult, load_results
+from toolchain.dev.blocks import Writer
 from toolchain.dev.experiment.page import grouped, percent
 from toolchain.dev.experiment.runs import CaseResult as Training
 from toolchain.dev.experiment.runs import load_trainings
-from toolchain.dev.figures.blocks import Writer
 from toolchain.dev.figures.measured import Measured, load_measured
 from toolchain.profile.document import Profile, load_profile
 from toolchain.report.demo_table import network_table

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from support.places import REPOSITORY
-from toolchain.dev.figures.blocks import names, rendered
+from toolchain.dev.blocks import names, rendered
 from toolchain.dev.figures.tables import writers
 
 PAGES = [
     page
-    for page in (REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md")))
+    for page in (REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md")))
     if names(page.read_text())
 ]
 

@@ -1,0 +1,48 @@
+"""How-to pages that need no board but this machine: every command on them runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from support.pages import run_page
+from support.published import mask_by_hooks, publish, random_masks, write_header
+from toolchain.zoo.init import randomise
+from toolchain.zoo.resnet import ResNet
+
+pytestmark = pytest.mark.unsanitized
+
+PAGES = [
+    "how-to/add-a-board.md",
+    "how-to/compare.md",
+    "how-to/convert.md",
+    "how-to/detect-objects.md",
+    "how-to/embed.md",
+    "how-to/quantise.md",
+    "how-to/train.md",
+    "how-to/training-loop.md",
+]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_command_of_the_page_runs(page: str, tmp_path: Path) -> None:
+    run_page(page, tmp_path, {})
+
+
+def test_what_published_code_leaves_is_converted(tmp_path: Path) -> None:
+    """``how-to/published-masks.md``, on what the paper's code writes."""
+    model = ResNet((2, 2, 2, 2), (64, 128, 256, 512), (1, 2, 2, 2), classes=102)
+    randomise(model, 5)
+    publish(model, tmp_path / "weights.pt")
+    masks = random_masks(model, 224, sparsity=0.2, seed=1)
+    write_header(tmp_path / "bin_mask.h", masks)
+    publish(mask_by_hooks(model, masks), tmp_path / "best_state_dict.pt")
+    run_page("how-to/published-masks.md", tmp_path, {})
+    assert (tmp_path / "flowers.tflite").stat().st_size > 0
+    assert (tmp_path / "header.tflite").stat().st_size > 0
+
+
+def test_the_cache_is_cleaned(tmp_path: Path) -> None:
+    """``how-to/free-space.md``, on a cache of its own."""
+    run_page("how-to/free-space.md", tmp_path, {"TILESKIP_CACHE": str(tmp_path / "cache")})
