@@ -202,7 +202,7 @@ def test_the_unpatched_runtime_tells_no_plan(tmp_path: Path, host_stock_bundle: 
     path = write_network(tmp_path / "net.tflite", masked=True)
     plan = _plan(host_stock_bundle, path)
     assert plan.plan is None
-    assert plan.notes == ["plan: only the patched runtime tells it"]
+    assert plan.notes[-1] == "plan: only the patched runtime tells it"
     with pytest.raises(BundleError, match="is not patched"):
         core_plan(load_board("host"), path, [], host_stock_bundle)
 

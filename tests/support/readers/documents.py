@@ -16,6 +16,7 @@ from support.benches import bench, case
 from support.bundles import write_bundle
 from support.malformed import Bytes, damaged, documents, toml_text
 from support.places import REPOSITORY
+from support.plans import kernel, operator, runner_plan
 from support.profiles import in_turns, profile_of
 from support.readers.format import (
     Format,
@@ -40,6 +41,7 @@ from toolchain.profile.runner_output import parse_output, parse_versions
 from toolchain.profile.turns import merged, turn_of
 from toolchain.sparsity.mask_header import by_layer, read_mask_header
 from toolchain.storage.cache import RECORD, entry, present
+from toolchain.tflite_file.plan import parse_plan, plan_layers
 from toolchain.train.recipe import load_recipe
 
 
@@ -207,6 +209,11 @@ DOCUMENTS = (
         "runner version", "version.json",
         lambda: documents(json.loads(runner_output().runner.model_dump_json())),
         lambda path: parse_versions(path.read_bytes()),
+    ),
+    Format(
+        "runner plan", "plan.json",
+        lambda: documents(json.loads(runner_plan([operator(), kernel(1)]))),
+        lambda path: plan_layers([], parse_plan(path.read_bytes()), "a core"),
     ),
     Format("bundle manifest", "given.json", _bundles, _bundle),
     Format("cache record", "record.json", _records, _record),
