@@ -31,14 +31,14 @@ packages:  ## Debian packages: installed when root, else the line to run
 packages-dev: packages
 	@.ci/debian-packages $(DEBIAN_PACKAGES_DEV)
 
-# PyTorch's build for CPUs calls itself 2.13.0+cpu; pip takes it where an index of pip's has it.
-TORCH_FOR_GPUS := import importlib.metadata as m, sys; sys.exit("+cpu" in m.version("torch"))
-$(VENV)/.runtime: requirements.lock requirements-cuda.lock pyproject.toml | packages
+# PyTorch: the build for CPUs, where pip finds it; else that for GPUs, with some GB of packages.
+$(VENV)/.runtime: requirements.lock requirements-cpu.lock requirements-cuda.lock pyproject.toml | packages
 	@echo "set-up: Python packages into $(VENV) (about 2 GB)"; \
 	$(PYTHON) -m venv $(VENV); \
 	$(VENV)/bin/python $(LOCKED) requirements.lock; \
-	if $(VENV)/bin/python -c '$(TORCH_FOR_GPUS)'; then \
-	  $(VENV)/bin/python $(LOCKED) requirements-cuda.lock; fi; \
+	$(VENV)/bin/python $(LOCKED) requirements-cpu.lock || { \
+	  echo "set-up: pip finds no build of PyTorch for CPUs, so that for GPUs is taken (some GB)"; \
+	  $(VENV)/bin/python $(LOCKED) requirements-cuda.lock; }; \
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .; \
 	touch $@; echo "set-up: Python packages took $$SECONDS s"
 

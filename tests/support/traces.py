@@ -19,11 +19,15 @@ _KEPT = (".ssh", ".config/tileskip", ".local/state/tileskip")
 def left_processes(mark: str) -> dict[int, str]:
     """Processes that bear the mark, with their command lines, but for this one and its ancestors.
 
-    Those that are about to end are given the time to.
+    Those that are about to end are given the time to. One that has just begun shows no environment
+    for a moment, so the last look is the second one that finds none.
     """
     deadline = time.monotonic() + _SECONDS_TO_END
-    while (found := _marked(mark)) and time.monotonic() < deadline:
+    found, before = _marked(mark), True
+    while (found or before) and time.monotonic() < deadline:
         time.sleep(0.1)
+        before = bool(found)
+        found = _marked(mark)
     return found
 
 

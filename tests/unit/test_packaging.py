@@ -11,12 +11,12 @@ import pytest
 
 import toolchain
 from support.base_only import base_packages, canonical
-from toolchain.dev.locks import ALL, CUDA, LOCKS, PYTHONS, entries, parted
+from toolchain.dev.locks import ALL, CPU, CUDA, LOCKS, PYTHONS, entries, parted
 from toolchain.dev.release import check_changelog
 
 REPOSITORY = Path(__file__).parents[2]
 _DATA = "toolchain._data"
-_LOCKS = [ALL, CUDA, *(lock.path for lock in LOCKS)]
+_LOCKS = [ALL, CPU, CUDA, *(lock.path for lock in LOCKS)]
 
 
 def _pyproject() -> Any:
@@ -89,7 +89,7 @@ def test_a_lock_file_has_hashes_of_every_package_and_names_no_index(path: str) -
         assert all("--hash=sha256:" in block for block in blocks), name
 
 
-@pytest.mark.parametrize("path", [lock.path for lock in LOCKS if lock.path != ALL])
+@pytest.mark.parametrize("path", _LOCKS)
 def test_make_installs_what_is_locked_by_its_hashes(path: str) -> None:
     used = "requirements-release.lock", "requirements-base.lock"
     program = "toolchain/dev/release.py" if path in used else "Makefile"
@@ -120,6 +120,8 @@ def test_the_light_installation_has_nothing_heavy() -> None:
 def test_what_only_computes_on_gpus_stands_apart() -> None:
     assert parted(_locked(ALL))[1] == {}
     assert parted(_locked(CUDA))[0] == {}
+    (version,) = (lines.split()[0] for name, lines in _locked(CUDA).items() if name == "torch")
+    assert _locked(CPU)["torch"].split()[0] == f"{version}+cpu"
 
 
 def test_the_pythons_that_are_locked_are_those_that_are_supported() -> None:

@@ -5,9 +5,9 @@ installs uv, as it is locked, into a folder that goes away. A package keeps its 
 no longer fits; ``--upgrade`` takes the newest ones.
 
 A file holds for Linux and every Python that the project supports. None names an index: where
-packages come from is up to whoever installs. So PyTorch is pinned by its version and by the hashes
-of two builds: that of pip's default index, which computes on GPUs and needs the packages of
-``requirements-cuda.lock``, and the much smaller one for CPUs (``+cpu``), where pip finds that.
+packages come from is up to whoever installs. So PyTorch has two files of its own. One is for the
+build for CPUs (``2.13.0+cpu``), which not every index has; the other is for the build of pip's
+default index, which computes on GPUs, and the many packages that it needs.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PYTHONS = ("3.11", "3.12", "3.13")
-_CUDA = re.compile(r"(nvidia|cuda)-.*|triton")
-"""Packages that only PyTorch's build for GPUs needs."""
+_CUDA = re.compile(r"(nvidia|cuda)-.*|triton|torch")
+"""PyTorch's build for GPUs, and the packages that only it needs."""
 _HASH = re.compile(r"--hash=(sha256:[0-9a-f]{64})")
 
 
@@ -44,7 +44,7 @@ class Lock:
     pythons: tuple[str, ...] = PYTHONS
 
 
-ALL, CUDA = "requirements.lock", "requirements-cuda.lock"
+ALL, CPU, CUDA = "requirements.lock", "requirements-cpu.lock", "requirements-cuda.lock"
 _WHOLE = (ALL, CUDA)
 _RELEASE = "requirements-release.lock"
 _PROJECT = "pyproject.toml"
@@ -56,7 +56,7 @@ LOCKS = (
     Lock("tests/tflite-runtime.lock", ("--group=tflite-runtime",), pythons=("3.11",)),
     Lock("tests/fuzz/requirements.lock", ("--group=fuzz",)),
 )
-"""Those that are made of the first two, or alone."""
+"""Those that are made of the first three, or alone."""
 
 
 def entries(text: str) -> dict[str, str]:
@@ -76,22 +76,24 @@ def entries(text: str) -> dict[str, str]:
 
 
 def parted(packages: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
-    """What every installation has, and what only PyTorch's build for GPUs needs."""
+    """What every installation has, and PyTorch's build for GPUs with what only it needs."""
     cuda = {name: lines for name, lines in packages.items() if _CUDA.fullmatch(name)}
     return {name: lines for name, lines in packages.items() if name not in cuda}, cuda
 
 
-def with_hashes(lines: str, hashes: Iterable[str]) -> str:
-    """The lines of a package, with more hashes behind the requirement."""
-    known = set(_HASH.findall(lines))
-    more = "".join(f" \\\n    --hash={item}" for item in sorted(set(hashes) - known))
-    at = [*_HASH.finditer(lines)][-1].end()
-    return lines[:at] + more + lines[at:]
+def for_cpus(version: str, hashes: Iterable[str], before: str) -> str:
+    """The lines of PyTorch's build for CPUs.
 
-
-def same_version(lines: str, others: str) -> bool:
-    """Whether two entries of a package are of one version."""
-    return lines.split()[:1] == others.split()[:1]
+    Args:
+        version: ``torch==2.13.0``.
+        hashes: of the builds that pip has found.
+        before: the lines that there were; those of the same version keep their hashes, since pip
+            finds other builds on other machines.
+    """
+    requirement = f"{version}+cpu"
+    kept = _HASH.findall(before) if before.split()[:1] == [requirement] else []
+    found = sorted({*hashes, *kept})
+    return requirement + "".join(f" \\\n    --hash={item}" for item in found) + "\n"
 
 
 class _Tools:
@@ -161,11 +163,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _lock(tools: _Tools) -> None:
     before = _read(ALL, CUDA)
     packages, cuda = parted(entries(tools.resolve((_PROJECT, "--extra=all"), before, (), PYTHONS)))
-    torch, earlier = packages["torch"], entries(before).get("torch", "")
-    kept = _HASH.findall(earlier) if same_version(torch, earlier) else []
-    packages["torch"] = with_hashes(torch, {*tools.cpu_hashes(torch.split()[0]), *kept})
-    _write(ALL, packages)
-    _write(CUDA, cuda)
+    version = cuda["torch"].split()[0]
+    earlier = entries(_read(CPU)).get("torch", "")
+    cpu = {"torch": for_cpus(version, tools.cpu_hashes(version), earlier)}
+    for path, content in ((ALL, packages), (CPU, cpu), (CUDA, cuda)):
+        _write(path, content)
     for lock in LOCKS:
         text = tools.resolve(lock.asked, _read(lock.path), lock.within, lock.pythons)
         without = entries(_read(*lock.beside))

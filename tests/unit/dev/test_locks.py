@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from toolchain.dev.locks import entries, parted, same_version, with_hashes
+from toolchain.dev.locks import entries, for_cpus, parted
 
 ONE, TWO, THREE = ("sha256:" + letter * 64 for letter in "123")
 TORCH = f"torch==2.13.0 \\\n    --hash={ONE}\n    # via\n    #   tileskip\n"
@@ -20,23 +20,20 @@ def test_nothing_is_lost_of_it() -> None:
     assert "".join(entries(NUMPY + TORCH).values()) == NUMPY + TORCH
 
 
-def test_hashes_of_other_builds_come_behind_those_that_are_known() -> None:
-    found = with_hashes(TORCH, [THREE, ONE, TWO])
-    assert found == (
-        f"torch==2.13.0 \\\n    --hash={ONE} \\\n    --hash={TWO} \\\n    --hash={THREE}\n"
-        "    # via\n    #   tileskip\n"
-    )
-    assert with_hashes(found, [ONE, TWO]) == found
+def test_the_build_for_cpus_is_pinned_by_its_own_version_and_hashes() -> None:
+    found = for_cpus("torch==2.13.0", [TWO, ONE], "")
+    assert found == f"torch==2.13.0+cpu \\\n    --hash={ONE} \\\n    --hash={TWO}\n"
+    assert entries(found) == {"torch": found}
 
 
-def test_hashes_are_kept_for_the_same_version_alone() -> None:
-    assert same_version(TORCH, with_hashes(TORCH, [TWO]))
-    assert not same_version(TORCH, TORCH.replace("2.13.0", "2.14.0"))
-    assert not same_version(TORCH, "")
+def test_its_hashes_that_another_machine_has_found_are_kept_for_the_same_version() -> None:
+    before = for_cpus("torch==2.13.0", [ONE], "")
+    assert for_cpus("torch==2.13.0", [THREE], before) == for_cpus("torch==2.13.0", [ONE, THREE], "")
+    assert for_cpus("torch==2.14.0", [THREE], before) == for_cpus("torch==2.14.0", [THREE], "")
 
 
 def test_packages_for_gpus_are_told_by_their_names() -> None:
-    names = ["nvidia-cublas", "cuda-toolkit", "triton", "torch", "tritonclient", "numpy"]
+    names = ["nvidia-cublas", "cuda-toolkit", "triton", "torch", "torch-pruning", "numpy"]
     packages, cuda = parted({name: name for name in names})
-    assert list(packages) == ["torch", "tritonclient", "numpy"]
-    assert list(cuda) == ["nvidia-cublas", "cuda-toolkit", "triton"]
+    assert list(packages) == ["torch-pruning", "numpy"]
+    assert list(cuda) == ["nvidia-cublas", "cuda-toolkit", "triton", "torch"]
