@@ -7,10 +7,12 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from support.bundles import write_bundle, write_masked_model
+from support.patience import PATIENCE
 from support.places import REPOSITORY
 from support.quantized_ops import FileWriter
 from support.tiny_training import NET, write_recipe
@@ -181,8 +184,8 @@ def test_the_line_that_stops_a_board_with_other_settings_runs(here: Path) -> Non
     assert board.emulator is not None
     qemu = here / "qemu-system-of-the-test"
     shutil.copy("/bin/sh", qemu)
-    waits = [str(qemu), "-c", "sleep 60 & wait", "qemu", "-serial", f"file:{log}"]
-    with subprocess.Popen(waits) as process:
+    waits = [str(qemu), "-c", "sleep 600 & wait", "qemu", "-serial", f"file:{log}"]
+    with subprocess.Popen(waits, start_new_session=True) as process:
         state = State(
             board=board.name, settings=board.emulator, pid=process.pid, port=1,
             user_key=log, known_hosts=log, log=log, ready=True,
@@ -194,9 +197,10 @@ def test_the_line_that_stops_a_board_with_other_settings_runs(here: Path) -> Non
             assert code == 12
             assert line_in(told) == "deploy emulator stop --board '../my board.toml'"
             assert run(here, line_in(told))[0] == 0
-            assert process.wait(10) != 0
+            assert process.wait(PATIENCE) != 0
         finally:
-            process.kill()
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def test_what_a_board_lacks_ends_in_one_line_that_runs(here: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from support.bundles import write_bundle, write_masked_model
 from support.runner_outputs import runner_output
+from support.timed_ops import conv, listed
 from toolchain.board.invoke import BoardRunner, Outcome, Settings
 from toolchain.board.local import LocalConnection
 from toolchain.board.push import Pushed
@@ -70,6 +71,9 @@ class Played(BoardRunner):
         output = runner_output(
             samples_us=[us] * max(settings.runs, 1), patched=self._patched, ops=settings.per_op
         )
+        if settings.per_op:  # of two convolutions, a quarter of whose taps are dead
+            ops = listed(conv(us, dead=0.25), conv(us, dead=0.25))
+            output = output.model_copy(update={"ops": ops})
         if not settings.runs:
             output = output.model_copy(update={"timing": None})
         return Outcome([], output.model_dump_json(by_alias=True))
@@ -254,7 +258,9 @@ def test_where_operators_are_timed_nothing_is_asked_besides(
         ("masked", 5, True),
     ]
     assert profile is not None
-    assert all(item.operators for item in profile.measurements)
+    first, second = ([row.dense for row in one.operators] for one in profile.measurements)
+    assert first == [0.0] * 3, "it stands beside nothing"
+    assert second == [200_000.0, 200_000.0, 5.0]
 
 
 def fails(name: str, at: int, error: BaseException) -> Time:
@@ -293,7 +299,11 @@ def test_a_reference_that_could_not_be_read_leaves_no_ratios(
     profile = bench.measure(dense, masked, reference=Path("other.tflite")).profile()
     assert profile is not None
     assert profile.reference_failed
-    assert bench.measure(dense, masked, reference=dense).profile().reference_failed is False  # type: ignore[union-attr]
+    assert not any(row.dense for item in profile.measurements for row in item.operators)
+    again = bench.measure(dense, masked, reference=dense).profile()
+    assert again is not None
+    assert not again.reference_failed
+    assert any(row.dense for row in again.measurements[1].operators)
 
 
 def test_a_model_that_is_not_there_is_told_and_no_other_lost(
@@ -360,8 +370,8 @@ def test_each_model_is_measured_on_the_stock_runtime_as_well(
         ("dense", True),
         ("masked", True),
     ]
-    # The stock runtime skips nothing; the played one does not say what of two convolutions.
-    assert [item.live_share for item in profile.measurements] == [1.0, None, 1.0, 1.0]
+    # The stock runtime skips nothing, and without a mask there are no dead taps.
+    assert [item.live_share for item in profile.measurements] == [1.0, 0.75, 1.0, 1.0]
     first, second = profile.measurements[:2]
     assert first.macs == second.macs > 0
     assert (first.macs_saved, second.macs_saved > 0) == (0, True)

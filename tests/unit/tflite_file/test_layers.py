@@ -8,9 +8,18 @@ import pytest
 from hypothesis import given, settings
 
 from support.masked_case import Case, cases
-from support.tflite_writer import Array, GraphWriter
+from support.tflite_writer import Array, GraphWriter, Quantization
 from toolchain.tflite_file.graph import read_model
-from toolchain.tflite_file.layers import Layer, Mask, find_layers, layer_name, totals
+from toolchain.tflite_file.layers import (
+    FillRange,
+    Layer,
+    Mask,
+    fill_range,
+    find_layers,
+    layer_name,
+    quantization_of,
+    totals,
+)
 
 SHAPE = (1, 4, 5, 3)
 MASK: Array = np.arange(20).reshape(1, 4, 5, 1) % 3 != 0
@@ -245,3 +254,34 @@ def test_two_layers_never_have_one_name(tmp_path: Path) -> None:
     )
     graph.writer._tensors[-1].name = "same"
     assert [layer.name for layer in graph.layers(tmp_path, graph.conv)] == ["same", "same#2"]
+
+
+@pytest.mark.parametrize(
+    ("fill", "told"),
+    [
+        ([1.5, -2, 0], FillRange(values=3, minimum=-2.0, maximum=1.5)),
+        ([4], FillRange(values=1, minimum=4.0, maximum=4.0)),
+        ([np.nan, 1], FillRange(values=2, minimum=0.0, maximum=1.0)),  # JSON has no such number
+        ([], None),
+    ],
+)
+def test_a_fill_is_told_by_its_range(fill: list[float], told: FillRange | None) -> None:
+    assert fill_range(np.array(fill, np.float32)) == told
+
+
+def test_the_steps_of_an_output_are_its_own_or_those_of_what_is_unpacked_to_it(
+    tmp_path: Path,
+) -> None:
+    writer = GraphWriter()
+    quantised = writer.tensor((1, 4), "int8", Quantization((0.5,), 3))
+    unpacked = writer.operator("DEQUANTIZE", [quantised], (1, 4))
+    other = writer.operator("LOGISTIC", [unpacked], (1, 4))
+    both = writer.add(unpacked, other, (1, 4))
+    path = writer.write(tmp_path / "m.tflite", [quantised], [both])
+    graph = read_model(path).graph
+    for index in (quantised, unpacked):
+        steps = quantization_of(graph, index)
+        assert steps is not None
+        assert (steps.scale.tolist(), steps.zero_point.tolist()) == ([0.5], [3])
+    assert quantization_of(graph, other) is None
+    assert quantization_of(graph, both) is None
