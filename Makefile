@@ -58,7 +58,7 @@ $(VENV_PEERS)/.done: requirements-peers.lock | packages
 
 $(VENV_DOCS)/.done: docs/site.lock | packages
 	$(PYTHON) -m venv $(VENV_DOCS)
-	$(VENV_DOCS)/bin/pip install --quiet --disable-pip-version-check --no-deps --requirement $<
+	$(VENV_DOCS)/bin/python $(LOCKED) $<
 	@touch $@
 
 .PHONY: setup
@@ -142,11 +142,11 @@ fuzz: $(VENV)/.fuzz  ## mutated models through the reader, and through the runne
 	$(IN_TESTS) -m fuzz.guided 300 $(FUZZED)
 
 $(VENV)/.mutants: $(VENV)/.dev tests/mutation/requirements.lock
-	$(PIP) --requirement tests/mutation/requirements.lock
+	$(VENV)/bin/python $(LOCKED) tests/mutation/requirements.lock
 	@touch $@
 
 .PHONY: mutants
-mutants: $(VENV)/.mutants  ## change the code in 750 places, and tell which tests notice: docs/mutants.md (MUTANTS_OPTIONS)
+mutants: $(VENV)/.mutants  ## change the code in 750 places, and tell which tests notice: docs/development/mutants.md (MUTANTS_OPTIONS)
 	$(IN_TESTS) -m mutation $(MUTANTS_OPTIONS)
 
 .PHONY: bench bench-compare bench-peers bench-threads

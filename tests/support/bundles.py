@@ -30,6 +30,7 @@ def write_bundle(
     isa: Isa = "x86-64",
     hwcap: tuple[str, ...] = (),
     glibc_floor: str | None = None,
+    stock: bool = False,
 ) -> Bundle:
     """A bundle whose runner is any program; ``glibc_floor`` is its libraries'."""
     folder.mkdir(parents=True)
@@ -40,7 +41,7 @@ def write_bundle(
     program = ElfFacts(machine=isa, static=True, needed=(), glibc_floor=None)
     manifest = Manifest(
         schema=1, key="0", version="0", board="test", isa=isa, march="none", hwcap=hwcap,
-        stock=False, compiler="none", flags={}, sources={}, patches={}, glibc_floor=glibc_floor,
+        stock=stock, compiler="none", flags={}, sources={}, patches={}, glibc_floor=glibc_floor,
         files={
             path.name: FileRecord(
                 sha256=sha256_file(path),

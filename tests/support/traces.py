@@ -32,11 +32,13 @@ def left_processes(mark: str) -> dict[int, str]:
 
 
 def end(processes: dict[int, str]) -> None:
-    """Kill them."""
+    """Kill them, and wait until they have ended."""
     for pid in processes:
         try:
             os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
+            while Path(f"/proc/{pid}/cmdline").read_bytes():  # none: a zombie
+                time.sleep(0.01)
+        except (OSError, ProcessLookupError):
             continue
 
 

@@ -69,7 +69,8 @@ def test_the_changelog_has_a_section_of_the_version() -> None:
 
 def test_every_lock_file_is_written_by_make_lock() -> None:
     found = {path.relative_to(REPOSITORY) for path in REPOSITORY.glob("*.lock")}
-    found |= {path.relative_to(REPOSITORY) for path in (REPOSITORY / "tests").rglob("*.lock")}
+    for folder in ("docs", "tests"):
+        found |= {path.relative_to(REPOSITORY) for path in (REPOSITORY / folder).rglob("*.lock")}
     assert found == set(map(Path, _LOCKS))
 
 

@@ -17,11 +17,12 @@ import hashlib
 import re
 import subprocess
 import sys
-import tempfile
 import venv
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from toolchain.storage.scratch import temporary_folder
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PYTHONS = ("3.11", "3.12", "3.13")
@@ -47,14 +48,22 @@ class Lock:
 ALL, CPU, CUDA = "requirements.lock", "requirements-cpu.lock", "requirements-cuda.lock"
 _WHOLE = (ALL, CUDA)
 _RELEASE = "requirements-release.lock"
+_DEV = "requirements-dev.lock"
 _PROJECT = "pyproject.toml"
 LOCKS = (
     Lock("requirements-base.lock", (_PROJECT,), within=(ALL,)),
-    Lock("requirements-dev.lock", (_PROJECT, "--extra=all", "--group=dev"), _WHOLE, _WHOLE),
+    Lock(_DEV, (_PROJECT, "--extra=all", "--group=dev"), _WHOLE, _WHOLE),
     Lock(_RELEASE, ("--group=release",)),
     Lock("requirements-peers.lock", ("--group=peers", "--no-deps")),
     Lock("tests/tflite-runtime.lock", ("--group=tflite-runtime",), pythons=("3.11",)),
     Lock("tests/fuzz/requirements.lock", ("--group=fuzz",)),
+    Lock(
+        "tests/mutation/requirements.lock",
+        (_PROJECT, "--extra=all", "--group=dev", "--group=mutants"),
+        (*_WHOLE, _DEV),
+        (*_WHOLE, _DEV),
+    ),
+    Lock("docs/site.lock", ("--group=site",), pythons=("3.11",)),
 )
 """Those that are made of the first three, or alone."""
 
@@ -152,9 +161,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="make lock", description=__doc__)
     parser.add_argument("--upgrade", action="store_true", help="take the newest versions")
     options = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory() as folder:
+    with temporary_folder() as folder:
         try:
-            _lock(_Tools(Path(folder), upgrade=options.upgrade))
+            _lock(_Tools(folder, upgrade=options.upgrade))
         except subprocess.CalledProcessError as error:
             return int(error.returncode)
     return 0

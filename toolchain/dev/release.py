@@ -14,13 +14,13 @@ import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 import venv
 from collections.abc import Sequence
 from pathlib import Path
 
 import toolchain
+from toolchain.storage.scratch import temporary_folder
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 LARGEST_MB = 300
@@ -168,9 +168,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     try:
         check_changelog((REPOSITORY / "CHANGELOG.md").read_text(), toolchain.__version__)
-        with tempfile.TemporaryDirectory() as folder:
-            wheel = build(Path(folder), REPOSITORY / "dist")
-            found = try_wheel(wheel, Path(folder))
+        with temporary_folder() as folder:
+            wheel = build(folder, REPOSITORY / "dist")
+            found = try_wheel(wheel, folder)
     except ReleaseError as fault:
         print(f"error: {fault}", file=sys.stderr)
         return 1

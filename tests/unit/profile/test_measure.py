@@ -45,12 +45,12 @@ class Call:
 class Played(BoardRunner):
     """A runtime on a board that takes as long as it is told to."""
 
-    def __init__(self, time: Time, calls: list[Call], *, patched: bool = True) -> None:
-        self._time, self._calls, self._patched = time, calls, patched
+    def __init__(self, time: Time, calls: list[Call], bundle: Bundle) -> None:
+        self._time, self._calls, self.bundle = time, calls, bundle
+        self._patched = not bundle.manifest.stock
 
     def beside(self, bundle: Bundle) -> Played:
-        assert bundle.path.name == "stock"
-        return Played(self._time, self._calls, patched=False)
+        return Played(self._time, self._calls, bundle)
 
     def push_each(self, models: Sequence[Path], failures: Failures) -> list[Pushed]:
         pushed = []
@@ -105,6 +105,7 @@ class Bench:
     """A session on a played board, and what it did there."""
 
     folder: Path
+    bundle: Bundle
     time: Time = lambda _, __: 200_000.0  # a turn of one run is long enough
     facts: BoardFacts = FACTS
     load: float | None = 0.1
@@ -116,7 +117,7 @@ class Bench:
     def measure(self, *models: Path, reference: Path | None = None) -> Session:
         board = load_board("host")
         session = Session(
-            LocalConnection("here", self.folder), board, Played(self.time, self.calls),
+            LocalConnection("here", self.folder), board, Played(self.time, self.calls, self.bundle),
             self.steps, self.settings, self.stock,
         )  # fmt: skip
         with pytest.MonkeyPatch.context() as patch:
@@ -131,7 +132,7 @@ class Bench:
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
-    return Bench(tmp_path / "board")
+    return Bench(tmp_path / "board", write_bundle(tmp_path / "bundle", b"runner"))
 
 
 @pytest.fixture
@@ -154,8 +155,8 @@ def test_models_take_turns_after_a_survey_of_each(bench: Bench, dense: Path, mas
     profile = bench.measure(dense, masked).profile()
     assert [call.name for call in bench.calls] == ["dense", "masked"] * (TURNS + 1)
     assert bench.runs_of("dense") == bench.runs_of("masked") == [3, *[2] * 5, *[1] * 10]
-    # What a convolution skips is asked once, and of a model that has masks.
-    assert [call.name for call in bench.calls if call.per_op] == ["masked"]
+    # What the runtime computes is asked once: of a model that has masks, and of what it is beside.
+    assert [call.name for call in bench.calls if call.per_op] == ["dense", "masked"]
     assert bench.steps.done == bench.steps.totals[-1] == 2 * (TURNS + 1)
     assert profile is not None
     assert (profile.runs, profile.warmup, profile.threads) == (20, 1, 2)
@@ -237,6 +238,7 @@ def test_on_an_emulated_board_they_run_one_by_one(bench: Bench, dense: Path, mas
     bench.facts, bench.load = FACTS.model_copy(update={"emulated": True}), 2.0
     profile = bench.measure(dense, masked).profile()
     assert bench.calls == [
+        Call("dense", 0, per_op=True, patched=True),
         Call("dense", 3, per_op=False, patched=True),
         Call("masked", 0, per_op=True, patched=True),
         Call("masked", 3, per_op=False, patched=True),
@@ -349,8 +351,8 @@ def test_where_nothing_was_measured_there_is_no_profile(bench: Bench, dense: Pat
     bench.time = fails("dense", 0, ModelError("no such operator"))
     assert bench.measure(dense).profile() is None
     session = Session(
-        LocalConnection("here", bench.folder), load_board("host"), Played(bench.time, []),
-        Silent(), Settings(),
+        LocalConnection("here", bench.folder), load_board("host"),
+        Played(bench.time, [], bench.bundle), Silent(), Settings(),
     )  # fmt: skip
     assert session.profile() is None
 
@@ -358,7 +360,7 @@ def test_where_nothing_was_measured_there_is_no_profile(bench: Bench, dense: Pat
 def test_each_model_is_measured_on_the_stock_runtime_as_well(
     bench: Bench, dense: Path, masked: Path, tmp_path: Path
 ) -> None:
-    bench.stock = write_bundle(tmp_path / "stock", b"stock")
+    bench.stock = write_bundle(tmp_path / "stock", b"stock", stock=True)
     bench.settings = Settings(runs=15)
     profile = bench.measure(dense, masked).profile()
     turn = [("dense", True), ("masked", True), ("dense", False), ("masked", False)]
