@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -25,7 +26,7 @@ def _run(folder: Path, test: str, home: Path) -> subprocess.CompletedProcess[str
 
 
 def test_a_process_that_stays_is_told_and_ended(tmp_path: Path) -> None:
-    length = "98765.25"
+    length = f"98765.{os.getpid()}"
     test = f"""
         import subprocess
         def test_it():
