@@ -65,8 +65,9 @@ def test_a_tensor_that_is_an_output_has_no_sole_consumer(tmp_path: Path) -> None
     ],
 )
 def test_what_is_no_model_is_said(raw: bytes, message: str) -> None:
-    with pytest.raises(ModelError, match=message):
+    with pytest.raises(ModelError, match=message) as caught:
         parse_model(raw)
+    assert "convert" in (caught.value.hint or "")
 
 
 def test_a_file_that_is_not_there_is_said(tmp_path: Path) -> None:

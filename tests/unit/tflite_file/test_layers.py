@@ -14,6 +14,7 @@ from toolchain.tflite_file.layers import (
     FillRange,
     Layer,
     Mask,
+    _real,
     fill_range,
     find_layers,
     layer_name,
@@ -122,7 +123,7 @@ def test_an_activation_that_xnnpack_fuses_is_skipped_with(
     graph = _Graph.begin(fused)
     mask = graph.mask(tmp_path, graph.masked(graph.conv))
     assert mask is not None
-    assert (mask.skipped, mask.reason) == (True, None)
+    assert (mask.skipped, mask.reason, mask.fill_step) == (True, None, 0.0)
 
 
 @pytest.mark.parametrize("fused", ["tanh", "sign_bit"])
@@ -182,6 +183,15 @@ def test_channels_that_are_left_out_are_no_mask(tmp_path: Path) -> None:
     graph = _Graph.begin()
     factor = graph.writer.constant(np.array([1, 0, 1], np.float32).reshape(1, 1, 1, 3))
     assert graph.mask(tmp_path, graph.writer.multiply(graph.conv, factor, SHAPE)) is None
+
+
+@pytest.mark.parametrize("mask", [MASK[0], MASK])
+def test_a_mask_may_have_fewer_axes_than_the_output(tmp_path: Path, mask: Array) -> None:
+    graph = _Graph.begin()
+    found = graph.mask(tmp_path, graph.masked(graph.conv, mask))
+    assert found is not None
+    assert found.skipped
+    assert np.array_equal(found.kept, MASK[0, :, :, 0])
 
 
 def test_a_fill_that_differs_between_pixels_is_not_skipped(tmp_path: Path) -> None:
@@ -285,3 +295,15 @@ def test_the_steps_of_an_output_are_its_own_or_those_of_what_is_unpacked_to_it(
         assert (steps.scale.tolist(), steps.zero_point.tolist()) == ([0.5], [3])
     assert quantization_of(graph, other) is None
     assert quantization_of(graph, both) is None
+
+
+def test_quantised_values_are_told_as_the_numbers_they_stand_for(tmp_path: Path) -> None:
+    writer = GraphWriter()
+    source = writer.tensor((1, 3))
+    stored = np.array([[5, 3, -1]], np.int8)
+    known = writer.constant(stored, Quantization((0.5,), 3))
+    plain = writer.constant(stored)
+    outputs = [writer.add(source, one, (1, 3)) for one in (known, plain)]
+    graph = read_model(writer.write(tmp_path / "m.tflite", [source], outputs)).graph
+    assert _real(graph.tensors[known]).tolist() == [1.0, 0.0, -2.0]
+    assert _real(graph.tensors[plain]).tolist() == [5, 3, -1]

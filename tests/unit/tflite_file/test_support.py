@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 
 from support.masked_case import SMALL
 from support.quantized_ops import Case, FileWriter, all_cases
+from support.tflite_writer import GraphWriter
 from support.typed_ops import all_examples
 from toolchain.errors import ModelError
 from toolchain.report.layers import unsupported_lines
@@ -67,6 +69,18 @@ def test_an_operator_that_came_later_is_named(tmp_path: Path) -> None:
     assert _texts(path) == [
         "STABLEHLO_ADD (operator 0): TensorFlow Lite 2.14.1 does not have this operator"
     ]
+
+
+def test_an_operator_that_no_operator_of_the_main_graph_is_of_is_named(tmp_path: Path) -> None:
+    """The runtime looks all of them up when it loads the file."""
+    writer = GraphWriter()
+    x = writer.tensor((1, 2))
+    y = writer.operator("NEG", [x], (1, 2))
+    writer._codes.append(schema.BuiltinOperator.STABLEHLO_ADD)
+    path = writer.write(tmp_path / "model.tflite", [x], [y])
+    (found,) = find_unsupported(read_model(path))
+    assert (found.op, found.operators) == ("STABLEHLO_ADD", ())
+    assert found.text == "STABLEHLO_ADD: TensorFlow Lite 2.14.1 does not have this operator"
 
 
 def test_a_type_that_came_later_is_named(tmp_path: Path) -> None:
