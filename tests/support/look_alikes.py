@@ -204,7 +204,8 @@ class _Writer:
         else:
             fill = graph.constant(values)
         if case.fill == "computed":
+            name = "RELU" if self._quantized else "ABS"
             fill = self._typed(
-                graph.operator("ABS", [fill], shape), 2.0 if case.scales == "fill" else 1.0
+                graph.operator(name, [fill], shape), 2.0 if case.scales == "fill" else 1.0
             )
         return fill
