@@ -62,7 +62,8 @@ struct VersusFigures {
   std::vector<double> samples_us;
 };
 
-// Everything that the JSON reports; docs/reference/runner.md says what each figure is.
+// Everything that the JSON reports; docs/reference/runner.md says what each
+// figure is.
 struct Figures {
   size_t model_bytes = 0;
   Delegation delegation;

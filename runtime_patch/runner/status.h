@@ -9,7 +9,8 @@
 
 namespace tileskip {
 
-// What the process ends with; part of the runner's contract (docs/reference/runner.md).
+// What the process ends with; part of the runner's contract
+// (docs/reference/runner.md).
 enum class ExitCode : int {
   kOk = 0,
   kUsage = 2,
