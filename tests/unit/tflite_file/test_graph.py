@@ -70,6 +70,16 @@ def test_what_is_no_model_is_said(raw: bytes, message: str) -> None:
     assert "convert" in (caught.value.hint or "")
 
 
+def test_an_operator_of_a_code_that_is_not_in_the_file_is_said(tmp_path: Path) -> None:
+    writer = GraphWriter()
+    x = writer.tensor((1, 2))
+    y = writer.operator("NEG", [x], (1, 2))
+    writer._operators[0].opcodeIndex = 9
+    path = writer.write(tmp_path / "m.tflite", [x], [y])
+    with pytest.raises(ModelError, match="operator 0 refers to operator code 9"):
+        read_model(path)
+
+
 def test_a_file_that_is_not_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"nothing.tflite: cannot be read: No such file"):
         read_model(tmp_path / "nothing.tflite")
