@@ -198,4 +198,5 @@ def test_layers_are_named_with_what_they_lose(
     for row in masked["operators"]:
         if row["shape"]:
             assert row["kept"] < row["pixels"]
+            assert row["by_plan"] is not None
             assert row["ideal"] == pytest.approx(row["dense"] / row["by_plan"])
