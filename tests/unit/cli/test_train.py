@@ -149,7 +149,7 @@ def test_a_training_stops_on_request_goes_on_and_logs_each_step_once(tmp_path: P
     stopped: list[int] = []
     for request, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
         before = state.stat().st_mtime_ns if stopped else 0
-        hold.write_text(str(10 * 16))  # ten steps from where it goes on
+        hold.write_text(str(30 * 16))  # some twenty steps from where it goes on
         with subprocess.Popen(
             line, cwd=tmp_path, env=environment | {HOLD: str(hold)}, stderr=subprocess.PIPE,
             text=True,

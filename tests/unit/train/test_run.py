@@ -221,7 +221,7 @@ def test_a_command_that_is_killed_again_and_again_ends_alike(tmp_path: Path) -> 
     state = killed / "run/state.pt"
 
     hold = tmp_path / "hold"
-    hold.write_text(str(10 * 16))  # ten steps from where it goes on
+    hold.write_text(str(30 * 16))  # some twenty steps from where it goes on
     for _ in range(2):
         before = state.stat().st_mtime_ns if state.exists() else 0
         with subprocess.Popen(
