@@ -79,6 +79,14 @@ def test_what_a_proxy_command_left_ends_with_it(tmp_path: Path) -> None:
     require_gone(tmp_path / "left")
 
 
+def test_what_a_proxy_command_left_ends_also_where_that_has_ended_by_itself(tmp_path: Path) -> None:
+    proxy = ProxyProcess(f"sh -c 'sleep 600 & echo $! > {tmp_path}/left; exit 3'")
+    assert proxy.failure() == "its ProxyCommand ended with exit code 3"
+    proxy.close()
+    proxy.close()
+    assert gone(tmp_path / "left")
+
+
 def test_what_ends_in_time_is_kept() -> None:
     done = children.run(["sh", "-c", "echo out; echo err >&2; exit 3"], limit=60, fault=BuildError)
     assert (done.returncode, done.stdout, done.stderr) == (3, "out\n", "err\n")

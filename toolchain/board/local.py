@@ -58,7 +58,8 @@ class LocalConnection(Connection):
             except subprocess.TimeoutExpired as error:
                 raise self.time_up(argv[0], timeout or 0.0) from error
             finally:
-                if process.poll() is None:
+                # poll() would take the exit code, and with it the certainty whose group it is.
+                if process.returncode is None:
                     children.kill_group(process)
             if stdout is not None:
                 output.seek(0)

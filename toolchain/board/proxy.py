@@ -56,8 +56,9 @@ class ProxyProcess:
         return f"its ProxyCommand ended with exit code {code}" + (f": {words}" if words else "")
 
     def close(self) -> None:
-        """End it; may be called twice."""
+        """End it, and what it started, also if it has ended by itself; may be called twice."""
+        if self._errors.closed:
+            return
         self.socket.close()
-        if self._process.poll() is None:
-            children.end_group(self._process, _END_TIMEOUT_S)
+        children.end_group(self._process, _END_TIMEOUT_S)
         self._errors.close()

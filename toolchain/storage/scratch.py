@@ -88,7 +88,10 @@ def _made(place: Path, *, folder: bool) -> tuple[Path, int]:
         path = place.with_name(f".{place.name}-{secrets.token_hex(4)}{_ENDING}")
         if folder:
             path.mkdir(mode=0o700)
-            number = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                number = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            except FileNotFoundError:
+                continue  # it was swept before it was opened
         else:
             number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         with suppress(OSError):  # a file system without locks: then nothing is swept

@@ -176,6 +176,23 @@ def test_a_temporary_folder_of_a_killed_process_goes_with_the_next(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_folder_that_is_swept_before_it_is_opened_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, swept = os.open, list[object]()
+
+    def sweep_first(path: str | Path, flags: int, mode: int = 0o777) -> int:
+        if flags & os.O_DIRECTORY and not swept:
+            swept.append(path)
+            Path(path).rmdir()
+        return opened(path, flags, mode)
+
+    monkeypatch.setattr(os, "open", sweep_first)
+    with scratch_folder(tmp_path / "s20") as folder:
+        assert folder.is_dir()
+        assert swept
+
+
 def test_no_command_keeps_its_temporary_folder_elsewhere() -> None:
     """One that is made otherwise is not swept; what is to stay has a name that is told."""
     made = re.compile(r"\btempfile\.(TemporaryDirectory|NamedTemporaryFile)\(")
