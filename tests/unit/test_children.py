@@ -84,7 +84,7 @@ def test_what_a_proxy_command_left_ends_also_where_that_has_ended_by_itself(tmp_
     assert proxy.failure() == "its ProxyCommand ended with exit code 3"
     proxy.close()
     proxy.close()
-    assert gone(tmp_path / "left")
+    require_gone(tmp_path / "left")
 
 
 def test_what_ends_in_time_is_kept() -> None:
