@@ -125,8 +125,7 @@ def configure_builds(root: Path, recipe: Recipe, shop: Workshop) -> None:
         definitions = xnnpack_tests.tests_definitions(
             recipe, shop, xnnpack_tests.TESTS, source=source, pool=pool, xnnpack=root
         )
-        static = ["-DCMAKE_EXE_LINKER_FLAGS=-static"] if recipe.compiler.cross else []
-        configure(project, layout.tests, definitions, extra=[*arguments, *static], log=log)
+        configure(project, layout.tests, definitions, extra=arguments, log=log)
     definitions = stages.program_definitions(
         recipe, shop, tflite=stages.build_tflite(recipe, shop),
         tensorflow=layout.checkout("tensorflow"), headers=source, xnnpack=root,

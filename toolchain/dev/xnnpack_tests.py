@@ -100,12 +100,8 @@ def build_tests(recipe: Recipe, shop: Workshop, tests: Sequence[str] = TESTS) ->
         definitions = tests_definitions(
             recipe, shop, tests, source=source, pool=pool, xnnpack=xnnpack
         )
-        arguments = recipe.compiler.cmake_arguments()
-        if recipe.compiler.cross:
-            # No libraries of the other ISA need to be installed to run these.
-            arguments.append("-DCMAKE_EXE_LINKER_FLAGS=-static")
         project = recipe.patch_dir / "xnnpack_tests"
-        configure(project, build, definitions, extra=arguments, log=log)
+        configure(project, build, definitions, extra=recipe.compiler.cmake_arguments(), log=log)
         targets = [f"{name}-test" for name in tests]
         title = f"compile XNNPACK's tests ({recipe.compiler.isa})"
         compile_targets(
@@ -135,9 +131,12 @@ def tests_definitions(
     Raises:
         SourceError: an archive cannot be had.
     """
+    # No libraries of the other ISA need to be installed to run these.
+    static = {"CMAKE_EXE_LINKER_FLAGS": "-static"} if recipe.compiler.cross else {}
     return {
         **stages.xnnpack_definitions(recipe, shop, pool),
         **stages.build_flags(_test_flags(recipe), None),
+        **static,
         "XNNPACK_SOURCE_DIR": source,
         "TILESKIP_XNNPACK_DIR": xnnpack,
         "GOOGLETEST_SOURCE_DIR": tree(recipe.sources.get("googletest"), shop.apt),
