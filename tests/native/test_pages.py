@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from support.pages import run_page
+from support.places import REPOSITORY
 from support.published import mask_by_hooks, publish, random_masks, write_header
 from toolchain.zoo.init import randomise
 from toolchain.zoo.resnet import ResNet
@@ -46,3 +49,20 @@ def test_what_published_code_leaves_is_converted(tmp_path: Path) -> None:
 def test_the_cache_is_cleaned(tmp_path: Path) -> None:
     """``how-to/free-space.md``, on a cache of its own."""
     run_page("how-to/free-space.md", tmp_path, {"TILESKIP_CACHE": str(tmp_path / "cache")})
+
+
+def test_what_is_installed_from_a_checkout_runs(tmp_path: Path) -> None:
+    """``how-to/install.md``, in a copy of the project.
+
+    Extras come without what they depend on: that would be the whole of PyTorch once more.
+    """
+    project = tmp_path / "project"
+    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    found = subprocess.run(listed, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    for name in found.stdout.rstrip("\0").split("\0"):
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(REPOSITORY / name, project / name)
+    run_page("how-to/install.md", project, {"PIP_NO_DEPS": "1", "PYTHONPATH": ""})
+    deploy = project / "env/bin/deploy"
+    for words in ("--version", "boards"):
+        subprocess.run([deploy, words], cwd=tmp_path, capture_output=True, check=True)

@@ -52,11 +52,12 @@ def run_page(
 
     Args:
         page: its path in ``docs``.
-        folder: to work in; the project's ``toolchain`` is found in it.
+        folder: to work in; the project's ``toolchain`` is found in it, if it has none of its own.
         environment: variables that are added.
         after: is told each command that has run.
     """
-    (folder / "toolchain").symlink_to(REPOSITORY / "toolchain")
+    if not (folder / "toolchain").exists():
+        (folder / "toolchain").symlink_to(REPOSITORY / "toolchain")
     for name, content in files(page).items():
         (folder / name).write_text(content, encoding="utf-8")
     everything = os.environ | {"PYTHONPATH": str(REPOSITORY)} | dict(environment)

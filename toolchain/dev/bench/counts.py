@@ -29,6 +29,8 @@ from toolchain.storage.scratch import temporary_folder
 _RUN_BEGIN, _RUN_END, _OPERATOR_BEGIN, _PART_BEGIN, _OPERATOR_END, _READY = range(1, 7)
 WAITING = "(waiting)"
 """Where pthreadpool spins; in no total."""
+_SETTLED = 5
+"""Inferences until malloc's lists have filled, with every tunable of glibc that was tried."""
 _MICRO_KERNEL = re.compile(r"^xnn_.*_ukernel_")
 _GEMM = re.compile(r"^xnn_(f32|qs8_qc8w|qs8|qu8)_i?gemm_minmax_(?:\w+?_)?ukernel_(.+)$")
 
@@ -74,8 +76,9 @@ class ModelCount(_Part):
     """Instructions from the program's start until the model can run, and what the first run adds:
     load, check, delegate, pack weights, allocate."""
     spread: float
-    """The largest difference of the whole between two inferences, as a part of it. With one thread
-    it is some hundred instructions outside of operators: of malloc, where their times are kept."""
+    """The largest difference of the whole between two inferences, as a part of it: of those from
+    the sixth on, or where there are fewer, of all after the first. With one thread the former is
+    0; the latter is some hundred instructions of malloc, where operators' times are kept."""
 
     @property
     def instructions(self) -> int:
@@ -103,7 +106,7 @@ def count_model(
     """
     plugin = counting_plugin()
     key = digest(
-        "count 4", sha256_file(runner), sha256_file(model), plugin.parent.name, core,
+        "count 5", sha256_file(runner), sha256_file(model), plugin.parent.name, core,
         str(threads), str(runs),
     )  # fmt: skip
 
@@ -157,7 +160,7 @@ def _count(
             f"{model}: the counts of {strange.type} (operator {strange.index}) differ from run to "
             "run"
         )
-    sums = [one.total for one in inferences[1:] or [first]]
+    settled = [one.total for one in inferences[_SETTLED:] or inferences[1:] or [first]]
     counted = ModelCount(
         model=model.stem,
         core=core,
@@ -166,7 +169,7 @@ def _count(
         ops=[_operator(op, parts) for op, parts in zip(operators, last.ops, strict=True)],
         other=last.other,
         prepare=ready + first.total - last.total,
-        spread=(max(sums) - min(sums)) / max(sums),
+        spread=(max(settled) - min(settled)) / max(settled),
     )
     check_kernels(counted)
     return counted
