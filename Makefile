@@ -87,10 +87,10 @@ test-unit: $(VENV)/.dev  ## seconds; no compiler, no emulator
 	$(PYTEST) --numprocesses 2 tests/unit
 
 test-native: $(VENV)/.dev $(VENV_TFLITE)/.done  ## the runtime built for this machine
-	$(PYTEST) tests/native
+	$(PYTEST) --numprocesses 2 --dist worksteal tests/native
 
 test-emulated: $(VENV)/.dev  ## cross-built, on the emulated board and under qemu-user
-	$(PYTEST) tests/emulated
+	$(PYTEST) --numprocesses 2 --dist loadgroup tests/emulated
 
 .PHONY: test-armv7
 test-armv7: $(VENV)/.dev  ## the runtime of 32-bit boards; not in test, it compiles for ten minutes once

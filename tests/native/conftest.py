@@ -10,6 +10,7 @@ from support.runtimes import ByRunner, InPython, Runtime
 from toolchain.build.bundle import Bundle, build
 from toolchain.build.sanitizers import Sanitizer
 from toolchain.hardware.board_file import load_board
+from toolchain.storage.cache import locked
 
 # What makes sense on a runtime with a sanitizer; all else tests other things than its memory.
 _SANITIZED = (
@@ -37,13 +38,15 @@ def sanitizer(request: pytest.FixtureRequest) -> Sanitizer | None:
 @pytest.fixture(scope="session")
 def host_bundle(sanitizer: Sanitizer | None) -> Bundle:
     """The patched runtime for this machine."""
-    return build(load_board("host"), sanitizer=sanitizer)
+    with locked("tests-host-bundle"):  # pytest-xdist starts several sessions at once
+        return build(load_board("host"), sanitizer=sanitizer)
 
 
 @pytest.fixture(scope="session")
 def host_stock_bundle() -> Bundle:
     """The unpatched runtime for this machine, without a sanitizer."""
-    return build(load_board("host"), stock=True)
+    with locked("tests-host-bundle"):
+        return build(load_board("host"), stock=True)
 
 
 @pytest.fixture(scope="session")
