@@ -90,7 +90,7 @@ test-native: $(VENV)/.dev $(VENV_TFLITE)/.done  ## the runtime built for this ma
 	$(PYTEST) --numprocesses 2 --dist worksteal tests/native
 
 test-emulated: $(VENV)/.dev  ## cross-built, on the emulated board and under qemu-user
-	$(PYTEST) --numprocesses 2 --dist loadgroup tests/emulated
+	$(PYTEST) --numprocesses 2 --dist loadfile tests/emulated
 
 .PHONY: test-armv7
 test-armv7: $(VENV)/.dev  ## the runtime of 32-bit boards; not in test, it compiles for ten minutes once

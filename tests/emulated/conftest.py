@@ -22,22 +22,10 @@ from toolchain.resources import boards_dir
 from toolchain.storage.cache import locked
 
 
-_ON_A_BOARD = (
-    "test_emulator.py", "test_pages.py", "test_push.py", "test_readme.py", "test_run.py",
-    "test_yolov5.py",
-)  # fmt: skip
-"""What boots the emulated board, or uses the one that all commands call ``qemu``: one after the
-other, by one of pytest-xdist's workers."""
-
-
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist's reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    here = Path(__file__).parent
     for item in items:
-        if here in item.path.parents:
+        if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.emulated)
-            if item.path.name in _ON_A_BOARD:
-                item.add_marker(pytest.mark.xdist_group("board"))
 
 
 @pytest.fixture(scope="session")
@@ -74,6 +62,18 @@ def cross_built(
         bundle = build(board)
     root = tmp_path_factory.mktemp("root")
     return CrossBuilt(bundle, tuple(emulator_command(core, root, board.isa)))
+
+
+@pytest.fixture
+def users_board(qemu_board: Board) -> Iterator[Board]:
+    """The emulated board that users start, for one test alone; it is shut down after it."""
+    with locked("tests-users-board"):  # of all runs of tests on this machine
+        if emulator.status(qemu_board) is not None:
+            pytest.skip("the emulated board is in use; deploy emulator stop")
+        try:
+            yield qemu_board
+        finally:
+            emulator.stop(qemu_board, Silent())
 
 
 @pytest.fixture(scope="session")

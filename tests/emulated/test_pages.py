@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,36 +9,24 @@ import pytest
 from support.emulated_home import home_of_a_user_with_a_board
 from support.pages import TUTORIAL, run_page
 from toolchain.board import emulator
-from toolchain.hardware.board_file import Board, load_board
+from toolchain.hardware.board_file import Board
 from toolchain.progress import Silent
 from toolchain.storage.cache import cache_dir
 
 
-@pytest.fixture
-def board() -> Iterator[Board]:
-    """The emulated board, which does not run before and is shut down after."""
-    board = load_board("qemu")
-    if emulator.status(board) is not None:
-        pytest.skip("the emulated board is in use; deploy emulator stop")
-    try:
-        yield board
-    finally:
-        emulator.stop(board, Silent())
-
-
-@pytest.mark.usefixtures("board")
+@pytest.mark.usefixtures("users_board")
 def test_the_tutorial_leads_to_a_profile(tmp_path: Path) -> None:
     run_page(TUTORIAL, tmp_path, {})
     assert (tmp_path / "profile.json").stat().st_size > 0
     assert (tmp_path / "profile.png").stat().st_size > 0
 
 
-def test_a_board_that_ssh_knows_is_reached_by_its_name(board: Board, tmp_path: Path) -> None:
+def test_a_board_that_ssh_knows_is_reached_by_its_name(users_board: Board, tmp_path: Path) -> None:
     """``how-to/raspberry-pi.md``, with the emulated board in the place of the Raspberry Pi."""
     home, folder = tmp_path / "home", tmp_path / "work"
     home.mkdir()
     folder.mkdir()
-    home_of_a_user_with_a_board(home, emulator.start(board, Silent()))
+    home_of_a_user_with_a_board(home, emulator.start(users_board, Silent()))
     environment = {"HOME": str(home), "TILESKIP_CACHE": str(cache_dir())}
     run_page("how-to/raspberry-pi.md", folder, environment)
     assert (folder / "outputs/output0.npy").stat().st_size > 0

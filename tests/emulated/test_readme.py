@@ -17,8 +17,7 @@ from toolchain.board import emulator
 from toolchain.demo import DemoResult, NetworkResult
 from toolchain.dev.bench.models import model_file
 from toolchain.dev.figures.measured import TILED, load_measured, tile_rows
-from toolchain.hardware.board_file import load_board
-from toolchain.progress import Silent
+from toolchain.hardware.board_file import Board
 from toolchain.storage.cache import cache_dir
 
 COMMANDS = commands((REPOSITORY / "README.md").read_text(encoding="utf-8"))
@@ -63,29 +62,23 @@ def test_tiles_of_masked_networks_are_those_of_the_docs() -> None:
     assert tile_rows(models) == load_measured(REPOSITORY / "docs/figures.json").tiles
 
 
-def test_deploy_commands_work_in_their_order(tmp_path: Path) -> None:
-    board = load_board("qemu")
-    if emulator.status(board) is not None:
-        pytest.skip("the emulated board is in use; deploy emulator stop")
+def test_deploy_commands_work_in_their_order(users_board: Board, tmp_path: Path) -> None:
     home, folder = tmp_path / "home", tmp_path / "work"
     home.mkdir()
     folder.mkdir()
     (folder / "toolchain").symlink_to(REPOSITORY / "toolchain")
     environment = os.environ | {"HOME": str(home), "TILESKIP_CACHE": str(cache_dir())}
     environment |= {"PYTHONPATH": str(REPOSITORY)}
-    try:
-        for command in DEPLOY:
-            program, *arguments = shlex.split(command)
-            line = [sys.executable, str(REPOSITORY / f"{program}.py"), *arguments]
-            done = subprocess.run(
-                line, cwd=folder, env=environment, capture_output=True, text=True, check=False
-            )
-            assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
-            if arguments[:2] == ["emulator", "start"]:
-                state = emulator.status(board)
-                assert state is not None
-                home_of_a_user_with_a_board(home, state)
-    finally:
-        emulator.stop(board, Silent())
+    for command in DEPLOY:
+        program, *arguments = shlex.split(command)
+        line = [sys.executable, str(REPOSITORY / f"{program}.py"), *arguments]
+        done = subprocess.run(
+            line, cwd=folder, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+        if arguments[:2] == ["emulator", "start"]:
+            state = emulator.status(users_board)
+            assert state is not None
+            home_of_a_user_with_a_board(home, state)
     assert (folder / "profile.json").stat().st_size > 0
     assert (folder / "profile.png").stat().st_size > 0
