@@ -314,6 +314,21 @@ TEST_P(MaskedConvolution2D, merged_taps)
   }
 }
 
+// Weights are larger than the image, so that blocks of channels come in turn (channel-blocks.h).
+TEST_P(MaskedConvolution2D, blocks_of_channels)
+{
+  for (size_t i = 0; i < kProblems / 4; i++) {
+    Problem p = RandomProblem(1, 1);
+    p.input_height = Choose(3, 8);
+    p.input_width = Choose(3, 8);
+    p.kernel_height = p.kernel_width = 3;
+    p.dilation = 1;
+    p.group_input_channels = Choose(64, 80);
+    p.group_output_channels = Choose(130, 250);
+    ExpectSelectOfDense(p, rng_);
+  }
+}
+
 TEST_P(MaskedConvolution2D, grouped)
 {
   for (size_t i = 0; i < kProblems; i++) {
