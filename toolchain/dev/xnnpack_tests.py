@@ -28,6 +28,7 @@ from toolchain.build.ninja import compile_targets, configure
 from toolchain.build.qemu_user import emulator_command
 from toolchain.build.sanitizers import SANITIZERS, sanitizer_environment, sanitizer_flags
 from toolchain.build.stages import Recipe, Workshop
+from toolchain.dev import microkernels
 from toolchain.errors import BuildError, DeployError
 from toolchain.fetch.apt import AptRoot
 from toolchain.fetch.sources import tree
@@ -45,7 +46,10 @@ OTHER_TESTS = ("subgraph", "subgraph-nchw", "subgraph-fp16", "fusion", "runtime"
                "memory-planner", "workspace")  # fmt: skip
 UPSTREAM_TESTS = (*OPERATOR_TESTS, *SUBGRAPH_TESTS, *OTHER_TESTS)
 # Added by runtime_patch/xnnpack, so not there in a stock tree.
-OWN_TESTS = ("masked-convolution-2d", "compact-layout", "live-taps", "channel-blocks")
+OWN_TESTS = ("masked-convolution-2d", "compact-layout", "live-taps", "live-igemm",
+             "channel-blocks")  # fmt: skip
+# The one that calls each of our micro-kernels.
+MICROKERNEL_TESTS = "live-igemm"
 # The thread pool's; a patch brings the second one.
 POOL_TESTS = ("pthreadpool", "late-workers")
 TESTS = (*OWN_TESTS, *UPSTREAM_TESTS, *POOL_TESTS)
@@ -279,6 +283,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tests: tuple[str, ...] = THREADED_TESTS if options.sanitizer == "thread" else TESTS
         if options.stock:
             tests = tuple(name for name in tests if name not in OWN_TESTS)
+        own = microkernels.own_microkernels(recipe.patch_dir / "xnnpack", options.isa)
         folder = build_tests(recipe, shop, tests)
         results = run_tests(
             folder,
@@ -308,7 +313,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"         what they printed: {log}")
     ran, failed = sum(item.ran for item in results), sum(len(item.failed) for item in results)
     print(f"{options.isa}: {ran} tests, {failed} failed")
-    return 1 if failed or not ran else 0
+    untested = _tell_microkernels(own, results, every_test=options.filter == "*")
+    return 1 if failed or untested or not ran else 0
+
+
+def _tell_microkernels(
+    own: tuple[str, ...], results: Sequence[ProgramResult], *, every_test: bool
+) -> bool:
+    """Print which of our micro-kernels were called; whether one of them has no test."""
+    output = [item.output for item in results if item.name == MICROKERNEL_TESTS]
+    if not output:
+        return False
+    coverage = microkernels.coverage(own, *output)
+    states = {
+        "called by tests": coverage.called,
+        "skipped, for this machine lacks their instructions": coverage.skipped,
+        "FAILED, no test calls them": coverage.untested if every_test else (),
+    }
+    for state, names in states.items():
+        for line in microkernels.by_rows(names):
+            print(f"micro-kernels {state}: {line}")
+    return every_test and bool(coverage.untested)
 
 
 if __name__ == "__main__":

@@ -146,6 +146,25 @@ TEST_F(ChannelBlocks, none_where_weights_are_small)
   EXPECT_EQ(0, xnn_get_block_channels(/*output_channels=*/65, /*nr=*/8, /*w_stride=*/4096, /*input_size=*/65 * 4096));
 }
 
+// Of a task with images and groups, as masked convolutions have.
+TEST_F(ChannelBlocks, come_first_where_pixels_have_more_than_one_tile)
+{
+  for (size_t pixels : {6, 7}) {
+    compute_parameters compute = {};
+    compute.type = xnn_parallelization_type_4d_tile_2d;
+    compute.range[2] = pixels;
+    compute.range[3] = 512;
+    compute.tile[0] = 6;
+    compute.tile[1] = 512;
+    xnn_put_channel_blocks_first(&compute, /*task=*/nullptr, /*nr=*/8, /*w_stride=*/4096, /*input_size=*/0);
+    const bool has_blocks = pixels > 6;
+    EXPECT_EQ(has_blocks ? 512 : pixels, compute.range[2]);
+    EXPECT_EQ(has_blocks ? pixels : 512, compute.range[3]);
+    EXPECT_EQ(has_blocks ? 64 : 6, compute.tile[0]);
+    EXPECT_EQ(has_blocks ? 6 : 512, compute.tile[1]);
+  }
+}
+
 TEST_F(ChannelBlocks, have_a_panel_at_least)
 {
   EXPECT_EQ(16, xnn_get_block_channels(/*output_channels=*/64, /*nr=*/16, /*w_stride=*/65536, /*input_size=*/0));

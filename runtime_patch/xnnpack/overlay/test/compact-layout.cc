@@ -186,6 +186,37 @@ Network RandomNetwork(std::mt19937& rng, enum xnn_datatype datatype)
   return net;
 }
 
+// Weights are larger than the image, so that blocks of channels come in turn (channel-blocks.h): an IGEMM of too many
+// taps for live ones alone to be computed, a GEMM of compact pixels, and what reads that.
+Network NetworkOfLargeWeights(std::mt19937& rng, enum xnn_datatype datatype)
+{
+  std::uniform_real_distribution<float> f32(-1.0f, 1.0f);
+  Network net = {/*batch=*/1 + rng() % 2, /*height=*/5, /*width=*/6, /*channels=*/16, /*threads=*/1 + rng() % 2};
+  net.datatype = datatype;
+  size_t channels = net.channels;
+  for (size_t kernel : {6, 1, 1}) {
+    Step step;
+    step.op = Op::kConvolution;
+    step.inputs = {net.steps.size()};
+    step.kernel = kernel;
+    step.masked = true;
+    step.external = net.steps.size() == 2;
+    step.height = net.height;
+    step.width = net.width;
+    step.channels = 520;
+    for (size_t i = 0; i < net.height * net.width; i++)
+      step.mask.push_back((i + i / net.width) % 5 != 0);
+    const size_t taps = kernel * kernel * channels;
+    step.weights.resize(step.channels * taps);
+    for (float& w : step.weights)
+      w = f32(rng) / std::sqrt(static_cast<float>(taps));
+    step.fill.assign(step.channels, 0.25f);
+    channels = step.channels;
+    net.steps.push_back(step);
+  }
+  return net;
+}
+
 int8_t Quantize(float value)
 {
   return static_cast<int8_t>(std::min(127.0f, std::max(-128.0f, std::nearbyint(value / kScale) + kZeroPoint)));
@@ -371,11 +402,8 @@ Result RunNetwork(const Network& net, const std::vector<float>& input, uint32_t 
 
 // With a transient indirection buffer every value stays dense; that those masked convolutions are right is tested in
 // masked-convolution-2d.cc.
-void ExpectSameAsDenseLayout(enum xnn_datatype datatype, uint32_t seed, uint32_t flags = 0, float tolerance = 1e-4f)
+void ExpectSameAsDenseLayout(const Network& net, std::mt19937& rng, uint32_t flags = 0, float tolerance = 1e-4f)
 {
-  SCOPED_TRACE("seed " + std::to_string(seed));
-  std::mt19937 rng(seed);
-  const Network net = RandomNetwork(rng, datatype);
   std::vector<float> input(net.batch * net.height * net.width * net.channels);
   for (float& v : input)
     v = std::uniform_real_distribution<float>(-1.0f, 1.0f)(rng);
@@ -389,7 +417,7 @@ void ExpectSameAsDenseLayout(enum xnn_datatype datatype, uint32_t seed, uint32_t
   ASSERT_EQ(dense.outputs.size(), compact.outputs.size());
   for (size_t o = 0; o < dense.outputs.size(); o++) {
     for (size_t i = 0; i < dense.outputs[o].size(); i++) {
-      if (datatype == xnn_datatype_fp32) {
+      if (net.datatype == xnn_datatype_fp32) {
         ASSERT_NEAR(dense.outputs[o][i], compact.outputs[o][i], tolerance * (1.0f + std::abs(dense.outputs[o][i])))
           << "output " << o << " element " << i;
       }
@@ -398,6 +426,13 @@ void ExpectSameAsDenseLayout(enum xnn_datatype datatype, uint32_t seed, uint32_t
       }
     }
   }
+}
+
+void ExpectSameAsDenseLayout(enum xnn_datatype datatype, uint32_t seed, uint32_t flags = 0, float tolerance = 1e-4f)
+{
+  SCOPED_TRACE("seed " + std::to_string(seed));
+  std::mt19937 rng(seed);
+  ExpectSameAsDenseLayout(RandomNetwork(rng, datatype), rng, flags, tolerance);
 }
 
 // A single masked convolution: kept pixels as without a mask, the fill elsewhere.
@@ -490,6 +525,15 @@ TEST_F(CompactLayout, qs8)
   const uint32_t first = GTEST_FLAG_GET(random_seed) * 1000003u;
   for (uint32_t i = 0; i < kNetworks && !HasFatalFailure(); i++)
     ExpectSameAsDenseLayout(xnn_datatype_qint8, first + i);
+}
+
+TEST_F(CompactLayout, blocks_of_channels)
+{
+  std::mt19937 rng(GTEST_FLAG_GET(random_seed));
+  for (const enum xnn_datatype datatype : {xnn_datatype_fp32, xnn_datatype_qint8}) {
+    for (size_t i = 0; i < 2 && !HasFatalFailure(); i++)
+      ExpectSameAsDenseLayout(NetworkOfLargeWeights(rng, datatype), rng);
+  }
 }
 
 TEST_F(CompactLayout, single_qs8_convolution)

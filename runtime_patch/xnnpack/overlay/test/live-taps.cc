@@ -21,9 +21,7 @@
 #include "xnnpack-masked.h"
 #include "xnnpack.h"
 #include "xnnpack/config.h"
-#include "xnnpack/hardware-config.h"
 #include "xnnpack/live-igemm.h"
-#include "xnnpack/microparams.h"
 #include "xnnpack/operator.h"
 #include "xnnpack/subgraph.h"
 
@@ -36,8 +34,8 @@ protected:
   void SetUp() override
   {
     ASSERT_EQ(xnn_status_success, xnn_initialize(nullptr));
-    config_ = xnn_get_live_igemm_config(xnn_operator_type_convolution_nhwc_f32, xnn_init_f32_gemm_config()->nr, 1, 1);
-    if (config_ == nullptr)
+    const size_t nr = xnn_init_f32_gemm_config()->nr;
+    if (xnn_get_live_igemm_config(xnn_operator_type_convolution_nhwc_f32, nr, 1, 1) == nullptr)
       GTEST_SKIP() << "no micro-kernels for live taps";
   }
 
@@ -51,68 +49,8 @@ protected:
     return v;
   }
 
-  const struct xnn_live_igemm_config* config_;
   std::mt19937 rng_{static_cast<uint32_t>(GTEST_FLAG_GET(random_seed))};
 };
-
-// Every micro-kernel against sums computed here: any number of channels, taps out of the kernel's, padding, an offset.
-TEST_F(LiveTaps, ukernels)
-{
-  const size_t nr = config_->nr;
-  for (size_t rows = 1; rows <= config_->max_rows; rows++) {
-    for (size_t i = 0; i < 60; i++) {
-      const size_t nc = Choose(1, 2 * nr + 1), kc = Choose(1, 13), kernel_size = Choose(1, 9);
-      const size_t cm_stride = nc + Choose(0, 3), a_offset = Choose(0, 5);
-      const size_t blocks = (nc + nr - 1) / nr, block_size = nr * (1 + kernel_size * kc);
-      const std::vector<float> w = RandomVector(blocks * block_size), bias = RandomVector(blocks * nr);
-      const std::vector<float> image = RandomVector(50 * kc + a_offset), zero(kc, 0.0f);
-      std::vector<size_t> taps, tap_offsets;
-      for (size_t tap = 0; tap < kernel_size; tap++) {
-        if (Choose(0, 2) == 0)
-          continue;
-        taps.push_back(tap);
-        tap_offsets.push_back(nr * (1 + tap * kc) * sizeof(float));
-      }
-      std::vector<const void*> a;
-      for (size_t j = 0; j < taps.size() * rows; j++) {
-        a.push_back(Choose(0, 4) == 0 ? zero.data() : image.data() + Choose(0, 49) * kc);
-      }
-      std::vector<uint32_t> c_rows(20);
-      for (size_t j = 0; j < c_rows.size(); j++)
-        c_rows[j] = j;
-      std::shuffle(c_rows.begin(), c_rows.end(), rng_);
-      std::vector<float> c(c_rows.size() * cm_stride, 77.0f);
-      union xnn_f32_minmax_params params;
-      params.scalar.min = Choose(0, 1) ? -0.5f : -kInfinity;
-      params.scalar.max = Choose(0, 1) ? 0.75f : kInfinity;
-
-      config_->ukernels[rows - 1](
-        nc, kc * sizeof(float), taps.size(), a.data(), tap_offsets.data(), bias.data(), w.data(),
-        block_size * sizeof(float), c.data(), cm_stride * sizeof(float), c_rows.data(), a_offset * sizeof(float),
-        zero.data(), &params);
-
-      std::vector<float> expected(c.size(), 77.0f);
-      for (size_t m = 0; m < rows; m++) {
-        for (size_t n = 0; n < nc; n++) {
-          double sum = bias[n];
-          for (size_t t = 0; t < taps.size(); t++) {
-            const float* row = static_cast<const float*>(a[t * rows + m]);
-            if (row != zero.data())
-              row += a_offset;
-            const float* tap_w = &w[n / nr * block_size + nr * (1 + taps[t] * kc) + n % nr];
-            for (size_t k = 0; k < kc; k++)
-              sum += static_cast<double>(row[k]) * tap_w[k * nr];
-          }
-          expected[c_rows[m] * cm_stride + n] =
-            std::min(std::max(static_cast<float>(sum), params.scalar.min), params.scalar.max);
-        }
-      }
-      for (size_t j = 0; j < c.size(); j++) {
-        ASSERT_NEAR(expected[j], c[j], 1e-4f) << "rows " << rows << " nc " << nc << " kc " << kc << " element " << j;
-      }
-    }
-  }
-}
 
 enum class MaskKind { kLattice, kRandom, kColumns, kEmpty, kSinglePixel };
 

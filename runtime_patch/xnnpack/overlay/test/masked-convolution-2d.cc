@@ -314,6 +314,22 @@ TEST_P(MaskedConvolution2D, merged_taps)
   }
 }
 
+// Weights are larger than the image, so that blocks of channels come in turn (channel-blocks.h). Kernels of 36 taps
+// have too many for live taps alone to be computed.
+TEST_P(MaskedConvolution2D, blocks_of_channels)
+{
+  for (size_t i = 0; i < kProblems / 2; i++) {
+    Problem p = RandomProblem(1, 1);
+    p.input_height = Choose(6, 9);
+    p.input_width = Choose(6, 9);
+    p.kernel_height = p.kernel_width = i % 2 == 0 ? 6 : 3;
+    p.dilation = 1;
+    p.group_input_channels = i % 2 == 0 ? Choose(16, 24) : Choose(64, 80);
+    p.group_output_channels = Choose(130, 250);
+    ExpectSelectOfDense(p, rng_);
+  }
+}
+
 TEST_P(MaskedConvolution2D, grouped)
 {
   for (size_t i = 0; i < kProblems; i++) {

@@ -478,12 +478,10 @@ static void compute_all_taps(
   compute->range[3] = group_output_channels;
   compute->tile[0] = mr;
   compute->tile[1] = nc;
-  const size_t block_channels =
-    xnn_get_block_channels(group_output_channels, nr, context->w_stride, context->ba_stride);
-  if (block_channels != 0 && xnn_has_pixels(convolution_op) && compute->type == xnn_parallelization_type_4d_tile_2d) {
-    compute->task_4d_tile_2d =
-      (pthreadpool_task_4d_tile_2d_t) (scatter ? compute_masked_igemm_block : compute_igemm_block);
-    xnn_put_channels_first(compute, /*rows=*/2, block_channels);
+  if (xnn_has_pixels(convolution_op)) {
+    xnn_put_channel_blocks_first(
+      compute, (xnn_channel_blocks_task) (scatter ? compute_masked_igemm_block : compute_igemm_block), nr,
+      context->w_stride, context->ba_stride);
   }
 }
 
@@ -586,7 +584,7 @@ enum xnn_status xnn_reshape_gather_igemm(
   return xnn_status_success;
 }
 
-void xnn_begin_reshape_masked_gemm(xnn_operator_t convolution_op)
+void xnn_begin_reshape_gemm(xnn_operator_t convolution_op)
 {
   if (convolution_op->masked.pixels.mask == NULL) {
     return;
@@ -598,7 +596,7 @@ void xnn_begin_reshape_masked_gemm(xnn_operator_t convolution_op)
   convolution_op->output_width = max(num_rows, 1);
 }
 
-void xnn_end_reshape_masked_gemm(xnn_operator_t convolution_op, size_t batch_size, uint32_t log2_output_element_size)
+void xnn_end_reshape_gemm(xnn_operator_t convolution_op, size_t batch_size, uint32_t log2_output_element_size)
 {
   if (convolution_op->masked.pixels.mask == NULL) {
     xnn_block_dense_gemm(convolution_op);
@@ -618,12 +616,9 @@ void xnn_end_reshape_masked_gemm(xnn_operator_t convolution_op, size_t batch_siz
       xnn_get_live_igemm_config(
         convolution_op->type, nr, convolution_op->ukernel.gemm.kr, convolution_op->ukernel.gemm.sr),
       num_rows, context);
-    const size_t block_channels = xnn_get_block_channels(
-      convolution_op->group_output_channels, nr, context->w_stride, num_rows * context->a_stride);
-    if (block_channels != 0) {
-      compute->task_2d_tile_2d = (pthreadpool_task_2d_tile_2d_t) compute_masked_gemm_block;
-      xnn_put_channels_first(compute, /*rows=*/0, block_channels);
-    }
+    xnn_put_channel_blocks_first(
+      compute, (xnn_channel_blocks_task) compute_masked_gemm_block, nr, context->w_stride,
+      num_rows * context->a_stride);
   }
   convolution_op->batch_size = batch_size;
   convolution_op->output_width = num_kept + 1;

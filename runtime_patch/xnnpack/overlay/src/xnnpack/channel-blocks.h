@@ -24,9 +24,14 @@ extern "C" {
 // packed weights of a channel in bytes, input_size that of an image.
 XNN_INTERNAL size_t xnn_get_block_channels(size_t output_channels, uint32_t nr, size_t w_stride, size_t input_size);
 
-// Swaps the last two dimensions of a task, of which range[rows] are tiles of pixels. The task itself is to be replaced
-// by one that takes them in this order.
-XNN_INTERNAL void xnn_put_channels_first(struct compute_parameters* compute, size_t rows, size_t block_channels);
+// A task of 2d_tile_2d or 4d_tile_2d that takes channels before pixels, where the one that it replaces takes pixels
+// before channels.
+typedef void (*xnn_channel_blocks_task)(void);
+
+// Replaces the task of a GEMM or IGEMM, which takes tiles of pixels in turn, where it would read the weights more than
+// once. Leaves tasks of other types as they are, those that know the core that they run on among them.
+XNN_INTERNAL void xnn_put_channel_blocks_first(
+  struct compute_parameters* compute, xnn_channel_blocks_task task, uint32_t nr, size_t w_stride, size_t input_size);
 
 // Follow reshape_gemm and reshape_igemm of a dense convolution with one group and one image.
 XNN_INTERNAL void xnn_block_dense_gemm(xnn_operator_t convolution_op);

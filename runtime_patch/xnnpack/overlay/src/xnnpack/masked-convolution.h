@@ -114,9 +114,9 @@ XNN_INTERNAL enum xnn_status xnn_reshape_gather_igemm(
 
 // Go before and after reshape_gemm. It is masked only if both tensors are compact: then it sees the kept rows, and the
 // fill row is added. A dense one gets its blocks of channels.
-XNN_INTERNAL void xnn_begin_reshape_masked_gemm(xnn_operator_t convolution_op);
+XNN_INTERNAL void xnn_begin_reshape_gemm(xnn_operator_t convolution_op);
 XNN_INTERNAL void
-xnn_end_reshape_masked_gemm(xnn_operator_t convolution_op, size_t batch_size, uint32_t log2_output_element_size);
+xnn_end_reshape_gemm(xnn_operator_t convolution_op, size_t batch_size, uint32_t log2_output_element_size);
 
 // Follows reshape_dwconv: with a dense output rows are computed run by run of kept pixels, with a compact one pixel by
 // pixel.
