@@ -12,14 +12,17 @@ from typing import Any
 
 import torch
 from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
 
 from toolchain.factory import from_here, without_folder
+from toolchain.hardware.board_file import Board
 from toolchain.hints import command
 from toolchain.progress import Progress, Silent
 from toolchain.sparsity.checkpoint import PRUNED, save_checkpoint
 from toolchain.sparsity.cost import model_cost
 from toolchain.sparsity.masked_conv import summary
 from toolchain.storage.files import STDOUT, check_writable, write_whole
+from toolchain.tflite_file.plan import CorePlan
 from toolchain.train.data import Data, load_data
 from toolchain.train.interrupt import StopRequest
 from toolchain.train.recipe import Recipe
@@ -177,8 +180,10 @@ def plan_recipe(
     Raises:
         DeployError: as :func:`train_recipe` does before it trains.
     """
-    data = _data(recipe, base, progress or Silent())
-    trainer = Trainer(recipe, data, build_student(recipe, data, base=base, planner=planner))
+    progress = progress or Silent()
+    data = _data(recipe, base, progress)
+    asking = _announced(planner, progress)
+    trainer = Trainer(recipe, data, build_student(recipe, data, base=base, planner=asking))
     if trainer.student.search:
         trainer.student.search.freeze()
     return PlanReport(
@@ -243,7 +248,7 @@ def train_recipe(
             base=base,
             resume_from=weights(state) if state else None,
             rounding=decided(state) if state else None,
-            planner=planner,
+            planner=_announced(planner, progress),
         )
         trainer = Trainer(recipe, data, student)
         resumed_at = None
@@ -315,6 +320,20 @@ def metadata(
     if student.pruned:
         said |= PRUNED
     return said
+
+
+def _announced(planner: Planner | None, progress: Progress) -> Planner | None:
+    """The same, which takes as long as a conversion, as a stage."""
+    if planner is None:
+        return None
+
+    def asking(board: Board, model: nn.Module, example: Tensor) -> CorePlan:
+        with progress.stage(f"plan for board {board.name}", 1) as stage:
+            plan = planner(board, model, example)
+            stage.advance()
+        return plan
+
+    return asking
 
 
 def _as_trained(recipe: Recipe, student: Student) -> Recipe:
