@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from support.runner_models import write_network
+from support.tiny_training import FASHION, recipe
+from toolchain.board.network_plan import network_plan
 from toolchain.board.plan import core_plan, played_core
 from toolchain.build.bundle import Bundle
 from toolchain.build.qemu_user import emulator_command
@@ -15,6 +18,7 @@ from toolchain.hardware.board_file import load_board
 from toolchain.profile.runner_output import parse_output
 from toolchain.tflite_file.graph import read_model
 from toolchain.tflite_file.layers import find_layers
+from toolchain.train.run import plan_recipe
 
 
 @pytest.mark.parametrize("name", ["rpi3", "rpi4", "rpi5"])
@@ -38,3 +42,25 @@ def test_the_plan_of_a_core_is_what_it_computes(
         assert told is not None
         assert (told.ukernel, told.mr, told.kept) == (op.ukernel, op.mr, op.kept)
         assert told.macs_computed == op.macs_computed
+
+
+@pytest.mark.parametrize(("name", "rounds"), [("rpi3", True), ("rpi4", False)])
+def test_a_recipe_rounds_masks_where_a_core_computes_whole_tiles(
+    qemu_bundle: Bundle, name: str, rounds: bool
+) -> None:
+    chosen = recipe(
+        model={"factory": "fashion_resnet_dense"},
+        data={"source": FASHION},
+        masks={"board": name, "sparsity": 0.17, "kernels": "3x3", "layers": ["layer?.*"]},
+    )
+    rounding = plan_recipe(
+        chosen, planner=partial(network_plan, bundle=qemu_bundle)
+    ).network.rounding
+    assert rounding is not None
+    assert rounding.reason is None
+    assert bool(rounding.tile_rows) == rounds
+    assert any(layer.wasted_rows for layer in rounding.layers) == rounds
+    for layer in rounding.layers:
+        if layer.tile_rows > 1:
+            assert layer.kept_rounded % layer.tile_rows == 0
+            assert layer.wasted_rows_rounded < layer.wasted_rows

@@ -68,6 +68,7 @@ def train(
     for path in (output, run_dir):
         check_name(path or recipe, OutputError)
     extras.require("deploy train", "train")
+    from toolchain.board.network_plan import network_plan
     from toolchain.report.training_table import plan_table, training_table
     from toolchain.train.interrupt import Stopped
     from toolchain.train.recipe import load_recipe
@@ -79,7 +80,7 @@ def train(
         check_writable(result, inputs=[recipe])
     progress = bars.progress_of_hours(quiet=json_output)
     if check:
-        plan = plan_recipe(loaded, base=base, progress=progress)
+        plan = plan_recipe(loaded, base=base, planner=network_plan, progress=progress)
         show(plan, lambda width: plan_table(plan, width), json_output=json_output, fold=False)
         return
     try:
@@ -90,6 +91,7 @@ def train(
             base=base,
             name=recipe.name,
             restart=restart,
+            planner=network_plan,
             progress=progress,
         )
     except Stopped as stopped:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
-from torch import Tensor
+from torch import Tensor, nn
 
 from toolchain.agreement.blame import Blame, Run, find_operator
 from toolchain.agreement.differences import Difference
@@ -33,7 +33,7 @@ from toolchain.convert.ports import Port, channel_last_array, read_ports
 from toolchain.convert.quantize import float_operators, quantize_int8, quantize_weights
 from toolchain.convert.reference import random_inputs
 from toolchain.convert.rewrite import rewrite
-from toolchain.convert.source import Source, load_source
+from toolchain.convert.source import Source, load_source, module_source
 from toolchain.convert.verdict import Find, require_agreement, require_quality
 from toolchain.errors import DataError, ModelError, OutputError, VerificationError
 from toolchain.progress import Progress, Silent
@@ -336,6 +336,22 @@ def convert(
         seed=seed,
         seconds=time.monotonic() - started,
     )
+
+
+def lower_unchecked(model: nn.Module, example: Tensor, path: Path) -> None:
+    """Write a network as a float32 file that nothing compares with it: to look at, not to use.
+
+    Args:
+        model: takes one image; it is in eval mode then.
+        example: ``[N, C, H, W]``.
+        path: the file.
+
+    Raises:
+        ModelError: it cannot be exported or lowered.
+    """
+    source = module_source(model, [example], "the network")
+    module, _ = rewrite(source.program)
+    lower(Flat(module, source.interface), source.inputs, source.outputs, path)
 
 
 def default_output(path: str | os.PathLike[str] | None, model: str | None) -> Path:

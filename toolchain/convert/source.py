@@ -173,12 +173,30 @@ def _from_factory(
         state, header = with_header(module.state_dict() if state is None else state, module, masks)
     if state is not None:
         module = load_model(module, state, resize=has_pruned_channels(metadata))
-    module.eval()
-    changed = _try(module, inputs, factory)
-    program = _export(module, tuple(inputs), factory)
     what = f"{factory} with {path}" if path is not None else model
-    source = _source(what, program, module, [tuple(shape) for shape in shapes])
-    return replace(source, header=header, weights=taken, notes=(*changed, *source.notes))
+    source = module_source(module, inputs, factory, description=what)
+    return replace(source, header=header, weights=taken)
+
+
+def module_source(
+    module: nn.Module, inputs: Sequence[Tensor], name: str, *, description: str | None = None
+) -> Source:
+    """Try a model on inputs, and export it; it is in eval mode then.
+
+    Args:
+        module: with its weights and masks.
+        inputs: examples, whose shapes the file will have.
+        name: of the model, for messages.
+        description: of the source; ``name`` unless given.
+
+    Raises:
+        ModelError: it does not run on the inputs, or cannot be exported; says why.
+    """
+    module.eval()
+    changed = _try(module, inputs, name)
+    program = _export(module, tuple(inputs), name)
+    source = _source(description or name, program, module, [tuple(item.shape) for item in inputs])
+    return replace(source, notes=(*changed, *source.notes))
 
 
 def make(factory: str, arguments: Mapping[str, Any] | None = None) -> nn.Module:

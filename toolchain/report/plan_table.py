@@ -85,17 +85,18 @@ def _notes(report: Inspection, plan: CorePlan) -> Iterator[str]:
 
 
 def _retraining(plan: CorePlan) -> str:
-    """Whether masks that are cut to tiles would gain anything by this plan."""
+    """Whether masks that are rounded to tiles would gain anything by this plan."""
     wasted = Counter[int]()
     for layer in plan.layers:
         if layer.wasted_rows and layer.operator is not None and layer.operator.mr is not None:
             wasted[layer.operator.mr] += layer.wasted_rows
     if not wasted:
-        return "masks that are cut to tiles would gain nothing: no row is computed for nobody"
-    ((tile_rows, rows),) = wasted.most_common(1)
+        return "masks rounded to tiles would gain nothing: no row is computed for nobody"
+    ((tile_rows, _),) = wasted.most_common(1)
     return (
-        f"retraining with `[masks] tile_rows = {tile_rows}` in the recipe (docs/train.md) can save "
-        f"{rows:,} rows at most, which belong to no kept pixel"
+        f"{sum(wasted.values()):,} rows belong to no kept pixel; `[masks] board` in a recipe "
+        f"(docs/reference/recipes.md) rounds masks where that gains, `tile_rows = {tile_rows}` all "
+        "of them"
     )
 
 

@@ -94,8 +94,8 @@ def network_table(network: NetworkReport, width: int = 200) -> RenderableType:
     )
     if not network.layers:
         return Group(Text("masked layers: none"), total)
-    tiled = network.tile_rows > 1
     rows = network.layers
+    tiled = [layer for layer in rows if layer.tile_rows > 1]
     columns = [
         Column("layer", [layer.name for layer in rows], NAME, right=False),
         Column("pixels", [str(layer.pixels) for layer in rows], 5),
@@ -105,12 +105,18 @@ def network_table(network: NetworkReport, width: int = 200) -> RenderableType:
         Column("MACs kept", [count(layer.macs_kept) for layer in rows], 2),
     ]
     if tiled:
-        saved = [f"{layer.tiles - layer.tiles_kept} of {layer.tiles}" for layer in rows]
+        saved = [
+            f"{layer.tiles - layer.tiles_kept} of {layer.tiles}" if layer.tile_rows > 1 else ""
+            for layer in rows
+        ]
         columns.append(Column("tiles saved", saved, 3))
     table = fitted_table(columns, width, boxed=False)
     lines: list[RenderableType] = [table, Text(), total]
     if tiled:
-        tiles = sum(layer.tiles for layer in network.layers)
-        saved_tiles = tiles - sum(layer.tiles_kept for layer in network.layers)
-        lines.append(Text(f"tiles of {network.tile_rows} pixels: {saved_tiles} of {tiles} saved"))
+        tiles = sum(layer.tiles for layer in tiled)
+        saved_tiles = tiles - sum(layer.tiles_kept for layer in tiled)
+        sides = " or ".join(str(side) for side in sorted({layer.tile_rows for layer in tiled}))
+        lines.append(Text(f"tiles of {sides} pixels: {saved_tiles} of {tiles} saved"))
+    if network.rounding is not None and network.rounding.reason is None:
+        lines.append(Text(str(network.rounding)))
     return Group(*lines)

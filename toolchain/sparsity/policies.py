@@ -22,6 +22,8 @@ from toolchain.sparsity.masked_conv import watch_outputs
 from toolchain.sparsity.tiles import TILE_SHARE, masked_to_tiles
 
 Size = tuple[int, int]
+TileRows = int | Mapping[str, int]
+"""Pixels of a tile (MR): of all layers, or by their names."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,8 @@ class Policy(ABC):
 
     Args:
         tile_rows: pixels that the board's micro-kernel computes at once (MR). Kept pixels are
-            rounded down to a multiple of it, as a tile costs the same however full it is.
+            rounded down to a multiple of it, as a tile costs the same however full it is. A number
+            for all layers, or one for each by its name; a layer that is not named is not rounded.
         tile_share: round only where it masks at most this share of the layer's pixels more.
     """
 
@@ -50,8 +53,9 @@ class Policy(ABC):
     varies: ClassVar[bool] = True
     """Whether another seed gives other masks, so that there is something to search for."""
 
-    def __init__(self, *, tile_rows: int = 1, tile_share: float = TILE_SHARE) -> None:
-        if tile_rows < 1 or not 0 <= tile_share <= 1:
+    def __init__(self, *, tile_rows: TileRows = 1, tile_share: float = TILE_SHARE) -> None:
+        numbers = [tile_rows] if isinstance(tile_rows, int) else tile_rows.values()
+        if not all(number >= 1 for number in numbers) or not 0 <= tile_share <= 1:
             raise ModelError(
                 f"tile_rows {tile_rows} is not at least 1, or tile_share {tile_share:g} not 0 to 1"
             )
@@ -64,6 +68,10 @@ class Policy(ABC):
     def count(self, site: Site, scores: Tensor, share: float) -> int:  # noqa: ARG002
         """How many pixels are masked at ``share`` of the way to the target, before rounding."""
         return round(share * site.target * site.size[0] * site.size[1])
+
+    def rows_of(self, name: str) -> int:
+        """What a layer's kept pixels are rounded down to a multiple of; 1 rounds nothing."""
+        return self.tile_rows if isinstance(self.tile_rows, int) else self.tile_rows.get(name, 1)
 
     def prepare(self, model: nn.Module, sites: Sequence[Site]) -> None:
         """Look at the model before masks are drawn for the first time; most have no need to."""
@@ -79,7 +87,8 @@ class Policy(ABC):
         """
         scores = self.scores(site, seed)
         wanted = self.count(site, scores, share)
-        masked = masked_to_tiles(wanted, scores.numel(), self.tile_rows, self.tile_share)
+        rows = self.rows_of(site.name)
+        masked = masked_to_tiles(wanted, scores.numel(), rows, self.tile_share)
         mask = torch.ones(scores.numel(), dtype=torch.bool)
         mask[scores.flatten().argsort(stable=True)[:masked]] = False
         return mask.view(site.size)
@@ -137,7 +146,7 @@ class LatticePolicy(Policy):
     name = "lattice"
 
     def __init__(
-        self, modulus: int | None = None, *, tile_rows: int = 1, tile_share: float = TILE_SHARE
+        self, modulus: int | None = None, *, tile_rows: TileRows = 1, tile_share: float = TILE_SHARE
     ) -> None:
         super().__init__(tile_rows=tile_rows, tile_share=tile_share)
         if modulus is not None and modulus < 2:
@@ -178,7 +187,7 @@ class TilePolicy(Policy):
     name = "tile"
 
     def __init__(
-        self, side: int = 2, *, tile_rows: int = 1, tile_share: float = TILE_SHARE
+        self, side: int = 2, *, tile_rows: TileRows = 1, tile_share: float = TILE_SHARE
     ) -> None:
         super().__init__(tile_rows=tile_rows, tile_share=tile_share)
         if side < 1:
@@ -216,7 +225,7 @@ class Magnitude(Policy):
         self,
         batches: Callable[[], Iterable[Tensor]],
         *,
-        tile_rows: int = 1,
+        tile_rows: TileRows = 1,
         tile_share: float = TILE_SHARE,
     ) -> None:
         super().__init__(tile_rows=tile_rows, tile_share=tile_share)

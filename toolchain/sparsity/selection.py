@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
+from typing import TypeVar
 
 from torch import nn
 
 from toolchain.errors import ModelError
 from toolchain.hints import did_you_mean
+
+_Value = TypeVar("_Value")
 
 Select = Callable[[str, nn.Conv2d], bool]
 """``select(name, convolution)``: whether the convolution gets a mask."""
@@ -99,16 +102,29 @@ def layer_targets(
             raise ModelError(
                 f"sparsity {value:g} is not in [0, 1)", hint="0.2 skips a fifth of the pixels"
             )
-    for pattern in targets:
+    own = by_pattern(names, targets, "a target")
+    return {name: own.get(name, sparsity) for name in names}
+
+
+def by_pattern(names: Sequence[str], values: Mapping[str, _Value], what: str) -> dict[str, _Value]:
+    """The value of the first pattern that each layer matches; those that match none are left out.
+
+    Args:
+        names: of the chosen layers.
+        values: name pattern -> value.
+        what: the patterns are of, for messages: ``a target``.
+
+    Raises:
+        ModelError: a pattern matches no chosen layer.
+    """
+    for pattern in values:
         if not any(fnmatchcase(name, pattern) for name in names):
             raise ModelError(
-                f"layer pattern '{pattern}' of a target matches none of the layers to mask",
+                f"layer pattern '{pattern}' of {what} matches none of the layers to mask",
                 hint=did_you_mean(pattern, names, f"they are {_listed(names)}"),
             )
-    return {
-        name: next((s for p, s in targets.items() if fnmatchcase(name, p)), sparsity)
-        for name in names
-    }
+    found = {name: [v for p, v in values.items() if fnmatchcase(name, p)] for name in names}
+    return {name: matching[0] for name, matching in found.items() if matching}
 
 
 def _listed(names: Sequence[str], most: int = 6) -> str:

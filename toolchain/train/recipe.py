@@ -130,9 +130,12 @@ class Masks(_Table):
     targets: dict[str, Sparsity] = {}
     """Name pattern to sparsity, for layers with a sparsity of their own. The first match counts."""
     tile_rows: Count | None = None
-    """Round kept pixels down to a multiple of this (MR)."""
+    """Round kept pixels down to a multiple of this (MR), in every masked layer."""
+    rounded: dict[str, Count] = {}
+    """Name pattern to such a number, for these layers alone. The first match counts."""
     board: str | None = None
-    """The same, with the fp32 tile of this board: its name or file. Not beside ``tile_rows``."""
+    """Round the layers that gain by it as the runtime of this board plans them: its name or
+    file."""
     tile_share: Share = TILE_SHARE
     """Round a layer only where that masks at most this share of its pixels more."""
     block: Count = 2
@@ -151,9 +154,11 @@ class Masks(_Table):
         return name
 
     @model_validator(mode="after")
-    def _one_tile(self) -> Self:
-        if self.tile_rows is not None and self.board is not None:
-            raise ValueError("tile_rows and board both say what a tile is: give one of them")
+    def _rounded_once(self) -> Self:
+        said = {"tile_rows": self.tile_rows, "rounded": self.rounded, "board": self.board}
+        given = [name for name, value in said.items() if value]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} say what is rounded: give one of them")
         return self
 
 

@@ -6,24 +6,30 @@ import json
 import math
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
 
 from toolchain.factory import from_here, without_folder
+from toolchain.hardware.board_file import Board
 from toolchain.hints import command
 from toolchain.progress import Progress, Silent
 from toolchain.sparsity.checkpoint import PRUNED, save_checkpoint
 from toolchain.sparsity.cost import model_cost
 from toolchain.sparsity.masked_conv import summary
-from toolchain.storage.files import STDOUT, check_writable
+from toolchain.storage.files import STDOUT, check_writable, write_whole
+from toolchain.tflite_file.plan import CorePlan
 from toolchain.train.data import Data, load_data
 from toolchain.train.interrupt import StopRequest
 from toolchain.train.recipe import Recipe
+from toolchain.train.rounding import Planner, Rounding
 from toolchain.train.saved_state import (
     check_data,
+    decided,
     forget_state,
     load_state,
     locked,
@@ -40,6 +46,10 @@ LAST = "last.safetensors"
 """The checkpoint of the last epoch, in the folder of the run."""
 
 
+ROUNDING = "rounding.json"
+"""What was decided by the plan of a recipe's board, likewise."""
+
+
 class _Result(BaseModel):
     model_config = ConfigDict(frozen=True)
 
@@ -52,10 +62,12 @@ class TrainedLayer(_Result):
     kept: int
     macs: int
     macs_kept: int
+    tile_rows: int
+    """What its kept pixels are rounded down to a multiple of; 1: they are not rounded."""
     tiles: int
-    """That the board computes without the mask."""
+    """Of so many rows, without the mask."""
     tiles_kept: int
-    """That it computes with the mask."""
+    """With the mask."""
 
 
 class NetworkReport(_Result):
@@ -66,10 +78,10 @@ class NetworkReport(_Result):
     macs: int
     """Multiply-accumulates of one image, without masks."""
     macs_kept: int
-    tile_rows: int
-    """Pixels that the board's micro-kernel computes at once."""
     layers: list[TrainedLayer]
     """The masked ones."""
+    rounding: Rounding | None
+    """Which of them are rounded to tiles and why; ``None`` where the recipe names no board."""
 
 
 class ScheduleReport(_Result):
@@ -151,20 +163,27 @@ class TrainingReport(_Result):
 
 
 def plan_recipe(
-    recipe: Recipe, *, base: Path | None = None, progress: Progress | None = None
+    recipe: Recipe,
+    *,
+    base: Path | None = None,
+    planner: Planner | None = None,
+    progress: Progress | None = None,
 ) -> PlanReport:
     """Try everything about a recipe but the training.
 
     Args:
         recipe: to try.
         base: the folder that relative paths in it start from.
+        planner: as in :func:`train_recipe`.
         progress: where stages are shown.
 
     Raises:
         DeployError: as :func:`train_recipe` does before it trains.
     """
-    data = _data(recipe, base, progress or Silent())
-    trainer = Trainer(recipe, data, build_student(recipe, data, base=base))
+    progress = progress or Silent()
+    data = _data(recipe, base, progress)
+    asking = _announced(planner, progress)
+    trainer = Trainer(recipe, data, build_student(recipe, data, base=base, planner=asking))
     if trainer.student.search:
         trainer.student.search.freeze()
     return PlanReport(
@@ -188,6 +207,7 @@ def train_recipe(
     base: Path | None = None,
     name: str = "recipe",
     restart: bool = False,
+    planner: Planner | None = None,
     progress: Progress | None = None,
 ) -> TrainingReport:
     """Train what a recipe says, or go on where an earlier call was stopped.
@@ -201,6 +221,9 @@ def train_recipe(
         base: the folder that relative paths in it start from.
         name: of the recipe, for messages.
         restart: forget the state of an earlier call.
+        planner: asks the runtime of the recipe's board which masks gain by being rounded to tiles,
+            such as :func:`toolchain.board.network_plan.network_plan`. Without it none is rounded
+            for a board. A run that goes on keeps what was decided when it began.
         progress: where stages are shown.
 
     Raises:
@@ -220,7 +243,12 @@ def train_recipe(
         if state is not None:
             check_data(state, data, folder)
         student = build_student(
-            recipe, data, base=base, resume_from=weights(state) if state else None
+            recipe,
+            data,
+            base=base,
+            resume_from=weights(state) if state else None,
+            rounding=decided(state) if state else None,
+            planner=_announced(planner, progress),
         )
         trainer = Trainer(recipe, data, student)
         resumed_at = None
@@ -230,9 +258,16 @@ def train_recipe(
             progress.note(f"resumed after step {trainer.steps_done} of {trainer.total_steps}")
         for note in _notes_before(trainer):
             progress.note(f"note: {note}")
+        rounding = student.rounding
+        if rounding is not None and rounding.reason is None:
+            progress.note(str(rounding))
 
         if restart:
             forget_state(folder)
+            (folder / ROUNDING).unlink(missing_ok=True)
+        if rounding is not None:
+            text = rounding.model_dump_json(indent=1) + "\n"
+            write_whole(folder / ROUNDING, text.encode())
         log = ScalarLog(folder / "tensorboard", trainer.steps_done)
 
         def save() -> None:
@@ -264,7 +299,7 @@ def metadata(
         epoch: whose weights it holds.
         name: of the recipe.
     """
-    known = recipe.model_dump(mode="json", exclude_defaults=True)
+    known = _as_trained(recipe, student).model_dump(mode="json", exclude_defaults=True)
     said = {
         "factory": without_folder(student.factory),
         "input_shape": ",".join(map(str, data.input_shape)),
@@ -285,6 +320,28 @@ def metadata(
     if student.pruned:
         said |= PRUNED
     return said
+
+
+def _announced(planner: Planner | None, progress: Progress) -> Planner | None:
+    """The same, which takes as long as a conversion, as a stage."""
+    if planner is None:
+        return None
+
+    def asking(board: Board, model: nn.Module, example: Tensor) -> CorePlan:
+        with progress.stage(f"plan for board {board.name}", 1) as stage:
+            plan = planner(board, model, example)
+            stage.advance()
+        return plan
+
+    return asking
+
+
+def _as_trained(recipe: Recipe, student: Student) -> Recipe:
+    """The recipe with what a board's plan decided, so that it repeats the run without the board."""
+    if recipe.masks is None or student.rounding is None:
+        return recipe
+    decision = {"board": None, "rounded": student.rounding.tile_rows}
+    return recipe.model_copy(update={"masks": recipe.masks.model_copy(update=decision)})
 
 
 def _without_folders(value: Any) -> Any:
@@ -345,7 +402,9 @@ def _schedule(trainer: Trainer) -> ScheduleReport | None:
 
 def _notes_before(trainer: Trainer) -> list[str]:
     """What can be said about a run before it is one."""
-    notes = list(trainer.student.notes)
+    notes, rounding = list(trainer.student.notes), trainer.student.rounding
+    if rounding is not None and rounding.reason is not None:
+        notes.append(str(rounding))
     schedule, wanted = _schedule(trainer), trainer.recipe.schedule.settle
     if schedule is None or schedule.steps_left >= wanted:
         return notes
@@ -378,6 +437,10 @@ def _told_apart(same: SameImages) -> str:
 
 def _network(trainer: Trainer) -> NetworkReport:
     rows = trainer.student.tile_rows
+    layers = [
+        replace(layer, tile_rows=rows if isinstance(rows, int) else rows.get(layer.name, 1))
+        for layer in summary(trainer.model)
+    ]
     example = torch.zeros(trainer.data.input_shape, device=trainer.device)
     cost = model_cost(trainer.model, example)
     return NetworkReport(
@@ -385,7 +448,6 @@ def _network(trainer: Trainer) -> NetworkReport:
         parameters=cost.parameters,
         macs=cost.macs,
         macs_kept=cost.macs_kept,
-        tile_rows=rows,
         layers=[
             TrainedLayer(
                 name=layer.name,
@@ -393,11 +455,13 @@ def _network(trainer: Trainer) -> NetworkReport:
                 kept=layer.kept,
                 macs=layer.macs,
                 macs_kept=layer.macs_kept,
+                tile_rows=layer.tile_rows,
                 tiles=layer.tiles,
                 tiles_kept=layer.tiles_kept,
             )
-            for layer in summary(trainer.model, tile_rows=rows)
+            for layer in layers
         ],
+        rounding=trainer.student.rounding,
     )
 
 

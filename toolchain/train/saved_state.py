@@ -18,10 +18,11 @@ from toolchain.storage.files import make_folder, write_whole
 from toolchain.storage.scratch import sweep
 from toolchain.train.data import Data
 from toolchain.train.recipe import Recipe
+from toolchain.train.rounding import Rounding
 from toolchain.train.trainer import Trainer
 
 _STATE = "state.pt"
-_VERSION = 2
+_VERSION = 3
 _FREE = {"training": {"workers", "checkpoint_every"}}
 """What may differ between a saved state and the recipe that resumes it."""
 
@@ -66,6 +67,7 @@ def save_state(folder: Path, recipe: Recipe, data: Data, trainer: Trainer) -> No
     state = {
         "version": _VERSION,
         "recipe": recipe.model_dump_json(),
+        "rounding": _rounding_text(trainer.student.rounding),
         "data": _identity(data),
         "trainer": trainer.state_dict(),
     }
@@ -85,6 +87,8 @@ def load_state(folder: Path, recipe: Recipe) -> dict[str, Any] | None:
     try:
         state = _read(path)
         version, known = state["version"], Recipe.model_validate_json(state["recipe"])
+        if version == _VERSION:
+            decided(state)
     except Exception as error:
         raise ModelError(
             f"{path}: is no saved training, or a damaged one ({first_line(error)})",
@@ -134,6 +138,12 @@ def weights(state: Mapping[str, Any]) -> Mapping[str, Tensor]:
     return found
 
 
+def decided(state: Mapping[str, Any]) -> Rounding | None:
+    """What was decided on rounding when the run began; ``None`` where no board's plan was asked."""
+    text = state["rounding"]
+    return Rounding.model_validate_json(text) if text is not None else None
+
+
 def resume(trainer: Trainer, state: Mapping[str, Any], folder: Path) -> None:
     """Bring a trainer to where a state was saved.
 
@@ -159,6 +169,10 @@ def _differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
         elif a != b:
             names.append(table)
     return names
+
+
+def _rounding_text(rounding: Rounding | None) -> str | None:
+    return rounding.model_dump_json() if rounding is not None else None
 
 
 def _identity(data: Data) -> list[Any]:

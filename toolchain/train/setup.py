@@ -5,6 +5,7 @@ Everything that can be wrong with a recipe shows here, before any training start
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -14,9 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from toolchain.errors import ModelError, RecipeError, failure
+from toolchain.errors import ModelError, failure
 from toolchain.factory import make_module
-from toolchain.hardware.board_file import known_tiles, load_board
+from toolchain.hardware.board_file import load_board
 from toolchain.sparsity.checkpoint import (
     has_pruned_channels,
     load_checkpoint,
@@ -32,17 +33,19 @@ from toolchain.sparsity.policies import (
     Pooled,
     Random,
     TilePolicy,
+    TileRows,
 )
 from toolchain.sparsity.pruning import prune_channels
 from toolchain.sparsity.resize import resize_to
 from toolchain.sparsity.schedule import PolynomialSchedule
 from toolchain.sparsity.search import MaskSearch
-from toolchain.sparsity.selection import KERNELS
-from toolchain.sparsity.sparsify import sparsify
+from toolchain.sparsity.selection import KERNELS, by_pattern, select_layers
+from toolchain.sparsity.sparsify import MaskSet, sparsify
 from toolchain.sparsity.state_dicts import match
 from toolchain.train.batches import Augment, Batches, in_turn, mirror, seeded, shift
 from toolchain.train.data import Data
 from toolchain.train.recipe import DataSet, Masks, Recipe, place
+from toolchain.train.rounding import Planner, Rounding, plan_rounding
 from toolchain.zoo import catalog
 from toolchain.zoo.init import initialise
 
@@ -73,8 +76,10 @@ class Student:
     """``loss(logits, labels, images)``."""
     pruned: bool
     """Whether channels were pruned, by this recipe or in the weights that it starts from."""
-    tile_rows: int
-    """That kept pixels are rounded to."""
+    tile_rows: TileRows
+    """That kept pixels are rounded to; see :class:`toolchain.sparsity.policies.Policy`."""
+    rounding: Rounding | None = None
+    """What was decided by the plan of a board; ``None`` where the recipe names none."""
     notes: tuple[str, ...] = ()
     """Which weights of the checkpoints were taken, where they hold several."""
 
@@ -90,6 +95,8 @@ def build_student(
     *,
     base: Path | None = None,
     resume_from: Mapping[str, Tensor] | None = None,
+    rounding: Rounding | None = None,
+    planner: Planner | None = None,
 ) -> Student:
     """Make the model of a recipe, prune it, lay masks on it and try it on one image.
 
@@ -100,12 +107,13 @@ def build_student(
             whose modules a factory may name.
         resume_from: the model's state_dict in a saved state, whose channel counts the model gets;
             its values are for :meth:`toolchain.train.trainer.Trainer.load_state_dict`.
+        rounding: that was decided when the run began; it is not decided anew.
+        planner: asks the runtime of the recipe's board which masks gain by being rounded.
 
     Raises:
         ModelError: the factory or its weights have a fault, the model does not take the data's
             images or has another number of classes, or no layer can be masked as asked for.
         BoardConfigError: there is no such board.
-        RecipeError: masks are to fit a board whose tile is not known.
     """
     factory = network_factory(recipe.model.factory)
     seed = recipe.training.seed
@@ -133,27 +141,34 @@ def build_student(
     if recipe.pruning is not None and resume_from is None:
         prune_channels(model, example, recipe.pruning.ratio, round_to=recipe.pruning.round_to)
         pruned = True
-    search, rows = None, 1
+    search = None
+    rows: TileRows = 1
     batches = training_batches(recipe, data)
     if recipe.masks is not None:
-        rows = _tile_rows(recipe.masks, base)
-        masks = sparsify(
-            model,
-            example,
-            _policy(recipe.masks, rows, batches, model),
-            recipe.masks.sparsity,
-            select=KERNELS[recipe.masks.kernels],
-            names=recipe.masks.layers,
-            exclude=recipe.masks.exclude,
-            targets=recipe.masks.targets,
-            share=0.0,
-        )
+        chosen = recipe.masks
+
+        def masked(tile_rows: TileRows) -> nn.Module:
+            try:
+                draft = copy.deepcopy(model)
+            except Exception as error:  # the code of the model is the user's
+                raise failure(ModelError, f"copying {factory}", error) from error
+            _lay_masks(draft, chosen, tile_rows, batches, example, share=1.0)
+            return draft.eval()
+
+        if chosen.board is not None and rounding is None:
+            # A name, or a file.
+            is_file = chosen.board.endswith(".toml")
+            board = load_board(str(place(Path(chosen.board), base)) if is_file else chosen.board)
+            with torch.random.fork_rng():
+                rounding = plan_rounding(board, masked, example, planner)
+        rows = rounding.tile_rows if rounding is not None else _tile_rows(chosen, model)
+        masks = _lay_masks(model, chosen, rows, batches, example, share=0.0)
         schedule = PolynomialSchedule(
             recipe.training.epochs * batches.steps_per_epoch, **recipe.schedule.model_dump()
         )
         search = MaskSearch(masks, schedule, seed=seed)
     loss, more = _loss(recipe, data, factory, base)
-    return Student(factory, model.train(), search, loss, pruned, rows, notes + more)
+    return Student(factory, model.train(), search, loss, pruned, rows, rounding, notes=notes + more)
 
 
 def training_batches(recipe: Recipe, data: Data) -> Batches:
@@ -237,23 +252,37 @@ def _load(
     return pruned, tuple(f"{path}: {note}" for note in state.notes)
 
 
-def _tile_rows(masks: Masks, base: Path | None) -> int:
-    if masks.board is not None:
-        # A name, or a file.
-        is_file = masks.board.endswith(".toml")
-        board = load_board(str(place(Path(masks.board), base)) if is_file else masks.board)
-        if (tiles := known_tiles(board).tiles) is None:
-            raise RecipeError(
-                f"the file of board '{masks.board}' does not say what a tile is, and no board that "
-                f"ships has its core ({board.cpu})",
-                hint="give it a [tile] table (docs/reference/board-files.md), or the recipe "
-                "tile_rows",
-            )
-        return tiles.rows
-    return masks.tile_rows or 1
+def _lay_masks(
+    model: nn.Module,
+    masks: Masks,
+    rows: TileRows,
+    batches: Batches,
+    example: Tensor,
+    *,
+    share: float,
+) -> MaskSet:
+    return sparsify(
+        model,
+        example,
+        _policy(masks, rows, batches, model),
+        masks.sparsity,
+        select=KERNELS[masks.kernels],
+        names=masks.layers,
+        exclude=masks.exclude,
+        targets=masks.targets,
+        share=share,
+    )
 
 
-def _policy(masks: Masks, rows: int, batches: Batches, model: nn.Module) -> Policy:
+def _tile_rows(masks: Masks, model: nn.Module) -> TileRows:
+    """What a recipe says itself."""
+    if not masks.rounded:
+        return masks.tile_rows or 1
+    chosen = select_layers(model, KERNELS[masks.kernels], names=masks.layers, exclude=masks.exclude)
+    return by_pattern(list(chosen), masks.rounded, "what is rounded")
+
+
+def _policy(masks: Masks, rows: TileRows, batches: Batches, model: nn.Module) -> Policy:
     def images() -> Iterator[Tensor]:
         device = next(model.parameters()).device
         for batch, _ in islice(batches.iterate(0, batches.steps_per_epoch), masks.data_batches):

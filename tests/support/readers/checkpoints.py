@@ -116,7 +116,7 @@ def _programs(draw: st.DrawFn) -> bytes:
 @functools.cache
 def _state_file() -> bytes:
     state = {
-        "version": 2, "recipe": tiny_training.recipe().model_dump_json(),
+        "version": 3, "recipe": tiny_training.recipe().model_dump_json(), "rounding": None,
         "data": ["x", 1, 1, [], []],
         "trainer": {"model": _Net().state_dict(), "step": 3},
     }  # fmt: skip

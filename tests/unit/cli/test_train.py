@@ -72,7 +72,7 @@ def test_a_recipe_is_trained_into_files_of_its_name(here: Path) -> None:
 
 
 def test_json_says_all_that_the_table_shows(here: Path) -> None:
-    write_recipe(here / "tiny.toml", masks={"board": "rpi4", "tile_share": 1.0})
+    write_recipe(here / "tiny.toml", masks={"rounded": {"0": 4}, "tile_share": 1.0})
     said = json.loads(invoke("train", "tiny.toml", "--json", "-o", "out.st", "--run-dir", "run"))
     assert names(here) == ["out.st", "run", "tiny.toml"]
     assert (said["path"], said["run_folder"], said["resumed_at"]) == ("out.st", "run", None)
@@ -86,9 +86,21 @@ def test_json_says_all_that_the_table_shows(here: Path) -> None:
     assert said["notes"] == []
     assert [epoch["step"] for epoch in said["epochs"]] == [6, 12, 18, 24]
     network = said["network"]
-    assert network["tile_rows"] == 4
+    assert [layer["tile_rows"] for layer in network["layers"]] == [4, 1]
     assert [layer["kept"] for layer in network["layers"]] == [48, 12]
     assert network["macs_kept"] < network["macs"]
+
+
+def test_a_board_without_a_runtime_rounds_nothing_and_says_what_builds_it(here: Path) -> None:
+    write_recipe(here / "tiny.toml", masks={"board": "rpi4"})
+    note = "note: no mask is rounded to the tiles of board 'rpi4': "
+    printed = " ".join(invoke("train", "tiny.toml", "--check").split())
+    assert note in printed
+    assert "run: deploy build --board rpi4" in printed
+    said = json.loads(invoke("train", "tiny.toml", "--json"))
+    assert [layer["tile_rows"] for layer in said["network"]["layers"]] == [1, 1]
+    assert said["notes"][0].startswith(note.removeprefix("note: "))
+    assert json.loads((here / "tiny.run/rounding.json").read_text())["layers"] == []
 
 
 def test_a_check_trains_and_writes_nothing(here: Path) -> None:
@@ -267,7 +279,7 @@ def test_data_module_weights_and_board_count_from_the_recipes_folder(
     monkeypatch.chdir(elsewhere)
     invoke("train", "../home/first.toml", "-o", home / "first.safetensors", "--run-dir", "run1")
     said = json.loads(invoke("train", "../home/second.toml", "--json"))
-    assert said["network"]["tile_rows"] == 4
+    assert said["network"]["rounding"]["board"] == "mine"
     assert said["convert_command"] == (
         "deploy convert second.safetensors --model ../home/nets_at_home:net"
     )

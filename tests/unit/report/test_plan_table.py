@@ -62,15 +62,15 @@ def test_a_line_says_path_and_what_pixels_alone_and_the_plan_allow(tmp_path: Pat
     assert "computes on Cortex-A72" in text
     assert "delegate: a note" in text
     assert "speed-up by pixels 1.248, by the plan 1.404" in text
-    assert "masks that are cut to tiles would gain nothing" in text
+    assert "masks rounded to tiles would gain nothing" in text
 
 
-def test_rows_that_nobody_wants_are_what_retraining_can_save(tmp_path: Path) -> None:
+def test_rows_that_nobody_wants_are_what_rounded_masks_can_save(tmp_path: Path) -> None:
     told = operator(path="masked-igemm", kept=157, rows=160, macs_computed=92160, taps=1413,
                     live_taps=1413)  # fmt: skip
     text = shown(report_of(tmp_path, told))
-    assert "retraining with `[masks] tile_rows = 4` in the recipe (docs/train.md)" in text
-    assert "can save 3 rows at most" in text
+    assert "3 rows belong to no kept pixel; `[masks] board` in a recipe" in text
+    assert "rounds masks where that gains, `tile_rows = 4` all of them" in text
 
 
 def test_what_is_not_skipped_has_its_reason(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.console import Console, RenderableType
 
 from toolchain.report.training_table import network_table, plan_table, training_table
+from toolchain.train.rounding import Rounding
 from toolchain.train.run import (
     LastEpoch,
     NetworkReport,
@@ -18,13 +19,13 @@ from toolchain.train.run import (
 from toolchain.train.trainer import Epoch, SameImages
 
 LAYERS = [
-    TrainedLayer(name="stem[0]", pixels=100, kept=80, macs=9000, macs_kept=7200, tiles=25,
-                 tiles_kept=20),
+    TrainedLayer(name="stem[0]", pixels=100, kept=80, macs=9000, macs_kept=7200,
+                 tile_rows=4, tiles=25, tiles_kept=20),
     TrainedLayer(name="layer1.0.conv1", pixels=49, kept=49, macs=1_500_000, macs_kept=1_500_000,
-                 tiles=13, tiles_kept=13),
+                 tile_rows=4, tiles=13, tiles_kept=13),
 ]  # fmt: skip
 MASKED = NetworkReport(factory="pets:net", parameters=2500, macs=2_000_000, macs_kept=1_600_000,
-                       tile_rows=4, layers=LAYERS)  # fmt: skip
+                       layers=LAYERS, rounding=None)  # fmt: skip
 DENSE = MASKED.model_copy(update={"macs_kept": 2_000_000, "layers": []})
 
 
@@ -77,9 +78,26 @@ def test_a_masked_network_has_a_line_for_each_layer_and_its_sums() -> None:
 
 
 def test_tiles_of_one_pixel_are_not_spoken_of() -> None:
-    shown = lines(network_table(MASKED.model_copy(update={"tile_rows": 1})))
+    layers = [layer.model_copy(update={"tile_rows": 1}) for layer in LAYERS]
+    shown = lines(network_table(MASKED.model_copy(update={"layers": layers})))
     assert shown[0] == "layer pixels kept sparsity MACs MACs kept"
     assert "tiles" not in " ".join(shown)
+
+
+def test_layers_that_are_not_rounded_have_no_tiles() -> None:
+    layers = [LAYERS[0], LAYERS[1].model_copy(update={"tile_rows": 1})]
+    shown = lines(network_table(MASKED.model_copy(update={"layers": layers})))
+    assert shown[1].endswith("7.2 k 5 of 25")
+    assert shown[2].endswith("1.5 M 1.5 M")
+    assert shown[-1] == "tiles of 4 pixels: 5 of 25 saved"
+
+
+def test_what_a_board_s_plan_decided_is_shown() -> None:
+    rounding = Rounding(board="rpi4", core="Cortex-A72", runtime="0.1.0")
+    shown = lines(network_table(MASKED.model_copy(update={"rounding": rounding})))
+    assert shown[-1] == (
+        "no mask is rounded to tiles: none gains by the plan of board 'rpi4' (Cortex-A72)"
+    )
 
 
 def test_a_dense_network_has_no_table() -> None:

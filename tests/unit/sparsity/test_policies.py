@@ -180,6 +180,7 @@ def test_magnitude_without_data_says_so() -> None:
     ("make_one", "said"),
     [
         (lambda: Pooled(tile_rows=0), "tile_rows 0 is not at least 1"),
+        (lambda: Pooled(tile_rows={"a": 0}), "is not at least 1"),
         (lambda: Pooled(tile_share=2), "tile_share 2 not 0 to 1"),
         (lambda: LatticePolicy(1), "modulus is at least 2"),
         (lambda: TilePolicy(0), "side is at least 1"),

@@ -67,7 +67,11 @@ def test_a_recipe_says_what_its_file_says(tmp_path: Path) -> None:
     changes: dict[str, Any] = {
         "model": {"arguments": {"classes": 3, "dropout": 0.5, "noise": True}},
         "data": {"augment": ["mirror", "shift"]},
-        "masks": {"targets": {"layer4.*": 0.5, "*": 0.125}, "exclude": ["stem"]},
+        "masks": {
+            "targets": {"layer4.*": 0.5, "*": 0.125},
+            "exclude": ["stem"],
+            "rounded": {"0": 4},
+        },
         "distillation": {"weights": "dense.safetensors"},
         "pruning": {"ratio": 0.5},
     }
@@ -88,7 +92,7 @@ def test_what_a_recipe_leaves_out_has_a_default(tmp_path: Path) -> None:
 
 # --- what only shows when it is tried --------------------------------------------------------
 
-BOARD_WITHOUT_TILE = 'title = "x"\ncpu = "y"\nisa = "aarch64"\nmarch = "armv8-a"\n'
+BOARD = 'title = "x"\ncpu = "y"\nisa = "aarch64"\nmarch = "armv8-a"\n'
 
 FAULTS: dict[str, tuple[dict[str, dict[str, Any]], ToFolder, type[DeployError], str]] = {
     "layers": (
@@ -253,11 +257,11 @@ FAULTS: dict[str, tuple[dict[str, dict[str, Any]], ToFolder, type[DeployError], 
         BoardConfigError,
         "mine.toml: cannot be read",
     ),
-    "board without a tile": (
-        {"masks": {"board": "mine.toml"}},
-        text("mine.toml", BOARD_WITHOUT_TILE),
-        RecipeError,
-        r"board '.*mine\.toml' does not say what a tile is",
+    "rounded layers": (
+        {"masks": {"rounded": {"6": 4}}},
+        nothing,
+        ModelError,
+        "layer pattern '6' of what is rounded matches none of the layers to mask",
     ),
     "channels that are too few to prune": (
         {"pruning": {"ratio": 0.2}},
@@ -305,12 +309,6 @@ def test_a_folder_that_was_there_stays(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.rglob("*")] == ["run"]
 
 
-def test_a_board_without_a_tile_rounds_to_that_of_its_core(tmp_path: Path) -> None:
-    text("mine.toml", BOARD_WITHOUT_TILE.replace('"y"', '"Cortex-A53"'))(tmp_path)
-    plan = plan_recipe(recipe(masks={"board": "mine.toml"}), base=tmp_path)
-    assert plan.network.tile_rows == 6
-
-
 def test_paths_of_a_recipe_are_relative_to_its_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -318,7 +316,7 @@ def test_paths_of_a_recipe_are_relative_to_its_folder(
         (tmp_path / name).mkdir()
     folder = tmp_path / "recipes"
     weights("dense.safetensors")(folder)
-    text("mine.toml", BOARD_WITHOUT_TILE + "[tile]\nrows = 6\ncolumns = 8\n")(folder)
+    text("mine.toml", BOARD)(folder)
     monkeypatch.chdir(tmp_path / "elsewhere")
     plan = plan_recipe(
         recipe(
@@ -328,4 +326,5 @@ def test_paths_of_a_recipe_are_relative_to_its_folder(
         ),
         base=folder,
     )
-    assert plan.network.tile_rows == 6
+    assert plan.network.rounding is not None
+    assert plan.network.rounding.board == "mine"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import functools
+import json
 import os
 import random
 import resource
@@ -25,6 +26,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from support.patience import await_that
+from support.planners import Planner
 from support.tiny_training import (
     DRAWING,
     HELD,
@@ -177,6 +179,48 @@ def test_a_stopped_run_ends_as_one_that_was_not(tmp_path: Path, name: str) -> No
     second = train(chosen, stopped)
     assert second.resumed_at is not None
     assert_alike(whole, first, stopped, second)
+
+
+def test_a_run_keeps_to_what_was_rounded_when_it_began(tmp_path: Path) -> None:
+    chosen = recipe(masks={"board": "rpi4", "sparsity": 0.17})
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    first = train(chosen, made(whole), planner=Planner(tiled=["0"]))
+    assert [layer.tile_rows for layer in first.network.layers] == [4, 1]
+    assert [layer.kept for layer in first.network.layers] == [52, 13]
+    stop(chosen, made(stopped), 9, interrupt, planner=Planner(tiled=["0"]))
+    other = Planner(tiled=[])  # the board's runtime has been built anew meanwhile
+    second = train(chosen, stopped, planner=other)
+    assert second.resumed_at == 9
+    assert other.asked == []
+    assert_alike(whole, first, stopped, second)
+    said = [json.loads((folder / "run/rounding.json").read_text()) for folder in (whole, stopped)]
+    assert said[0] == said[1]
+    assert [layer["tile_rows"] for layer in said[0]["layers"]] == [4, 1]
+
+
+def test_the_recipe_in_a_checkpoint_repeats_the_run_without_the_board(tmp_path: Path) -> None:
+    one, other = made(tmp_path / "one"), made(tmp_path / "other")
+    chosen = recipe(masks={"board": "rpi4", "sparsity": 0.17})
+    train(chosen, one, planner=Planner(tiled=["0"]))
+    told = json.loads(load_metadata(one / "out.safetensors")["recipe"])
+    assert told["masks"]["rounded"] == {"0": 4}
+    train(Recipe.model_validate(told), other)
+    assert (one / "out.safetensors").read_bytes() == (other / "out.safetensors").read_bytes()
+
+
+def test_begun_anew_a_run_forgets_what_was_rounded(tmp_path: Path) -> None:
+    quick = {"epochs": 1}
+    board = recipe(training=quick, masks={"board": "rpi4", "sparsity": 0.17})
+    train(board, tmp_path, planner=Planner(tiled=["0"]))
+    anew = train(board, tmp_path, planner=Planner(tiled=[]), restart=True)
+    assert [layer.tile_rows for layer in anew.network.layers] == [1, 1]
+    train(recipe(training=quick), tmp_path, restart=True)
+    assert not (tmp_path / "run/rounding.json").exists()
+
+
+def made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
 
 
 @functools.cache
