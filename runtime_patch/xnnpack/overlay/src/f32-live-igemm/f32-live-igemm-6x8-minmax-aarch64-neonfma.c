@@ -15,8 +15,8 @@
 // Products of four channels of the input, one lane after the other.
 #define LIVE_IGEMM_LANE(lane)                                                                                          \
   do {                                                                                                                 \
-    const float32x4_t vb0 = vld1q_f32(w + 8 * (lane));                                                                 \
-    const float32x4_t vb1 = vld1q_f32(w + 8 * (lane) + 4);                                                             \
+    const float32x4_t vb0 = vld1q_f32(w + (size_t) 8 * (lane));                                                        \
+    const float32x4_t vb1 = vld1q_f32(w + (size_t) 8 * (lane) + 4);                                                    \
     _Pragma("GCC unroll 6") for (size_t m = 0; m < rows; m++)                                                          \
     {                                                                                                                  \
       vacc[m][0] = vfmaq_laneq_f32(vacc[m][0], vb0, va[m], (lane));                                                    \

@@ -56,7 +56,7 @@ static XNN_INLINE struct output_range load_output_range(const union xnn_qs8_qc8w
 {
   const struct output_range range = {
     .max_less_zero_point =
-      _mm512_set1_ps((int32_t) params->fp32_scalar.output_max - (int32_t) params->fp32_scalar.output_zero_point),
+      _mm512_set1_ps((float) (params->fp32_scalar.output_max - params->fp32_scalar.output_zero_point)),
     .zero_point = _mm512_set1_epi32(params->fp32_scalar.output_zero_point),
     .min = _mm_set1_epi8((char) params->fp32_scalar.output_min),
   };
