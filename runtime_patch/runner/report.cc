@@ -254,7 +254,7 @@ std::string TextReport(const Options& options, const Figures& figures) {
         Print(&text, ", %.1f%% of their taps dead", 100 * *op.dead_tap_share);
       }
       if (op.ukernel) text += "  " + *op.ukernel;
-      text += "\n";
+      text += '\n';
     }
   }
   for (const std::string& note : figures.notes) text += "note: " + note + "\n";
