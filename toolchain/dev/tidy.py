@@ -13,7 +13,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import cached_property
 from pathlib import Path
 
@@ -82,7 +82,7 @@ def findings(
         progress: is told of each file that is read.
 
     Returns:
-        What clang-tidy said of each place, in order; nothing twice.
+        What clang-tidy said of each place, sorted; nothing twice.
 
     Raises:
         BuildError: clang-tidy failed.
@@ -98,15 +98,16 @@ def findings(
     passed = _read_passed(root / _PASSED)
     due = [name for name, key in keys.items() if passed.get(name) != key]
     _write_database(root, repository, commands)
-    found: dict[str, None] = {}
+    found: set[str] = set()
     with (
         progress.stage(f"{PROGRAM}: {len(due)} of {len(keys)} files", total=len(due)) as stage,
         ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool,
     ):
-        told = pool.map(lambda name: _check(root, repository, name), due)
-        for name, said in zip(due, told, strict=True):
+        checks = {pool.submit(_check, root, repository, name): name for name in due}
+        for check in as_completed(checks):
+            name, said = checks[check], check.result()
             stage.advance(detail=name)
-            found |= dict.fromkeys(said)
+            found.update(said)
             if not said:
                 passed[name] = keys[name]
                 kept = {each: passed[each] for each in keys if each in passed}

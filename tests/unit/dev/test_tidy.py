@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from toolchain import children
 from toolchain.dev import tidy
 from toolchain.dev.compile_commands import Commands
 from toolchain.errors import BuildError
@@ -38,7 +39,7 @@ class Tidy:
 @pytest.fixture
 def program(monkeypatch: pytest.MonkeyPatch) -> Tidy:
     made = Tidy()
-    monkeypatch.setattr(tidy.children, "run", made.run)
+    monkeypatch.setattr(children, "run", made.run)
     return made
 
 

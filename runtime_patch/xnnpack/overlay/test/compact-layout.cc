@@ -344,6 +344,7 @@ private:
   void MaskConvolution(const Step& step, uint32_t output_id)
   {
     std::vector<int8_t> fill;
+    fill.reserve(step.fill.size());
     for (float v : step.fill)
       fill.push_back(Quantize(v));
     EXPECT_EQ(

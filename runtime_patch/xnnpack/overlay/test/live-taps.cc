@@ -74,6 +74,7 @@ TEST_F(LiveTaps, ukernels)
         tap_offsets.push_back(nr * (1 + tap * kc) * sizeof(float));
       }
       std::vector<const void*> a;
+      a.reserve(taps.size() * rows);
       for (size_t j = 0; j < taps.size() * rows; j++) {
         a.push_back(Choose(0, 4) == 0 ? zero.data() : image.data() + Choose(0, 49) * kc);
       }
