@@ -27,6 +27,7 @@ from toolchain.hardware.board_file import load_board
 from toolchain.progress import Lines, Progress
 from toolchain.resources import runtime_patch_dir
 from toolchain.storage.cache import digest
+from toolchain.storage.files import write_whole
 
 PROGRAM = "clang-tidy"
 """Of the environment, where pip puts it."""
@@ -110,8 +111,8 @@ def findings(
             found.update(said)
             if not said:
                 passed[name] = keys[name]
-                kept = {each: passed[each] for each in keys if each in passed}
-                (root / _PASSED).write_text(json.dumps(kept, indent=1), encoding="utf-8")
+                kept = {each: key for each, key in passed.items() if each in commands}
+                write_whole(root / _PASSED, json.dumps(kept, indent=1).encode())
     return sorted(found)
 
 
@@ -140,7 +141,7 @@ def _write_database(root: Path, repository: Path, commands: Commands) -> None:
         }
         for name, arguments in commands.items()
     ]
-    (root / "compile_commands.json").write_text(json.dumps(entries, indent=1), encoding="utf-8")
+    write_whole(root / "compile_commands.json", json.dumps(entries, indent=1).encode())
 
 
 def _read_passed(path: Path) -> dict[str, str]:

@@ -119,6 +119,17 @@ def test_a_program_that_fails_is_told(program: Tidy, repository: Path) -> None:
         check(repository)
 
 
+def test_what_passed_is_remembered_while_others_are_checked(
+    program: Tidy, repository: Path
+) -> None:
+    check(repository)
+    (repository / "runtime_patch/b.cc").write_text("changed")
+    tidy.findings(repository / "build", repository, ["runtime_patch/b.cc"], COMMANDS, Silent())
+    program.read.clear()
+    assert check(repository) == []
+    assert program.read == []
+
+
 def test_the_program_gets_every_command(program: Tidy, repository: Path) -> None:
     check(repository)
     assert program.read
