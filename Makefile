@@ -72,13 +72,14 @@ demo: setup  ## build, convert, boot, push, classify, profile: one command, no b
 test: lint docs host-bundle test-unit test-native test-emulated xnnpack-tests  ## everything that CI runs
 
 FORMATTED := 'runtime_patch/*.c' 'runtime_patch/*.cc' 'runtime_patch/*.h' 'tests/*.cc' 'tests/*.c'
-lint: $(VENV)/.dev  ## ruff, mypy, import-linter, clang-format, the limits of hooks
+lint: $(VENV)/.dev  ## ruff, mypy, import-linter, clang-format, clang-tidy, the limits of hooks
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports --no-cache
 	clang-format-14 --dry-run --Werror $$(git ls-files $(FORMATTED))
 	$(VENV)/bin/python -m toolchain.dev.hook_limits
+	$(VENV)/bin/python -m toolchain.dev.tidy $$(git ls-files $(FORMATTED))
 
 host-bundle: $(VENV)/.dev  ## the runtime for this machine: conversions, those of tests too, are tried on it
 	$(DEPLOY) build --board host

@@ -56,6 +56,7 @@ const char* Name(TfLiteType type) {
 }
 
 // The types that an operator has kernels for.
+// NOLINTNEXTLINE(readability-function-size): a table, an operator a line
 uint32_t Kernels(BuiltinOperator op) {
   switch (op) {
     case tflite::BuiltinOperator_LOGICAL_AND:
@@ -185,11 +186,10 @@ uint32_t Kernels(BuiltinOperator op) {
     case tflite::BuiltinOperator_REVERSE_V2:
     case tflite::BuiltinOperator_TRANSPOSE:
       return kFloat32 | kInt8 | kUint8 | kInt16 | kInt32 | kInt64 | kBool;
-    case tflite::BuiltinOperator_MUL:
-    case tflite::BuiltinOperator_PACK:
-      return kFloat32 | kInt8 | kUint8 | kInt16 | kInt32 | kInt64 | kUint32;
     case tflite::BuiltinOperator_MATRIX_DIAG:
     case tflite::BuiltinOperator_MATRIX_SET_DIAG:
+    case tflite::BuiltinOperator_MUL:
+    case tflite::BuiltinOperator_PACK:
       return kFloat32 | kInt8 | kUint8 | kInt16 | kInt32 | kInt64 | kUint32;
     case tflite::BuiltinOperator_CONCATENATION:
     case tflite::BuiltinOperator_SELECT:

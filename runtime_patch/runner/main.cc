@@ -67,6 +67,7 @@ int Main(const std::vector<std::string>& arguments) {
 }  // namespace
 }  // namespace tileskip
 
+// NOLINTNEXTLINE(bugprone-exception-escape): what else is thrown is a fault
 int main(int argc, char** argv) {
   return tileskip::Main(std::vector<std::string>(argv + 1, argv + argc));
 }

@@ -236,12 +236,13 @@ Status RunPerOp(const Options& options, OpProfiler* profiler, Session* session,
   if (per_op.runs > 0) {
     double total = 0;
     for (size_t op = 0; op <= count; ++op) {
-      per_op.ops[op].median_us = Median(samples[op]);
-      total += *per_op.ops[op].median_us;
+      const double median = Median(samples[op]);
+      per_op.ops[op].median_us = median;
+      total += median;
     }
     per_op.total_us = total;
     for (OpFigures& op : per_op.ops) {
-      if (total > 0) op.share = *op.median_us / total;
+      if (total > 0 && op.median_us) op.share = *op.median_us / total;
     }
   }
   figures->per_op = std::move(per_op);

@@ -62,7 +62,8 @@ class Planner {
   }
 
  private:
-  PlannedOperator OfKernel(int index, const TfLiteRegistration& registration) {
+  static PlannedOperator OfKernel(int index,
+                                  const TfLiteRegistration& registration) {
     PlannedOperator planned;
     planned.node = index;
     const auto code =

@@ -130,7 +130,7 @@ std::string PlanText(const ModelPlan& plan) {
     AppendReason("all pixels", told.why_all_pixels, &text);
     AppendReason("all taps", told.why_all_taps, &text);
     AppendReason("dense output", told.why_dense, &text);
-    text += "\n";
+    text += '\n';
   }
   for (const std::string& note : plan.notes) text += "note: " + note + "\n";
   return text;

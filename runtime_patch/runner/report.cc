@@ -237,9 +237,10 @@ std::string TextReport(const Options& options, const Figures& figures) {
     text += "versus " + other.model + ": ";
     Print(&text, "median %.1f us\n", Median(other.samples_us));
   }
-  if (figures.instructions && !figures.instructions->per_run.empty()) {
-    Print(&text, "instructions per run: %.0f\n",
-          *MedianCount(figures.instructions->per_run));
+  if (figures.instructions) {
+    if (const auto median = MedianCount(figures.instructions->per_run)) {
+      Print(&text, "instructions per run: %.0f\n", *median);
+    }
   }
   if (figures.peak_rss_kib) {
     Print(&text, "peak memory: %zu KiB\n",
@@ -249,12 +250,14 @@ std::string TextReport(const Options& options, const Figures& figures) {
     for (const OpFigures& op : figures.per_op->ops) {
       Print(&text, "%10.1f us %5.1f%%  %s", op.median_us.value_or(0),
             100 * op.share.value_or(0), op.type.c_str());
-      if (op.kept) Print(&text, "  %zu of %zu pixels", *op.kept, *op.pixels);
-      if (op.dead_tap_share.value_or(0) > 0) {
-        Print(&text, ", %.1f%% of their taps dead", 100 * *op.dead_tap_share);
+      if (op.kept && op.pixels) {
+        Print(&text, "  %zu of %zu pixels", *op.kept, *op.pixels);
+      }
+      if (const double share = op.dead_tap_share.value_or(0); share > 0) {
+        Print(&text, ", %.1f%% of their taps dead", 100 * share);
       }
       if (op.ukernel) text += "  " + *op.ukernel;
-      text += "\n";
+      text += '\n';
     }
   }
   for (const std::string& note : figures.notes) text += "note: " + note + "\n";

@@ -129,7 +129,7 @@ std::optional<int64_t> Compressed(const tflite::DimensionMetadata& level,
 std::string SparsityFault(const tflite::Tensor& tensor, size_t bytes) {
   const tflite::SparsityParameters* sparsity = tensor.sparsity();
   if (sparsity == nullptr) return std::string();
-  const std::string fault = "a sparse tensor has faulty indices";
+  std::string fault = "a sparse tensor has faulty indices";
   const auto* blocks = sparsity->block_map();
   const auto* metadata = sparsity->dim_metadata();
   if (tensor.shape() == nullptr || metadata == nullptr) return fault;
@@ -150,12 +150,12 @@ std::string SparsityFault(const tflite::Tensor& tensor, size_t bytes) {
       if (level.dense_size() != size) return fault;
       nodes *= size;
       if (nodes > kMost) return "a sparse tensor is too large";
-    } else if (i >= rank) {
-      return fault;  // only blocks that are dense are known
-    } else if (const auto below = Compressed(level, nodes, size)) {
-      nodes = *below;
     } else {
-      return fault;
+      // Only blocks that are dense are known.
+      const std::optional<int64_t> below =
+          i < rank ? Compressed(level, nodes, size) : std::nullopt;
+      if (!below) return fault;
+      nodes = *below;
     }
   }
   if (nodes * ElementSize(tensor.type()) > static_cast<int64_t>(bytes)) {

@@ -35,7 +35,9 @@ TEST(InstructionCounter, CountsThreadsThatAreStartedLater) {
   const std::optional<uint64_t> before = counter.Read();
   if (!before) GTEST_SKIP() << counter.reason();
   std::thread(Work).join();
-  EXPECT_GE(*counter.Read() - *before, 1000000u);
+  const std::optional<uint64_t> after = counter.Read();
+  ASSERT_TRUE(after);
+  EXPECT_GE(*after - *before, 1000000u);
 }
 
 }  // namespace

@@ -143,7 +143,8 @@ TEST_F(ChannelBlocks, none_where_weights_are_small)
 {
   EXPECT_EQ(0, xnn_get_block_channels(/*output_channels=*/64, /*nr=*/8, /*w_stride=*/4096, /*input_size=*/0));
   EXPECT_EQ(64, xnn_get_block_channels(/*output_channels=*/65, /*nr=*/8, /*w_stride=*/4096, /*input_size=*/0));
-  EXPECT_EQ(0, xnn_get_block_channels(/*output_channels=*/65, /*nr=*/8, /*w_stride=*/4096, /*input_size=*/65 * 4096));
+  EXPECT_EQ(
+    0, xnn_get_block_channels(/*output_channels=*/65, /*nr=*/8, /*w_stride=*/4096, /*input_size=*/size_t{65} * 4096));
 }
 
 // Of a task with images and groups, as masked convolutions have.

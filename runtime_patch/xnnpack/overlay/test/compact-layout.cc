@@ -60,118 +60,137 @@ struct Shape {
   size_t height, width, channels;
 };
 
+size_t Choose(std::mt19937& rng, size_t low, size_t high)
+{
+  return std::uniform_int_distribution<size_t>(low, high)(rng);
+}
+
+// Draws what a step does to its input; false if that has not the shape or type for it.
+bool ChooseOperator(std::mt19937& rng, enum xnn_datatype datatype, const std::vector<Shape>& shapes, Step& step)
+{
+  step.op = static_cast<Op>(Choose(rng, 0, 6));
+  if (Choose(rng, 0, 2) == 0)
+    step.op = Op::kConvolution;
+  // Mostly the latest value: then networks get deep.
+  const size_t input = Choose(rng, 0, 3) != 0 ? shapes.size() - 1 : Choose(rng, 0, shapes.size() - 1);
+  const Shape& in = shapes[input];
+  step.inputs = {input};
+  step.height = in.height;
+  step.width = in.width;
+  step.channels = in.channels;
+  switch (step.op) {
+    case Op::kConvolution:
+      step.channels = Choose(rng, 1, 40);
+      step.kernel = Choose(rng, 0, 1) ? 1 : 3;
+      step.stride = Choose(rng, 0, 3) == 0 ? 2 : 1;
+      break;
+    case Op::kDepthwise:
+      step.kernel = Choose(rng, 0, 3) == 0 ? 5 : 3;
+      step.stride = Choose(rng, 0, 3) == 0 ? 2 : 1;
+      break;
+    case Op::kUnary:
+      if (datatype == xnn_datatype_fp32 && Choose(rng, 0, 1))
+        step.unary = xnn_unary_hardswish;
+      break;
+    case Op::kAdd:
+    case Op::kConcatenate: {
+      std::vector<size_t> others;
+      for (size_t i = 0; i < shapes.size(); i++) {
+        if (
+          shapes[i].height == in.height && shapes[i].width == in.width &&
+          (step.op == Op::kConcatenate || shapes[i].channels == in.channels)) {
+          others.push_back(i);
+        }
+      }
+      step.inputs.push_back(others[Choose(rng, 0, others.size() - 1)]);
+      if (step.op == Op::kConcatenate)
+        step.channels += shapes[step.inputs[1]].channels;
+      break;
+    }
+    case Op::kMultiplyChannels:
+      return datatype == xnn_datatype_fp32 && step.channels <= 60;
+    case Op::kMaxPooling:
+      if (in.height < 3 || in.width < 3)
+        return false;
+      step.kernel = 2;
+      step.height = in.height - 1;
+      step.width = in.width - 1;
+      break;
+  }
+  return step.channels <= 60;
+}
+
+// Draws the weights of a convolution of `in`, and whether it is masked.
+void ChooseWeights(std::mt19937& rng, const Shape& in, Step& step)
+{
+  // TensorFlow's SAME padding underflows where the stride is larger than the kernel (upstream).
+  if (step.kernel == 1)
+    step.stride = 1;
+  step.height = (in.height + step.stride - 1) / step.stride;
+  step.width = (in.width + step.stride - 1) / step.stride;
+  step.masked = Choose(rng, 0, 3) != 0;
+  const size_t taps = step.kernel * step.kernel * (step.op == Op::kConvolution ? in.channels : 1);
+  step.weights.resize(step.channels * taps);
+  std::uniform_real_distribution<float> f32(-1.0f, 1.0f);
+  for (float& w : step.weights)
+    w = f32(rng) / std::sqrt(static_cast<float>(taps));
+}
+
+std::vector<uint8_t> RandomMask(std::mt19937& rng, size_t height, size_t width)
+{
+  std::vector<uint8_t> mask(height * width);
+  const float sparsity = std::uniform_real_distribution<float>(0.0f, 1.0f)(rng);
+  for (uint8_t& m : mask)
+    m = std::uniform_real_distribution<float>()(rng) >= sparsity;
+  const size_t kind = Choose(rng, 0, 9);
+  if (kind == 0)
+    std::fill(mask.begin(), mask.end(), 0);
+  if (kind == 1)
+    std::fill(mask.begin(), mask.end(), 1);
+  if (kind == 2) {
+    std::fill(mask.begin(), mask.end(), 0);
+    mask[Choose(rng, 0, mask.size() - 1)] = 1;
+  }
+  if (kind > 5) {
+    const size_t residue = Choose(rng, 0, 4);
+    for (size_t i = 0; i < mask.size(); i++) {
+      mask[i] = (i % width + 2 * (i / width)) % 5 != residue;
+    }
+  }
+  return mask;
+}
+
 Network RandomNetwork(std::mt19937& rng, enum xnn_datatype datatype)
 {
-  const auto choose = [&](size_t low, size_t high) { return std::uniform_int_distribution<size_t>(low, high)(rng); };
-  std::uniform_real_distribution<float> f32(-1.0f, 1.0f);
   Network net;
-  net.batch = choose(1, 2);
-  net.threads = choose(0, 4) == 0 ? choose(2, 3) : 1;  // Threads are slow to start where a core is emulated.
-  net.height = choose(3, 17);
-  net.width = choose(3, 17);
-  net.channels = choose(1, 12);
+  net.batch = Choose(rng, 1, 2);
+  // Threads are slow to start where a core is emulated.
+  net.threads = Choose(rng, 0, 4) == 0 ? Choose(rng, 2, 3) : 1;
+  net.height = Choose(rng, 3, 17);
+  net.width = Choose(rng, 3, 17);
+  net.channels = Choose(rng, 1, 12);
   net.datatype = datatype;
+  std::uniform_real_distribution<float> f32(-1.0f, 1.0f);
   std::vector<Shape> shapes = {{net.height, net.width, net.channels}};
   std::map<std::pair<size_t, size_t>, std::vector<uint8_t>> masks;
-  const size_t num_steps = choose(2, 14);
+  const size_t num_steps = Choose(rng, 2, 14);
   while (net.steps.size() < num_steps) {
     Step step;
-    step.op = static_cast<Op>(choose(0, 6));
-    if (choose(0, 2) == 0)
-      step.op = Op::kConvolution;
-    // Mostly the latest value: then networks get deep.
-    const size_t input = choose(0, 3) != 0 ? shapes.size() - 1 : choose(0, shapes.size() - 1);
-    const Shape& in = shapes[input];
-    step.inputs = {input};
-    step.height = in.height;
-    step.width = in.width;
-    step.channels = in.channels;
-    switch (step.op) {
-      case Op::kConvolution:
-        step.channels = choose(1, 40);
-        step.kernel = choose(0, 1) ? 1 : 3;
-        step.stride = choose(0, 3) == 0 ? 2 : 1;
-        break;
-      case Op::kDepthwise:
-        step.kernel = choose(0, 3) == 0 ? 5 : 3;
-        step.stride = choose(0, 3) == 0 ? 2 : 1;
-        break;
-      case Op::kUnary:
-        if (datatype == xnn_datatype_fp32 && choose(0, 1))
-          step.unary = xnn_unary_hardswish;
-        break;
-      case Op::kAdd:
-      case Op::kConcatenate: {
-        std::vector<size_t> others;
-        for (size_t i = 0; i < shapes.size(); i++) {
-          if (
-            shapes[i].height == in.height && shapes[i].width == in.width &&
-            (step.op == Op::kConcatenate || shapes[i].channels == in.channels)) {
-            others.push_back(i);
-          }
-        }
-        step.inputs.push_back(others[choose(0, others.size() - 1)]);
-        if (step.op == Op::kConcatenate)
-          step.channels += shapes[step.inputs[1]].channels;
-        break;
-      }
-      case Op::kMultiplyChannels:
-        if (datatype != xnn_datatype_fp32)
-          continue;
-        break;
-      case Op::kMaxPooling:
-        if (in.height < 3 || in.width < 3)
-          continue;
-        step.kernel = 2;
-        step.height = in.height - 1;
-        step.width = in.width - 1;
-        break;
-    }
-    if (step.channels > 60)
+    if (!ChooseOperator(rng, datatype, shapes, step))
       continue;
-    const bool convolution = step.op == Op::kConvolution || step.op == Op::kDepthwise;
-    if (convolution) {
-      // TensorFlow's SAME padding underflows where the stride is larger than the kernel (upstream).
-      if (step.kernel == 1)
-        step.stride = 1;
-      step.height = (in.height + step.stride - 1) / step.stride;
-      step.width = (in.width + step.stride - 1) / step.stride;
-      step.masked = choose(0, 3) != 0;
-      const size_t taps = step.kernel * step.kernel * (step.op == Op::kConvolution ? in.channels : 1);
-      step.weights.resize(step.channels * taps);
-      for (float& w : step.weights)
-        w = f32(rng) / std::sqrt(static_cast<float>(taps));
-    }
+    if (step.op == Op::kConvolution || step.op == Op::kDepthwise)
+      ChooseWeights(rng, shapes[step.inputs[0]], step);
     step.fill.resize(step.channels);
     for (float& v : step.fill)
       v = f32(rng);
     step.channel_factors = step.fill;
     if (step.masked) {
       std::vector<uint8_t>& mask = masks[{step.height, step.width}];
-      if (mask.empty() || choose(0, 4) == 0) {
-        mask.resize(step.height * step.width);
-        const float sparsity = std::uniform_real_distribution<float>(0.0f, 1.0f)(rng);
-        for (uint8_t& m : mask)
-          m = std::uniform_real_distribution<float>()(rng) >= sparsity;
-        const size_t kind = choose(0, 9);
-        if (kind == 0)
-          std::fill(mask.begin(), mask.end(), 0);
-        if (kind == 1)
-          std::fill(mask.begin(), mask.end(), 1);
-        if (kind == 2) {
-          std::fill(mask.begin(), mask.end(), 0);
-          mask[choose(0, mask.size() - 1)] = 1;
-        }
-        if (kind > 5) {
-          const size_t residue = choose(0, 4);
-          for (size_t i = 0; i < mask.size(); i++) {
-            mask[i] = (i % step.width + 2 * (i / step.width)) % 5 != residue;
-          }
-        }
-      }
+      if (mask.empty() || Choose(rng, 0, 4) == 0)
+        mask = RandomMask(rng, step.height, step.width);
       step.mask = mask;
     }
-    step.external = choose(0, 9) == 0;
+    step.external = Choose(rng, 0, 9) == 0;
     shapes.push_back({step.height, step.width, step.channels});
     net.steps.push_back(step);
   }
@@ -228,118 +247,61 @@ struct Result {
   size_t num_expanded = 0;
 };
 
-// Runs a network twice, and gives the outputs of the second run.
-Result RunNetwork(const Network& net, const std::vector<float>& input, uint32_t flags)
-{
-  const bool quantized = net.datatype != xnn_datatype_fp32;
-  xnn_subgraph_t subgraph = nullptr;
-  size_t num_outputs = 0;
-  for (const Step& step : net.steps)
-    num_outputs += step.external;
-  EXPECT_EQ(xnn_status_success, xnn_create_subgraph(1 + num_outputs, 0, &subgraph));
-  const auto define = [&](std::vector<size_t> dims, uint32_t external_id, uint32_t value_flags) {
-    uint32_t id = XNN_INVALID_VALUE_ID;
-    if (quantized) {
-      EXPECT_EQ(
-        xnn_status_success, xnn_define_quantized_tensor_value(
-                              subgraph, net.datatype, kZeroPoint, kScale, dims.size(), dims.data(), nullptr,
-                              external_id, value_flags, &id));
-    }
-    else {
-      EXPECT_EQ(
-        xnn_status_success,
-        xnn_define_tensor_value(
-          subgraph, xnn_datatype_fp32, dims.size(), dims.data(), nullptr, external_id, value_flags, &id));
-    }
-    return id;
-  };
-  std::vector<std::vector<uint8_t>> buffers;
-  const size_t element_size = quantized ? 1 : 4;
-  std::vector<xnn_external_value> externals;
-  std::vector<uint32_t> ids = {
-    define({net.batch, net.height, net.width, net.channels}, 0, XNN_VALUE_FLAG_EXTERNAL_INPUT)};
-  std::vector<Shape> shapes = {{net.height, net.width, net.channels}};
-  std::vector<uint8_t> input_data(input.size() * element_size + XNN_EXTRA_BYTES);
-  for (size_t i = 0; i < input.size(); i++) {
-    if (quantized) {
-      input_data[i] = static_cast<uint8_t>(Quantize(input[i]));
-    }
-    else {
-      std::memcpy(&input_data[i * 4], &input[i], 4);
-    }
+// A network as XNNPACK's subgraph, with its static data.
+class Subgraph {
+public:
+  Subgraph(const Network& net, size_t num_outputs)
+      : net_(net)
+  {
+    EXPECT_EQ(xnn_status_success, xnn_create_subgraph(1 + num_outputs, 0, &subgraph_));
   }
-  externals.push_back({0, input_data.data()});
-  // Static data lives as long as the subgraph.
-  std::vector<std::unique_ptr<std::vector<float>>> floats;
-  std::vector<std::unique_ptr<std::vector<int8_t>>> bytes;
-  const float infinity = std::numeric_limits<float>::infinity();
-  uint32_t next_external = 1;
-  for (const Step& step : net.steps) {
+  Subgraph(const Subgraph&) = delete;
+  Subgraph& operator=(const Subgraph&) = delete;
+  ~Subgraph() { Delete(); }
+
+  // Deletes XNNPACK's subgraph, which no runtime of it needs; static data stays.
+  void Delete()
+  {
+    if (subgraph_ != nullptr)
+      EXPECT_EQ(xnn_status_success, xnn_delete_subgraph(subgraph_));
+    subgraph_ = nullptr;
+  }
+
+  xnn_subgraph_t get() const { return subgraph_; }
+
+  uint32_t DefineValue(const Shape& shape, uint32_t external_id, uint32_t flags)
+  {
+    const size_t dims[] = {net_.batch, shape.height, shape.width, shape.channels};
+    uint32_t id = XNN_INVALID_VALUE_ID;
+    EXPECT_EQ(
+      xnn_status_success,
+      quantized() ? xnn_define_quantized_tensor_value(
+                      subgraph_, net_.datatype, kZeroPoint, kScale, 4, dims, nullptr, external_id, flags, &id)
+                  : xnn_define_tensor_value(subgraph_, xnn_datatype_fp32, 4, dims, nullptr, external_id, flags, &id));
+    return id;
+  }
+
+  // Makes value `output_id` of those that the step reads; `in` is the shape of the first one.
+  void DefineStep(const Step& step, const std::vector<uint32_t>& ids, const Shape& in, uint32_t output_id)
+  {
     const uint32_t input_id = ids[step.inputs[0]];
-    const Shape& in = shapes[step.inputs[0]];
-    const uint32_t output_id = define(
-      {net.batch, step.height, step.width, step.channels}, step.external ? next_external : XNN_INVALID_VALUE_ID,
-      step.external ? XNN_VALUE_FLAG_EXTERNAL_OUTPUT : 0);
-    if (step.external) {
-      buffers.emplace_back(net.batch * step.height * step.width * step.channels * element_size + XNN_EXTRA_BYTES, 0x7F);
-      next_external++;
-    }
     enum xnn_status status = xnn_status_success;
     switch (step.op) {
       case Op::kConvolution:
-      case Op::kDepthwise: {
-        const bool depthwise = step.op == Op::kDepthwise;
-        std::vector<size_t> dims = {step.channels, step.kernel, step.kernel, in.channels};
-        if (depthwise)
-          dims = {1, step.kernel, step.kernel, step.channels};
-        uint32_t filter_id = XNN_INVALID_VALUE_ID;
-        if (quantized) {
-          bytes.push_back(std::make_unique<std::vector<int8_t>>());
-          for (float w : step.weights)
-            bytes.back()->push_back(static_cast<int8_t>(std::nearbyint(w * 100.0f)));
-          floats.push_back(std::make_unique<std::vector<float>>(step.channels, 0.01f));
-          EXPECT_EQ(
-            xnn_status_success, xnn_define_channelwise_quantized_tensor_value(
-                                  subgraph, xnn_datatype_qcint8, floats.back()->data(), 4, depthwise ? 3 : 0,
-                                  dims.data(), bytes.back()->data(), XNN_INVALID_VALUE_ID, 0, &filter_id));
-        }
-        else {
-          EXPECT_EQ(
-            xnn_status_success,
-            xnn_define_tensor_value(
-              subgraph, xnn_datatype_fp32, 4, dims.data(), step.weights.data(), XNN_INVALID_VALUE_ID, 0, &filter_id));
-        }
-        if (depthwise) {
-          status = xnn_define_depthwise_convolution_2d(
-            subgraph, 0, 0, 0, 0, step.kernel, step.kernel, step.stride, step.stride, 1, 1, 1, step.channels, -infinity,
-            infinity, input_id, filter_id, XNN_INVALID_VALUE_ID, output_id, XNN_FLAG_TENSORFLOW_SAME_PADDING);
-        }
-        else {
-          status = xnn_define_convolution_2d(
-            subgraph, 0, 0, 0, 0, step.kernel, step.kernel, step.stride, step.stride, 1, 1, 1, in.channels,
-            step.channels, -infinity, infinity, input_id, filter_id, XNN_INVALID_VALUE_ID, output_id,
-            XNN_FLAG_TENSORFLOW_SAME_PADDING);
-        }
-        EXPECT_EQ(xnn_status_success, status);
-        if (step.masked) {
-          std::vector<int8_t> fill;
-          for (float v : step.fill)
-            fill.push_back(Quantize(v));
-          status = xnn_mask_convolution_2d(
-            subgraph, output_id, step.height, step.width, step.mask.data(), step.channels,
-            quantized ? static_cast<const void*>(fill.data()) : step.fill.data());
-        }
+      case Op::kDepthwise:
+        DefineConvolution(step, input_id, in, output_id);
+        if (step.masked)
+          MaskConvolution(step, output_id);
         break;
-      }
       case Op::kUnary: {
         union xnn_unary_params params;
         params.clamp.min = -0.5f;
         params.clamp.max = 0.75f;
-        status = xnn_define_unary(subgraph, step.unary, &params, input_id, output_id, 0);
+        status = xnn_define_unary(subgraph_, step.unary, &params, input_id, output_id, 0);
         break;
       }
       case Op::kAdd:
-        status = xnn_define_binary(subgraph, xnn_binary_add, nullptr, input_id, ids[step.inputs[1]], output_id, 0);
+        status = xnn_define_binary(subgraph_, xnn_binary_add, nullptr, input_id, ids[step.inputs[1]], output_id, 0);
         break;
       case Op::kMultiplyChannels: {
         uint32_t factors_id = XNN_INVALID_VALUE_ID;
@@ -347,30 +309,155 @@ Result RunNetwork(const Network& net, const std::vector<float>& input, uint32_t 
         EXPECT_EQ(
           xnn_status_success,
           xnn_define_tensor_value(
-            subgraph, xnn_datatype_fp32, 1, dims, step.channel_factors.data(), XNN_INVALID_VALUE_ID, 0, &factors_id));
-        status = xnn_define_binary(subgraph, xnn_binary_multiply, nullptr, input_id, factors_id, output_id, 0);
+            subgraph_, xnn_datatype_fp32, 1, dims, step.channel_factors.data(), XNN_INVALID_VALUE_ID, 0, &factors_id));
+        status = xnn_define_binary(subgraph_, xnn_binary_multiply, nullptr, input_id, factors_id, output_id, 0);
         break;
       }
       case Op::kConcatenate:
-        status = xnn_define_concatenate2(subgraph, 3, input_id, ids[step.inputs[1]], output_id, 0);
+        status = xnn_define_concatenate2(subgraph_, 3, input_id, ids[step.inputs[1]], output_id, 0);
         break;
       case Op::kMaxPooling:
         status = xnn_define_max_pooling_2d(
-          subgraph, 0, 0, 0, 0, 2, 2, 1, 1, 1, 1, -infinity, infinity, input_id, output_id, 0);
+          subgraph_, 0, 0, 0, 0, 2, 2, 1, 1, 1, 1, -kInfinity, kInfinity, input_id, output_id, 0);
         break;
     }
     EXPECT_EQ(xnn_status_success, status);
-    ids.push_back(output_id);
-    shapes.push_back({step.height, step.width, step.channels});
   }
+
+private:
+  static constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+  bool quantized() const { return net_.datatype != xnn_datatype_fp32; }
+
+  uint32_t DefineFilter(const Step& step, const Shape& in)
+  {
+    const bool depthwise = step.op == Op::kDepthwise;
+    std::vector<size_t> dims = {step.channels, step.kernel, step.kernel, in.channels};
+    if (depthwise)
+      dims = {1, step.kernel, step.kernel, step.channels};
+    uint32_t filter_id = XNN_INVALID_VALUE_ID;
+    if (quantized()) {
+      bytes_.push_back(std::make_unique<std::vector<int8_t>>());
+      for (float w : step.weights)
+        bytes_.back()->push_back(static_cast<int8_t>(std::nearbyint(w * 100.0f)));
+      floats_.push_back(std::make_unique<std::vector<float>>(step.channels, 0.01f));
+      EXPECT_EQ(
+        xnn_status_success, xnn_define_channelwise_quantized_tensor_value(
+                              subgraph_, xnn_datatype_qcint8, floats_.back()->data(), 4, depthwise ? 3 : 0, dims.data(),
+                              bytes_.back()->data(), XNN_INVALID_VALUE_ID, 0, &filter_id));
+    }
+    else {
+      EXPECT_EQ(
+        xnn_status_success,
+        xnn_define_tensor_value(
+          subgraph_, xnn_datatype_fp32, 4, dims.data(), step.weights.data(), XNN_INVALID_VALUE_ID, 0, &filter_id));
+    }
+    return filter_id;
+  }
+
+  void DefineConvolution(const Step& step, uint32_t input_id, const Shape& in, uint32_t output_id)
+  {
+    const uint32_t filter_id = DefineFilter(step, in);
+    enum xnn_status status = xnn_status_success;
+    if (step.op == Op::kDepthwise) {
+      status = xnn_define_depthwise_convolution_2d(
+        subgraph_, 0, 0, 0, 0, step.kernel, step.kernel, step.stride, step.stride, 1, 1, 1, step.channels, -kInfinity,
+        kInfinity, input_id, filter_id, XNN_INVALID_VALUE_ID, output_id, XNN_FLAG_TENSORFLOW_SAME_PADDING);
+    }
+    else {
+      status = xnn_define_convolution_2d(
+        subgraph_, 0, 0, 0, 0, step.kernel, step.kernel, step.stride, step.stride, 1, 1, 1, in.channels, step.channels,
+        -kInfinity, kInfinity, input_id, filter_id, XNN_INVALID_VALUE_ID, output_id, XNN_FLAG_TENSORFLOW_SAME_PADDING);
+    }
+    EXPECT_EQ(xnn_status_success, status);
+  }
+
+  void MaskConvolution(const Step& step, uint32_t output_id)
+  {
+    std::vector<int8_t> fill;
+    fill.reserve(step.fill.size());
+    for (float v : step.fill)
+      fill.push_back(Quantize(v));
+    EXPECT_EQ(
+      xnn_status_success, xnn_mask_convolution_2d(
+                            subgraph_, output_id, step.height, step.width, step.mask.data(), step.channels,
+                            quantized() ? static_cast<const void*>(fill.data()) : step.fill.data()));
+  }
+
+  const Network& net_;
+  xnn_subgraph_t subgraph_ = nullptr;
+  std::vector<std::unique_ptr<std::vector<float>>> floats_;
+  std::vector<std::unique_ptr<std::vector<int8_t>>> bytes_;
+};
+
+// Numbers as a tensor has them, with room for what is read behind it.
+std::vector<uint8_t> ToBuffer(const std::vector<float>& values, bool quantized)
+{
+  const size_t element_size = quantized ? 1 : 4;
+  std::vector<uint8_t> buffer(values.size() * element_size + XNN_EXTRA_BYTES);
+  for (size_t i = 0; i < values.size(); i++) {
+    if (quantized) {
+      buffer[i] = static_cast<uint8_t>(Quantize(values[i]));
+    }
+    else {
+      std::memcpy(&buffer[i * 4], &values[i], 4);
+    }
+  }
+  return buffer;
+}
+
+std::vector<float> FromBuffer(const std::vector<uint8_t>& buffer, bool quantized)
+{
+  const size_t element_size = quantized ? 1 : 4;
+  std::vector<float> values;
+  for (size_t i = 0; i < (buffer.size() - XNN_EXTRA_BYTES) / element_size; i++) {
+    float value;
+    if (quantized) {
+      value = static_cast<int8_t>(buffer[i]);
+    }
+    else {
+      std::memcpy(&value, &buffer[i * 4], 4);
+    }
+    values.push_back(value);
+  }
+  return values;
+}
+
+// Runs a network twice, and gives the outputs of the second run.
+Result RunNetwork(const Network& net, const std::vector<float>& input, uint32_t flags)
+{
+  const bool quantized = net.datatype != xnn_datatype_fp32;
+  size_t num_outputs = 0;
+  for (const Step& step : net.steps)
+    num_outputs += step.external;
+  Subgraph subgraph(net, num_outputs);
+  std::vector<Shape> shapes = {{net.height, net.width, net.channels}};
+  std::vector<uint32_t> ids = {subgraph.DefineValue(shapes[0], 0, XNN_VALUE_FLAG_EXTERNAL_INPUT)};
+  std::vector<uint8_t> input_data = ToBuffer(input, quantized);
+  std::vector<std::vector<uint8_t>> buffers;
+  for (const Step& step : net.steps) {
+    const Shape shape = {step.height, step.width, step.channels};
+    uint32_t external_id = XNN_INVALID_VALUE_ID;
+    if (step.external) {
+      const size_t size = shape.height * shape.width * shape.channels * (quantized ? 1 : 4);
+      buffers.emplace_back(net.batch * size + XNN_EXTRA_BYTES, 0x7F);
+      external_id = buffers.size();
+    }
+    const uint32_t output_id =
+      subgraph.DefineValue(shape, external_id, step.external ? XNN_VALUE_FLAG_EXTERNAL_OUTPUT : 0);
+    subgraph.DefineStep(step, ids, shapes[step.inputs[0]], output_id);
+    ids.push_back(output_id);
+    shapes.push_back(shape);
+  }
+  std::vector<xnn_external_value> externals = {{0, input_data.data()}};
   for (size_t i = 0; i < buffers.size(); i++) {
     externals.push_back({static_cast<uint32_t>(i + 1), buffers[i].data()});
   }
 
   Threadpool threadpool(net.threads > 1 ? pthreadpool_create(net.threads) : nullptr, pthreadpool_destroy);
   xnn_runtime_t runtime = nullptr;
-  EXPECT_EQ(xnn_status_success, xnn_create_runtime_v3(subgraph, nullptr, threadpool.get(), flags, &runtime));
-  EXPECT_EQ(xnn_status_success, xnn_delete_subgraph(subgraph));
+  EXPECT_EQ(xnn_status_success, xnn_create_runtime_v3(subgraph.get(), nullptr, threadpool.get(), flags, &runtime));
+  subgraph.Delete();
   EXPECT_EQ(xnn_status_success, xnn_setup_runtime(runtime, externals.size(), externals.data()));
   EXPECT_EQ(xnn_status_success, xnn_invoke_runtime(runtime));
   EXPECT_EQ(xnn_status_success, xnn_invoke_runtime(runtime));
@@ -383,20 +470,8 @@ Result RunNetwork(const Network& net, const std::vector<float>& input, uint32_t 
     result.num_expanded += runtime->opdata[i].type == xnn_node_type_expand_pixels;
   }
   EXPECT_EQ(xnn_status_success, xnn_delete_runtime(runtime));
-  for (const std::vector<uint8_t>& buffer : buffers) {
-    std::vector<float> values;
-    for (size_t i = 0; i < (buffer.size() - XNN_EXTRA_BYTES) / element_size; i++) {
-      float value;
-      if (quantized) {
-        value = static_cast<int8_t>(buffer[i]);
-      }
-      else {
-        std::memcpy(&value, &buffer[i * 4], 4);
-      }
-      values.push_back(value);
-    }
-    result.outputs.push_back(values);
-  }
+  for (const std::vector<uint8_t>& buffer : buffers)
+    result.outputs.push_back(FromBuffer(buffer, quantized));
   return result;
 }
 

@@ -366,6 +366,56 @@ INSTANTIATE_TEST_SUITE_P(
   testing::Values(
     MaskKind::kRandom, MaskKind::kEmpty, MaskKind::kFull, MaskKind::kSinglePixel, MaskKind::kAlternating));
 
+// Values of int8 tensors, most of them negative, which a clamp node behind the convolution limits as it does pixels.
+TEST(MaskedConvolution2DFill, int8_is_clamped)
+{
+  ASSERT_EQ(xnn_status_success, xnn_initialize(nullptr));
+  xnn_subgraph_t subgraph_ptr = nullptr;
+  ASSERT_EQ(xnn_status_success, xnn_create_subgraph(2, 0, &subgraph_ptr));
+  Subgraph subgraph(subgraph_ptr, xnn_delete_subgraph);
+  const auto define = [&](size_t channels, uint32_t external_id, uint32_t flags) {
+    const size_t dims[] = {1, 2, 2, channels};
+    uint32_t id = XNN_INVALID_VALUE_ID;
+    EXPECT_EQ(
+      xnn_status_success, xnn_define_quantized_tensor_value(
+                            subgraph.get(), xnn_datatype_qint8, /*zero_point=*/3, /*scale=*/0.05f, 4, dims, nullptr,
+                            external_id, flags, &id));
+    return id;
+  };
+  const std::vector<int8_t> fill = {-128, -20, -7, -5, 0, 10, 18, 127};
+  const std::vector<int8_t> clamped = {-7, -7, -7, -5, 0, 10, 18, 18};
+  const size_t channels = fill.size();
+  const uint32_t input = define(1, 0, XNN_VALUE_FLAG_EXTERNAL_INPUT);
+  const uint32_t convolved = define(channels, XNN_INVALID_VALUE_ID, 0);
+  const uint32_t output = define(channels, 1, XNN_VALUE_FLAG_EXTERNAL_OUTPUT);
+  const std::vector<int8_t> weights(channels, 1);
+  const std::vector<float> scales(channels, 0.01f);
+  const size_t filter_dims[] = {channels, 1, 1, 1};
+  uint32_t filter = XNN_INVALID_VALUE_ID;
+  ASSERT_EQ(
+    xnn_status_success, xnn_define_channelwise_quantized_tensor_value(
+                          subgraph.get(), xnn_datatype_qcint8, scales.data(), 4, 0, filter_dims, weights.data(),
+                          XNN_INVALID_VALUE_ID, 0, &filter));
+  const float infinity = std::numeric_limits<float>::infinity();
+  ASSERT_EQ(
+    xnn_status_success, xnn_define_convolution_2d(
+                          subgraph.get(), 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, channels, -infinity, infinity, input,
+                          filter, XNN_INVALID_VALUE_ID, convolved, 0));
+  const std::vector<uint8_t> mask = {1, 0, 1, 1};
+  ASSERT_EQ(
+    xnn_status_success, xnn_mask_convolution_2d(subgraph.get(), convolved, 2, 2, mask.data(), channels, fill.data()));
+  ASSERT_EQ(xnn_status_success, xnn_define_clamp(subgraph.get(), -0.5f, 0.75f, convolved, output, 0));
+  xnn_runtime_t runtime_ptr = nullptr;
+  ASSERT_EQ(xnn_status_success, xnn_create_runtime_v3(subgraph.get(), nullptr, nullptr, 0, &runtime_ptr));
+  Runtime runtime(runtime_ptr, xnn_delete_runtime);
+  std::vector<int8_t> pixels(4 + XNN_EXTRA_BYTES);
+  std::vector<int8_t> result(4 * channels + XNN_EXTRA_BYTES);
+  const xnn_external_value external[] = {{0, pixels.data()}, {1, result.data()}};
+  ASSERT_EQ(xnn_status_success, xnn_setup_runtime(runtime.get(), 2, external));
+  ASSERT_EQ(xnn_status_success, xnn_invoke_runtime(runtime.get()));
+  EXPECT_EQ(clamped, std::vector<int8_t>(result.begin() + channels, result.begin() + 2 * channels));
+}
+
 class MaskedConvolution2DErrors : public testing::Test {
 protected:
   void SetUp() override

@@ -15,14 +15,33 @@
 // Products of four channels of the input, one lane after the other.
 #define LIVE_IGEMM_LANE(lane)                                                                                          \
   do {                                                                                                                 \
-    const float32x4_t vb0 = vld1q_f32(w + 8 * (lane));                                                                 \
-    const float32x4_t vb1 = vld1q_f32(w + 8 * (lane) + 4);                                                             \
+    const float32x4_t vb0 = vld1q_f32(w + (size_t) 8 * (lane));                                                        \
+    const float32x4_t vb1 = vld1q_f32(w + (size_t) 8 * (lane) + 4);                                                    \
     _Pragma("GCC unroll 6") for (size_t m = 0; m < rows; m++)                                                          \
     {                                                                                                                  \
       vacc[m][0] = vfmaq_laneq_f32(vacc[m][0], vb0, va[m], (lane));                                                    \
       vacc[m][1] = vfmaq_laneq_f32(vacc[m][1], vb1, va[m], (lane));                                                    \
     }                                                                                                                  \
   } while (0)
+
+// The last nc columns of a row, fewer than 8.
+static XNN_INLINE void store_columns(float* out, size_t nc, float32x4_t vout, float32x4_t vnext)
+{
+  if (nc & 4) {
+    vst1q_f32(out, vout);
+    out += 4;
+    vout = vnext;
+  }
+  float32x2_t vpair = vget_low_f32(vout);
+  if (nc & 2) {
+    vst1_f32(out, vpair);
+    out += 2;
+    vpair = vget_high_f32(vout);
+  }
+  if (nc & 1) {
+    vst1_lane_f32(out, vpair, 0);
+  }
+}
 
 // Inlined with a constant number of rows, so that all loops over them are unrolled and tiles have no row for nothing.
 static XNN_INLINE void live_igemm(
@@ -122,22 +141,7 @@ static XNN_INLINE void live_igemm(
     else {
       _Pragma("GCC unroll 6") for (size_t m = 0; m < rows; m++)
       {
-        float32x4_t vout = vacc[m][0];
-        float* out = pc[m];
-        if (nc & 4) {
-          vst1q_f32(out, vout);
-          out += 4;
-          vout = vacc[m][1];
-        }
-        float32x2_t vpair = vget_low_f32(vout);
-        if (nc & 2) {
-          vst1_f32(out, vpair);
-          out += 2;
-          vpair = vget_high_f32(vout);
-        }
-        if (nc & 1) {
-          vst1_lane_f32(out, vpair, 0);
-        }
+        store_columns(pc[m], nc, vacc[m][0], vacc[m][1]);
       }
       nc = 0;
     }

@@ -18,7 +18,7 @@
 size_t xnn_get_block_channels(size_t output_channels, uint32_t nr, size_t w_stride, size_t input_size)
 {
   // Half of a small core's second-level cache; pixels have the other half.
-  const size_t max_block_size = 256 * 1024;
+  const size_t max_block_size = (size_t) 256 * 1024;
   const size_t weights_size = output_channels * w_stride;
   if (weights_size <= max_block_size || weights_size <= input_size) {
     return 0;

@@ -321,7 +321,7 @@ static enum xnn_status make_tiles(
 
   for (size_t t = 0; t < num_tiles; t++) {
     live->tiles[t].pointer = (uint32_t) live->num_pointers;
-    live->num_pointers += live->tiles[t].num_rows * live->classes[live->tiles[t].class_index].num_taps;
+    live->num_pointers += (size_t) live->tiles[t].num_rows * live->classes[live->tiles[t].class_index].num_taps;
   }
   live->bias = xnn_allocate_simd_memory(live->num_classes * padded_channels * 4);
   return live->bias != NULL ? xnn_status_success : xnn_status_out_of_memory;

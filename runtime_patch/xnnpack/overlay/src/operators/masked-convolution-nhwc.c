@@ -532,7 +532,7 @@ enum xnn_status xnn_reshape_gather_igemm(
 
   const size_t w_stride =
     extra_weights_elements_size +
-    (round_up_po2(group_input_channels, ukernel->kr * ukernel->sr) * kernel_size << log2_filter_element_size);
+    (round_up_po2(group_input_channels, (size_t) ukernel->kr * ukernel->sr) * kernel_size << log2_filter_element_size);
   const size_t output_pixel_stride = convolution_op->output_pixel_stride << log2_output_element_size;
   convolution_op->context.igemm.igemm = (struct igemm_context){
     .ks = kernel_size,

@@ -148,7 +148,7 @@ static void init_compact_dwconv_indirection(const struct xnn_operator* op, size_
     }
   }
   // The micro-kernel reads as many entries as it has taps; the weights of those beyond the kernel are zero.
-  for (size_t i = op->kernel_height * op->kernel_width; i < op->ukernel.dwconv.tile_size; i++) {
+  for (size_t i = (size_t) op->kernel_height * op->kernel_width; i < op->ukernel.dwconv.tile_size; i++) {
     *entry++ = (const void*) op->input;
   }
 }
@@ -176,7 +176,7 @@ static enum xnn_status reshape_compact_dwconv(
 {
   const struct xnn_pixel_mask* mask = convolution_op->masked.pixels.mask;
   struct dwconv_context* context = &convolution_op->context.dwconv.dwconv;
-  const size_t kernel_size = convolution_op->kernel_height * convolution_op->kernel_width;
+  const size_t kernel_size = (size_t) convolution_op->kernel_height * convolution_op->kernel_width;
   const size_t tile_size = convolution_op->ukernel.dwconv.tile_size;
   if (convolution_op->masked.init_indirection) {
     const size_t size = sizeof(void*) * (mask->num_kept * kernel_size + max(tile_size, kernel_size) - kernel_size);
@@ -201,7 +201,7 @@ static enum xnn_status reshape_compact_dwconv(
   const size_t extra_input_advanced = is_unipass ? 0 : tile_size - convolution_op->ukernel.dwconv.last_tile;
   context->indirect_input = convolution_op->indirection_buffer;
   context->masked.indirect_pixel_stride = kernel_size * sizeof(void*);
-  context->indirect_input_width_stride = (kernel_size - extra_input_advanced) * sizeof(void*);
+  context->indirect_input_width_stride = (intptr_t) ((kernel_size - extra_input_advanced) * sizeof(void*));
 
   const size_t target_parts_per_thread = 5;
   const size_t num_parts = num_threads > 1 ? min(max(mask->num_kept, 1), num_threads * target_parts_per_thread) : 1;
@@ -246,7 +246,7 @@ enum xnn_status xnn_reshape_masked_dwconv(
   }
   if (convolution_op->masked.init_indirection && convolution_op->masked.pixels.input != NULL) {
     // The last pixel reads entries for all taps of the micro-kernel, which may have more than the kernel.
-    const size_t kernel_size = convolution_op->kernel_height * convolution_op->kernel_width;
+    const size_t kernel_size = (size_t) convolution_op->kernel_height * convolution_op->kernel_width;
     const size_t num_extra_taps = max(convolution_op->ukernel.dwconv.tile_size, kernel_size) - kernel_size;
     compact_dwconv_indirection(
       convolution_op,

@@ -45,6 +45,32 @@ void xnn_qs8_qc8w_live_sum_ukernel_1x16c8__avx512vnni(
   _mm512_storeu_si512(sums, add_pairs(vacc0, vacc1));
 }
 
+// Where outputs lie.
+struct output_range {
+  __m512 max_less_zero_point;
+  __m512i zero_point;
+  __m128i min;
+};
+
+static XNN_INLINE struct output_range load_output_range(const union xnn_qs8_qc8w_conv_minmax_params* params)
+{
+  const struct output_range range = {
+    .max_less_zero_point =
+      _mm512_set1_ps((float) (params->fp32_scalar.output_max - params->fp32_scalar.output_zero_point)),
+    .zero_point = _mm512_set1_epi32(params->fp32_scalar.output_zero_point),
+    .min = _mm_set1_epi8((char) params->fp32_scalar.output_min),
+  };
+  return range;
+}
+
+// Sums as outputs: scaled, rounded and clamped.
+static XNN_INLINE __m128i requantize(__m512i vsum, __m512 vscale, struct output_range range)
+{
+  const __m512 vscaled = _mm512_mul_ps(_mm512_cvtepi32_ps(vsum), vscale);
+  const __m512i vrounded = _mm512_cvtps_epi32(_mm512_min_ps(vscaled, range.max_less_zero_point));
+  return _mm_max_epi8(_mm512_cvtsepi32_epi8(_mm512_add_epi32(vrounded, range.zero_point)), range.min);
+}
+
 // Inlined with a constant number of rows, so that all loops over them are unrolled and tiles have no row for nothing.
 // Few rows have too few accumulators to keep the multipliers busy: then each has a second one, for every other step.
 // Scales are the last 16 elements of a block of weights.
@@ -76,10 +102,7 @@ static XNN_INLINE void live_igemm(
   }
   kc = round_up_po2(kc, 8);
   const __m512i vsign_mask = _mm512_set1_epi8((char) 0x80);
-  const __m512 voutput_max_less_zero_point =
-    _mm512_set1_ps((int32_t) params->fp32_scalar.output_max - (int32_t) params->fp32_scalar.output_zero_point);
-  const __m512i voutput_zero_point = _mm512_set1_epi32(params->fp32_scalar.output_zero_point);
-  const __m128i voutput_min = _mm_set1_epi8((char) params->fp32_scalar.output_min);
+  const struct output_range range = load_output_range(params);
 
   do {
     __m512i vacc[7][2];
@@ -145,9 +168,7 @@ static XNN_INLINE void live_igemm(
         vacc[m][0] = _mm512_add_epi32(vacc[m][0], vacc_odd[m][0]);
         vacc[m][1] = _mm512_add_epi32(vacc[m][1], vacc_odd[m][1]);
       }
-      const __m512 vscaled = _mm512_mul_ps(_mm512_cvtepi32_ps(add_pairs(vacc[m][0], vacc[m][1])), vscale);
-      const __m512i vrounded = _mm512_cvtps_epi32(_mm512_min_ps(vscaled, voutput_max_less_zero_point));
-      vout[m] = _mm_max_epi8(_mm512_cvtsepi32_epi8(_mm512_add_epi32(vrounded, voutput_zero_point)), voutput_min);
+      vout[m] = requantize(add_pairs(vacc[m][0], vacc[m][1]), vscale, range);
     }
     if XNN_LIKELY(nc >= 16) {
       _Pragma("GCC unroll 7") for (size_t m = 0; m < rows; m++)

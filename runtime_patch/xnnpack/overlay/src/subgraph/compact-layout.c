@@ -438,7 +438,7 @@ static enum xnn_status try_layouts(xnn_subgraph_t subgraph, bool may_expand, siz
   // An expanding node adds a value; there is at most one for each that is there.
   struct layouts layouts = {
     .subgraph = subgraph,
-    .of_value = xnn_allocate_zero_memory(2 * num_values * sizeof(struct xnn_pixel_mask*)),
+    .of_value = xnn_allocate_zero_memory((size_t) 2 * num_values * sizeof(struct xnn_pixel_mask*)),
     .has_fixed_fill = xnn_allocate_zero_memory(num_values * sizeof(bool)),
   };
   enum xnn_status status = xnn_status_out_of_memory;

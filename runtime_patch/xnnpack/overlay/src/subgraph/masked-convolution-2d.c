@@ -132,14 +132,16 @@ void xnn_clamp_convolution_fill(
       }
       case xnn_datatype_qint8: {
         int8_t* fill = (int8_t*) node->pixels.fill + c;
-        *fill = max(
-          min(*fill, xnn_qs8_quantize(output_max, scale, zero_point)), xnn_qs8_quantize(output_min, scale, zero_point));
+        const int8_t low = xnn_qs8_quantize(output_min, scale, zero_point);
+        const int8_t high = xnn_qs8_quantize(output_max, scale, zero_point);
+        *fill = (int8_t) math_max_s32(math_min_s32(*fill, high), low);
         break;
       }
       case xnn_datatype_quint8: {
         uint8_t* fill = (uint8_t*) node->pixels.fill + c;
-        *fill = max(
-          min(*fill, xnn_qu8_quantize(output_max, scale, zero_point)), xnn_qu8_quantize(output_min, scale, zero_point));
+        const uint8_t low = xnn_qu8_quantize(output_min, scale, zero_point);
+        const uint8_t high = xnn_qu8_quantize(output_max, scale, zero_point);
+        *fill = (uint8_t) math_max_u32(math_min_u32(*fill, high), low);
         break;
       }
       default:

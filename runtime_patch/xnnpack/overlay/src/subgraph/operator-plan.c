@@ -109,7 +109,7 @@ static void plan_convolution(const struct xnn_operator* op, struct xnn_operator_
   plan->why_dense = pixels->why_dense;
 
   const bool is_igemm = op->ukernel.type == xnn_microkernel_type_igemm;
-  const size_t num_taps = op->kernel_height * op->kernel_width;
+  const size_t num_taps = (size_t) op->kernel_height * op->kernel_width;
   const size_t taps_per_pixel = is_igemm ? xnn_get_tap_geometry(op).kernel_size : num_taps;
   plan->taps = plan->kept * taps_per_pixel;
   plan->live_taps = plan->taps;

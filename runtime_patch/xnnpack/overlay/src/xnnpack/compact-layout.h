@@ -31,8 +31,8 @@ XNN_INTERNAL enum xnn_status xnn_subgraph_compact_layouts(xnn_subgraph_t subgrap
 
 // Of runtime.c, where memory is planned.
 struct xnn_value_allocation_tracker;
-XNN_INTERNAL void optimize_tensor_allocation_for_in_place_operations(
-  struct xnn_value_allocation_tracker* tracker, const xnn_runtime_t runtime);
+XNN_INTERNAL void
+optimize_tensor_allocation_for_in_place_operations(struct xnn_value_allocation_tracker* tracker, xnn_runtime_t runtime);
 
 #ifdef __cplusplus
 }  // extern "C"

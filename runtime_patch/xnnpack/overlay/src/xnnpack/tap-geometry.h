@@ -57,7 +57,7 @@ static inline bool
 xnn_are_taps_inside(const struct xnn_operator* op, const struct xnn_tap_geometry* geometry, struct xnn_tap_place first)
 {
   return first.y < op->input_height && first.x < geometry->input_width &&
-         (op->kernel_height - 1) * op->dilation_height < op->input_height - first.y &&
+         (size_t) (op->kernel_height - 1) * op->dilation_height < op->input_height - first.y &&
          (geometry->kernel_width - 1) * op->dilation_width < geometry->input_width - first.x;
 }
 
