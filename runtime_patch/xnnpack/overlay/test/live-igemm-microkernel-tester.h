@@ -124,7 +124,7 @@ struct F32 {
   // Elements that are read of kc.
   static size_t InputSize(size_t kc, size_t /*kr*/) { return kc; }
 
-  float Padding() const { return 0.0f; }
+  static float Padding() { return 0.0f; }
   float Input(Rng& rng) const
   {
     return is_exact ? static_cast<float>(Choose(rng, 0, 16)) - 8.0f
@@ -133,10 +133,10 @@ struct F32 {
   float Weight(Rng& rng) const { return Input(rng); }
   float Bias(Rng& rng) const { return Input(rng); }
   // What micro-kernels begin sums with.
-  float FoldedBias(float bias, double /*sum_of_weights*/) const { return bias; }
-  std::vector<float> MakeScales(Rng& /*rng*/, size_t /*nr*/) { return {}; }
+  static float FoldedBias(float bias, double /*sum_of_weights*/) { return bias; }
+  static std::vector<float> MakeScales(Rng& /*rng*/, size_t /*nr*/) { return {}; }
 
-  double Product(float input, float weight) const { return static_cast<double>(input) * weight; }
+  static double Product(float input, float weight) { return static_cast<double>(input) * weight; }
   float Output(double sum, size_t /*channel*/) const
   {
     return std::min(std::max(static_cast<float>(sum), params.scalar.min), params.scalar.max);
@@ -144,7 +144,8 @@ struct F32 {
   // Each addition rounds what has been summed.
   double Tolerance(size_t num_products, double sum_of_magnitudes) const
   {
-    return is_exact ? 0.0 : num_products * std::numeric_limits<float>::epsilon() * sum_of_magnitudes;
+    return is_exact ? 0.0
+                    : static_cast<double>(num_products) * std::numeric_limits<float>::epsilon() * sum_of_magnitudes;
   }
 };
 
@@ -162,10 +163,16 @@ struct Qs8 {
   // Micro-kernels read whole steps of input channels. The weights of those that are not there are zeros.
   static size_t InputSize(size_t kc, size_t kr) { return round_up_po2(kc, kr); }
 
-  int8_t Padding() const { return input_zero_point; }
-  int8_t Input(Rng& rng) const { return is_largest ? -128 : static_cast<int>(Choose(rng, 0, 255)) - 128; }
-  int8_t Weight(Rng& rng) const { return is_largest ? -127 : static_cast<int>(Choose(rng, 0, 254)) - 127; }
-  int32_t Bias(Rng& rng) const { return static_cast<int>(Choose(rng, 0, 20000)) - 10000; }
+  int8_t Padding() const { return static_cast<int8_t>(input_zero_point); }
+  int8_t Input(Rng& rng) const
+  {
+    return is_largest ? INT8_MIN : static_cast<int8_t>(static_cast<int>(Choose(rng, 0, 255)) - 128);
+  }
+  int8_t Weight(Rng& rng) const
+  {
+    return is_largest ? -127 : static_cast<int8_t>(static_cast<int>(Choose(rng, 0, 254)) - 127);
+  }
+  static int32_t Bias(Rng& rng) { return static_cast<int>(Choose(rng, 0, 20000)) - 10000; }
   // Micro-kernels add 128 to inputs, so that they are unsigned.
   int32_t FoldedBias(int32_t bias, double sum_of_weights) const
   {
@@ -186,12 +193,12 @@ struct Qs8 {
   double Product(int8_t input, int8_t weight) const { return (input - input_zero_point) * weight; }
   int8_t Output(double sum, size_t channel) const
   {
-    const float output =
-      std::nearbyint(static_cast<float>(sum) * scales[channel]) + params.fp32_scalar.output_zero_point;
+    const float output = std::nearbyint(static_cast<float>(sum) * scales[channel]) +
+                         static_cast<float>(params.fp32_scalar.output_zero_point);
     const float min = params.fp32_scalar.output_min, max = params.fp32_scalar.output_max;
     return static_cast<int8_t>(std::min(std::max(output, min), max));
   }
-  double Tolerance(size_t, double) const { return 0.0; }
+  static double Tolerance(size_t, double) { return 0.0; }
 };
 
 // Inputs, weights packed in blocks for a micro-kernel, and what it makes of them.

@@ -14,6 +14,7 @@
 #include <cstring>
 #include <limits>
 #include <ostream>
+#include <sstream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -52,10 +53,11 @@ void AddTable(
 {
   for (size_t rows = 1; rows <= kMaxRows; rows++) {
     const std::string steps = kr == 1 ? "" : "c" + std::to_string(kr);
-    const std::string name =
-      "xnn_" + type + "_ukernel_" + std::to_string(rows) + "x" + std::to_string(nr) + steps + "__" + isa;
+    std::ostringstream name;
+    name << "xnn_" << type << "_ukernel_" << rows << "x" << nr << steps << "__" << isa;
     kernels.push_back(
-      {name, table[rows - 1], rows, nr, kr, /*is_quantized=*/kr != 1, has_isa, rows < in_order_rows ? nullptr : dense,
+      {name.str(), table[rows - 1], rows, nr, kr, /*is_quantized=*/kr != 1, has_isa,
+       rows < in_order_rows ? nullptr : dense,
        /*dense_mr=*/kMaxRows});
   }
 }
@@ -115,17 +117,17 @@ protected:
   void SetUp() override { SkipWhereMissing(GetParam().name, GetParam().has_isa); }
 
   // Three blocks of output channels, the last one of one channel.
-  LiveIgemmTile TileOf(size_t kc) const
+  static LiveIgemmTile TileOf(size_t kc)
   {
     LiveIgemmTile tile;
     tile.nc = 2 * GetParam().nr + 1;
     tile.kc = kc;
     return tile;
   }
-  LiveIgemmTile SomeTile() const { return TileOf(2 * Step() + 3); }
+  static LiveIgemmTile SomeTile() { return TileOf(2 * Step() + 3); }
 
   // Input channels that are multiplied at a time, at most.
-  size_t Step() const { return std::max<size_t>(4, 2 * GetParam().kr); }
+  static size_t Step() { return std::max<size_t>(4, 2 * GetParam().kr); }
 
   template <typename Type> void ExpectSums(const LiveIgemmTile& tile, const Type& type)
   {
@@ -265,8 +267,9 @@ class Qs8LiveIgemm : public LiveIgemm {};
 
 TEST_P(Qs8LiveIgemm, any_zero_points)
 {
-  for (int input_zero_point : {-128, -1, 0, 1, 127}) {
-    for (int output_zero_point : {-128, -7, 0, 127}) {
+  const int16_t output_zero_points[] = {-128, -7, 0, 127};
+  for (int32_t input_zero_point : {-128, -1, 0, 1, 127}) {
+    for (int16_t output_zero_point : output_zero_points) {
       Qs8 type;
       type.input_zero_point = input_zero_point;
       type.params.fp32_scalar.output_zero_point = output_zero_point;
@@ -277,7 +280,7 @@ TEST_P(Qs8LiveIgemm, any_zero_points)
 
 TEST_P(Qs8LiveIgemm, outputs_are_clamped)
 {
-  const std::pair<int, int> limits[] = {{-128, 20}, {-20, 127}, {-10, 30}, {-3, 60}, {5, 5}};
+  const std::pair<int16_t, int16_t> limits[] = {{-128, 20}, {-20, 127}, {-10, 30}, {-3, 60}, {5, 5}};
   for (const auto& limit : limits) {
     Qs8 type;
     type.params.fp32_scalar.output_min = limit.first;
