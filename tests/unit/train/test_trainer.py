@@ -142,11 +142,16 @@ def test_a_recipe_chooses_layers(data: Data, keys: dict[str, Any], names: list[s
     assert list(masked_layers(trainer(data, recipe(masks=keys)).model)) == names
 
 
-def test_tiles_are_those_of_a_board(data: Data) -> None:
+@pytest.mark.parametrize(("rounding", "pixels"), [
+    ({}, {"0": 51, "3": 13}),  # 64 - 13 and 16 - 3
+    ({"tile_rows": 4}, {"0": 48, "3": 12}),
+    ({"rounded": {"3": 4}}, {"0": 51, "3": 12}),
+])  # fmt: skip
+def test_kept_pixels_fill_tiles_where_a_recipe_rounds_them(
+    data: Data, rounding: dict[str, Any], pixels: dict[str, int]
+) -> None:
     masks = {"sparsity": 0.2, "tile_share": 0.1}
-    # 64 - 13 = 51 and 16 - 3 = 13 pixels, rounded down to 48 and 12.
-    assert kept(trained(data, recipe(masks=masks)).model) == {"0": 51, "3": 13}
-    assert kept(trained(data, recipe(masks=masks | {"board": "rpi4"})).model) == {"0": 48, "3": 12}
+    assert kept(trained(data, recipe(masks=masks | rounding)).model) == pixels
 
 
 def test_the_optimizer_is_the_recipes(data: Data) -> None:
