@@ -99,23 +99,25 @@ def test_a_masked_convolution_is_planned_as_its_mask_has_it(
 @given(case=look_alikes())
 @example(case=LookAlike(mask_shape="number", kept="none"))
 @example(case=LookAlike(form="multiply", mask_shape="number", kept="none"))
+@example(case=LookAlike(form="old", reader="operator"))
 def test_python_and_the_runtime_agree_on_what_is_skipped_and_why_not(
     tmp_path: Path, host_bundle: Bundle, case: LookAlike
 ) -> None:
-    _agree(host_bundle, case.write(tmp_path / "case.tflite"))
+    _agree(host_bundle, case, tmp_path / "case.tflite")
 
 
 @pytest.mark.parametrize(("name", "value"), [(name, v) for name in CHOICES for v in CHOICES[name]])
 def test_they_agree_on_each_way_to_differ(
     tmp_path: Path, host_bundle: Bundle, name: str, value: Any
 ) -> None:
-    _agree(host_bundle, LookAlike(**{name: value}).write(tmp_path / "case.tflite"))
+    _agree(host_bundle, LookAlike(**{name: value}), tmp_path / "case.tflite")
     for form in ("multiply", "swapped"):
         made = {"form": form, **{name: value}}
-        _agree(host_bundle, LookAlike(**made).write(tmp_path / "case.tflite"))
+        _agree(host_bundle, LookAlike(**made), tmp_path / "case.tflite")
 
 
-def _agree(bundle: Bundle, model: Path) -> None:
+def _agree(bundle: Bundle, case: LookAlike, path: Path) -> None:
+    model = case.write(path)
     (layer,) = find_layers(read_model(model))
     plan = _plan(bundle, model)
     (told,) = (each for each in plan.plan or [] if each.node == layer.index)
@@ -132,6 +134,8 @@ def _agree(bundle: Bundle, model: Path) -> None:
     why = told.why_all_pixels or next(filter(None, said), None)
     allowed = [ours for theirs, ours in AGREED.items() if re.search(theirs, _reason(layer))]
     assert allowed, layer.mask.reason
+    if case.form == "old":  # whatever else is the matter: the runtime takes a SELECT for no mask
+        allowed[0] += "|None"
     assert re.search(allowed[0], str(why)), (layer.mask.reason, why)
 
 

@@ -62,6 +62,9 @@ def lay_out(series: Series, tree: Path) -> None:
         BuildError: git failed, a patch does not apply, or the overlay has a file of upstream's.
     """
     _git(tree, "init", "--quiet", "--initial-branch", "patched")
+    # So many files make git tidy up in the background, where it outlives the command.
+    for setting, value in (("maintenance.auto", "false"), ("gc.auto", "0")):
+        _git(tree, "config", setting, value)
     _git(tree, "add", "--all", "--force")
     _git(tree, "commit", "--quiet", "--message", f"{series.name}, as upstream has it")
     pristine = _head(tree)

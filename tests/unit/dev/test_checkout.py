@@ -160,6 +160,16 @@ def test_a_folder_that_is_no_checkout_is_told(tmp_path: Path, folder: Path) -> N
         checkout.save(tmp_path, folder)
 
 
+@pytest.mark.parametrize(("setting", "value"), [("maintenance.auto", "false"), ("gc.auto", "0")])
+def test_git_does_nothing_of_its_own_in_the_background(
+    tree: Path, setting: str, value: str
+) -> None:
+    command = ["/usr/bin/env", "git", "-C", str(tree), "config", "--get", setting]
+    assert (
+        subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip() == value
+    )
+
+
 def test_settings_of_the_user_do_not_count(
     tmp_path: Path, folder: Path, tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
