@@ -430,6 +430,20 @@ def test_what_is_removed_stays_away_though_a_program_opens_it_later(
     assert not late.exists()
 
 
+def test_what_a_program_makes_just_before_it_ends_is_removed_as_well(
+    again: SshConnection, tmp_path: Path
+) -> None:
+    """It is there when the file is removed, and gone when it is looked for."""
+    late = tmp_path / ".00000000000a.part"
+    looks = tmp_path / "bin" / "grep"
+    looks.parent.mkdir()
+    looks.write_text(f'#!/bin/sh\necho late >"{late}"\nexit 1\n')
+    looks.chmod(0o755)
+    path = f"PATH={looks.parent}{os.pathsep}{os.environ['PATH']}"
+    again.run(["env", path, "sh", "-c", _DISCARD, "sh", str(tmp_path), "00000000000a"])
+    assert not late.exists()
+
+
 def test_an_interrupted_push_leaves_nothing(reachable: Reachable, tmp_path: Path) -> None:
     """Ctrl-C in another process, in the middle of a copy."""
     script = tmp_path / "push.py"
