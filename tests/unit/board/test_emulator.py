@@ -303,11 +303,9 @@ def test_without_icount_there_may_be_several_cores(tmp_path: Path) -> None:
 def test_the_machine_is_the_one_of_the_boards_file(tmp_path: Path) -> None:
     settings = Emulator(machine="virt", cpu="cortex-a53", memory_mib=768)
     command = emulator.qemu_command("qemu", settings, Image(tmp_path), 2222, tmp_path / "log")
-    options = dict(zip(command[command.index("-serial") :: 2], command[command.index("-serial") + 1 :: 2],
-                       strict=False))  # fmt: skip
-    assert (options["-M"], options["-cpu"], options["-m"]) == ("virt", "cortex-a53", "768")
-    assert options["-kernel"] == str(tmp_path / "kernel")
-    assert options["-initrd"] == str(tmp_path / "initrd")
+    options = {"-M": "virt", "-cpu": "cortex-a53", "-m": "768"}
+    options |= {"-kernel": str(tmp_path / "kernel"), "-initrd": str(tmp_path / "initrd")}
+    assert {option: command[command.index(option) + 1] for option in options} == options
 
 
 def test_the_ssh_line_names_key_port_and_pinned_host_key(board: Board) -> None:

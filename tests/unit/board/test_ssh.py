@@ -410,6 +410,21 @@ def test_a_program_that_never_stops_talking_is_stopped(
     require_ended(int(mark.read_text()))
 
 
+def test_a_shell_that_stands_still_is_ended_with_its_program_and_so_is_the_login(
+    again: SshConnection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody reads any more what the login says of that."""
+    mark = tmp_path / "pids"
+    login = "$(cut -d ' ' -f 4 /proc/$PPID/stat)"
+    script = f'echo "$$ $PPID {login}" >"$1"; kill -STOP $PPID; exec cat /dev/zero >&2'
+    for module in ("connection", "ssh"):
+        monkeypatch.setattr(f"toolchain.board.{module}.MOST", 1 << 20)
+    with pytest.raises(BoardError, match="more came from there than there should be"):
+        again.run(["sh", "-c", script, "sh", str(mark)])
+    for pid in mark.read_text().split():
+        require_ended(int(pid))
+
+
 def test_a_file_that_is_larger_than_it_should_be_is_not_kept(
     again: SshConnection, tmp_path: Path
 ) -> None:
