@@ -248,7 +248,7 @@ def test_a_board_that_ends_while_it_boots_is_told_with_its_last_words(
 ) -> None:
     played('printf "first\\nKernel panic\\n" >"$log"')
     with pytest.raises(
-        EmulatorError, match="ended while it booted; its last words: Kernel panic$"
+        EmulatorError, match=r"ended while it booted; its last words: Kernel panic$"
     ) as caught:
         emulator.start(board, Silent())
     assert caught.value.hint == f"what it wrote while booting is in {log_of(board)}"
@@ -258,7 +258,7 @@ def test_a_qemu_that_does_not_start_is_told_in_its_own_words(
     board: Board, played: Callable[[str], None]
 ) -> None:
     played("echo 'qemu: no such core' >&2; exit 1")
-    with pytest.raises(EmulatorError, match="'qemu' did not start: qemu: no such core$") as caught:
+    with pytest.raises(EmulatorError, match=r"'qemu' did not start: qemu: no such core$") as caught:
         emulator.start(board, Silent())
     assert caught.value.hint == "check [emulator] in the file of board 'qemu'"
 

@@ -258,9 +258,11 @@ def test_a_server_that_starts_no_program_is_told_with_the_line_that_shows_it(
         record = tmp_path / "known_hosts"
         record.write_text(f"[127.0.0.1]:{port} ssh-ed25519 {host_key.get_base64()}\n")
         target = SshTarget("127.0.0.1", "pi", port, known_hosts=(record,), alias="my-pi")
-        with SshConnection("rpi4", target) as own:
-            with pytest.raises(BoardError, match="the SSH server there starts no pro") as caught:
-                own.run(["true"])
+        with (
+            SshConnection("rpi4", target) as own,
+            pytest.raises(BoardError, match="the SSH server there starts no program") as caught,
+        ):
+            own.run(["true"])
     assert (caught.value.hint or "").endswith("ssh pi@my-pi uname -m")
 
 
