@@ -77,7 +77,8 @@ class _Login(paramiko.ServerInterface):
 
         def drain(source: IO[bytes], *, errors: bool) -> None:
             send = channel.sendall_stderr if errors else channel.sendall
-            with suppress(OSError):
+            # Like sshd, which closes what nobody takes: a program must not wait for its reader.
+            with suppress(OSError), source:
                 while data := source.read1(65536):  # type: ignore[attr-defined]
                     send(data)
 

@@ -55,14 +55,17 @@ done
 """
 
 # Whoever was interrupted removes what was begun. A program there may be about to open the file, or
-# still write to it: it is waited for, by its command line, which has the file's whole name.
+# still write to it: it is waited for, by its command line, which has the file's whole name. The
+# last look comes before the last removal, as the program may make the file and end in between.
 _DISCARD = """\
 tries=0
-while rm -f -- "$1/.$2.part"; grep -qs "[.]$2[.]part" /proc/[0-9]*/cmdline; do
+while grep -qs "[.]$2[.]part" /proc/[0-9]*/cmdline; do
+  rm -f -- "$1/.$2.part"
   tries=$((tries + 1))
   if [ "$tries" -ge 50 ]; then break; fi
   sleep 0.1
 done
+rm -f -- "$1/.$2.part"
 """
 _IN_THE_WAY = 73
 _RENAME = f"""\

@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -219,8 +219,58 @@ def test_without_qemu_the_line_that_installs_it_is_told(
 
 
 def test_a_real_board_is_not_booted() -> None:
-    with pytest.raises(BoardConfigError, match=r"no \[emulator\] table"):
+    with pytest.raises(BoardConfigError, match=r"no \[emulator\] table") as caught:
         emulator.start(load_board("rpi4"), Silent())
+    assert caught.value.hint == "deploy emulator start --board qemu"
+
+
+@pytest.fixture
+def played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Makes QEMU a script, which finds the path of the board's serial line in ``$log``."""
+    image = tmp_path / "image"
+    image.mkdir()
+    (image / "host_key.pub").write_text("ssh-ed25519 AAAA\n")
+    monkeypatch.setattr("toolchain.board.image.build", lambda _: Image(image))
+    program = tmp_path / "bin" / "qemu-system-aarch64"
+    program.parent.mkdir()
+    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+
+    def play(script: str) -> None:
+        find = "for word; do case $word in file:*) log=${word#file:} ;; esac; done"
+        program.write_text(f"#!/bin/sh\n{find}\n{script}\n")
+        program.chmod(0o755)
+
+    return play
+
+
+def test_a_board_that_ends_while_it_boots_is_told_with_its_last_words(
+    board: Board, played: Callable[[str], None]
+) -> None:
+    played('printf "first\\nKernel panic\\n" >"$log"')
+    with pytest.raises(
+        EmulatorError, match=r"ended while it booted; its last words: Kernel panic$"
+    ) as caught:
+        emulator.start(board, Silent())
+    assert caught.value.hint == f"what it wrote while booting is in {log_of(board)}"
+
+
+def test_a_qemu_that_does_not_start_is_told_in_its_own_words(
+    board: Board, played: Callable[[str], None]
+) -> None:
+    played("echo 'qemu: no such core' >&2; exit 1")
+    with pytest.raises(EmulatorError, match=r"'qemu' did not start: qemu: no such core$") as caught:
+        emulator.start(board, Silent())
+    assert caught.value.hint == "check [emulator] in the file of board 'qemu'"
+
+
+def test_a_port_that_was_taken_meanwhile_is_followed_by_others(
+    board: Board, played: Callable[[str], None], tmp_path: Path
+) -> None:
+    complaint = "could not set up host forwarding rule 'tcp:127.0.0.1:22-:22'"
+    played(f'echo "$@" >>{tmp_path}/tries; echo "{complaint}" >&2; exit 1')
+    with pytest.raises(EmulatorError, match=r"no free port was found on 127\.0\.0\.1"):
+        emulator.start(board, Silent())
+    assert len((tmp_path / "tries").read_text().splitlines()) == 5
 
 
 def test_several_cores_need_no_icount(board: Board) -> None:
@@ -234,6 +284,7 @@ def test_the_command_line_counts_instructions_and_reaches_only_loopback(tmp_path
     log = tmp_path / "a,b.log"
     command = emulator.qemu_command("qemu", settings, Image(tmp_path), 2222, log)
     assert command[command.index("-icount") + 1] == "shift=1"
+    assert command[command.index("-accel") + 1] == "tcg,thread=single"
     assert command[command.index("-smp") + 1] == "1"
     network = command[command.index("-netdev") + 1].split(",")
     assert "restrict=on" in network
@@ -245,7 +296,16 @@ def test_without_icount_there_may_be_several_cores(tmp_path: Path) -> None:
     settings = Emulator(cpu="cortex-a72", cores=4)
     command = emulator.qemu_command("qemu", settings, Image(tmp_path), 2222, tmp_path / "log")
     assert "-icount" not in command
+    assert command[command.index("-accel") + 1] == "tcg,thread=multi"
     assert command[command.index("-smp") + 1] == "4"
+
+
+def test_the_machine_is_the_one_of_the_boards_file(tmp_path: Path) -> None:
+    settings = Emulator(machine="virt", cpu="cortex-a53", memory_mib=768)
+    command = emulator.qemu_command("qemu", settings, Image(tmp_path), 2222, tmp_path / "log")
+    options = {"-M": "virt", "-cpu": "cortex-a53", "-m": "768"}
+    options |= {"-kernel": str(tmp_path / "kernel"), "-initrd": str(tmp_path / "initrd")}
+    assert {option: command[command.index(option) + 1] for option in options} == options
 
 
 def test_the_ssh_line_names_key_port_and_pinned_host_key(board: Board) -> None:

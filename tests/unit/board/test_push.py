@@ -86,8 +86,11 @@ def test_too_little_room_is_told_before_anything_is_sent(
     with huge.open("wb") as stream:  # a hole: nothing is written
         stream.truncate(connection.free_bytes(".") + (8 << 30))
     upload = push.Upload(huge, "tileskip/models/x/huge.tflite", "0" * 64)
-    with pytest.raises(BoardError, match=r"disk is full: [\d,]+ bytes are needed, [\d,]+ are free"):
+    with pytest.raises(
+        BoardError, match=r"disk is full: [\d,]+ bytes are needed, [\d,]+ are free"
+    ) as caught:
         push.push(connection, board, [upload], Silent())
+    assert "models and bundles of earlier pushes may go" in (caught.value.hint or "")
     assert not list((tmp_path / "board").rglob("*.part"))
     assert not list((tmp_path / "board").rglob("huge*"))
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import io
 import os
 import signal
@@ -17,12 +18,13 @@ import paramiko
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from paramiko.common import AUTH_FAILED
+from paramiko.common import AUTH_FAILED, AUTH_SUCCESSFUL, OPEN_SUCCEEDED
 
 from support.patience import PATIENCE, await_that, growing_limits, once, written
 from toolchain.board import keys
 from toolchain.board.connection import _DISCARD
 from toolchain.board.ssh import SshConnection
+from toolchain.board.target import SshTarget
 from toolchain.errors import BoardError, ConnectionFailed, DeployError, HostKeyError
 from toolchain.storage.cache import sha256_file
 
@@ -185,6 +187,85 @@ def test_an_unknown_name_is_named(reachable: Reachable) -> None:
         )
 
 
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> SshTarget:
+    """A board that no test reaches."""
+    return SshTarget("pi.lab", "pi", known_hosts=(tmp_path / "known_hosts",))
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError(errno.EHOSTUNREACH, "No route to host"), "cannot be reached (No route to host)"),
+        (TimeoutError("timed out"), "does not answer"),
+        (ConnectionRefusedError(errno.ECONNREFUSED, "refused"), "refuses the connection"),
+    ],
+)
+def test_a_network_that_leads_nowhere_is_told_in_words(
+    elsewhere: SshTarget, monkeypatch: pytest.MonkeyPatch, error: OSError, reason: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("toolchain.board.ssh._connected", fail)
+    with pytest.raises(ConnectionFailed) as caught:
+        SshConnection("rpi4", elsewhere)
+    assert caught.value.what == f"rpi4 (pi@pi.lab): pi.lab port 22 {reason}"
+    assert "check that the board is on" in (caught.value.hint or "")
+
+
+def test_a_server_of_names_that_never_answers_is_told(
+    elsewhere: SshTarget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    over = threading.Event()
+
+    def ask(*_: object) -> None:
+        over.wait(PATIENCE)
+        raise OSError
+
+    monkeypatch.setattr(socket, "getaddrinfo", ask)
+    try:
+        with pytest.raises(ConnectionFailed, match=r"told where 'pi\.lab' is") as caught:
+            SshConnection("rpi4", elsewhere, timeout=0.1)
+    finally:
+        over.set()
+    assert "address as numbers" in (caught.value.hint or "")
+
+
+class _Shut(paramiko.ServerInterface):
+    """Lets everybody in, and runs nothing."""
+
+    def check_auth_none(self, username: str) -> int:  # noqa: ARG002
+        return AUTH_SUCCESSFUL
+
+    def check_channel_request(self, kind: str, chanid: int) -> int:  # noqa: ARG002
+        return OPEN_SUCCEEDED
+
+
+def test_a_server_that_starts_no_program_is_told_with_the_line_that_shows_it(
+    tmp_path: Path,
+) -> None:
+    host_key = write_key(tmp_path / "host")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            transport = paramiko.Transport(server.accept()[0])
+            transport.add_server_key(host_key)
+            transport.start_server(None, _Shut())
+
+        threading.Thread(target=serve, daemon=True).start()
+        port = server.getsockname()[1]
+        record = tmp_path / "known_hosts"
+        record.write_text(f"[127.0.0.1]:{port} ssh-ed25519 {host_key.get_base64()}\n")
+        target = SshTarget("127.0.0.1", "pi", port, known_hosts=(record,), alias="my-pi")
+        with (
+            SshConnection("rpi4", target) as own,
+            pytest.raises(BoardError, match="the SSH server there starts no program") as caught,
+        ):
+            own.run(["true"])
+    assert (caught.value.hint or "").endswith("ssh pi@my-pi uname -m")
+
+
 # --- running -----------------------------------------------------------------------------------
 
 texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=40)
@@ -261,8 +342,9 @@ def test_a_lost_connection_is_told(reachable: Reachable) -> None:
     begun = reachable.home / "begun"
     with SshConnection("test", reachable.target) as own:
         once(begun.exists, reachable.drop)
-        with pytest.raises(ConnectionFailed, match="connection was lost"):
+        with pytest.raises(ConnectionFailed, match="connection was lost") as caught:
             own.run(["sh", "-c", "touch begun; exec sleep 30"])
+        assert "check that the board still runs" in (caught.value.hint or "")
         with pytest.raises(ConnectionFailed, match="connection was lost"):
             own.run(["true"])
 
@@ -330,6 +412,21 @@ def test_a_program_that_never_stops_talking_is_stopped(
     require_ended(int(mark.read_text()))
 
 
+def test_a_shell_that_stands_still_is_ended_with_its_program_and_so_is_the_login(
+    again: SshConnection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody reads any more what the login says of that."""
+    mark = tmp_path / "pids"
+    login = "$(cut -d ' ' -f 4 /proc/$PPID/stat)"
+    script = f'echo "$$ $PPID {login}" >"$1"; kill -STOP $PPID; exec cat /dev/zero >&2'
+    for module in ("connection", "ssh"):
+        monkeypatch.setattr(f"toolchain.board.{module}.MOST", 1 << 20)
+    with pytest.raises(BoardError, match="more came from there than there should be"):
+        again.run(["sh", "-c", script, "sh", str(mark)])
+    for pid in mark.read_text().split():
+        require_ended(int(pid))
+
+
 def test_a_file_that_is_larger_than_it_should_be_is_not_kept(
     again: SshConnection, tmp_path: Path
 ) -> None:
@@ -347,6 +444,20 @@ def test_what_is_removed_stays_away_though_a_program_opens_it_later(
     process = subprocess.Popen(["/bin/sh", "-c", script, "sh", str(late)])
     again.run(["sh", "-c", _DISCARD, "sh", str(tmp_path), "00000000000a"])
     assert process.wait() == 0
+    assert not late.exists()
+
+
+def test_what_a_program_makes_just_before_it_ends_is_removed_as_well(
+    again: SshConnection, tmp_path: Path
+) -> None:
+    """It is there when the file is removed, and gone when it is looked for."""
+    late = tmp_path / ".00000000000a.part"
+    looks = tmp_path / "bin" / "grep"
+    looks.parent.mkdir()
+    looks.write_text(f'#!/bin/sh\necho late >"{late}"\nexit 1\n')
+    looks.chmod(0o755)
+    path = f"PATH={looks.parent}{os.pathsep}{os.environ['PATH']}"
+    again.run(["env", path, "sh", "-c", _DISCARD, "sh", str(tmp_path), "00000000000a"])
     assert not late.exists()
 
 

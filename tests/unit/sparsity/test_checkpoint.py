@@ -14,6 +14,7 @@ from toolchain.sparsity.checkpoint import (
     load_checkpoint,
     load_metadata,
     load_model,
+    masks_in,
     save_checkpoint,
 )
 from toolchain.sparsity.masked_conv import masked_layers
@@ -130,6 +131,39 @@ def test_a_state_dict_that_does_not_fit_is_refused_by_name(
 ) -> None:
     with pytest.raises(ModelError, match=message):
         load_model(net(), state, example_input=EXAMPLE)
+
+
+def test_a_mask_may_be_stored_once_a_channel() -> None:
+    mask = torch.eye(3, dtype=torch.bool)
+    for channels in (1, 4):
+        assert torch.equal(masks_in({"a.mask": mask.expand(channels, 3, 3)})["a"], mask)
+
+
+@pytest.mark.parametrize("channel", [1, 3])
+def test_channels_whose_mask_is_not_the_first_ones_are_counted(channel: int) -> None:
+    masks = torch.eye(3).repeat(4, 1, 1)
+    masks[channel, 0, 1] = 1
+    with pytest.raises(ModelError, match="'a' differs between channels: 1 of 4 are not as the f"):
+        masks_in({"a.mask": masks})
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        ["0.parametrizations.weight.original0", "0.parametrizations.weight.original1"],
+        ["0.weight_g", "0.weight_v"],
+        ["0.weight_orig", "0.weight_u", "0.weight_v"],
+    ],
+    ids=["parametrizations", "weight_norm", "spectral_norm"],
+)
+def test_weights_that_were_saved_as_parts_are_told_with_the_line_that_joins_them(
+    parts: list[str],
+) -> None:
+    """As torch.nn.utils stores them."""
+    state = {**without("0.weight"), **dict.fromkeys(parts, torch.ones(4, 1, 3, 3))}
+    with pytest.raises(ModelError, match=r"lacks '0\.weight'") as caught:
+        load_model(net(), state)
+    assert "parametrize.remove_parametrizations(module, 'weight')" in (caught.value.hint or "")
 
 
 def test_a_long_list_of_missing_names_is_cut() -> None:

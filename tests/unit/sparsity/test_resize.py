@@ -145,5 +145,8 @@ class _Sum(nn.Module):
 def test_a_sum_of_different_widths_is_told_in_torchs_words() -> None:
     state = copy.deepcopy(_Sum().state_dict())
     state["a.weight"], state["a.bias"] = torch.ones(4, 3, 1, 1), torch.ones(4)
-    with pytest.raises(ModelError, match="the layers do not fit to each other: The size of tensor"):
+    with pytest.raises(
+        ModelError, match="the layers do not fit to each other: The size of tensor"
+    ) as caught:
         load_model(_Sum(), state, resize=True, example_input=IMAGE)
+    assert "its pruning went wrong" in (caught.value.hint or "")

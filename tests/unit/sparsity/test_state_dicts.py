@@ -114,6 +114,14 @@ def test_parts_that_fit_equally_are_not_guessed(path: Path) -> None:
     assert taken({**state(1, "left."), **state(2, "right.")}, path, "right")[0] == 2
 
 
+def test_the_part_behind_a_usual_prefix_is_taken_and_the_other_told(path: Path) -> None:
+    content = {"state_dict": {**state(1, "model."), **state(2, "teacher.")}}
+    seed, told = taken(content, path)
+    assert seed == 1
+    assert "the file also holds 'state_dict.teacher'" in told
+    assert taken(content, path, "teacher")[0] == 2
+
+
 def test_parts_of_other_shapes_do_not_compete(path: Path) -> None:
     wider = {f"wide.{name}": torch.ones(7, 7) for name in state()}
     assert taken({**wider, **state(4, "narrow.")}, path)[0] == 4
