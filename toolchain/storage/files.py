@@ -18,7 +18,7 @@ import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -121,6 +121,18 @@ def make_folder(folder: Path, fault: type[DeployError] = OutputError) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise fault(f"{folder}: cannot be written: {error.strerror or error}") from error
+
+
+def write_into(folder: Path, contents: Mapping[str, bytes]) -> list[Path]:
+    """Write files, by name, into a folder that is made if it is not there; returns their paths.
+
+    Raises:
+        OutputError: the folder cannot be made, or a file not be written.
+    """
+    make_folder(folder)
+    for name, content in contents.items():
+        write_whole(folder / name, content)
+    return [folder / name for name in contents]
 
 
 def check_writable(

@@ -22,6 +22,7 @@ from toolchain.storage.files import (
     check_writable,
     make_folder,
     same_place,
+    write_into,
     write_or_keep,
     write_whole,
     written_whole,
@@ -266,6 +267,12 @@ def test_what_cannot_be_written_is_kept_among_the_temporary_files(
     kept = Path(caught.value.hint.rpartition(" ")[2])
     assert kept.name == "p.json"
     assert kept.read_bytes() == b"measured"
+
+
+def test_files_are_written_into_a_folder_that_is_made(tmp_path: Path) -> None:
+    paths = write_into(tmp_path / "a/b", {"page.md": b"# Page\n", "page.json": b"{}"})
+    assert paths == [tmp_path / "a/b/page.md", tmp_path / "a/b/page.json"]
+    assert [path.read_bytes() for path in paths] == [b"# Page\n", b"{}"]
 
 
 def test_a_folder_is_made_with_those_above_it(tmp_path: Path) -> None:

@@ -9,10 +9,9 @@ from toolchain.dev.bench.models import DTYPES, NETWORKS, Dtype
 from toolchain.dev.bench.native import Spread
 from toolchain.dev.bench.plots import gap_plot, speedup_plot
 from toolchain.dev.bench.results import BenchResults, CaseResult
-from toolchain.errors import OutputError
 from toolchain.hardware.facts import core_facts
 from toolchain.profile.operators import GOAL, UNEXPLAINED, OperatorRow
-from toolchain.storage.files import write_whole
+from toolchain.storage.files import write_into
 
 NAME = "bench"
 
@@ -29,13 +28,7 @@ def write_page(results: BenchResults, out: Path) -> list[Path]:
         f"{NAME}-operators.svg": gap_plot(results),
         f"{NAME}.json": results.to_json(),
     }
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        for name, content in contents.items():
-            write_whole(out / name, content)
-    except OSError as error:
-        raise OutputError(f"{out}: cannot be written: {error.strerror}") from error
-    return [out / name for name in contents]
+    return write_into(out, contents)
 
 
 def page(results: BenchResults) -> str:

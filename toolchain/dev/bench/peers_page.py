@@ -8,9 +8,8 @@ from pathlib import Path
 from toolchain.dev.bench.models import NETWORKS
 from toolchain.dev.bench.native import Spread
 from toolchain.dev.bench.peers import NCNN, OURS, PeerGroup, PeerResult, PeerResults
-from toolchain.errors import OutputError
 from toolchain.hardware.facts import core_facts
-from toolchain.storage.files import write_whole
+from toolchain.storage.files import write_into
 
 NAME = "bench-peers"
 
@@ -25,13 +24,7 @@ def write_peers(results: PeerResults, out: Path) -> list[Path]:
         f"{NAME}.md": peers_page(results).encode(),
         f"{NAME}.json": results.model_dump_json(indent=1).encode() + b"\n",
     }
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{out}: cannot be written: {error.strerror}") from error
-    for name, content in contents.items():
-        write_whole(out / name, content)
-    return [out / name for name in contents]
+    return write_into(out, contents)
 
 
 def peers_page(results: PeerResults) -> str:

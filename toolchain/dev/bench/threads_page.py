@@ -8,17 +8,13 @@ from toolchain.dev.bench.models import THREAD_NETWORKS
 from toolchain.dev.bench.native import Spread
 from toolchain.dev.bench.peers import LITERT, OURS, TFLITE
 from toolchain.dev.bench.threads import BEFORE, LIMIT, Case, ThreadResults
-from toolchain.storage.files import write_whole
+from toolchain.storage.files import write_into
 
 NAME = "bench-threads"
 
 
 def write_threads(results: ThreadResults, out: Path) -> list[Path]:
     """Write ``bench-threads.md`` and ``bench-threads.json``; returns their paths.
-
-    Args:
-        results: to write.
-        out: a folder that is there.
 
     Raises:
         OutputError: the folder cannot be written.
@@ -27,9 +23,7 @@ def write_threads(results: ThreadResults, out: Path) -> list[Path]:
         f"{NAME}.md": threads_page(results).encode(),
         f"{NAME}.json": results.model_dump_json(indent=1).encode() + b"\n",
     }
-    for name, content in contents.items():
-        write_whole(out / name, content)
-    return [out / name for name in contents]
+    return write_into(out, contents)
 
 
 def threads_page(results: ThreadResults) -> str:

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 
 from toolchain.dev.experiment.runs import CaseResult
 from toolchain.sparsity.policies import POLICIES
-from toolchain.storage.files import make_folder, write_whole
+from toolchain.storage.files import write_into
 
 _NAME = "experiment"
 _COLOURS = dict(zip(POLICIES, ("#8a8a8a", "#3b6ea5", "#c8553d", "#5a9367", "#8e6bb0"), strict=True))
@@ -69,10 +69,7 @@ def write_page(results: Sequence[CaseResult], out: Path) -> list[Path]:
         f"{_NAME}.svg": plot(groups),
         f"{_NAME}.json": TypeAdapter(list[CaseResult]).dump_json(list(results), indent=1) + b"\n",
     }
-    make_folder(out)
-    for name, content in contents.items():
-        write_whole(out / name, content)
-    return [out / name for name in contents]
+    return write_into(out, contents)
 
 
 def page(results: Sequence[CaseResult]) -> str:
