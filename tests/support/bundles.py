@@ -79,3 +79,13 @@ def write_two_input_model(path: Path) -> Path:
     graph = GraphWriter()
     left, right = graph.tensor((1, 4)), graph.tensor((1, 4))
     return graph.write(path, [left, right], [graph.add(left, right, (1, 4))])
+
+
+LYING_RUNNER = b"""#!/bin/sh
+while [ $# -gt 0 ]; do
+  case $1 in --output-dir) folder=$2;; esac
+  shift
+done
+head -c 384 /dev/zero | tr '\\0' 'B' > "$folder/output0.bin"
+"""
+"""A runner for :func:`write_bundle` whose outputs are no numbers of the model's."""

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from support import base_only
-from support.bundles import write_bundle, write_masked_model
+from support.bundles import LYING_RUNNER, write_bundle, write_masked_model
 from support.places import REPOSITORY
 from toolchain import extras
 from toolchain.errors import MissingToolError
@@ -39,17 +39,8 @@ def here(tmp_path: Path) -> Path:
     (tmp_path / "recipe.toml").write_text("")
     board = (REPOSITORY / "boards/host.toml").read_text()
     (tmp_path / "lying.toml").write_text(board)
-    write_bundle(tmp_path / "build/lying", _LIES)
+    write_bundle(tmp_path / "build/lying", LYING_RUNNER)
     return tmp_path
-
-
-_LIES = b"""#!/bin/sh
-while [ $# -gt 0 ]; do
-  case $1 in --output-dir) folder=$2;; esac
-  shift
-done
-head -c 384 /dev/zero | tr '\\0' 'B' > "$folder/output0.bin"
-"""
 
 
 def distribution(requirement: str) -> str:

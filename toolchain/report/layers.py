@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,10 +27,11 @@ _RANKS = {
     "kept": 6,
     "fill": 7,
     "saved": 3,
-    "note": 2,
+    "": 2,
 }
 """The columns, and which of them give way first where there is little room: the highest."""
-_MASK_COLUMNS = ("sparsity", "kept", "fill", "saved", "note")
+_TEXT = ("layer", "op", "input", "output")
+_MASK_COLUMNS = ("sparsity", "kept", "fill", "saved", "")
 _SHORT = {"CONV_2D": "CONV", "DEPTHWISE_CONV_2D": "DWCONV", "FULLY_CONNECTED": "FC"}
 _QUADRANTS = " ▘▝▀▖▌▞▛▗▚▐▜▄▙▟█"  # bit 0 upper left, 1 upper right, 2 lower left, 3 lower right
 
@@ -46,24 +47,52 @@ def inspection_table(report: Inspection, width: int = 200) -> RenderableType:
     reasons: dict[str, int] = {}
     rows = [_cells(layer, reasons) for layer in report.layers]
     footers = {"layer": "total", "MACs": count(report.macs), "saved": count(report.macs_saved)}
-    columns = [
-        Column(
-            name if name != "note" else "",
-            [row[name] for row in rows],
-            rank,
-            footers.get(name, ""),
-            right=name not in ("layer", "op", "input", "output"),
-        )
-        for name, rank in _RANKS.items()
-        if masked or name not in _MASK_COLUMNS
-    ]
-    dim = ["dim" if masked and layer.mask is None else None for layer in report.layers]
-    table = fitted_table(columns, width, boxed=False, row_styles=dim)
+    ranks = {name: rank for name, rank in _RANKS.items() if masked or name not in _MASK_COLUMNS}
+    table = layer_table(report, rows, ranks, footers, width, text=_TEXT)
     lines: list[RenderableType] = [heading(report), Text(), table, Text()]
     lines += [Text(f"[{number}] not skipped: {reason}") for reason, number in reasons.items()]
     lines.append(summary(report))
     lines += unsupported_lines(report)
     return Group(*lines)
+
+
+def layer_table(
+    report: Inspection,
+    rows: Sequence[Mapping[str, str]],
+    ranks: Mapping[str, int],
+    footers: Mapping[str, str],
+    width: int,
+    *,
+    text: Collection[str],
+) -> RenderableType:
+    """A line a layer, dim where the layer has no mask and others have one.
+
+    Args:
+        report: of the file.
+        rows: a row a layer of the report: the cells by column.
+        ranks: the columns, and which of them give way first where there is little room.
+        footers: the cells below, by column.
+        width: columns of the terminal that there are.
+        text: the columns that hold words; the others are set to the right.
+    """
+    columns = [
+        Column(
+            name,
+            [row[name] for row in rows],
+            rank,
+            footers.get(name, ""),
+            right=name not in text,
+        )
+        for name, rank in ranks.items()
+    ]
+    masked = report.masked_layers > 0
+    dim = ["dim" if masked and layer.mask is None else None for layer in report.layers]
+    return fitted_table(columns, width, boxed=False, row_styles=dim)
+
+
+def ratio_text(value: float | None) -> str:
+    """A speed-up; ``None`` where nothing is left to compute."""
+    return "without bound" if value is None else f"{value:.3f}"
 
 
 def unsupported_lines(report: Inspection) -> list[Text]:
@@ -265,7 +294,7 @@ def summary(report: Inspection) -> Text:
         return Text(f"{len(report.layers)} layers, {count(report.macs)} MACs, no mask")
     share = report.macs_saved / report.macs if report.macs else 0.0
     by_pixels = report.speedup_by_pixels
-    speedup = f"{by_pixels:.3f}" if by_pixels is not None else "without bound"
+    speedup = ratio_text(by_pixels)
     return Text(
         f"{len(report.layers)} layers, {report.masked_layers} masked, {report.skipped_layers} of "
         f"them skipped by the patched runtime: {count(report.macs)} MACs, "
@@ -306,7 +335,7 @@ def _cells(layer: Layer, reasons: dict[str, int]) -> dict[str, str]:
         cells["fill"] = _fill(layer)
         cells["saved"] = count(layer.macs_saved)
         if layer.mask.reason is not None:
-            cells["note"] = f"[{reasons.setdefault(layer.mask.reason, len(reasons) + 1)}]"
+            cells[""] = f"[{reasons.setdefault(layer.mask.reason, len(reasons) + 1)}]"
     return cells
 
 

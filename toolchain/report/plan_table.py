@@ -8,8 +8,16 @@ from collections.abc import Iterator
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from toolchain.report.fitting import NAME, Column, fitted_table
-from toolchain.report.layers import heading, operator_text, size_text, summary, unsupported_lines
+from toolchain.report.fitting import NAME
+from toolchain.report.layers import (
+    heading,
+    layer_table,
+    operator_text,
+    ratio_text,
+    size_text,
+    summary,
+    unsupported_lines,
+)
 from toolchain.tflite_file.inspection import Inspection
 from toolchain.tflite_file.layers import Layer
 from toolchain.tflite_file.plan import CorePlan, LayerPlan
@@ -47,22 +55,10 @@ def plan_table(report: Inspection, plan: CorePlan, width: int = 200) -> Renderab
     ]
     footers = {
         "layer": "total",
-        "pixels\nalone": _ratio(report.speedup_by_pixels),
-        "plan": _ratio(plan.speedup),
+        "pixels\nalone": ratio_text(report.speedup_by_pixels),
+        "plan": ratio_text(plan.speedup),
     }
-    columns = [
-        Column(
-            name,
-            [row[name] for row in rows],
-            rank,
-            footers.get(name, ""),
-            right=name not in _TEXT,
-        )
-        for name, rank in _RANKS.items()
-    ]
-    masked = report.masked_layers > 0
-    dim = ["dim" if masked and layer.mask is None else None for layer in report.layers]
-    table = fitted_table(columns, width, boxed=False, row_styles=dim)
+    table = layer_table(report, rows, _RANKS, footers, width, text=_TEXT)
     notes = [f"[{number}] {reason}" for reason, number in reasons.items()]
     notes += _notes(report, plan)
     return Group(
@@ -79,7 +75,7 @@ def _notes(report: Inspection, plan: CorePlan) -> Iterator[str]:
     if plan.expansions:
         yield f"operators that only change a layout: {plan.expansions}"
     yield from plan.notes
-    yield f"{summary(report).plain}, by the plan {_ratio(plan.speedup)}"
+    yield f"{summary(report).plain}, by the plan {ratio_text(plan.speedup)}"
     if any(layer.skipped for layer in plan.layers):
         yield _retraining(plan)
 
@@ -109,8 +105,8 @@ def _cells(layer: Layer, planned: LayerPlan, reasons: dict[str, int]) -> dict[st
         marks = [f"its mask is not skipped: {layer.mask.reason}", *marks[1:]]
     cells[""] = "".join(f"[{reasons.setdefault(why, len(reasons) + 1)}]" for why in marks)
     if layer.mask and layer.mask.skipped:
-        cells["pixels\nalone"] = _ratio(layer.pixels / layer.kept if layer.kept else None)
-        cells["plan"] = _ratio(planned.speedup)
+        cells["pixels\nalone"] = ratio_text(layer.pixels / layer.kept if layer.kept else None)
+        cells["plan"] = ratio_text(planned.speedup)
     told = planned.operator
     if told is None:
         return cells
@@ -122,9 +118,5 @@ def _cells(layer: Layer, planned: LayerPlan, reasons: dict[str, int]) -> dict[st
         cells["kept"] = f"{told.kept}/{told.pixels}"
     if told.taps and told.live_taps is not None and told.live_taps < told.taps:
         cells["live\ntaps"] = f"{told.live_taps / told.taps:.1%}"
-        cells["plan"] = _ratio(planned.speedup)
+        cells["plan"] = ratio_text(planned.speedup)
     return cells
-
-
-def _ratio(value: float | None) -> str:
-    return "without bound" if value is None else f"{value:.3f}"

@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from toolchain.report.fitting import NAME, Column, fitted_table
+from toolchain.report.fitting import NAME
 from toolchain.report.layers import (
     heading,
+    layer_table,
     operator_text,
+    ratio_text,
     size_text,
     summary,
     unsupported_lines,
@@ -51,8 +53,8 @@ def tiling_table(report: Inspection, tiling: Tiling, width: int = 200) -> Render
         "tiles": f"{tiling.tiles_masked:,}" if known else "",
         "wasted\nrows": f"{tiling.rows_wasted:,}" if known else "",
         "dense\ntiles": f"{tiling.tiles_dense:,}" if known else "",
-        "by\npixels": _ratio(tiling.speedup_by_pixels),
-        "by\ntiles": _ratio(tiling.speedup_by_tiles) if _all_known(tiling) else "",
+        "by\npixels": ratio_text(tiling.speedup_by_pixels),
+        "by\ntiles": ratio_text(tiling.speedup_by_tiles) if _all_known(tiling) else "",
     }
     reasons: dict[str, int] = {}
     rows = []
@@ -61,19 +63,7 @@ def tiling_table(report: Inspection, tiling: Tiling, width: int = 200) -> Render
         if layer.mask and layer.mask.reason is not None:
             cells[""] = f"[{reasons.setdefault(layer.mask.reason, len(reasons) + 1)}]"
         rows.append(cells)
-    columns = [
-        Column(
-            name,
-            [row[name] for row in rows],
-            rank,
-            footers.get(name, ""),
-            right=name not in _TEXT,
-        )
-        for name, rank in _RANKS.items()
-    ]
-    masked = report.masked_layers > 0
-    dim = ["dim" if masked and layer.mask is None else None for layer in report.layers]
-    table = fitted_table(columns, width, boxed=False, row_styles=dim)
+    table = layer_table(report, rows, _RANKS, footers, width, text=_TEXT)
     notes = [f"[{number}] not skipped: {reason}" for reason, number in reasons.items()]
     notes += tiling_notes(report, tiling)
     if report.no_plan is not None:
@@ -120,7 +110,7 @@ def _retraining(found: Retraining, tiling: Tiling) -> str:
         f"retraining with {setting} would save {found.rows_saved:,} of these rows, for "
         f"{_count(found.pixels_lost, 'kept pixel')} of {_count(found.layers, 'layer')}: "
         "speed-up by tiles "
-        f"{_ratio(tiling.speedup_by_tiles)} -> {_ratio(found.speedup_by_tiles)}"
+        f"{ratio_text(tiling.speedup_by_tiles)} -> {ratio_text(found.speedup_by_tiles)}"
     )
 
 
@@ -136,9 +126,9 @@ def _cells(layer: Layer, tiles: LayerTiles) -> dict[str, str]:
         cells["wasted\nrows"] = f"{tiles.masked.wasted:,}"
         cells["dense\ntiles"] = f"{tiles.dense.tiles:,}"
     if layer.mask and layer.mask.skipped:
-        cells["by\npixels"] = _ratio(tiles.speedup_by_pixels)
+        cells["by\npixels"] = ratio_text(tiles.speedup_by_pixels)
         if not _unknown(tiles):
-            cells["by\ntiles"] = _ratio(tiles.speedup_by_tiles)
+            cells["by\ntiles"] = ratio_text(tiles.speedup_by_tiles)
     return cells
 
 
@@ -152,7 +142,3 @@ def _all_known(tiling: Tiling) -> bool:
 
 def _count(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
-
-
-def _ratio(value: float | None) -> str:
-    return "without bound" if value is None else f"{value:.3f}"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from support.bundles import write_bundle, write_masked_model
+from support.bundles import LYING_RUNNER, write_bundle, write_masked_model
 from support.places import REPOSITORY
 from toolchain import console, errors
 
@@ -48,18 +48,9 @@ def here(tmp_path: Path) -> Path:
     for name in ("failing", "lying", "bare"):
         (tmp_path / f"{name}.toml").write_text(board)
     write_bundle(tmp_path / "build/failing", b"#!/bin/sh\nexit 4\n")
-    write_bundle(tmp_path / "build/lying", _LIES)
+    write_bundle(tmp_path / "build/lying", LYING_RUNNER)
     (tmp_path / "wrong.toml").write_text(f"{board}\nthread = 2\n")
     return tmp_path
-
-
-_LIES = b"""#!/bin/sh
-while [ $# -gt 0 ]; do
-  case $1 in --output-dir) folder=$2;; esac
-  shift
-done
-head -c 384 /dev/zero | tr '\\0' 'B' > "$folder/output0.bin"
-"""
 
 
 def run(here: Path, *arguments: str, redirect: str = "", **environment: str) -> tuple[int, str]:
