@@ -3,12 +3,10 @@
 #include <cstdint>
 
 #include "json_writer.h"
-#include "version.h"
+#include "report_frame.h"
 
 namespace tileskip {
 namespace {
-
-constexpr int kSchema = 1;
 
 // `value`, or null where `is_known` does not hold.
 void Count(bool is_known, uint64_t value, JsonWriter* json) {
@@ -76,21 +74,7 @@ void AppendReason(const char* what, const std::string& reason,
 
 std::string PlanJson(const Options& options, const ModelPlan& plan) {
   JsonWriter json;
-  json.BeginObject();
-  json.Key("schema").Int(kSchema);
-  json.Key("runner");
-  WriteVersions(&json);
-  json.Key("model").BeginObject();
-  json.Key("path").String(options.model);
-  json.Key("bytes").Uint(plan.model_bytes);
-  json.EndObject();
-  json.Key("threads").Int(options.threads);
-  json.Key("delegate").BeginObject();
-  json.Key("used").Bool(plan.delegation.partitions > 0);
-  json.Key("partitions").Uint(plan.delegation.partitions);
-  json.Key("nodes").Uint(plan.delegation.nodes);
-  json.Key("nodes_delegated").Uint(plan.delegation.nodes_delegated);
-  json.EndObject();
+  BeginReport(options, plan.model_bytes, plan.delegation, &json);
   json.Key("plan");
   if (plan.operators) {
     json.BeginArray();
@@ -102,10 +86,7 @@ std::string PlanJson(const Options& options, const ModelPlan& plan) {
   } else {
     json.Null();
   }
-  json.Key("notes").BeginArray();
-  for (const std::string& note : plan.notes) json.String(note);
-  json.EndArray();
-  json.EndObject();
+  EndReport(plan.notes, &json);
   return json.text() + "\n";
 }
 

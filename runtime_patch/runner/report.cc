@@ -9,13 +9,11 @@
 #include <vector>
 
 #include "json_writer.h"
+#include "report_frame.h"
 #include "statistics.h"
-#include "version.h"
 
 namespace tileskip {
 namespace {
-
-constexpr int kSchema = 1;
 
 // Counts are integers of several sizes, and of others on a 32-bit board.
 template <typename T>
@@ -175,21 +173,7 @@ __attribute__((format(printf, 2, 3))) void Print(std::string* text,
 
 std::string JsonReport(const Options& options, const Figures& figures) {
   JsonWriter json;
-  json.BeginObject();
-  json.Key("schema").Int(kSchema);
-  json.Key("runner");
-  WriteVersions(&json);
-  json.Key("model").BeginObject();
-  json.Key("path").String(options.model);
-  json.Key("bytes").Uint(figures.model_bytes);
-  json.EndObject();
-  json.Key("threads").Int(options.threads);
-  json.Key("delegate").BeginObject();
-  json.Key("used").Bool(figures.delegation.partitions > 0);
-  json.Key("partitions").Uint(figures.delegation.partitions);
-  json.Key("nodes").Uint(figures.delegation.nodes);
-  json.Key("nodes_delegated").Uint(figures.delegation.nodes_delegated);
-  json.EndObject();
+  BeginReport(options, figures.model_bytes, figures.delegation, &json);
   json.Key("inputs");
   WriteTensors(figures.inputs, &json);
   json.Key("outputs");
@@ -209,10 +193,7 @@ std::string JsonReport(const Options& options, const Figures& figures) {
   WriteInstructions(figures.instructions, &json);
   WriteOps(figures.per_op, &json);
   if (!figures.versus.empty()) WriteVersus(options, figures.versus, &json);
-  json.Key("notes").BeginArray();
-  for (const std::string& note : figures.notes) json.String(note);
-  json.EndArray();
-  json.EndObject();
+  EndReport(figures.notes, &json);
   return json.text() + "\n";
 }
 

@@ -6,6 +6,7 @@ import io
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import textwrap
@@ -18,7 +19,7 @@ import paramiko
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from paramiko.common import AUTH_FAILED, AUTH_SUCCESSFUL, OPEN_SUCCEEDED
+from paramiko.common import AUTH_FAILED, AUTH_SUCCESSFUL, MSG_KEXINIT, OPEN_SUCCEEDED
 
 from support.patience import PATIENCE, await_that, growing_limits, once, written
 from toolchain.board import keys
@@ -264,6 +265,32 @@ def test_a_server_that_starts_no_program_is_told_with_the_line_that_shows_it(
         ):
             own.run(["true"])
     assert (caught.value.hint or "").endswith("ssh pi@my-pi uname -m")
+
+
+def test_a_server_without_an_exchange_of_keys_in_common_is_told(tmp_path: Path) -> None:
+    offer = paramiko.Message()
+    offer.add_byte(bytes([MSG_KEXINIT]))
+    offer.add_bytes(bytes(16))  # the cookie
+    for names in (["its-own@pi.lab"], ["ssh-ed25519"], *[["none"]] * 8):
+        offer.add_list(names)
+    offer.add_boolean(False)
+    offer.add_int(0)
+    padding = 16 - (5 + len(offer.asbytes())) % 8
+    packet = struct.pack(">IB", 1 + len(offer.asbytes()) + padding, padding)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            with server.accept()[0] as link:
+                link.sendall(b"SSH-2.0-ancient\r\n" + packet + offer.asbytes() + bytes(padding))
+                while link.recv(4096):  # until the other side gives up
+                    pass
+
+        threading.Thread(target=serve, daemon=True).start()
+        port = server.getsockname()[1]
+        target = SshTarget("127.0.0.1", "pi", port, known_hosts=(tmp_path / "none",))
+        with pytest.raises(ConnectionFailed, match="no way to exchange keys in common") as caught:
+            SshConnection("rpi4", target)
+    assert caught.value.hint == "update the SSH server on the board"
 
 
 # --- running -----------------------------------------------------------------------------------

@@ -335,8 +335,7 @@ static void init_indirection(
   const struct xnn_live_taps* live,
   size_t input_pixel_stride)
 {
-  const uint32_t* rank = op->masked.pixels.input != NULL ? op->masked.pixels.input->rank : NULL;
-  const uintptr_t input = (uintptr_t) op->input;
+  const struct xnn_tap_inputs inputs = xnn_get_tap_inputs(op, geometry, input_pixel_stride);
   for (size_t t = 0; t < live->num_tiles; t++) {
     const struct xnn_live_tile* tile = &live->tiles[t];
     const struct row* tile_rows = rows + tile->row;
@@ -362,14 +361,13 @@ static void init_indirection(
         const size_t x = kernel_x * op->dilation_width;
         if (has_padding) {
           for (size_t m = 0; m < tile->num_rows; m++) {
-            *entry++ = xnn_get_tap_input(op, geometry, places[m].y + y, places[m].x + x, input_pixel_stride);
+            *entry++ = xnn_get_tap_input(inputs, places[m].y + y, places[m].x + x);
           }
         }
         else {
           const size_t offset = y * geometry->input_width + x;
           for (size_t m = 0; m < tile->num_rows; m++) {
-            const size_t pixel = tile_rows[m].input_pixel + offset;
-            *entry++ = (const void*) (input + (rank != NULL ? rank[pixel] : pixel) * input_pixel_stride);
+            *entry++ = xnn_get_pixel_input(inputs, tile_rows[m].input_pixel + offset);
           }
         }
       }

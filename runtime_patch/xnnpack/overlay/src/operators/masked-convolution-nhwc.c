@@ -359,7 +359,11 @@ static void compute_masked_igemm_block(
 static void init_indirection(const struct xnn_operator* op, size_t num_rows, size_t mr, size_t input_pixel_stride)
 {
   const struct xnn_tap_geometry geometry = xnn_get_tap_geometry(op);
+  const struct xnn_tap_inputs inputs = xnn_get_tap_inputs(op, &geometry, input_pixel_stride);
   const struct xnn_pixel_mask* mask = op->masked.pixels.mask;
+  const size_t kernel_height = op->kernel_height;
+  const size_t dilation_height = op->dilation_height;
+  const size_t dilation_width = op->dilation_width;
   const void** indirection_buffer = op->indirection_buffer;
 
   // Rows of the matrix come in the order of their pixels.
@@ -376,12 +380,12 @@ static void init_indirection(const struct xnn_operator* op, size_t num_rows, siz
       const struct xnn_tap_place first = xnn_get_first_tap(op, &geometry, output_y, output_x);
       const bool is_inside = xnn_are_taps_inside(op, &geometry, first);
       const void** entry = indirection_buffer + tile_offset;
-      for (size_t kernel_y = 0; kernel_y < op->kernel_height; kernel_y++) {
-        const size_t y = first.y + kernel_y * op->dilation_height;
+      for (size_t kernel_y = 0; kernel_y < kernel_height; kernel_y++) {
+        const size_t y = first.y + kernel_y * dilation_height;
         for (size_t kernel_x = 0; kernel_x < geometry.kernel_width; kernel_x++) {
-          const size_t x = first.x + kernel_x * op->dilation_width;
-          *entry = is_inside ? xnn_get_pixel_input(op, y * geometry.input_width + x, input_pixel_stride)
-                             : xnn_get_tap_input(op, &geometry, y, x, input_pixel_stride);
+          const size_t x = first.x + kernel_x * dilation_width;
+          *entry =
+            is_inside ? xnn_get_pixel_input(inputs, y * geometry.input_width + x) : xnn_get_tap_input(inputs, y, x);
           entry += mr;
         }
       }

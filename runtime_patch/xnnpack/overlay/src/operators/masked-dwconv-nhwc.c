@@ -133,17 +133,22 @@ static void init_compact_dwconv_indirection(const struct xnn_operator* op, size_
 {
   const struct xnn_pixel_mask* mask = op->masked.pixels.mask;
   const struct xnn_tap_geometry geometry = xnn_get_tap_geometry(op);
+  const struct xnn_tap_inputs inputs = xnn_get_tap_inputs(op, &geometry, input_pixel_stride);
+  const size_t kernel_height = op->kernel_height;
+  const size_t kernel_width = op->kernel_width;
+  const size_t dilation_height = op->dilation_height;
+  const size_t dilation_width = op->dilation_width;
   const void** entry = op->indirection_buffer;
   for (size_t row = 0; row < mask->num_kept; row++) {
     const struct xnn_tap_place first =
       xnn_get_first_tap(op, &geometry, mask->kept[row] / mask->width, mask->kept[row] % mask->width);
     const bool is_inside = xnn_are_taps_inside(op, &geometry, first);
-    for (size_t kernel_x = 0; kernel_x < op->kernel_width; kernel_x++) {
-      const size_t x = first.x + kernel_x * op->dilation_width;
-      for (size_t kernel_y = 0; kernel_y < op->kernel_height; kernel_y++) {
-        const size_t y = first.y + kernel_y * op->dilation_height;
-        *entry++ = is_inside ? xnn_get_pixel_input(op, y * op->input_width + x, input_pixel_stride)
-                             : xnn_get_tap_input(op, &geometry, y, x, input_pixel_stride);
+    for (size_t kernel_x = 0; kernel_x < kernel_width; kernel_x++) {
+      const size_t x = first.x + kernel_x * dilation_width;
+      for (size_t kernel_y = 0; kernel_y < kernel_height; kernel_y++) {
+        const size_t y = first.y + kernel_y * dilation_height;
+        *entry++ =
+          is_inside ? xnn_get_pixel_input(inputs, y * geometry.input_width + x) : xnn_get_tap_input(inputs, y, x);
       }
     }
   }
@@ -156,13 +161,14 @@ static void init_compact_dwconv_indirection(const struct xnn_operator* op, size_
 // reshape_dwconv has written pointers to the pixels of a dense image: replace them by those to rows of the compact one.
 static void compact_dwconv_indirection(const struct xnn_operator* op, size_t num_entries, size_t input_pixel_stride)
 {
-  const uintptr_t input = (uintptr_t) op->input;
+  const struct xnn_tap_geometry geometry = xnn_get_tap_geometry(op);
+  const struct xnn_tap_inputs inputs = xnn_get_tap_inputs(op, &geometry, input_pixel_stride);
   const size_t input_size = op->input_height * op->input_width * input_pixel_stride;
+  const void** indirection_buffer = op->indirection_buffer;
   for (size_t i = 0; i < num_entries; i++) {
-    const size_t offset = (uintptr_t) op->indirection_buffer[i] - input;
+    const size_t offset = (uintptr_t) indirection_buffer[i] - inputs.input;
     if (offset < input_size) {
-      op->indirection_buffer[i] =
-        (const void*) (input + xnn_masked_input_row(op, offset / input_pixel_stride) * input_pixel_stride);
+      indirection_buffer[i] = xnn_get_pixel_input(inputs, offset / input_pixel_stride);
     }
   }
 }

@@ -61,18 +61,42 @@ xnn_are_taps_inside(const struct xnn_operator* op, const struct xnn_tap_geometry
          (geometry->kernel_width - 1) * op->dilation_width < geometry->input_width - first.x;
 }
 
-// What the indirection buffer has for a pixel of the input.
-static inline const void* xnn_get_pixel_input(const struct xnn_operator* op, size_t pixel, size_t input_pixel_stride)
+// What the entries of an indirection buffer are made of. By value: a store of an entry could change what is behind op,
+// for all that the compiler knows, so a loop would load it anew for each.
+struct xnn_tap_inputs {
+  uintptr_t input;
+  const void* padding;
+  // Rows of a compact input by pixel; NULL if it has all pixels.
+  const uint32_t* rank;
+  size_t input_height;
+  size_t input_width;
+  size_t pixel_stride;
+};
+
+static inline struct xnn_tap_inputs
+xnn_get_tap_inputs(const struct xnn_operator* op, const struct xnn_tap_geometry* geometry, size_t input_pixel_stride)
 {
-  return (const void*) ((uintptr_t) op->input + xnn_masked_input_row(op, pixel) * input_pixel_stride);
+  return (struct xnn_tap_inputs){
+    .input = (uintptr_t) op->input,
+    .padding = op->zero_buffer,
+    .rank = op->masked.pixels.input != NULL ? op->masked.pixels.input->rank : NULL,
+    .input_height = op->input_height,
+    .input_width = geometry->input_width,
+    .pixel_stride = input_pixel_stride,
+  };
 }
 
-// What it has for a tap, which may read padding.
-static inline const void* xnn_get_tap_input(
-  const struct xnn_operator* op, const struct xnn_tap_geometry* geometry, size_t y, size_t x, size_t input_pixel_stride)
+// The entry for a pixel of the input.
+static inline const void* xnn_get_pixel_input(struct xnn_tap_inputs inputs, size_t pixel)
 {
-  if (y >= op->input_height || x >= geometry->input_width) {
-    return op->zero_buffer;
+  return (const void*) (inputs.input + (inputs.rank != NULL ? inputs.rank[pixel] : pixel) * inputs.pixel_stride);
+}
+
+// The entry for a tap, which may read padding.
+static inline const void* xnn_get_tap_input(struct xnn_tap_inputs inputs, size_t y, size_t x)
+{
+  if (y >= inputs.input_height || x >= inputs.input_width) {
+    return inputs.padding;
   }
-  return xnn_get_pixel_input(op, y * geometry->input_width + x, input_pixel_stride);
+  return xnn_get_pixel_input(inputs, y * inputs.input_width + x);
 }
