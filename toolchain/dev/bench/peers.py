@@ -13,7 +13,7 @@ import math
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -268,7 +268,8 @@ def race(
         contestants: runtimes with their models.
         threads: of each.
         rounds: inferences of each that are timed.
-        seconds: no round begins after so many, once there were a few.
+        seconds: a contestant that has run for so many takes part in a few rounds alone, so that a
+            slow one does not use up the turns of the others.
         beside: what is entered when all have loaded their models, and left when they have run.
 
     Raises:
@@ -283,14 +284,7 @@ def race(
         stack.enter_context(beside or nullcontext())
         for worker in workers:
             worker.ask()  # once more, unmeasured
-        samples: list[list[float]] = [[] for _ in workers]
-        begun = time.monotonic()
-        for number in range(rounds):
-            if number >= _FEW_ROUNDS and time.monotonic() - begun > seconds:
-                break
-            shift = number % len(workers)
-            for index in (*range(shift, len(workers)), *range(shift)):
-                samples[index].append(workers[index].ask())
+        samples = take_turns([worker.ask for worker in workers], rounds, seconds)
         outputs = [worker.outputs() for worker in workers]
     return [
         PeerResult(
@@ -298,7 +292,7 @@ def race(
             version=worker.version,
             sparsity=one.sparsity,
             us=spread(sample),
-            over_ours=ratios(sample, samples[0]) if index else None,
+            over_ours=_over(sample, samples[0]) if index else None,
             instructions=None,
             difference=_difference(outputs[0], output) if index and not one.sparsity else None,
         )
@@ -306,6 +300,32 @@ def race(
             zip(contestants, workers, samples, outputs, strict=True)
         )
     ]
+
+
+def take_turns(
+    contestants: Sequence[Callable[[], float]],
+    rounds: int,
+    seconds: float,
+    clock: Callable[[], float] = time.monotonic,
+) -> list[list[float]]:
+    """Call each once a round, in an order that changes; what they returned, for each.
+
+    Args:
+        contestants: each returns one sample.
+        rounds: at most.
+        seconds: whoever has used up so many takes part in the first few rounds alone.
+        clock: in seconds.
+    """
+    samples: list[list[float]] = [[] for _ in contestants]
+    spent = [0.0] * len(contestants)
+    for number in range(rounds):
+        shift = number % len(contestants)
+        for index in (*range(shift, len(contestants)), *range(shift)):
+            if number < _FEW_ROUNDS or spent[index] <= seconds:
+                begun = clock()
+                samples[index].append(contestants[index]())
+                spent[index] += clock() - begun
+    return samples
 
 
 class _Worker:
@@ -368,6 +388,12 @@ def worker_settings(one: Contestant, folder: Path, output: Path, threads: int) -
         "outputs": list(one.outputs),
         "marked": 0,
     }
+
+
+def _over(sample: Sequence[float], ours: Sequence[float]) -> Spread:
+    """Ratios of the rounds that both took part in."""
+    both = min(len(sample), len(ours))
+    return ratios(sample[:both], ours[:both])
 
 
 def _difference(ours: list[npt.NDArray[Any]], theirs: list[npt.NDArray[Any]]) -> float:

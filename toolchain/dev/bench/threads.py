@@ -128,7 +128,7 @@ def measure_threads(
         busy: processes that run beside.
         models: a folder of converted files, which are taken as they are.
         rounds: timed inferences of each runtime in each case, if there is time for them.
-        seconds: that a case may take, once each runtime has a few inferences.
+        seconds: that a runtime may take for a case, once it has a few inferences.
         progress: where cases are counted.
 
     Raises:
