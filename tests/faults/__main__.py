@@ -7,13 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import queue
-import signal
-import subprocess
 import sys
-import tempfile
-import threading
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -21,7 +15,8 @@ from rich.console import Console
 from rich.table import Table
 
 from faults import board, files, runtime
-from faults.fault import Fault, Place
+from faults.fault import Fault
+from faults.injection import injected, work
 from toolchain.foreign_text import harmless
 from toolchain.storage.files import write_whole
 
@@ -61,7 +56,7 @@ def main() -> int:
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
-        _work(next(each for each in FAULTS if each.name == options.worker), options.tries)
+        work(next(each for each in FAULTS if each.name == options.worker), options.tries)
         return 0
     chosen = [
         each
@@ -100,61 +95,6 @@ def _write(path: Path, found: list[Outcome]) -> None:
     text = json.dumps([asdict(each) for each in shown], indent=1)
     write_whole(document, text.encode() + b"\n")
     write_whole(path, page(shown).encode())
-
-
-def injected(fault: Fault, tries: int) -> list[str]:
-    """The failures of so many tries."""
-    failures: list[str] = []
-    first = 0
-    while first < tries:
-        command = [sys.executable, "-m", "faults", "--worker", fault.name, "--tries"]
-        environment = {**os.environ, "FAULTS_FIRST": str(first), "COLUMNS": "100"}
-        process = subprocess.Popen(
-            [*command, str(tries)], env=environment, stdin=subprocess.DEVNULL, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True,
-        )  # fmt: skip
-        lines: queue.Queue[str] = queue.Queue()
-        assert process.stdout is not None
-        thread = threading.Thread(target=_read, args=(process.stdout, lines), daemon=True)
-        thread.start()
-        try:
-            while line := lines.get(timeout=fault.limit_s):
-                number, said = json.loads(line)
-                first = number + 1
-                failures += [f"try {number}: {said}"] if said else []
-            if process.wait() or first < tries:
-                failures.append(f"try {first}: its process ended with {process.returncode}")
-                first += 1
-        except queue.Empty:
-            failures.append(f"try {first}: did not end in {fault.limit_s:g} s")
-            first += 1
-        finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-    return failures
-
-
-def _read(stream: object, lines: queue.Queue[str]) -> None:
-    for line in stream:  # type: ignore[attr-defined]
-        lines.put(line)
-    lines.put("")
-
-
-def _work(fault: Fault, tries: int) -> None:
-    """Try from ``$FAULTS_FIRST`` on; a line of JSON for each."""
-    output = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print is none of it
-    with tempfile.TemporaryDirectory(prefix="tileskip-faults-") as folder:
-        place = Place(Path(folder))
-        with place.stack:
-            for number in range(int(os.environ["FAULTS_FIRST"]), tries):
-                try:
-                    said = fault.inject(place, number)
-                except Exception as error:  # a failure of what was tried, whatever it is
-                    said = f"{type(error).__name__}: {error}"
-                output.write(json.dumps([number, said]) + "\n")
-                output.flush()
 
 
 def _cells(outcome: Outcome) -> tuple[str, ...]:
