@@ -14,7 +14,7 @@ from pathlib import Path
 import paramiko
 import pytest
 
-from support.patience import await_that, growing_limits
+from support.patience import PATIENCE, await_that, growing_limits
 from support.places import REPOSITORY, BoardMaker
 from support.processes import running
 from toolchain.board import emulator, keys
@@ -46,7 +46,7 @@ def test_the_board_is_a_64_bit_arm_machine(connection: Connection) -> None:
 def test_the_line_for_logging_in_by_hand_works(board: Board) -> None:
     line = [*shlex.split(state_of(board).ssh_command), "-o", "BatchMode=yes", "echo in"]
     line[-1], line[-4:-1] = "echo in", ["-o", "BatchMode=yes", line[-4]]
-    result = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
+    result = subprocess.run(line, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert (result.returncode, result.stdout) == (0, "in\n"), result.stderr
 
 
@@ -91,7 +91,7 @@ def test_its_network_reaches_neither_this_machine_nor_any_other(connection: Conn
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = str(listener.getsockname()[1])
         # 10.0.2.2 is this machine, as seen from within QEMU's user network.
-        result = connection.run(["nc", "-w", "2", "10.0.2.2", port], check=False, timeout=60)
+        result = connection.run(["nc", "-w", "2", "10.0.2.2", port], check=False, timeout=PATIENCE)
         assert result.exit_code not in (0, 127)
         listener.settimeout(0.1)
         with pytest.raises(TimeoutError):
@@ -196,7 +196,7 @@ def test_a_start_that_is_cut_off(make_board: BoardMaker, tmp_path: Path, number:
         while not running(f"file:{log}") and process.poll() is None:
             time.sleep(0.02)
         process.send_signal(number)
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=PATIENCE)
     if number == signal.SIGINT:
         assert process.returncode == 130, said
         assert not running(f"file:{log}")

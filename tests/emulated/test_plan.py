@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from support.patience import PATIENCE
 from support.runner_models import write_network
 from support.tiny_training import FASHION, recipe
 from toolchain.board.network_plan import network_plan
@@ -35,7 +36,7 @@ def test_the_plan_of_a_core_is_what_it_computes(
     assert core is not None
     command = [*emulator_command(core, tmp_path), str(qemu_bundle.runner), "--model", str(model)]
     command += ["--per-op", "--runs", "1", "--warmup", "0", "--json", "-"]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=PATIENCE)
     ran = [op for op in parse_output(done.stdout).ops or [] if op.pixels is not None]
     for layer, op in zip(plan.layers, ran, strict=True):
         told = layer.operator

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from support.bundles import write_bundle
+from support.patience import PATIENCE
 from support.places import REPOSITORY
 from toolchain.board import push
 from toolchain.board.connection import Connection
@@ -135,7 +136,7 @@ def test_an_interrupted_push_leaves_no_file(
         while process.poll() is None and not connection.run(["sh", "-c", script]).text:
             pass
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130, said
     assert connection.run(["find", "tileskip", "-name", ".*.part"]).text == ""
     assert connection.run(["find", "tileskip", "-size", "+20000k"]).text == ""

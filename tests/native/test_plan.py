@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, example, given, settings
 
 from support.look_alikes import CHOICES, LookAlike, look_alikes
 from support.masked_case import Case, cases
+from support.patience import PATIENCE
 from support.runner_models import write_network
 from support.tflite_writer import GraphWriter
 from toolchain.board.plan import core_plan
@@ -53,7 +54,7 @@ AGREED = {
 
 def _json(bundle: Bundle, model: Path, *options: str) -> str:
     command = [str(bundle.runner), "--model", str(model), "--json", "-", *options]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -215,7 +216,7 @@ def test_the_unpatched_runtime_tells_no_plan(tmp_path: Path, host_stock_bundle: 
 def test_a_plan_runs_nothing(tmp_path: Path, host_bundle: Bundle, option: str) -> None:
     model = write_network(tmp_path / "net.tflite", masked=True)
     command = [str(host_bundle.runner), "--model", str(model), "--plan", option]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 2
     assert "--plan runs nothing" in done.stderr
 
@@ -223,5 +224,5 @@ def test_a_plan_runs_nothing(tmp_path: Path, host_bundle: Bundle, option: str) -
 def test_a_plan_in_words(tmp_path: Path, host_bundle: Bundle) -> None:
     model = write_network(tmp_path / "net.tflite", masked=True)
     command = [str(host_bundle.runner), "--model", str(model), "--plan"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True)
     assert re.search(r"^\S+  Convolution .*  \d+ of \d+ pixels", done.stdout, re.MULTILINE)

@@ -17,6 +17,7 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from support.patience import PATIENCE
 from support.runner_models import SIDE, mask, write_network, write_two_inputs, write_with_a_sine
 from support.tflite_writer import Array, GraphWriter
 from toolchain.build.bundle import Bundle
@@ -45,7 +46,7 @@ def run(runner: Path) -> Run:
     def start(*arguments: object, program: Path = runner) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             ["prlimit", f"--as={MEMORY_LIMIT}", program, *map(str, arguments)],  # noqa: S607
-            capture_output=True, text=True, errors="replace", timeout=120, check=False,
+            capture_output=True, text=True, errors="replace", timeout=PATIENCE, check=False,
         )  # fmt: skip
 
     return start
@@ -544,7 +545,7 @@ def test_an_interrupt_ends_it_cleanly(
             assert process.poll() is None
             time.sleep(0.01)
         process.send_signal(number)
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == code
     assert said == "tileskip-run: interrupted\n"
     assert [file.name for file in tmp_path.iterdir()] == ["out"]

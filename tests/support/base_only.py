@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
+from support.patience import PATIENCE
 from support.places import REPOSITORY
 
 LOCK = REPOSITORY / "requirements-base.lock"
@@ -59,7 +60,7 @@ def python(
     head = f"BLOCKED, REPOSITORY = {set(blocked)!r}, {str(REPOSITORY)!r}{_BLOCK}"
     return subprocess.run(
         [sys.executable, "-c", head + program, *words],
-        cwd=folder, capture_output=True, text=True, check=False, timeout=300,
+        cwd=folder, capture_output=True, text=True, check=False, timeout=PATIENCE,
         env=os.environ | {"TILESKIP_CACHE": str(folder / "cache"), "COLUMNS": "1000"},
     )  # fmt: skip
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from support.patience import await_that
+from support.patience import PATIENCE, await_that
 from toolchain.board.emulator import free_port
 
 
@@ -175,7 +175,7 @@ def shell(command: str, passphrase: str = "", **environment: str) -> str:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     assert done.returncode == 0, f"{command}: {done.stderr}{done.stdout}"
@@ -189,7 +189,7 @@ def client_logs_in(config: Path, host: str, *arguments: str) -> bool:
         command,
         stdin=subprocess.DEVNULL,
         capture_output=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     return done.returncode == 0
@@ -204,7 +204,9 @@ def _askpass(passphrase: str) -> str:
 
 
 def _run(*command: str) -> None:
-    subprocess.run(command, check=True, capture_output=True, timeout=60, stdin=subprocess.DEVNULL)
+    subprocess.run(
+        command, check=True, capture_output=True, timeout=PATIENCE, stdin=subprocess.DEVNULL
+    )
 
 
 def _await_banner(port: int, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-PATIENCE = 300.0
+PATIENCE = 600.0
 """Seconds after which a test hangs."""
 _LIMITS = (1.0, 4.0, 16.0, 64.0)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from support.masked_case import Case
+from support.patience import PATIENCE
 from support.places import REPOSITORY
 from support.profiles import measurement, profile_of
 from toolchain import console
@@ -58,7 +59,7 @@ def run(
     known = {name: text for name, text in os.environ.items() if name != "COLUMNS"}
     return subprocess.run(
         ["/bin/bash", "-c", f'"$@" {redirect}', "bash", *DEPLOY, *command],
-        cwd=folder, env=known | environment, capture_output=True, check=False, timeout=120,
+        cwd=folder, env=known | environment, capture_output=True, check=False, timeout=PATIENCE,
     )  # fmt: skip
 
 
@@ -112,7 +113,7 @@ def test_a_pipe_is_100_columns_wide_whatever_terminal_is_near(
         known = {name: text for name, text in os.environ.items() if name != "COLUMNS"}
         done = subprocess.run(
             [*DEPLOY, *command], cwd=files, env=known, stdin=terminal, capture_output=True,
-            check=True, timeout=120,
+            check=True, timeout=PATIENCE,
         )  # fmt: skip
     finally:
         os.close(primary)

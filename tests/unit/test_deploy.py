@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from support.patience import PATIENCE
 from support.places import REPOSITORY
 
 DOOR = REPOSITORY / "deploy.py"
@@ -38,7 +39,7 @@ def interrupted(
             assert process.stdout is not None
             assert process.stdout.readline() == "imported\n"
             process.send_signal(signal.SIGINT)
-            out, err = process.communicate(timeout=60)
+            out, err = process.communicate(timeout=PATIENCE)
         finally:
             process.kill()
     return subprocess.CompletedProcess(words, process.returncode, out, err)

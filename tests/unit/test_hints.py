@@ -83,7 +83,7 @@ def run(here: Path, line: str) -> tuple[int, str]:
     script = f'deploy() {{ {shlex.join([sys.executable, str(REPOSITORY / "deploy.py")])} "$@"; }}\n'
     done = subprocess.run(
         ["/bin/bash", "-c", script + line], cwd=here, capture_output=True, text=True,
-        check=False, timeout=300,
+        check=False, timeout=PATIENCE,
         env={"PATH": "/nowhere", "TILESKIP_CACHE": str(here / "cache"), "HOME": str(here)},
     )  # fmt: skip
     assert "Traceback" not in done.stderr

@@ -8,6 +8,7 @@ import warnings
 
 import pytest
 
+from support.patience import PATIENCE
 from toolchain.agreement.silence import quiet
 
 _NOISE = """
@@ -34,7 +35,7 @@ os.write(1, b"both\\n")
 
 def test_only_pythons_standard_error_gets_through() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", _NOISE], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", _NOISE], capture_output=True, text=True, check=True, timeout=PATIENCE
     )
     assert sorted(done.stdout.split()) == ["afterwards", "both"]
     assert done.stderr == "a progress bar\nand here\n"

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from support.bundles import write_bundle
 from support.masked_case import Case
+from support.patience import PATIENCE
 from support.places import REPOSITORY
 from support.plans import operator, runner_plan
 from support.published import write_header
@@ -306,7 +307,7 @@ def test_a_truncated_file_is_one_message_and_exit_code_3(tmp_path: Path) -> None
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=PATIENCE,
     )
     assert done.returncode == 3
     assert not done.stdout

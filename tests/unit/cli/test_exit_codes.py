@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from support.bundles import LYING_RUNNER, write_bundle, write_masked_model
+from support.patience import PATIENCE
 from support.places import REPOSITORY
 from toolchain import console, errors
 
@@ -57,7 +58,7 @@ def run(here: Path, *arguments: str, redirect: str = "", **environment: str) -> 
     done = subprocess.run(
         ["/bin/bash", "-c", f'"$@" {redirect}', "bash", sys.executable,
          str(REPOSITORY / "deploy.py"), *arguments],
-        cwd=here, capture_output=True, text=True, check=False, timeout=300,
+        cwd=here, capture_output=True, text=True, check=False, timeout=PATIENCE,
         env=os.environ | {"TILESKIP_CACHE": str(here / "cache")} | environment,
     )  # fmt: skip
     assert "Traceback" not in done.stderr
