@@ -21,16 +21,7 @@
 namespace tileskip {
 namespace {
 
-Status Run(const std::vector<std::string>& arguments) {
-  Result<Options> parsed = ParseOptions(arguments);
-  TILESKIP_RETURN_IF_ERROR(parsed.status());
-  const Options& options = parsed.value();
-  if (options.action == Action::kHelp) return WriteText("-", UsageText());
-  if (options.action == Action::kVersion) {
-    JsonWriter json;
-    WriteVersions(&json);
-    return WriteText("-", json.text() + "\n");
-  }
+Status RunModel(const Options& options) {
   CatchInterrupts();
   ReportCrashes(options.model);
   if (options.plan) {
@@ -48,13 +39,25 @@ Status Run(const std::vector<std::string>& arguments) {
   return WriteText(options.json, JsonReport(options, figures.value()));
 }
 
-int Main(const std::vector<std::string>& arguments) {
-  Status status;
-  try {
-    status = Run(arguments);
-  } catch (const std::bad_alloc&) {
-    status = ModelError("the model needs more memory than there is");
+Status Run(const std::vector<std::string>& arguments) {
+  Result<Options> parsed = ParseOptions(arguments);
+  TILESKIP_RETURN_IF_ERROR(parsed.status());
+  const Options& options = parsed.value();
+  if (options.action == Action::kHelp) return WriteText("-", UsageText());
+  if (options.action == Action::kVersion) {
+    JsonWriter json;
+    WriteVersions(&json);
+    return WriteText("-", json.text() + "\n");
   }
+  try {
+    return RunModel(options);
+  } catch (const std::bad_alloc&) {
+    return ModelError(options.model + ": needs more memory than there is");
+  }
+}
+
+int Main(const std::vector<std::string>& arguments) {
+  const Status status = Run(arguments);
   if (status.ok()) return static_cast<int>(ExitCode::kOk);
   if (status.code() == ExitCode::kInterrupted) {
     std::fputs("tileskip-run: interrupted\n", stderr);

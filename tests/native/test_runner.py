@@ -17,6 +17,7 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from support.bundles import write_masked_model
 from support.patience import PATIENCE
 from support.runner_models import SIDE, mask, write_network, write_two_inputs, write_with_a_sine
 from support.tflite_writer import Array, GraphWriter
@@ -427,6 +428,12 @@ def test_a_model_with_a_wrong_byte_runs_or_is_refused(
     done = run("--model", path, "--runs", 1, "--json", os.devnull)
     if done.returncode != 0:
         assert str(path) in error(done, 3)
+
+
+@pytest.mark.unsanitized
+def test_a_model_that_needs_more_memory_than_there_is_exits_3(run: Run, tmp_path: Path) -> None:
+    path = write_masked_model(tmp_path / "large.tflite", sparsity=0, size=2048, channels=128)
+    assert error(run("--model", path), 3) == f"{path}: needs more memory than there is"
 
 
 def test_an_operator_that_is_too_new_exits_3(run: Run, tmp_path: Path) -> None:
