@@ -45,15 +45,17 @@ def test_make_demo_gives_the_figures_of_the_readme() -> None:
         assert cell in done.stdout
     result = DemoResult.model_validate_json((REPOSITORY / "build/demo/demo.json").read_bytes())
     kept = load_measured(REPOSITORY / "docs/figures.json")
-    assert [_repeating(one) for one in result.networks] == [_repeating(one) for one in kept.demo]
+    assert [one.name for one in result.networks] == [one.name for one in kept.demo]
+    for one, told in zip(result.networks, kept.demo, strict=True):
+        # On a busy machine a median of 1.2 million was once nine instructions more.
+        assert _repeating(one) == pytest.approx(_repeating(told), rel=1e-4)
 
 
-def _repeating(network: NetworkResult) -> tuple[object, ...]:
+def _repeating(network: NetworkResult) -> tuple[float | None, ...]:
     """What does not depend on the machine that emulates."""
     return (
-        network.name, network.images, network.accuracy_board, network.accuracy_host,
-        network.instructions, network.ratio, network.ratio_by_pixels,
-        network.ratio_by_taps,
+        network.images, network.accuracy_board, network.accuracy_host, network.instructions,
+        network.ratio, network.ratio_by_pixels, network.ratio_by_taps,
     )  # fmt: skip
 
 
