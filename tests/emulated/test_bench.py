@@ -16,8 +16,8 @@ from toolchain.dev.bench.arm_python import count_peer
 from toolchain.dev.bench.counts import check_kernels, count_model, read_marks
 from toolchain.dev.bench.operators import compare_operators
 from toolchain.dev.bench.peers import LITERT, Contestant, worker_settings
-from toolchain.dev.bench.plugin import counting_plugin
 from toolchain.errors import BoardError, VerificationError
+from toolchain.timing.qemu_plugin import compiled_plugin
 
 # Two instructions a turn, between marks as tileskip-run makes them.
 _LOOP = r"""
@@ -37,9 +37,10 @@ int main(void) {
 
 
 def count(program: Path, folder: Path) -> str:
+    plugin = compiled_plugin("count_instructions")
     command = [
         *emulator_command("cortex-a72", folder), "-d", "plugin", "-D", str(folder / "log"),
-        "-plugin", f"{counting_plugin()},out={folder / 'counts'}", str(program),
+        "-plugin", f"{plugin},out={folder / 'counts'}", str(program),
     ]  # fmt: skip
     subprocess.run(command, check=True)
     return (folder / "counts").read_text()

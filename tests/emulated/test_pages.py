@@ -10,6 +10,7 @@ from support.emulated_home import home_of_a_user_with_a_board
 from support.pages import TUTORIAL, run_page
 from toolchain.board import emulator
 from toolchain.hardware.board_file import Board
+from toolchain.profile.estimate_document import Estimate
 from toolchain.progress import Silent
 from toolchain.storage.cache import cache_dir
 
@@ -30,3 +31,9 @@ def test_a_board_that_ssh_knows_is_reached_by_its_name(users_board: Board, tmp_p
     environment = {"HOME": str(home), "TILESKIP_CACHE": str(cache_dir())}
     run_page("how-to/raspberry-pi.md", folder, environment)
     assert (folder / "outputs/output0.npy").stat().st_size > 0
+
+
+def test_times_are_estimated_without_a_board(tmp_path: Path) -> None:
+    run_page("how-to/estimate.md", tmp_path, {})
+    found = Estimate.model_validate_json((tmp_path / "estimate.json").read_bytes())
+    assert len(found.models) == 2

@@ -34,6 +34,7 @@ from toolchain.dev.bench import counts
 from toolchain.errors import BoardError
 from toolchain.hardware.board_file import load_board
 from toolchain.hints import command, did_you_mean, nearest, quoted
+from toolchain.timing import trace
 
 # --- the pieces ------------------------------------------------------------------------------
 
@@ -296,6 +297,7 @@ TRIED = {
     "toolchain/cli/convert.py",
     "toolchain/tflite_file/support.py",
     "toolchain/dev/bench/counts.py",
+    "toolchain/timing/trace.py",
     "toolchain/board/connect.py",
     "toolchain/board/emulator.py",
     "toolchain/board/invoke.py",
@@ -361,4 +363,19 @@ def test_the_line_for_an_old_bundle_of_the_bench_runs(
         counts._count(runner, here / "model.tflite", Path("plugin"), "cortex-a72", 1, 1)
     line = line_in(f"hint: {caught.value.hint}")
     assert line == "deploy build --board qemu --out 'old bundle/qemu'"
+    assert run(here, line)[0] == NOT_INSTALLED
+
+
+def test_the_line_for_a_bundle_from_before_traces_runs(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = ["sh", "-c", "echo 'tileskip-run: error: --marks is no option' >&2; exit 2", "sh"]
+    monkeypatch.setattr(trace, "guest_command", lambda *_: old)
+    monkeypatch.setattr(trace, "compiled_plugin", lambda _: Path("plugin/trace.so"))
+    monkeypatch.chdir(here)
+    runner = write_bundle(here / "old bundle/rpi4", b"#!/bin/sh\n").runner.relative_to(here)
+    with pytest.raises(BoardError) as caught:
+        trace.trace_model(runner, here / "model.tflite", load_board("rpi4"))
+    line = line_in(f"hint: {caught.value.hint}")
+    assert line == "deploy build --board rpi4 --out 'old bundle/rpi4'"
     assert run(here, line)[0] == NOT_INSTALLED

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -23,6 +23,7 @@ from toolchain.cli.options import (
     ThreadsOption,
     TimeoutOption,
     check_alone,
+    readable_models,
 )
 from toolchain.cli.output import note, print_json, say, show
 
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from toolchain.board.connection import Connection
     from toolchain.board.invoke import BoardRunner
     from toolchain.board.verify import Verification
-    from toolchain.failures import Failures
     from toolchain.hardware.board_file import Board
 
 commands = App()
@@ -55,7 +55,7 @@ def push(
 
     chosen = load_board(board)
     failures = Failures()
-    good = _readable(models, failures) if models else []
+    good = readable_models(models, failures) if models else []
     name, files = chosen.name, list[Pushed]()
     with failures.kept(), _board_runner(chosen, host, identity, bundle) as (connection, runner):
         name, files = connection.name, [*runner.pushed]
@@ -165,7 +165,7 @@ def verify(
     from toolchain.report.verify_table import verify_table
 
     chosen, failures = load_board(board), Failures()
-    good = _readable(models, failures)
+    good = readable_models(models, failures)
     name, results = chosen.name, []
     with (
         failures.kept(),
@@ -261,6 +261,13 @@ def profile(
     wide: Annotated[
         bool, typer.Option("--wide", help="All that is known of the board; micro-kernels.")
     ] = False,
+    estimate: Annotated[
+        bool,
+        typer.Option(
+            "--estimate/--no-estimate",
+            help="Of an emulated board: estimate times of the boards whose core it plays.",
+        ),
+    ] = True,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Write the profile as JSON; - for standard output."),
@@ -274,13 +281,15 @@ def profile(
     from toolchain.board.invoke import Settings, load_bundle
     from toolchain.failures import Failures
     from toolchain.hardware.board_file import load_board
+    from toolchain.profile.estimator import estimates_for
     from toolchain.profile.measure import Session
     from toolchain.report import operator_table, profile_plot, profile_table
+    from toolchain.report.estimate_table import estimate_table
     from toolchain.storage.files import check_writable
 
     check_alone(output, json_output)
     chosen, failures = load_board(board), Failures()
-    good = _readable(models, failures)
+    good = readable_models(models, failures)
     if output:
         check_writable(output, inputs=models)
     if plot:
@@ -298,6 +307,10 @@ def profile(
     if measured is None:
         failures.require()
         return
+    if estimate and chosen.connection == "emulator" and failures.stopped is None:
+        with failures.kept():
+            found = estimates_for(runner.bundle, good, chosen, bars.progress())
+            measured = measured.model_copy(update={"estimates": found})
     # What was measured is shown, whatever becomes of the files.
     if output:
         with failures.of_output(output):
@@ -309,6 +322,7 @@ def profile(
     show(
         measured,
         *(functools.partial(table, measured, wide=wide) for table in tables),
+        *(functools.partial(estimate_table, one) for one in measured.estimates),
         json_output=json_output,
         output=output,
     )
@@ -359,24 +373,3 @@ def _board_runner(
             connection,
             BoardRunner(connection, board, bundle, bars.progress(), timeout=limit),
         )
-
-
-def _readable(models: Sequence[Path], failures: Failures) -> list[Path]:
-    """Those of the models that can be read and that the runtime can run; an error if none can.
-
-    Raises:
-        ModelError: none can.
-    """
-    from toolchain.errors import ModelError
-    from toolchain.formats.input_file import check_readable
-    from toolchain.tflite_file.support import read_supported
-
-    good = []
-    for model in models:
-        with failures.of(str(model)):
-            check_readable(model, ModelError)
-            read_supported(model)
-            good.append(model)
-    if not good:
-        failures.require()
-    return good

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from toolchain.cli.command_help import complete
+
+if TYPE_CHECKING:
+    from toolchain.failures import Failures
 
 
 def wrong_use(option: str, what: str) -> typer.BadParameter:
@@ -36,6 +39,27 @@ def check_alone(output: Path | None, json_output: bool) -> None:
             "--json",
             "is on standard output, as is what --output - writes; leave one of the two away",
         )
+
+
+def readable_models(models: Sequence[Path], failures: Failures) -> list[Path]:
+    """Those of the models that can be read and that the runtime can run; an error if none can.
+
+    Raises:
+        ModelError: none can.
+    """
+    from toolchain.errors import ModelError
+    from toolchain.formats.input_file import check_readable
+    from toolchain.tflite_file.support import read_supported
+
+    good = []
+    for model in models:
+        with failures.of(str(model)):
+            check_readable(model, ModelError)
+            read_supported(model)
+            good.append(model)
+    if not good:
+        failures.require()
+    return good
 
 
 # --- completion ------------------------------------------------------------------------------

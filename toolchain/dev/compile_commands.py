@@ -25,12 +25,23 @@ Commands = dict[str, list[str]]
 # A file that no project compiles, but a test or a developers' program by itself, and one of the
 # projects that is compiled alike.
 _LIKE = {
-    "runtime_patch/qemu_plugin/count_instructions.c": "runtime_patch/glibc_compat.c",
+    **{
+        f"runtime_patch/qemu_plugin/{name}.c": "runtime_patch/glibc_compat.c"
+        for name in (
+            "aarch64_code",
+            "branch_predictor",
+            "caches",
+            "count_instructions",
+            "edges",
+            "trace",
+        )
+    },
     "tests/emulated/core_tiles.cc": "runtime_patch/xnnpack/overlay/test/live-taps.cc",
     "tests/emulated/old_glibc_check.cc": "runtime_patch/runner/files.cc",
     "tests/emulated/old_glibc_main.c": "runtime_patch/glibc_compat.c",
     "tests/fuzz/model_check_fuzz.cc": "runtime_patch/runner/model_check.cc",
     "tests/native/c_library/run_model.c": "runtime_patch/c_library/op_resolver.cc",
+    "tests/native/qemu_plugin/play.c": "runtime_patch/glibc_compat.c",
 }
 # Where headers of overlays are included from: first in the list, so that a tool names our files and
 # sees them as they are now, not their copies in a tree.
@@ -40,6 +51,7 @@ _OVERLAY_HEADERS = (
     "runtime_patch/xnnpack/overlay",
     "runtime_patch/tensorflow/overlay",
     "runtime_patch/runner",
+    "runtime_patch/qemu_plugin",
 )
 _GLIBC_MINOR = 31
 _KEY = "key.txt"

@@ -23,6 +23,7 @@ from pydantic import (
 
 from toolchain.errors import BoardConfigError
 from toolchain.formats.toml_file import read_toml, validate
+from toolchain.hardware.caches import Caches
 from toolchain.hardware.facts import Isa
 from toolchain.hardware.tile import CoreTiles, Tiles
 from toolchain.hints import did_you_mean
@@ -147,6 +148,9 @@ class Board(_Table):
     """How the board is reached."""
     threads: Annotated[int, Field(ge=1, le=64)] = 1
     """Threads of ``deploy run`` and ``deploy profile`` unless told otherwise."""
+    clock_mhz: Annotated[int, Field(ge=100, le=10000)] | None = None
+    """The clock of its cores under load, in MHz. Times are estimated for it."""
+    caches: Caches | None = None
     tile: Tiles | None = None
     """What the micro-kernels of the core compute at once; masks may be cut to it."""
     ssh: Ssh = Ssh()
@@ -211,6 +215,33 @@ def _which_board(name: str) -> str:
         if path.is_file()
         else did_you_mean(name, board_names(), use)
     )
+
+
+def known_caches(board: Board) -> Caches:
+    """The caches of a board, for what is estimated from them.
+
+    Raises:
+        BoardConfigError: its file does not say.
+    """
+    if board.caches is None:
+        raise BoardConfigError(
+            f"the file of board '{board.name}' has no [caches]: what memory does is not known",
+            hint="docs/reference/board-files.md says how caches are described",
+        )
+    return board.caches
+
+
+def known_clock(board: Board) -> int:
+    """The clock of a board in MHz.
+
+    Raises:
+        BoardConfigError: its file does not say.
+    """
+    if board.clock_mhz is None:
+        raise BoardConfigError(
+            f"the file of board '{board.name}' has no clock_mhz: cycles are no seconds without it"
+        )
+    return board.clock_mhz
 
 
 def known_tiles(board: Board) -> CoreTiles:

@@ -13,6 +13,8 @@ from typing import Annotated, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from toolchain.hardware.caches import CoreMemory
+
 Isa = Literal["aarch64", "armv7", "x86-64"]
 Core = Literal["cortex-a7", "cortex-a53", "cortex-a72", "cortex-a76"]
 """The cores that QEMU's user mode plays here."""
@@ -75,6 +77,8 @@ class CoreFacts(_Table):
     kernels: dict[str, str] = {}
     """Type of XNNPACK's micro-kernels -> a pattern of the tile and the tail of the names that it
     takes on the core, from its ``src/configs/gemm-config.c``."""
+    memory: CoreMemory | None = None
+    """Its caches' policies and its TLBs, where times are estimated for it."""
 
 
 class _Facts(_Table):
@@ -114,6 +118,14 @@ def played_cores(isa: Isa) -> dict[Core, Played]:
     """The cores that QEMU's user mode plays for programs of an instruction set."""
     cores: tuple[Core, ...] = get_args(Core)
     return {core: core_facts(core).played[isa] for core in cores if isa in core_facts(core).played}
+
+
+def core_called(name: str) -> Core | None:
+    """The core that QEMU plays which Arm calls so: ``Cortex-A72``."""
+    cores: tuple[Core, ...] = get_args(Core)
+    return next(
+        (core for core in cores if core_facts(core).name.casefold() == name.casefold()), None
+    )
 
 
 def core_name(part: int) -> str | None:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from toolchain.errors import ModelError
 from toolchain.formats.json_text import parse_json, to_json
 from toolchain.formats.text_file import read_text
+from toolchain.profile.estimate_document import Estimate
 from toolchain.profile.facts import BoardFacts, Vitals
 from toolchain.profile.operators import LayerTrace, TimedRow
 from toolchain.profile.runner_output import RunnerOutput
@@ -108,6 +109,9 @@ class Profile(_Part):
     """Whether the model that the others were to be compared with is among ``failed``."""
     load: list[float] = []
     """Cores that other programs kept busy in pauses between turns."""
+    estimates: list[Estimate] = []
+    """Of an emulated board: what the models would take on the boards whose core it plays. Nothing
+    of it is measured."""
 
     @property
     def by_instructions(self) -> bool:

@@ -26,6 +26,7 @@ def lines_for(command: str, output: str) -> list[object]:
     lines: dict[str, list[object]] = {
         "profile": ["profile", "m.tflite", *empty, "--output", output],
         "plot": ["profile", "m.tflite", *empty, "--plot", output],
+        "estimate": ["estimate", "m.tflite", "--bundle", "no-bundle", "--output", output],
         "run": ["run", "m.tflite", *empty, "--input", "x.npy", "--output-dir", output],
         "convert": ["convert", CHECKPOINT, "--output", output],
         "train": ["train", RECIPE, "--output", output],
@@ -47,7 +48,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-FILES = ["profile", "plot", "convert", "train"]
+FILES = ["profile", "plot", "estimate", "convert", "train"]
 FOLDERS = ["run", "build", "demo"]
 
 

@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,25 +18,43 @@ from toolchain import children
 from toolchain.build.qemu_user import emulator_command
 from toolchain.dev.bench import peer_worker
 from toolchain.dev.bench.counts import read_marks
-from toolchain.dev.bench.plugin import counting_plugin
 from toolchain.errors import BoardError, SourceError
 from toolchain.fetch.apt import AptRoot, unpack_deb
 from toolchain.hardware.facts import Core
 from toolchain.progress import Progress, Silent
 from toolchain.storage.cache import digest, entry
+from toolchain.timing.qemu_plugin import compiled_plugin
 
-_SUITE = "bookworm"
-_DEBS = (
-    "python3.11-minimal", "libpython3.11-minimal", "libpython3.11-stdlib", "libc6", "zlib1g",
-    "libexpat1", "libssl3", "libstdc++6", "libgcc-s1", "libgomp1", "libbz2-1.0", "liblzma5",
-    "libffi8",
+_LIBRARIES = (
+    "libc6", "zlib1g", "libexpat1", "{ssl}", "libstdc++6", "libgcc-s1", "libgomp1", "libbz2-1.0",
+    "liblzma5", "{ffi}",
 )  # fmt: skip
-# A link out of the folder, to a file that nothing needs.
-_WITHOUT = ("./usr/lib/python3.11/sitecustomize.py",)
 _NUMPY = "numpy==1.26.4"
-# One version serves all three: tflite-runtime needs numpy 1, the others take it.
+# One version serves all: tflite-runtime needs numpy 1, the others take it, and so does Python 3.9.
 _PLATFORMS = ("manylinux2014", "manylinux_2_27", "manylinux_2_28", "manylinux_2_34")
 _RUNS = 2
+
+
+@dataclass(frozen=True)
+class Release:
+    """A Python of Debian's."""
+
+    python: str
+    suite: str
+    ssl: str
+    ffi: str
+
+    @property
+    def debs(self) -> tuple[str, ...]:
+        """Its packages, and those of the libraries that the runtimes need."""
+        own = (f"python{self.python}-minimal", f"libpython{self.python}-minimal",
+               f"libpython{self.python}-stdlib")  # fmt: skip
+        return (*own, *(name.format(ssl=self.ssl, ffi=self.ffi) for name in _LIBRARIES))
+
+
+NEWEST = Release("3.11", "bookworm", "libssl3", "libffi8")
+OLDER = Release("3.9", "bullseye", "libssl1.1", "libffi7")
+"""For packages from before Python 3.11."""
 
 
 def count_peer(
@@ -59,21 +78,22 @@ def count_peer(
         MissingToolError: QEMU or the compiler of its plugin is not installed.
     """
     progress = progress or Silent()
-    root, site = _python(progress), _site(requirement, progress)
     work = Path(settings["output"]).parent
     play = work / "play"
     play.mkdir(exist_ok=True)
+    python = arm_python(requirement, progress=progress)
     for folder in ("usr", "lib", "etc"):  # beside them goes the core's own /proc
         if not (play / folder).exists():
-            (play / folder).symlink_to(root / folder)
+            (play / folder).symlink_to(python.root / folder)
     path, counts = work / "marked.json", work / "counts"
+    plugin = compiled_plugin("count_instructions")
     path.write_text(json.dumps({**settings, "marked": _RUNS}))
     command = [
         *emulator_command(core, play),
-        *("-d", "plugin", "-D", str(work / "log"), "-plugin", f"{counting_plugin()},out={counts}"),
-        *(str(root / "usr/bin/python3.11"), "-S", "-s", peer_worker.__file__, str(path)),
+        *("-d", "plugin", "-D", str(work / "log"), "-plugin", f"{plugin},out={counts}"),
+        *(*python.command, peer_worker.__file__, str(path)),
     ]
-    environment = {**os.environ, "PYTHONPATH": str(site), "PYTHONHASHSEED": "0"}
+    environment = {**os.environ, **python.environment}
     done = children.run(command, limit=children.WORK_S, fault=BoardError, env=environment)
     if done.returncode:
         said = (done.stderr or done.stdout).strip().splitlines() or ["no reason given"]
@@ -82,17 +102,53 @@ def count_peer(
     return inferences[-1].total
 
 
-def _python(progress: Progress) -> Path:
+@dataclass(frozen=True)
+class ArmPython:
+    """A Python for aarch64 that has a package; nothing of it is installed."""
+
+    root: Path
+    """With the ``usr``, ``lib`` and ``etc`` that it has to find at these paths."""
+    command: tuple[str, ...]
+    """How a command line begins, up to the program."""
+    environment: dict[str, str]
+
+
+def arm_python(
+    requirement: str, *, release: Release = NEWEST, progress: Progress | None = None
+) -> ArmPython:
+    """A Python with a package, from the cache.
+
+    Args:
+        requirement: the package, pinned.
+        release: which Python.
+        progress: where downloads are announced.
+
+    Raises:
+        SourceError: Python or the package cannot be had for aarch64.
+    """
+    progress = progress or Silent()
+    root, site = _python(release, progress), _site(release, requirement, progress)
+    return ArmPython(
+        root=root,
+        command=(str(root / f"usr/bin/python{release.python}"), "-S", "-s"),
+        environment={"PYTHONPATH": str(site), "PYTHONHASHSEED": "0"},
+    )
+
+
+def _python(release: Release, progress: Progress) -> Path:
     """A root folder with Debian's Python for aarch64."""
+    # A link out of the folder, to a file that nothing needs.
+    without = (f"./usr/lib/python{release.python}/sitecustomize.py",)
 
     def fill(folder: Path) -> None:
-        for deb in AptRoot(progress).fetch_debs(_DEBS, arch="arm64", suite=_SUITE):
-            unpack_deb(deb, folder, without=_WITHOUT)
+        debs = AptRoot(progress).fetch_debs(release.debs, arch="arm64", suite=release.suite)
+        for deb in debs:
+            unpack_deb(deb, folder, without=without)
 
-    return entry("arm-python", digest("arm python 1", _SUITE, *_DEBS), fill)
+    return entry("arm-python", digest("arm python 1", release.suite, *release.debs), fill)
 
 
-def _site(requirement: str, progress: Progress) -> Path:
+def _site(release: Release, requirement: str, progress: Progress) -> Path:
     """A folder with the runtime and numpy, for ``PYTHONPATH``."""
 
     def fill(folder: Path) -> None:
@@ -100,7 +156,8 @@ def _site(requirement: str, progress: Progress) -> Path:
         platforms = [f"--platform={name}_aarch64" for name in _PLATFORMS]
         command = [
             *(sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"),
-            *("--no-deps", "--only-binary=:all:", "--python-version=3.11", "--implementation=cp"),
+            *("--no-deps", "--only-binary=:all:", f"--python-version={release.python}"),
+            "--implementation=cp",
             *(*platforms, "--dest", str(wheels), requirement, _NUMPY),
         ]
         with progress.stage(f"fetch {requirement} for aarch64", 1) as stage:
@@ -115,4 +172,5 @@ def _site(requirement: str, progress: Progress) -> Path:
             wheel.unlink()
         wheels.rmdir()
 
-    return entry("arm-site", digest("arm site 1", requirement, _NUMPY, *_PLATFORMS), fill)
+    key = digest("arm site 2", release.python, requirement, _NUMPY, *_PLATFORMS)
+    return entry("arm-site", key, fill)

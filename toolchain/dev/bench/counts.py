@@ -16,7 +16,6 @@ from pydantic import BaseModel, ConfigDict
 
 from toolchain import children
 from toolchain.build.qemu_user import emulator_command
-from toolchain.dev.bench.plugin import counting_plugin
 from toolchain.errors import BoardError, VerificationError
 from toolchain.formats.json_text import parse_json
 from toolchain.hardware.facts import Core, core_facts, played_cores
@@ -24,6 +23,7 @@ from toolchain.hints import command as deploy_command
 from toolchain.profile.runner_output import Op, computes_any_rows, parse_output
 from toolchain.storage.cache import digest, entry, sha256_file
 from toolchain.storage.scratch import temporary_folder
+from toolchain.timing.qemu_plugin import compiled_plugin
 
 # runtime_patch/runner/marks.h
 _RUN_BEGIN, _RUN_END, _OPERATOR_BEGIN, _PART_BEGIN, _OPERATOR_END, _READY = range(1, 7)
@@ -104,7 +104,7 @@ def count_model(
         VerificationError: counts of one thread differ from run to run, or XNNPACK took kernels of
             another core.
     """
-    plugin = counting_plugin()
+    plugin = compiled_plugin("count_instructions")
     key = digest(
         "count 5", sha256_file(runner), sha256_file(model), plugin.parent.name, core,
         str(threads), str(runs),

@@ -15,6 +15,7 @@ from toolchain.dev.reference.attributes import attribute_docs, markdown
 from toolchain.dev.reference.tables import table
 from toolchain.hardware.board_file import Board
 from toolchain.profile.document import Profile
+from toolchain.profile.estimate_document import Estimate
 from toolchain.profile.runner_output import RunnerOutput
 from toolchain.tflite_file.inspection import Inspection
 from toolchain.tflite_file.plan import RunnerPlan
@@ -41,6 +42,12 @@ DOCUMENTS = (
     Document("manifest", Manifest, "`manifest.json` of a bundle; also `deploy build --json`"),
     Document(
         "profile", Profile, "`deploy profile --output` and `deploy profile --json`", "validation"
+    ),
+    Document(
+        "estimate",
+        Estimate,
+        "`deploy estimate --output` and `deploy estimate --json`",
+        "validation",
     ),
     Document("demo", DemoResult, "`build/demo/demo.json`; also `deploy demo --json`"),
     Document("runner", RunnerOutput, "`tileskip-run --json`", "validation"),

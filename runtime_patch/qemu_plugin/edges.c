@@ -1,0 +1,120 @@
+#include "edges.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { kBuckets = 1 << 16, kSpace = 4 };
+static const uint32_t kYield = 0xd503203f;
+
+// What a node without edges has, so that counting need not ask for it.
+static struct edge no_edge;
+
+static struct block* buckets[kBuckets];
+static struct block** blocks;
+static uint32_t block_count, block_space;
+
+// The array with room for one more element, the new ones 0; NULL where memory
+// is short, and the array is as it was.
+static void* Grown(void* array, size_t size, uint32_t needed, uint32_t* space) {
+  if (needed < *space) return array;
+  uint32_t more = *space == 0 ? kSpace : *space;
+  while (more <= needed) more *= 2;
+  char* grown = realloc(array, size * more);
+  if (grown == NULL) return NULL;
+  memset(grown + size * *space, 0, size * (more - *space));
+  *space = more;
+  return grown;
+}
+
+struct block* Intern(uint64_t address, const uint32_t* code,
+                     uint32_t instructions, const char* symbol) {
+  const size_t bytes = sizeof(*code) * instructions;
+  struct block** bucket = &buckets[address / sizeof(*code) % kBuckets];
+  for (struct block* one = *bucket; one != NULL; one = one->next) {
+    if (one->address == address && one->instructions == instructions &&
+        memcmp(one->code, code, bytes) == 0) {
+      return one;
+    }
+  }
+  struct block** grown =
+      Grown(blocks, sizeof(*blocks), block_count, &block_space);
+  if (grown == NULL) return NULL;
+  blocks = grown;
+  struct block* made = calloc(1, sizeof(*made) + bytes);
+  if (made == NULL) return NULL;
+  made->next = *bucket;
+  *bucket = made;
+  made->symbol = symbol == NULL ? NULL : strdup(symbol);
+  made->address = address;
+  made->number = block_count;
+  made->instructions = instructions;
+  made->ending = EndingOf(code[instructions - 1]);
+  memcpy(made->code, code, bytes);
+  for (uint32_t i = 0; i < instructions; ++i) {
+    made->loads += Loads(code[i]);
+    made->stores += Stores(code[i]);
+    made->yields |= code[i] == kYield;
+  }
+  blocks[block_count++] = made;
+  return made;
+}
+
+uint32_t BlockCount(void) { return block_count; }
+
+struct block* BlockOf(uint32_t number) {
+  return blocks[number];
+}
+
+void InitEdges(struct edges* edges) {
+  memset(edges, 0, sizeof(*edges));
+  edges->outside.edges = &no_edge;
+}
+
+static struct node* NodeOf(struct edges* edges, struct block* block) {
+  struct node** grown = Grown(edges->nodes, sizeof(*edges->nodes),
+                              block->number, &edges->node_space);
+  if (grown == NULL) return NULL;
+  edges->nodes = grown;
+  struct node** place = &edges->nodes[block->number];
+  if (*place == NULL) {
+    *place = calloc(1, sizeof(**place));
+    if (*place == NULL) return NULL;
+    (*place)->block = block;
+    (*place)->edges = &no_edge;
+  }
+  return *place;
+}
+
+struct edge* FindEdge(struct edges* edges, struct node* from,
+                      struct block* block) {
+  uint32_t at = 0;
+  while (at < from->edge_count && from->edges[at].to != block) ++at;
+  if (at == from->edge_count) {
+    struct node* node = NodeOf(edges, block);
+    void* array = from->edges == &no_edge ? NULL : from->edges;
+    struct edge* grown =
+        Grown(array, sizeof(struct edge), at, &from->edge_space);
+    if (node == NULL || grown == NULL) return NULL;
+    from->edges = grown;
+    from->edges[at] = (struct edge){.to = block, .node = node};
+    ++from->edge_count;
+  }
+  // The one before it makes room: an edge that is taken often stays in front.
+  if (at != 0) {
+    const struct edge found = from->edges[at];
+    const uint32_t place = at == 1 ? 0 : at / 2;
+    from->edges[at] = from->edges[place];
+    from->edges[place] = found;
+    at = place;
+  }
+  return &from->edges[at];
+}
+
+void ForgetCounts(struct edges* edges) {
+  while (edges->used != NULL) {
+    struct node* node = edges->used;
+    for (uint32_t i = 0; i < node->edge_count; ++i) node->edges[i].count = 0;
+    node->used = false;
+    edges->used = node->next_used;
+  }
+}

@@ -1,0 +1,1 @@
+"""The timing model held against times that others published: which program, the fit, its errors."""

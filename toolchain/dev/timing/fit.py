@@ -1,0 +1,202 @@
+"""Models of time, and how their coefficients are found from published times.
+
+Errors are relative, so coefficients are sought that make the mean of ``|log(estimate / time)|``
+least: a row that is off, for whatever reason, then does not draw all others with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+from scipy.optimize import minimize
+
+from toolchain.dev.timing.features import Features, Floats, Sample
+
+Overlap = Literal["max", "sum"]
+"""How memory's time joins the core's in a window: hidden behind it, or after it."""
+_TURNS = 400
+_SPREAD = 0.7
+"""Of the first simplex, in logarithms."""
+
+
+class Fitted(Protocol):
+    """A model with its coefficients."""
+
+    def ms(self, sample: Sample) -> float:
+        """The estimate of a row's time."""
+
+
+Fit = Callable[[Sequence[Sample]], Fitted]
+
+
+@dataclass(frozen=True)
+class ConstantCycles:
+    """Every instruction takes as long as any other."""
+
+    cycles: float
+
+    def ms(self, sample: Sample) -> float:
+        """The estimate: work is dealt out evenly."""
+        count = float(sample.features.instructions.sum()) / sample.row.threads
+        return self.cycles * count / (1e3 * sample.row.clock_mhz)
+
+
+def fit_constant_cycles(samples: Sequence[Sample]) -> ConstantCycles:
+    """The cycles an instruction of which as many rows are above as below."""
+    unit = ConstantCycles(1.0)
+    return ConstantCycles(float(np.median([one.row.ms / unit.ms(one) for one in samples])))
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a model of windows consists of; its coefficients are those that ``names`` lists."""
+
+    overlap: Overlap
+    refill: float
+    """Cycles that a mispredicted branch costs: the core's table has it."""
+    l3: bool = False
+    """Whether the board has a third level."""
+    core: bool = False
+    """Whether the core's cycles are scaled, too."""
+    windows: bool = True
+    """False: a run is one window."""
+    mispredictions: bool = True
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The coefficients in their order."""
+        return ("l2", *(("l3",) if self.l3 else ()), "memory", *(("core",) if self.core else ()))
+
+
+@dataclass(frozen=True)
+class Coefficients:
+    """What is fitted."""
+
+    l2: float
+    """Cycles of the core a line that L2 gives."""
+    memory: float
+    """Nanoseconds a line that comes from memory or goes there."""
+    l3: float = 0.0
+    """Nanoseconds a line that L3 gives: it has a clock of its own."""
+    core: float = 1.0
+    """Factor of the simulated cycles."""
+
+
+@dataclass(frozen=True)
+class Windows:
+    """What a model looks at of a run: that of the first thread, a value a window."""
+
+    core: Floats
+    refill: Floats
+    """Cycles that mispredicted branches cost."""
+    l2: Floats
+    l3: Floats
+    memory: Floats
+    """Lines; of L3 and memory those of all threads."""
+
+
+@dataclass(frozen=True)
+class WindowModel:
+    """Windows of a million instructions or less, each bound by the core or by memory."""
+
+    shape: Shape
+    coefficients: Coefficients
+
+    def ms(self, sample: Sample) -> float:
+        """The estimate."""
+        windows = prepare(self.shape, sample.features, sample.row.threads)
+        cycles = self.cycles(windows, sample.row.clock_mhz)
+        return float(cycles.sum()) / (1e3 * sample.row.clock_mhz)
+
+    def cycles(self, windows: Windows, clock_mhz: int) -> Floats:
+        """Cycles of each window.
+
+        Args:
+            windows: as :func:`prepare` leaves them.
+            clock_mhz: of the core. Memory takes as long at any clock.
+        """
+        value, ghz = self.coefficients, clock_mhz / 1e3
+        near = value.core * windows.core + windows.refill + value.l2 * windows.l2
+        far = ghz * (value.memory * windows.memory + value.l3 * windows.l3)
+        return np.maximum(near, far) if self.shape.overlap == "max" else near + far
+
+
+def prepare(shape: Shape, features: Features, threads: int = 1) -> Windows:
+    """The windows that take the time of a run.
+
+    Work is dealt out evenly and the first thread waits for the others, so its windows take the
+    whole time. Of a run with fewer threads than are asked for, each takes its part of what the
+    cores do. L3 and memory serve all threads meanwhile, so that their lines stand in one row.
+
+    Args:
+        shape: what is looked at.
+        features: of the run.
+        threads: of the row.
+    """
+    features = features if shape.mispredictions else features.without_mispredictions()
+    features = features if shape.windows else features.merged()
+    main = features.main()
+    part = len(np.unique(features.thread)) / threads
+    return Windows(
+        core=part * main.core,
+        refill=part * shape.refill * main.mispredicted,
+        l2=part * main.l2,
+        l3=_spread(float(features.l3.sum()), main.l3),
+        memory=_spread(float(features.memory.sum()), main.memory),
+    )
+
+
+def _spread(total: float, own: Floats) -> Floats:
+    """The lines of all threads on the windows of the first one, as its own are spread."""
+    return own * (total / own.sum()) if own.sum() else np.full_like(own, total / len(own))
+
+
+def fit_windows(shape: Shape) -> Fit:
+    """A function that fits the coefficients of a shape.
+
+    Raises:
+        ValueError: the fit gets no rows.
+    """
+
+    def fit(samples: Sequence[Sample]) -> WindowModel:
+        if not samples:
+            raise ValueError("nothing to fit to")
+        prepared = [(prepare(shape, one.features, one.row.threads), one.row) for one in samples]
+
+        def named(logarithms: Floats) -> Coefficients:
+            values = np.exp(np.clip(logarithms, -12.0, 12.0))
+            return Coefficients(**dict(zip(shape.names, values.tolist(), strict=True)))
+
+        def loss(logarithms: Floats) -> float:
+            model = WindowModel(shape, named(logarithms))
+            estimates = [model.cycles(windows, row.clock_mhz).sum() for windows, row in prepared]
+            ratios = np.array(estimates) / [row.cycles for _, row in prepared]
+            return float(np.mean(np.abs(np.log(ratios))))
+
+        best = min(
+            (_descend(loss, np.log(start)) for start in _starts(shape)), key=lambda one: one[1]
+        )
+        return WindowModel(shape, named(best[0]))
+
+    return fit
+
+
+def _starts(shape: Shape) -> list[Floats]:
+    """Where the search begins: what the levels cost by common figures, and some way off."""
+    common = {"l2": 5.0, "l3": 5.0, "memory": 15.0, "core": 1.0}
+    middle = np.array([common[name] for name in shape.names])
+    return [middle, middle * 0.4]
+
+
+def _descend(loss: Callable[[Floats], float], start: Floats) -> tuple[Floats, float]:
+    simplex = np.vstack([start, start + _SPREAD * np.eye(len(start))])
+    found = minimize(
+        loss,
+        start,
+        method="Nelder-Mead",
+        options={"initial_simplex": simplex, "maxfev": _TURNS, "xatol": 1e-3, "fatol": 1e-6},
+    )
+    return np.asarray(found.x, float), float(found.fun)

@@ -1,0 +1,211 @@
+"""Which program a published row is of, and how that is started under QEMU's user mode.
+
+ncnn's rows are of its benchmark, compiled on the board at the date of the row. What stands for it
+is the wheel for aarch64 of the nearest date on PyPI, run as the benchmark runs
+(:mod:`toolchain.dev.timing.ncnn_worker`). For rows of XNNPACK and of what runs on it stands our
+runner on an XNNPACK that is not patched.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from toolchain.dev.bench.arm_python import NEWEST, OLDER, Release, arm_python
+from toolchain.dev.bench.models import Dtype
+from toolchain.dev.timing import ncnn_worker
+from toolchain.dev.timing.models import CONVERTED, network_file
+from toolchain.dev.timing.published import Row
+from toolchain.errors import DataError
+from toolchain.hardware.facts import Core
+from toolchain.progress import Progress
+from toolchain.storage.cache import digest, sha256_file
+from toolchain.timing.trace import HERE
+
+# The versions of ncnn on PyPI that have wheels for manylinux on aarch64; a version is its date.
+# 20211208 has one, too, but packed convolutions were rewritten on 2021-12-22 (commit 6941ec8fc).
+# Rows of 2022-01-03 fit what came after it: blazeface is 16 % short, with 20211208 37 % too long.
+_WHEELS = (
+    "20220216", "20220420", "20220701", "20220721", "20220729", "20221128", "20230223",
+    "20230517", "20230816", "20231027", "20240102", "20240410", "20240820",
+)  # fmt: skip
+_FIRST_FOR_PYTHON_3_11 = "20221128"
+_FIRST_WITHOUT_SLACK = "20221128"
+"""benchmark/benchncnn.cpp: before, the pool of workspaces gave out what is up to twice as large."""
+_LATEST_BEFORE = date(2021, 11, 1)
+"""int8 convolutions were rewritten until then, and no wheel for aarch64 is older than 20211208."""
+_SHORT = frozenset({"blazeface"})
+_SHORT_ON_A76 = _SHORT | {
+    "shufflenet", "FastestDet", "yolo-fastest-1.1", "squeezenet", "mobilenet", "mobilenet_v2",
+    "mnasnet", "efficientnet_b0",
+}  # fmt: skip
+"""Networks that run in less than 60 million cycles with one thread. It matters to them what the
+caches hold at the beginning: to fill the 1 to 2.5 MiB of a board takes more than a hundredth of it.
+So the run before is simulated, too, which takes twice as long."""
+
+
+@dataclass(frozen=True)
+class NcnnProgram:
+    """ncnn's benchmark with one network."""
+
+    requirement: str
+    """``ncnn==1.0.20230517``."""
+    release: Release
+    param: Path
+    width: int
+    height: int
+    threads: int
+    core: Core
+    workspace_ratio: float
+    warm_caches: bool
+    """Whether the simulated caches hold what the run before has left."""
+
+    @property
+    def settings(self) -> str:
+        """What the worker is given, beside the network: JSON."""
+        return json.dumps(
+            {
+                "width": self.width,
+                "height": self.height,
+                "threads": self.threads,
+                "workspace_ratio": self.workspace_ratio,
+                "warm_caches": self.warm_caches,
+            }
+        )
+
+    @property
+    def key(self) -> str:
+        """A hash of all that decides which instructions run; not of where files lie."""
+        worker = Path(ncnn_worker.__file__).read_bytes()
+        return digest(
+            "ncnn program 4", self.requirement, self.release.python, self.param.read_bytes(),
+            self.settings, worker, self.core,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class RunnerProgram:
+    """Our runner with one model."""
+
+    runner: Path
+    network: str
+    precision: Dtype
+    threads: int
+    core: Core
+
+    @property
+    def model(self) -> Path:
+        """The converted file."""
+        return network_file(self.network, self.precision)
+
+    @property
+    def key(self) -> str:
+        """A hash of all that decides which instructions run."""
+        files = (sha256_file(self.runner), sha256_file(self.model))
+        return digest("runner program 1", *files, str(self.threads), self.core)
+
+
+Program = NcnnProgram | RunnerProgram
+
+
+@dataclass(frozen=True)
+class Guest:
+    """What :func:`toolchain.timing.trace.trace_program` is given."""
+
+    command: Sequence[str | Path]
+    libraries: Path | None
+    links: Mapping[str, Path]
+    environment: Mapping[str, str]
+    contents: Sequence[str]
+
+
+def program_of(row: Row, folder: Path, runner: Path | None = None) -> Program | str:
+    """The program of a row, or why there is none.
+
+    Args:
+        row: a published time.
+        folder: with ``ncnn_networks``.
+        runner: on an XNNPACK that is not patched.
+    """
+    if row.runtime in ("xnnpack", "executorch"):
+        return _runner_program(row, runner)
+    if row.runtime != "ncnn":
+        return f"{row.runtime}: its kernels are in no runtime that is run here"
+    if row.published < _LATEST_BEFORE:
+        return "no wheel for aarch64 is near: int8 was rewritten between it and the first one"
+    param = folder / "ncnn_networks" / f"{row.title}.param"
+    if not param.is_file():
+        return f"{param.name} is not there"
+    version = nearest_wheel(row.published)
+    return NcnnProgram(
+        requirement=f"ncnn==1.0.{version}",
+        release=NEWEST if version >= _FIRST_FOR_PYTHON_3_11 else OLDER,
+        param=param,
+        width=row.width,
+        height=row.height,
+        threads=row.threads,
+        core=row.core,
+        workspace_ratio=0.0 if version >= _FIRST_WITHOUT_SLACK else 0.5,
+        warm_caches=row.network in (_SHORT_ON_A76 if row.core == "cortex-a76" else _SHORT),
+    )
+
+
+def _runner_program(row: Row, runner: Path | None) -> RunnerProgram | str:
+    if row.precision == "fp16" or (row.network, row.width) not in CONVERTED:
+        return f"{row.runtime}: no model of {row.network} is here"
+    if runner is None:
+        return f"{row.runtime}: no runner was given"
+    return RunnerProgram(
+        runner=runner,
+        network=row.network,
+        precision=row.precision,
+        threads=row.threads,
+        core=row.core,
+    )
+
+
+def nearest_wheel(published: date) -> str:
+    """The version of ncnn on PyPI that is nearest to a date."""
+    return min(_WHEELS, key=lambda version: abs(_dated(version) - published))
+
+
+def _dated(version: str) -> date:
+    return date(int(version[:4]), int(version[4:6]), int(version[6:]))
+
+
+def guest(program: Program, *, progress: Progress | None = None) -> Guest:
+    """Prepare a program to run.
+
+    Args:
+        program: which.
+        progress: where downloads are announced.
+
+    Raises:
+        DataError: its network is not there.
+        ModelError: its model cannot be converted.
+        SourceError: Python or the runtime cannot be had for aarch64.
+    """
+    if isinstance(program, RunnerProgram):
+        options = ("--marks", "--warmup", "0", "--runs", "1", "--threads", str(program.threads))
+        command = (program.runner, "--model", program.model, *options, "--json", "output.json")
+        return Guest(command=command, libraries=None, links={}, environment={}, contents=())
+    if not program.param.is_file():
+        raise DataError(f"{program.param} is not there")
+    python = arm_python(program.requirement, release=program.release, progress=progress)
+    worker = Path(ncnn_worker.__file__)
+    binary, *flags = python.command
+    return Guest(
+        command=(Path(binary), *flags, worker, program.settings, program.param),
+        libraries=python.root,
+        links={"site": Path(python.environment["PYTHONPATH"])},
+        # Threads of OpenMP that wait sleep: how long one spins depends on this machine.
+        environment={
+            **python.environment,
+            "PYTHONPATH": f"{HERE}/site",
+            "OMP_WAIT_POLICY": "passive",
+        },
+        contents=(program.requirement, program.release.python),
+    )
