@@ -22,7 +22,7 @@ from toolchain.hardware.caches import Cache, Caches, SecondCache
 from toolchain.hardware.facts import Core
 from toolchain.timing import trace
 from toolchain.timing.qemu_plugin import compiled_plugin
-from toolchain.timing.trace import START, Memory, Trace, trace_model, trace_program
+from toolchain.timing.trace import START, WINDOW, Memory, Trace, trace_model, trace_program
 
 PI4 = Caches(l1d=Cache(kib=32, ways=2), l2=SecondCache(kib=1024, ways=16))
 LINE = 64
@@ -282,7 +282,7 @@ def test_edges_make_a_path_through_each_window(compiled: Compiled) -> None:
 
 def test_windows_end_at_their_size_and_at_marks(compiled: Compiled) -> None:
     found = compiled.trace(
-        """int main(void) { mark(1); turn(1000); mark(3); turn(1750000); mark(5);
+        """int main(void) { mark(1); turn(1000); mark(3); turn(87500); mark(5);
           mark(4); turn(1000); mark(5); mark(3); turn(500); mark(5); mark(2); }"""
     )
     sizes = [(w.operator, w.instructions) for w in found.windows]
@@ -290,8 +290,8 @@ def test_windows_end_at_their_size_and_at_marks(compiled: Compiled) -> None:
         operator for operator, _ in sizes
     ] == [None, 0, 0, 0, 0, None, 0, None, 1]
     operators = [size for operator, size in sizes if operator == 0]
-    assert operators[:3] == pytest.approx([1_000_000] * 3, abs=FEW)
-    assert sum(operators) == pytest.approx(3_500_000 + 2000, abs=4 * FEW)
+    assert operators[:3] == pytest.approx([WINDOW] * 3, abs=FEW)
+    assert sum(operators) == pytest.approx(3.5 * WINDOW + 2000, abs=4 * FEW)
     assert {w.thread for w in found.windows} == {0}
 
 
