@@ -25,6 +25,8 @@ _HIDDEN = 8
 _RESERVED = 1 << 40
 """Of QEMU's ``-R``: a program's addresses are in a stretch of the host's of this size, so that they
 do not depend on what else lies there. It is above those where QEMU puts programs and libraries."""
+HERE = "/traced"
+"""The folder where a program finds its files. It runs in another one."""
 _ENVIRONMENT = {"LC_ALL": "C", "PATH": "/usr/bin:/bin"}
 
 
@@ -52,6 +54,19 @@ def guest_command(
             (root / name).symlink_to(libraries / name)
     # The program is found by this machine's PATH, the guest has one of its own.
     return [shutil.which(program) or program, *options, "-R", hex(_RESERVED), "-seed", "1"]
+
+
+def link_files(root: Path, links: Mapping[str, Path]) -> None:
+    """Let a program find files and folders in :data:`HERE`.
+
+    Args:
+        root: the folder that :func:`guest_command` is given.
+        links: by their names there.
+    """
+    here = root / HERE.lstrip("/")
+    here.mkdir()
+    for name, target in links.items():
+        (here / name).symlink_to(target.absolute())
 
 
 def guest_environment(more: Mapping[str, str] | None = None) -> dict[str, str]:

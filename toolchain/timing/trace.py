@@ -22,7 +22,7 @@ from toolchain.hardware.facts import Core, core_called, core_facts
 from toolchain.hints import command as deploy_command
 from toolchain.storage.cache import digest, entry, sha256_file
 from toolchain.storage.scratch import temporary_folder
-from toolchain.timing.guest import cpu_files, guest_command, guest_environment
+from toolchain.timing.guest import HERE, cpu_files, guest_command, guest_environment, link_files
 from toolchain.timing.qemu_plugin import compiled_plugin
 
 WINDOW = 50_000
@@ -31,8 +31,6 @@ multiplying; in one window they would hide each other. The model's coefficients 
 this size."""
 START = -1
 """What the edge to the first block of a window comes from."""
-HERE = "/traced"
-"""The folder where a program finds its files. It runs in another one."""
 _OUTPUT = "output.json"
 _PATH_LENGTH = 240
 """Letters of the path of the folder that a program runs in; 255 are the most of one name."""
@@ -214,12 +212,10 @@ def trace_program(
         with temporary_folder() as outer:
             folder = _folder_of_fixed_length(outer)
             root, out = folder / "root", folder / "trace"
-            here = root / HERE.lstrip("/")
-            here.mkdir(parents=True)
-            for name, path in named.items():
-                (here / name).symlink_to(path.absolute())
+            root.mkdir()
+            link_files(root, named)
             # The program itself learns where it really lies.
-            program = here / Path(words[0]).name
+            program = root / words[0].lstrip("/")
             program.unlink()
             shutil.copy(command[0], program)
             full = [

@@ -15,7 +15,7 @@ from toolchain.hardware.board_file import known_caches, load_board
 from toolchain.progress import Progress
 from toolchain.storage.cache import digest, entry, present
 from toolchain.storage.scratch import temporary_folder
-from toolchain.timing.guest import guest_command, guest_environment
+from toolchain.timing.guest import guest_command, guest_environment, link_files
 from toolchain.timing.qemu_plugin import compiled_plugin
 
 # runtime_patch/qemu_plugin/count_instructions.c
@@ -88,6 +88,7 @@ def _count(
     ready = guest(program, progress=progress)
     counts, root = work / "counts", work / "root"
     root.mkdir()
+    link_files(root, ready.links)
     command = [
         *guest_command(program.core, known_caches(load_board(board)), root, ready.libraries),
         *("-d", "plugin", "-D", str(work / "log"), "-plugin", f"{plugin},out={counts}"),

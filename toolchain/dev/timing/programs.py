@@ -23,7 +23,7 @@ from toolchain.errors import DataError
 from toolchain.hardware.facts import Core
 from toolchain.progress import Progress
 from toolchain.storage.cache import digest, sha256_file
-from toolchain.timing.trace import HERE
+from toolchain.timing.guest import HERE
 
 # The versions of ncnn on PyPI that have wheels for manylinux on aarch64; a version is its date.
 # 20211208 has one, too, but packed convolutions were rewritten on 2021-12-22 (commit 6941ec8fc).
