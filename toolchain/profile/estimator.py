@@ -37,7 +37,7 @@ from toolchain.tflite_file.graph import read_model
 from toolchain.tflite_file.layers import find_layers
 from toolchain.timing.bounds import Limit, busy_units, core_limit
 from toolchain.timing.calibration import Measured, calibrated
-from toolchain.timing.core_table import TIMED_CORES, Arithmetic, TimedCore, core_table
+from toolchain.timing.core_table import Arithmetic, TimedCore, core_table, timed
 from toolchain.timing.model import Bound, Cycles, TimingModel, model_of
 from toolchain.timing.trace import trace_model, traced_core
 from toolchain.timing.windows import OUTSIDE, Floats, Windows, windows_of
@@ -324,22 +324,23 @@ def timed_core(board: Board) -> TimedCore:
     Raises:
         BoardConfigError: it is another one.
     """
-    core = traced_core(board)
-    return next(one for one in TIMED_CORES if one == core)
+    core = timed(traced_core(board))
+    assert core is not None  # noqa: S101 (whatever is traced has a table)
+    return core
 
 
 def _bound(
     cycles: Cycles, mine: Chosen, busy: dict[Limit, float], core_cycles: float
 ) -> Limit | Bound:
     shares: dict[Bound, float] = {
-        name: float(part[mine].sum()) for name, part in cycles.by_bound().items()
+        name: float(part[mine].sum()) for name, part in cycles.by_bound.items()
     }
     name = max(shares, key=lambda one: shares[one])
     return core_limit(busy, core_cycles) if name == "core" else name
 
 
 def _by_bound(cycles: Cycles, mine: Chosen, per_ms: float) -> dict[Bound, float]:
-    parts: dict[Bound, Floats] = cycles.by_bound()
+    parts: dict[Bound, Floats] = cycles.by_bound
     return {
         name: float(part[mine].sum()) / per_ms for name, part in parts.items() if part[mine].any()
     }

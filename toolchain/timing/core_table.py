@@ -18,6 +18,7 @@ from typing import Annotated, Final, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
+from toolchain.hardware.facts import Core
 from toolchain.storage.cache import digest
 from toolchain.timing.instructions import FIRST_VECTOR, FLAGS, UNKNOWN, Instruction
 
@@ -256,6 +257,11 @@ def _halves(instruction: Instruction) -> int:
 def _share(instruction: Instruction, operations: tuple[MicroOperation, ...]) -> int:
     several = len(instruction.writes) > 1
     return len(operations) // len(instruction.writes) if several and not operations[-1].after else 0
+
+
+def timed(core: Core) -> TimedCore | None:
+    """The core, if it has a table."""
+    return next((one for one in TIMED_CORES if one == core), None)
 
 
 @cache

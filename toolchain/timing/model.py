@@ -12,7 +12,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Collection
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from importlib import resources
 from typing import Annotated, Literal
 
@@ -88,30 +88,22 @@ class TimingModel(BaseModel):
                 other operators the first thread does what it did there.
         """
         value, ghz, main = self.coefficients, clock_mhz / 1e3, windows.main()
-        threads = len(np.unique(windows.thread))
-        core = value.core * windows.core + self.refill * windows.mispredicted
-        own = windows.thread == main.thread[0]
-        parts = {
-            "core": core[own],
-            "l2": value.l2 * main.l2,
-            "l3": ghz * value.l3 * main.l3,
-            "memory": ghz * value.memory * main.memory,
+        every = {
+            "core": value.core * windows.core + self.refill * windows.mispredicted,
+            "l2": value.l2 * windows.l2,
+            "l3": ghz * value.l3 * windows.l3,
+            "memory": ghz * value.memory * windows.memory,
         }
-        if threads > 1:
-            every = {
-                "core": core,
-                "l2": value.l2 * windows.l2,
-                "l3": ghz * value.l3 * windows.l3,
-                "memory": ghz * value.memory * windows.memory,
-            }
-            for operator in np.unique(main.operator):
-                mine, all_of_it = main.operator == operator, windows.operator == operator
-                for name, part in parts.items():
-                    total = float(every[name][all_of_it].sum())
-                    if name in ("l3", "memory"):
-                        part[mine] = _spread(total, part[mine])
-                    elif operator in shared:
-                        part[mine] = _spread(total / threads, part[mine])
+        parts = {name: part[windows.thread == main.thread[0]] for name, part in every.items()}
+        threads = len(np.unique(windows.thread))
+        for operator in np.unique(main.operator) if threads > 1 else ():
+            mine, all_of_it = main.operator == operator, windows.operator == operator
+            for name, part in parts.items():
+                total = float(every[name][all_of_it].sum())
+                if name in ("l3", "memory"):
+                    part[mine] = spread(total, part[mine])
+                elif operator in shared:
+                    part[mine] = spread(total / threads, part[mine])
         return Cycles(overlap=self.overlap, **parts)
 
 
@@ -126,12 +118,13 @@ class Cycles:
     l3: Floats
     memory: Floats
 
-    @property
+    @cached_property
     def total(self) -> Floats:
         """What each window takes."""
         near, far = self.core + self.l2, self.l3 + self.memory
         return np.maximum(near, far) if self.overlap == "max" else near + far
 
+    @cached_property
     def by_bound(self) -> dict[Bound, Floats]:
         """The total, shared out among what is waited for; what is hidden has no share."""
         parts: dict[Bound, Floats] = {
@@ -144,7 +137,7 @@ class Cycles:
         return {name: np.where(shown[name], part, 0.0) for name, part in parts.items()}
 
 
-def _spread(total: float, own: Floats) -> Floats:
+def spread(total: float, own: Floats) -> Floats:
     """A sum on the windows of the first thread, as its own is spread, or evenly."""
     return own * (total / own.sum()) if own.sum() else np.full_like(own, total / len(own))
 

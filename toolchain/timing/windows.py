@@ -80,6 +80,23 @@ class Windows:
         }
         return replace(self, **arrays)
 
+    def merged(self) -> Windows:
+        """The same as one window a thread: what a model sees that knows no windows."""
+        threads, where = np.unique(self.thread, return_inverse=True)
+
+        def total(values: Floats) -> Floats:
+            return np.bincount(where, values).astype(float)
+
+        return replace(
+            self,
+            thread=threads,
+            operator=np.full(len(threads), OUTSIDE),
+            instructions=total(self.instructions),
+            core=total(self.core),
+            mispredicted=total(self.mispredicted),
+            counters=np.stack([total(column) for column in self.counters.T], axis=1),
+        )
+
     def main(self) -> Windows:
         """The windows of the first thread, which waits for all others."""
         return self.where(self.thread == self.thread.min())

@@ -40,8 +40,8 @@ def test_out_of_order_the_longer_of_core_and_memory_counts() -> None:
     found = windows({"core": 100, "written_back": 10}, {"core": 100, "written_back": 100})
     cycles = model("max", memory=2.0).cycles(found, 1000)
     assert cycles.total.tolist() == [100, 200]
-    assert cycles.by_bound()["core"].tolist() == [100, 0]
-    assert cycles.by_bound()["memory"].tolist() == [0, 200]
+    assert cycles.by_bound["core"].tolist() == [100, 0]
+    assert cycles.by_bound["memory"].tolist() == [0, 200]
 
 
 def test_in_order_both_count() -> None:
@@ -94,7 +94,7 @@ def test_what_is_waited_for_adds_up_to_the_whole(
     runs: list[dict[str, float]], overlap: Overlap
 ) -> None:
     cycles = model(overlap, l2=3.0, memory=5.0).cycles(windows(*runs), 1500)
-    parts = sum(part for part in cycles.by_bound().values())
+    parts = sum(part for part in cycles.by_bound.values())
     assert np.allclose(parts, cycles.total)
 
 

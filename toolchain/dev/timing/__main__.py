@@ -128,7 +128,7 @@ def _count(options: argparse.Namespace) -> None:
 
     for sample in counted_samples(options.data, _chosen(options, read_published(options.data)),
                                   progress=Lines()):  # fmt: skip
-        row, count = sample.row, sample.features.main().instructions.sum()
+        row, count = sample.row, sample.windows.main().instructions.sum()
         print(
             f"{row.board} {row.clock_mhz} {row.threads} {row.published} {row.title} "
             f"{row.ms} ms {count / 1e6:.1f} M instructions, "
@@ -146,7 +146,7 @@ def _trace(options: argparse.Namespace) -> None:
         runner=_runner(options),
         progress=Lines(),
     ):
-        row, main = sample.row, sample.features.main()
+        row, main = sample.row, sample.windows.main()
         print(
             f"{row.board} {row.clock_mhz} {row.threads} {row.published} {row.title}: "
             f"{row.cycles / 1e6:.1f} M cycles, {main.instructions.sum() / 1e6:.1f} M instructions, "

@@ -8,9 +8,9 @@ from itertools import combinations
 
 import numpy as np
 
-from toolchain.dev.timing.features import Sample
 from toolchain.dev.timing.fit import Fit, Fitted
 from toolchain.dev.timing.published import Row
+from toolchain.dev.timing.sample import Sample
 
 
 @dataclass(frozen=True)

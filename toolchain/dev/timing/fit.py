@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 from scipy.optimize import minimize
 
-from toolchain.dev.timing.features import Features, Floats, Sample
+from toolchain.dev.timing.sample import Sample
+from toolchain.timing.model import Coefficients, Cycles, Overlap, spread
+from toolchain.timing.windows import Floats, Windows
 
-Overlap = Literal["max", "sum"]
-"""How memory's time joins the core's in a window: hidden behind it, or after it."""
 _TURNS = 400
 _SPREAD = 0.7
 """Of the first simplex, in logarithms."""
@@ -40,7 +40,7 @@ class ConstantCycles:
 
     def ms(self, sample: Sample) -> float:
         """The estimate: work is dealt out evenly."""
-        count = float(sample.features.instructions.sum()) / sample.row.threads
+        count = float(sample.windows.instructions.sum()) / sample.row.threads
         return self.cycles * count / (1e3 * sample.row.clock_mhz)
 
 
@@ -72,21 +72,7 @@ class Shape:
 
 
 @dataclass(frozen=True)
-class Coefficients:
-    """What is fitted."""
-
-    l2: float
-    """Cycles of the core a line that L2 gives."""
-    memory: float
-    """Nanoseconds a line that comes from memory or goes there."""
-    l3: float = 0.0
-    """Nanoseconds a line that L3 gives: it has a clock of its own."""
-    core: float = 1.0
-    """Factor of the simulated cycles."""
-
-
-@dataclass(frozen=True)
-class Windows:
+class Prepared:
     """What a model looks at of a run: that of the first thread, a value a window."""
 
     core: Floats
@@ -100,31 +86,35 @@ class Windows:
 
 @dataclass(frozen=True)
 class WindowModel:
-    """Windows of a million instructions or less, each bound by the core or by memory."""
+    """Windows, each bound by the core or by memory."""
 
     shape: Shape
     coefficients: Coefficients
 
     def ms(self, sample: Sample) -> float:
         """The estimate."""
-        windows = prepare(self.shape, sample.features, sample.row.threads)
-        cycles = self.cycles(windows, sample.row.clock_mhz)
+        prepared = prepare(self.shape, sample.windows, sample.row.threads)
+        cycles = self.cycles(prepared, sample.row.clock_mhz)
         return float(cycles.sum()) / (1e3 * sample.row.clock_mhz)
 
-    def cycles(self, windows: Windows, clock_mhz: int) -> Floats:
+    def cycles(self, prepared: Prepared, clock_mhz: int) -> Floats:
         """Cycles of each window.
 
         Args:
-            windows: as :func:`prepare` leaves them.
+            prepared: what :func:`prepare` gives.
             clock_mhz: of the core. Memory takes as long at any clock.
         """
         value, ghz = self.coefficients, clock_mhz / 1e3
-        near = value.core * windows.core + windows.refill + value.l2 * windows.l2
-        far = ghz * (value.memory * windows.memory + value.l3 * windows.l3)
-        return np.maximum(near, far) if self.shape.overlap == "max" else near + far
+        return Cycles(
+            overlap=self.shape.overlap,
+            core=value.core * prepared.core + prepared.refill,
+            l2=value.l2 * prepared.l2,
+            l3=ghz * value.l3 * prepared.l3,
+            memory=ghz * value.memory * prepared.memory,
+        ).total
 
 
-def prepare(shape: Shape, features: Features, threads: int = 1) -> Windows:
+def prepare(shape: Shape, windows: Windows, threads: int = 1) -> Prepared:
     """The windows that take the time of a run.
 
     Work is dealt out evenly and the first thread waits for the others, so its windows take the
@@ -133,25 +123,20 @@ def prepare(shape: Shape, features: Features, threads: int = 1) -> Windows:
 
     Args:
         shape: what is looked at.
-        features: of the run.
+        windows: of the run.
         threads: of the row.
     """
-    features = features if shape.mispredictions else features.without_mispredictions()
-    features = features if shape.windows else features.merged()
-    main = features.main()
-    part = len(np.unique(features.thread)) / threads
-    return Windows(
+    windows = windows if shape.windows else windows.merged()
+    main = windows.main()
+    part = len(np.unique(windows.thread)) / threads
+    refill = shape.refill if shape.mispredictions else 0.0
+    return Prepared(
         core=part * main.core,
-        refill=part * shape.refill * main.mispredicted,
+        refill=part * refill * main.mispredicted,
         l2=part * main.l2,
-        l3=_spread(float(features.l3.sum()), main.l3),
-        memory=_spread(float(features.memory.sum()), main.memory),
+        l3=spread(float(windows.l3.sum()), main.l3),
+        memory=spread(float(windows.memory.sum()), main.memory),
     )
-
-
-def _spread(total: float, own: Floats) -> Floats:
-    """The lines of all threads on the windows of the first one, as its own are spread."""
-    return own * (total / own.sum()) if own.sum() else np.full_like(own, total / len(own))
 
 
 def fit_windows(shape: Shape) -> Fit:
@@ -164,7 +149,7 @@ def fit_windows(shape: Shape) -> Fit:
     def fit(samples: Sequence[Sample]) -> WindowModel:
         if not samples:
             raise ValueError("nothing to fit to")
-        prepared = [(prepare(shape, one.features, one.row.threads), one.row) for one in samples]
+        prepared = [(prepare(shape, one.windows, one.row.threads), one.row) for one in samples]
 
         def named(logarithms: Floats) -> Coefficients:
             values = np.exp(np.clip(logarithms, -12.0, 12.0))
@@ -172,7 +157,7 @@ def fit_windows(shape: Shape) -> Fit:
 
         def loss(logarithms: Floats) -> float:
             model = WindowModel(shape, named(logarithms))
-            estimates = [model.cycles(windows, row.clock_mhz).sum() for windows, row in prepared]
+            estimates = [model.cycles(one, row.clock_mhz).sum() for one, row in prepared]
             ratios = np.array(estimates) / [row.cycles for _, row in prepared]
             return float(np.mean(np.abs(np.log(ratios))))
 

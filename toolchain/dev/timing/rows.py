@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from toolchain.dev.timing.counted import count
-from toolchain.dev.timing.features import Sample, counted_only
 from toolchain.dev.timing.programs import NcnnProgram, Program, program_of
 from toolchain.dev.timing.published import Row
-from toolchain.dev.timing.traced import traced_features
+from toolchain.dev.timing.sample import Sample, counted_only
+from toolchain.dev.timing.traced import traced_windows
 from toolchain.progress import Progress
 
 
@@ -74,7 +74,7 @@ def traced_samples(
     for row, program in with_programs(folder, rows, runner):
         # What threads do to each other is the model's business: a run with one says what is done.
         alone = replace(program, threads=1)
-        found = traced_features(alone, row.board, only_cached=only_cached, progress=progress)
+        found = traced_windows(alone, row.board, only_cached=only_cached, progress=progress)
         if found is not None:
             yield Sample(row, found)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -22,12 +22,12 @@ from toolchain.dev.timing.cross_validation import (
     leave_one_family_out,
     order,
 )
-from toolchain.dev.timing.features import Sample
 from toolchain.dev.timing.fit import Fit, Shape, WindowModel, fit_constant_cycles, fit_windows
 from toolchain.dev.timing.page import Results, Section, Summary, row_estimate, summaries, summary
 from toolchain.dev.timing.programs import program_of
 from toolchain.dev.timing.published import Row, Runtime, read_published
 from toolchain.dev.timing.rows import traced_samples
+from toolchain.dev.timing.sample import Sample
 from toolchain.hardware.facts import Core
 from toolchain.progress import Progress
 from toolchain.timing.core_table import TimedCore, core_table
@@ -185,7 +185,7 @@ def _section(
     *,
     fitted: bool,
 ) -> Section:
-    values = asdict(model.coefficients)
+    values = model.coefficients.model_dump()
     return Section(
         board=table.board,
         core=_core(study.core),

@@ -16,12 +16,9 @@ from toolchain.dev.timing.cross_validation import (
     leave_one_family_out,
     order,
 )
-from toolchain.dev.timing.features import COUNTERS, Features, Sample, counted_only
 from toolchain.dev.timing.fit import (
-    Coefficients,
     ConstantCycles,
     Fitted,
-    Overlap,
     Shape,
     WindowModel,
     fit_constant_cycles,
@@ -29,6 +26,9 @@ from toolchain.dev.timing.fit import (
     prepare,
 )
 from toolchain.dev.timing.published import Row
+from toolchain.dev.timing.sample import Sample, counted_only
+from toolchain.timing.model import Coefficients, Overlap
+from toolchain.timing.windows import COUNTERS, OUTSIDE, Windows
 
 ROW = Row(
     source="made up", board="rpi4", core="cortex-a72", clock_mhz=1500, threads=1, runtime="ncnn",
@@ -46,7 +46,7 @@ NETWORKS = (
 )
 
 
-def features(seed: int, *, windows: int = 50, threads: int = 1) -> Features:
+def run(seed: int, *, windows: int = 50, threads: int = 1) -> Windows:
     """Windows that wait for memory more or less."""
     rng = np.random.default_rng(seed)
     many = windows * threads
@@ -57,8 +57,9 @@ def features(seed: int, *, windows: int = 50, threads: int = 1) -> Features:
     missed["l1_misses_stream"] = missed["l2_misses_random"] + rng.uniform(0, 6e4, many)
     for name, values in missed.items():
         counters[:, COUNTERS.index(name)] = values
-    return Features(
+    return Windows(
         thread=np.repeat(np.arange(threads), windows),
+        operator=np.full(many, OUTSIDE),
         instructions=rng.uniform(5e5, 1e6, many),
         core=rng.uniform(5e5, 2e6, many),
         mispredicted=rng.uniform(0, 1e4, many),
@@ -73,7 +74,7 @@ def samples(model: WindowModel, *, clocks: tuple[int, ...] = (1500,)) -> list[Sa
     for seed, network in enumerate(NETWORKS):
         for clock in clocks:
             row = replace(ROW, network=network, clock_mhz=clock)
-            sample = Sample(row, features(seed))
+            sample = Sample(row, run(seed))
             made.append(replace(sample, row=replace(row, ms=model.ms(sample))))
     return made
 
@@ -108,8 +109,8 @@ def test_a_row_that_is_far_off_does_not_draw_the_others_with_it() -> None:
 
 
 def test_memory_hides_behind_the_core_or_comes_after_it() -> None:
-    sample = Sample(ROW, features(0))
-    prepared = prepare(Shape("max", 0.0), sample.features)
+    sample = Sample(ROW, run(0))
+    prepared = prepare(Shape("max", 0.0), sample.windows)
     free = Coefficients(l2=0.0, memory=0.0)
     dear = Coefficients(l2=0.0, memory=20.0)
     core = WindowModel(Shape("max", 0.0), free).cycles(prepared, 1500)
@@ -122,14 +123,14 @@ def test_memory_hides_behind_the_core_or_comes_after_it() -> None:
 
 def test_memory_takes_as_long_at_any_clock() -> None:
     model = WindowModel(Shape("sum", 0.0), Coefficients(l2=0.0, memory=20.0))
-    one = features(0)
+    one = run(0)
     bound = Sample(ROW, replace(one, core=np.zeros_like(one.core)))
     faster = replace(bound, row=replace(ROW, clock_mhz=3000))
     assert model.ms(faster) == pytest.approx(model.ms(bound))
 
 
 def test_lines_are_told_apart_by_the_level_that_gives_them() -> None:
-    one = features(0)
+    one = run(0)
     columns = {name: np.array([value]) for name, value in zip(COUNTERS, range(12), strict=True)}
     known = replace(one, counters=np.stack(list(columns.values()), axis=1), core=np.zeros(1))
     assert known.l2.tolist() == [2 + 3 + 4 - 5 - 6 - 7]
@@ -142,14 +143,14 @@ def test_lines_are_told_apart_by_the_level_that_gives_them() -> None:
 
 def test_a_model_without_windows_hides_more() -> None:
     value = Coefficients(l2=0.0, memory=20.0)
-    sample = Sample(ROW, features(0))
+    sample = Sample(ROW, run(0))
     apart = WindowModel(Shape("max", 0.0), value).ms(sample)
     merged = WindowModel(Shape("max", 0.0, windows=False), value).ms(sample)
     assert merged < apart
 
 
 def test_mispredictions_cost_a_refill_each_unless_they_are_left_out() -> None:
-    one = features(0)
+    one = run(0)
     nothing = Coefficients(l2=0.0, memory=0.0)
     shape = Shape("sum", refill=15.0)
     with_them = WindowModel(shape, nothing).cycles(prepare(shape, one), 1500)
@@ -159,7 +160,7 @@ def test_mispredictions_cost_a_refill_each_unless_they_are_left_out() -> None:
 
 
 def test_the_first_thread_waits_for_memory_that_serves_all() -> None:
-    one = features(0, threads=4)
+    one = run(0, threads=4)
     prepared = prepare(Shape("max", 0.0), one, threads=4)
     assert len(prepared.core) == len(one.core) // 4
     assert prepared.memory.sum() == pytest.approx(one.memory.sum())
@@ -167,13 +168,13 @@ def test_the_first_thread_waits_for_memory_that_serves_all() -> None:
 
 
 def test_threads_share_what_the_core_does_and_no_line_from_memory() -> None:
-    one = features(0)
+    one = run(0)
     alone, shared = prepare(Shape("max", 9.0), one), prepare(Shape("max", 9.0), one, threads=4)
     assert shared.core == pytest.approx(alone.core / 4)
     assert shared.refill == pytest.approx(alone.refill / 4)
     assert shared.l2 == pytest.approx(alone.l2 / 4)
     assert shared.memory == pytest.approx(alone.memory)
-    four = features(0, threads=4)
+    four = run(0, threads=4)
     assert prepare(Shape("max", 9.0), four, threads=4).core == pytest.approx(four.core[:50])
 
 
