@@ -30,9 +30,10 @@ _STAGES = (
 _STEM, _HEAD = 32, 1280
 
 
-def _conv_bn_relu(
+def conv_bn_relu(
     in_channels: int, channels: int, kernel: int, stride: int = 1, groups: int = 1
 ) -> nn.Sequential:
+    """What MobileNets are made of: convolution, BatchNorm and ReLU6, named as torchvision does."""
     return nn.Sequential(
         nn.Conv2d(in_channels, channels, kernel, stride, kernel // 2, groups=groups, bias=False),
         nn.BatchNorm2d(channels),
@@ -48,8 +49,8 @@ class InvertedResidual(nn.Module):
         hidden = in_channels * expansion
         self.conv = nn.Sequential()
         if expansion != 1:
-            self.conv.append(_conv_bn_relu(in_channels, hidden, 1))
-        self.conv.append(_conv_bn_relu(hidden, hidden, 3, stride, groups=hidden))
+            self.conv.append(conv_bn_relu(in_channels, hidden, 1))
+        self.conv.append(conv_bn_relu(hidden, hidden, 3, stride, groups=hidden))
         self.conv.append(nn.Conv2d(hidden, channels, 1, bias=False))
         self.conv.append(nn.BatchNorm2d(channels))
         self._residual = stride == 1 and in_channels == channels
@@ -65,14 +66,14 @@ class MobileNetV2(nn.Module):
 
     def __init__(self, classes: int = 1000) -> None:
         super().__init__()
-        self.features = nn.Sequential(_conv_bn_relu(3, _STEM, 3, 2))
+        self.features = nn.Sequential(conv_bn_relu(3, _STEM, 3, 2))
         width = _STEM
         for expansion, channels, count, stride in _STAGES:
             for number in range(count):
                 step = stride if number == 0 else 1
                 self.features.append(InvertedResidual(width, channels, step, expansion))
                 width = channels
-        self.features.append(_conv_bn_relu(width, _HEAD, 1))
+        self.features.append(conv_bn_relu(width, _HEAD, 1))
         self.classifier = nn.Sequential(nn.Dropout(0.2), nn.Linear(_HEAD, classes))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from toolchain.zoo.init import randomise
+from toolchain.zoo.mobilenet import conv_bn_relu
 
 # Output channels and stride of each pair of a depthwise and a 1x1 convolution: Howard et al.,
 # "MobileNets: Efficient Convolutional Neural Networks for Mobile Vision Applications", table 1.
@@ -17,26 +18,16 @@ _PAIRS = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *((512, 1),
 _STEM = 32
 
 
-def _convolution(
-    in_channels: int, channels: int, kernel: int, stride: int = 1, groups: int = 1
-) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(in_channels, channels, kernel, stride, kernel // 2, groups=groups, bias=False),
-        nn.BatchNorm2d(channels),
-        nn.ReLU6(),
-    )
-
-
 class MobileNetV1(nn.Module):
     """MobileNetV1 of width 1 for ``[N, 3, H, W]``."""
 
     def __init__(self, classes: int = 1000) -> None:
         super().__init__()
-        self.features = nn.Sequential(_convolution(3, _STEM, 3, 2))
+        self.features = nn.Sequential(conv_bn_relu(3, _STEM, 3, 2))
         width = _STEM
         for channels, stride in _PAIRS:
-            self.features.append(_convolution(width, width, 3, stride, groups=width))
-            self.features.append(_convolution(width, channels, 1))
+            self.features.append(conv_bn_relu(width, width, 3, stride, groups=width))
+            self.features.append(conv_bn_relu(width, channels, 1))
             width = channels
         self.classifier = nn.Linear(width, classes)
 
