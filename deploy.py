@@ -19,6 +19,9 @@ def main() -> None:
         listens = signal.getsignal(signal.SIGINT) is signal.default_int_handler
         if listens:
             signal.signal(signal.SIGINT, lambda *_: os._exit(128 + signal.SIGINT))
+        from toolchain.openmp import wait_briefly
+
+        wait_briefly(os.environ)
         from toolchain.cli import app
 
         if listens:

@@ -9,6 +9,9 @@ from hypothesis import HealthCheck, settings
 
 from support import traces
 from toolchain.build.sanitizers import SANITIZERS
+from toolchain.openmp import wait_briefly
+
+wait_briefly(os.environ)  # as deploy does; what tests start inherits it
 
 # A shell starts what it runs in the background with SIGINT ignored, and every child inherits that;
 # tests of Ctrl-C need it as it is in a terminal.
