@@ -85,7 +85,7 @@ host-bundle: $(VENV)/.dev  ## the runtime for this machine: conversions, those o
 	$(DEPLOY) build --board host
 
 test-unit: $(VENV)/.dev  ## seconds; no compiler, no emulator
-	$(PYTEST) --numprocesses 2 tests/unit
+	$(PYTEST) --numprocesses 3 --dist worksteal tests/unit
 
 test-native: $(VENV)/.dev $(VENV_TFLITE)/.done  ## the runtime built for this machine
 	$(PYTEST) --numprocesses 2 --dist worksteal tests/native

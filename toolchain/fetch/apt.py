@@ -344,13 +344,19 @@ def _environment(conf: Path) -> dict[str, str]:
 def _run_host(*command: str) -> str:
     """What the host's own apt, untouched, prints."""
     environment = {**os.environ, "LC_ALL": "C.UTF-8"}
-    return children.run(command, limit=_APT_S, fault=SourceError, env=environment).stdout
+    result = children.run(command, limit=_APT_S, fault=SourceError, env=environment)
+    return _output(command, result)
 
 
 def _run_apt(conf: Path, *command: str, check: bool = True) -> str:
     result = children.run(command, limit=_APT_S, fault=SourceError, env=_environment(conf))
-    if check and result.returncode:
-        raise SourceError(f"{' '.join(command)} failed: {_last_line(result.stderr)}")
+    return _output(command, result) if check else result.stdout
+
+
+def _output(command: Sequence[str], result: subprocess.CompletedProcess[str]) -> str:
+    if result.returncode:
+        said = _last_line(result.stderr) or f"exit code {result.returncode}"
+        raise SourceError(f"{' '.join(command)} failed: {said}")
     return result.stdout
 
 

@@ -25,6 +25,7 @@ OURS = {
     "toolchain.errors",
     "toolchain.foreign_text",
     "toolchain.hints",
+    "toolchain.openmp",
     "toolchain.progress",
     "toolchain.signals",
 }

@@ -427,6 +427,18 @@ def test_a_host_without_debians_mirror_is_told_how_to_name_one(
     assert apt.MIRROR_VARIABLE in (caught.value.hint or "")
 
 
+@pytest.mark.parametrize("said", ["E: The list of sources could not be read.", ""])
+def test_an_apt_of_the_host_that_fails_is_told_with_what_it_says(
+    play: Play, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    monkeypatch.delenv(apt.MIRROR_VARIABLE)
+    play.says("apt-get", f"#!/bin/sh\necho '{said}' >&2\nexit 7\n")
+    with pytest.raises(SourceError) as caught:
+        debian_mirror()
+    assert str(caught.value).startswith("apt-get indextargets ")
+    assert str(caught.value).endswith(f" failed: {said or 'exit code 7'}")
+
+
 @pytest.mark.parametrize("address", ["http://a/debian", "https://a/debian/", "file:/srv/debian//"])
 def test_a_mirror_of_the_variable_is_taken_before_the_hosts(
     play: Play, monkeypatch: pytest.MonkeyPatch, address: str

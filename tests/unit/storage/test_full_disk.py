@@ -21,6 +21,7 @@ from toolchain.build.bundle import PROGRAMS
 from toolchain.errors import OutputError
 from toolchain.hardware.board_file import load_board
 from toolchain.storage.files import disk_full
+from toolchain.zoo import fashion_mnist
 
 CHECKPOINT = REPOSITORY / "toolchain/zoo/checkpoints/fashion_resnet_s20.safetensors"
 QUICK = REPOSITORY / "toolchain/train/recipes/quick.toml"
@@ -46,6 +47,7 @@ def test_a_conversion_that_does_not_fit(tmp_path: Path, options: list[str]) -> N
 @pytest.mark.parametrize("room", [100, 100_000])
 def test_a_training_that_does_not_fit(tmp_path: Path, room: int) -> None:
     """The curves first, the state last."""
+    fashion_mnist.load("test")  # what is fetched does not fit, either
     recipe = QUICK.read_text().replace("epochs = 6", "epochs = 2")
     (tmp_path / "r.toml").write_text(recipe)
     done = run_with_room_for(room, tmp_path, "train", "r.toml")
