@@ -1,8 +1,8 @@
 """clang-tidy over our C and C++, with the checks of ``.clang-tidy``.
 
 ``python -m toolchain.dev.tidy FILE ...`` ends with 1 if something is found; ``make lint`` runs it.
-A file that passed is not read again until it, a header of ours that it includes, its command, the
-checks or upstream's sources change.
+A file that passed is not read again, in any checkout, until it, a header of ours that it includes,
+its command, the checks or upstream's sources change: the cache remembers.
 """
 
 from __future__ import annotations
@@ -26,14 +26,15 @@ from toolchain.fetch.apt import AptRoot
 from toolchain.hardware.board_file import load_board
 from toolchain.progress import Lines, Progress
 from toolchain.resources import runtime_patch_dir
-from toolchain.storage.cache import digest
+from toolchain.storage.cache import digest, entry, present
 from toolchain.storage.files import write_whole
 
 PROGRAM = "clang-tidy"
 """Of the environment, where pip puts it."""
 BOARDS = ("host", "qemu")
 """What is built for them has all files of ours: instruction sets of both are looked at."""
-_PASSED = "passed.json"
+_PASSED = "tidy"
+"""The cache's entries of this kind are empty: that one is there says that a file passed."""
 _INCLUDE = re.compile(rb'^\s*#\s*include\s*["<]([^">]+)[">]', re.M)
 _FINDING = re.compile(r"^(?=/\S*?:\d+:\d+: (?:warning|error): )", re.M)
 
@@ -76,7 +77,7 @@ def findings(
     """What clang-tidy finds in files and in our headers that they include.
 
     Args:
-        root: a folder that keeps which files passed.
+        root: the folder of the trees, which gets the commands.
         repository: has ``.clang-tidy``.
         names: files of ours, headers among them, as paths in the repository.
         commands: how each of them is compiled, but headers.
@@ -92,12 +93,11 @@ def findings(
     common = digest("tidy 1", _version(), (repository / ".clang-tidy").read_bytes(),
                     *_upstream(repository))  # fmt: skip
     keys = {
-        name: digest(common, *commands[name], sources.key(name))
+        name: digest(common, *_anywhere(commands[name], root, repository), sources.key(name))
         for name in names
         if name in commands
     }
-    passed = _read_passed(root / _PASSED)
-    due = [name for name, key in keys.items() if passed.get(name) != key]
+    due = [name for name, key in keys.items() if present(_PASSED, key) is None]
     _write_database(root, repository, commands)
     found: set[str] = set()
     with (
@@ -110,10 +110,16 @@ def findings(
             stage.advance(detail=name)
             found.update(said)
             if not said:
-                passed[name] = keys[name]
-                kept = {each: key for each, key in passed.items() if each in commands}
-                write_whole(root / _PASSED, json.dumps(kept, indent=1).encode())
+                entry(_PASSED, keys[name], lambda _: None)
     return sorted(found)
+
+
+def _anywhere(arguments: Sequence[str], root: Path, repository: Path) -> list[str]:
+    """Arguments as they are in whatever folder the repository lies; its folder holds the trees."""
+    return [
+        word.replace(str(root), "<trees>").replace(str(repository), "<repository>")
+        for word in arguments
+    ]
 
 
 def _check(root: Path, repository: Path, name: str) -> list[str]:
@@ -142,14 +148,6 @@ def _write_database(root: Path, repository: Path, commands: Commands) -> None:
         for name, arguments in commands.items()
     ]
     write_whole(root / "compile_commands.json", json.dumps(entries, indent=1).encode())
-
-
-def _read_passed(path: Path) -> dict[str, str]:
-    try:
-        found: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    return found
 
 
 def _program() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -37,7 +38,8 @@ class Tidy:
 
 
 @pytest.fixture
-def program(monkeypatch: pytest.MonkeyPatch) -> Tidy:
+def program(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Tidy:
+    monkeypatch.setenv("TILESKIP_CACHE", str(tmp_path_factory.mktemp("cache")))
     made = Tidy()
     monkeypatch.setattr(children, "run", made.run)
     return made
@@ -128,6 +130,18 @@ def test_what_passed_is_remembered_while_others_are_checked(
     program.read.clear()
     assert check(repository) == []
     assert program.read == []
+
+
+def test_what_passed_in_one_checkout_is_not_read_in_another(
+    program: Tidy, repository: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    other = tmp_path_factory.mktemp("other")
+    for place in (repository, other):
+        if place == other:
+            shutil.copytree(repository, other, dirs_exist_ok=True)
+        headers = [f"-I{place}/build/0", f"-I{place}/runtime_patch"]
+        check(place, {name: ["c++", *headers] for name in COMMANDS})
+    assert sorted(program.read) == ["a.cc", "b.cc"]
 
 
 def test_the_program_gets_every_command(program: Tidy, repository: Path) -> None:
