@@ -150,7 +150,7 @@ $(VENV)/.mutants: $(VENV)/.dev tests/mutation/requirements.lock
 mutants: $(VENV)/.mutants  ## change the code in 750 places, and tell which tests notice: docs/development/mutants.md (MUTANTS_OPTIONS)
 	$(IN_TESTS) -m mutation $(MUTANTS_OPTIONS)
 
-.PHONY: bench bench-compare bench-peers bench-threads
+.PHONY: bench bench-compare bench-peers bench-threads bench-boards
 BENCH := $(VENV)/bin/python -m toolchain.dev.bench
 bench: setup  ## what masks gain, five networks: docs/bench.md (BENCH_OPTIONS=--quick: less)
 	$(BENCH) run $(BENCH_OPTIONS)
@@ -165,6 +165,9 @@ bench-peers: setup $(VENV_TFLITE)/.done $(VENV_PEERS)/.done  ## other runtimes b
 
 bench-threads: setup $(VENV_TFLITE)/.done  ## several threads beside busy processes: docs/bench-threads.md
 	$(BENCH) threads --tflite-python $(VENV_TFLITE)/bin/python $(BENCH_OPTIONS)
+
+bench-boards: setup  ## what masks gain on boards, estimated: docs/bench-boards.md, an hour or two (BENCH_OPTIONS)
+	$(BENCH) boards $(BENCH_OPTIONS)
 
 .PHONY: figures
 figures: setup  ## measure what repeats exactly, and write the figures of README.md and docs/ anew

@@ -13,6 +13,8 @@ from support.runner_models import write_network, write_with_a_sine
 from toolchain.build.bundle import Bundle
 from toolchain.build.qemu_user import emulator_command
 from toolchain.dev.bench.arm_python import count_peer
+from toolchain.dev.bench.boards import estimate_boards
+from toolchain.dev.bench.boards_page import boards_page
 from toolchain.dev.bench.counts import check_kernels, count_model, read_marks
 from toolchain.dev.bench.operators import compare_operators
 from toolchain.dev.bench.peers import LITERT, Contestant, worker_settings
@@ -142,3 +144,19 @@ def test_a_runtime_of_pips_is_counted_in_debians_python(
     # Kernels of the same library, years apart: neither an import nor a load is in the count.
     assert 0.5 < theirs / ours < 2
     assert abs(count_peer("ai-edge-litert==2.3.0", settings) - theirs) < 0.01 * theirs
+
+
+def test_masks_gain_on_a_board_that_is_estimated(qemu_bundle: Bundle, tmp_path: Path) -> None:
+    """A small network in the place of ResNet18, which is taken as it is."""
+    for name, sparsity in (("resnet18", 0.0), ("resnet18_all_s30", 0.3)):
+        write_masked_model(tmp_path / f"{name}.tflite", size=32, channels=16, sparsity=sparsity)
+    found = estimate_boards(
+        ["resnet18"], ["fp32"], {"rpi4": qemu_bundle}, sparsities=[0.3], models=tmp_path
+    )
+    dense, masked = found.cases
+    assert dense.ms / masked.ms > 1.1
+    assert dense.instructions / masked.instructions > 1.2
+    assert dense.low_ms < dense.ms < dense.high_ms
+    layers = [one for one in masked.operators if one.shape]
+    assert all(one.dense and one.masked and one.dense.ms > one.masked.ms for one in layers)
+    assert f"| {dense.ms / masked.ms:.2f} (" in boards_page(found)

@@ -9,10 +9,9 @@ import rich.console
 from rich.cells import cell_len
 from rich.console import RenderableType
 
+from support.estimates import estimated_model
 from support.timed_ops import LIVE, conv, listed, other, two_layers
-from toolchain.profile.estimate_document import Estimate, EstimatedOperator, ModelEstimate
-from toolchain.profile.operators import LayerTrace, timed_rows
-from toolchain.profile.runner_output import REMAINDER, Op
+from toolchain.profile.estimate_document import Estimate
 from toolchain.report.estimate_table import estimate_table, estimated_operators, milliseconds
 from toolchain.timing.model import model_of
 
@@ -24,62 +23,15 @@ def lines(what: RenderableType, width: int = 200) -> list[str]:
     return capture.get().splitlines()
 
 
-def model(
-    name: str, ops: list[Op], layers: list[LayerTrace], first: ModelEstimate | None = None
-) -> ModelEstimate:
-    names = [row.name for row in timed_rows(None, (ops, layers))]
-    total = sum(op.median_us or 0 for op in ops) / 1e3
-    operators = [
-        EstimatedOperator(
-            index=op.index,
-            name=names[op.index],
-            type=op.type,
-            delegated=op.delegated,
-            ms=(op.median_us or 0) / 1e3,
-            share=(op.median_us or 0) / 1e3 / total,
-            bound="multiply",
-            by_bound={"core": (op.median_us or 0) / 1e3},
-            instructions=1000,
-            ukernel=op.ukernel,
-            mr=op.mr,
-            nr=op.nr,
-            pixels=op.pixels,
-            kept=op.kept,
-            dead_tap_share=op.dead_tap_share,
-            macs_computed=op.macs_computed,
-            peak_share=0.5,
-            memory_lines=10,
-        )
-        for op in ops
-        if op.type != REMAINDER
-    ]
-    found = ModelEstimate(
-        name=name,
-        sha256="0" * 64,
-        ms=total,
-        low_ms=total / 1.1,
-        high_ms=total * 1.1,
-        instructions=5000,
-        macs_computed=1000,
-        peak_share=0.5,
-        by_bound={"core": total},
-        operators=operators,
-        outside_ms=0.0,
-        layers=layers,
-    )
-    if first is None:
-        return found
-    rows = timed_rows((first.timed_ops(), first.layers), (found.timed_ops(), layers))
-    return found.model_copy(update={"beside": rows})
-
-
 @pytest.fixture
 def estimate(tmp_path: Path) -> Estimate:
     layers = two_layers(tmp_path)
-    dense = model("dense", listed(conv(100.0), other(10.0), conv(200.0)), two_layers(tmp_path, 0))
+    dense = estimated_model(
+        "dense", listed(conv(100.0), other(10.0), conv(200.0)), two_layers(tmp_path, 0)
+    )
     first, second = (layer.kept for layer in layers)
     ops = listed(conv(60.0, kept=first, kernel=LIVE), other(10.0), conv(190.0, kept=second))
-    masked = model("masked", ops, layers, dense)
+    masked = estimated_model("masked", ops, layers, dense)
     return Estimate(
         tool="0",
         board="rpi4",

@@ -160,6 +160,21 @@ def _parser() -> argparse.ArgumentParser:
     )
     threads.set_defaults(run=_threads)
 
+    boards = commands.add_parser(
+        "boards", help="times on boards, estimated: what masks gain there; writes a page"
+    )
+    boards.add_argument("--only", nargs="+", choices=tuple(NETWORKS), help="[all]")
+    boards.add_argument("--dtype", nargs="+", choices=DTYPES, help="[both]")
+    boards.add_argument("--sparsity", nargs="+", type=float, help="[0.1 0.2 0.3]")
+    boards.add_argument("--boards", nargs="+", help="[rpi3 rpi4 rpi5]")
+    boards.add_argument("--jobs", type=int, default=2, help="networks traced at once [2]")
+    boards.add_argument("--out", type=Path, default=Path("docs"), help="folder of the page [docs]")
+    boards.add_argument("--bundles", type=Path, default=Path("build"), help="[build]")
+    boards.add_argument("--models", type=Path, help="folder of converted files")
+    boards.add_argument("--no-build", action="store_true", help="take the bundles as they are")
+    boards.add_argument("--json", action="store_true", help="the results on standard output, too")
+    boards.set_defaults(run=_boards)
+
     page = commands.add_parser("page", help="write the page again from its results")
     page.add_argument("results", type=Path, metavar="RESULTS.json")
     page.add_argument("--out", type=Path, default=Path("docs"), help="folder of the page [docs]")
@@ -267,6 +282,31 @@ def _threads(options: argparse.Namespace) -> int:
         print(results.model_dump_json(indent=1))
     else:
         print(threads_page(results))
+        for path in written:
+            print(path)
+    return 0
+
+
+def _boards(options: argparse.Namespace) -> int:
+    from toolchain.dev.bench.boards import BOARDS, SPARSITIES, estimate_boards
+    from toolchain.dev.bench.boards_page import boards_page, write_boards
+
+    check_folder(options.out)
+    progress: Progress = Silent() if options.json else Lines()
+    results = estimate_boards(
+        options.only or tuple(NETWORKS),
+        options.dtype or DTYPES,
+        {name: _bundle(options, name, progress) for name in options.boards or BOARDS},
+        sparsities=options.sparsity or SPARSITIES,
+        models=options.models,
+        jobs=options.jobs,
+        progress=progress,
+    )
+    written = write_boards(results, options.out)
+    if options.json:
+        print(results.to_json().decode(), end="")
+    else:
+        print(boards_page(results))
         for path in written:
             print(path)
     return 0
