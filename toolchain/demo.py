@@ -29,6 +29,7 @@ from toolchain.errors import BoardError
 from toolchain.failures import Failures
 from toolchain.hardware.board_file import Board, load_board
 from toolchain.profile.document import Profile
+from toolchain.profile.estimator import estimates_for
 from toolchain.profile.measure import Session
 from toolchain.progress import Progress, Silent
 from toolchain.storage.files import check_folder, make_folder, write_or_keep
@@ -41,6 +42,19 @@ NETWORKS = ("fashion_resnet_dense", "fashion_resnet_s20", "fashion_resnet_s30")
 
 class _Result(BaseModel):
     model_config = ConfigDict(frozen=True)
+
+
+class BoardTime(_Result):
+    """One inference on a board that is not there, estimated from a trace."""
+
+    board: str
+    title: str
+    clock_mhz: int
+    ms: float
+    low_ms: float
+    """Nine of ten times are expected between this ..."""
+    high_ms: float
+    """... and this."""
 
 
 class NetworkResult(_Result):
@@ -63,6 +77,8 @@ class NetworkResult(_Result):
     """The same of the multiply-accumulates of the pixels that are kept."""
     ratio_by_taps: float | None
     """The same without those of taps that read skipped pixels; ``None`` if that is not known."""
+    estimates: list[BoardTime] = []
+    """Of an emulated board: the boards whose core it plays."""
 
 
 class DemoResult(_Result):
@@ -133,6 +149,10 @@ def demo(
             measured = session.profile()
     if measured is None:
         raise BoardError(f"{board.name}: nothing was measured")
+    if board.connection == "emulator" and host is None:
+        with _timed(stages, "estimate times"):
+            found = estimates_for(built, models, board, progress)
+            measured = measured.model_copy(update={"estimates": found})
     networks = [
         _network(model, *pair, labels[:images], measured)
         for model, pair in zip(models, logits, strict=True)
@@ -212,4 +232,17 @@ def _network(
         ratio=measured.ratio(measurement),
         ratio_by_pixels=measured.ratio_by_pixels(measurement),
         ratio_by_taps=measured.ratio_by_taps(measurement),
+        estimates=[
+            BoardTime(
+                board=on.board,
+                title=on.title,
+                clock_mhz=on.clock_mhz,
+                ms=one.ms,
+                low_ms=one.low_ms,
+                high_ms=one.high_ms,
+            )
+            for on in measured.estimates
+            for one in on.models
+            if one.name == path.stem
+        ],
     )

@@ -6,6 +6,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from toolchain.demo import DemoResult, NetworkResult
+from toolchain.report.estimate_table import milliseconds
 from toolchain.report.fitting import NAME, Column, fitted_table, note
 
 
@@ -30,6 +31,14 @@ def network_table(result: DemoResult, width: int = 200) -> RenderableType:
             3,
         ),
         Column("ratio", [_ratio(item.ratio) for item in rows], 1),
+        *(
+            Column(
+                f"estimated\nms, {board.board}",
+                [milliseconds(item.estimates[index].ms) for item in rows],
+                1,
+            )
+            for index, board in enumerate(rows[0].estimates)
+        ),
         Column("by\npixels", [_ratio(item.ratio_by_pixels) for item in rows], 2),
     ]
     if _taps_known(result):
@@ -60,6 +69,11 @@ def demo_table(result: DemoResult, width: int = 200) -> Group:
             "Instructions are counted by the emulated core and repeat exactly; "
             "seconds under emulation say nothing about a real board and are left out."
         )
+    notes += [
+        f"Estimated, not measured: on a {board.title} of {board.clock_mhz} MHz, from a trace. Nine "
+        f"of ten such times are expected within {board.high_ms / board.ms - 1:.0%}."
+        for board in result.networks[0].estimates
+    ]
     stages = Table(title="Where the time went", title_justify="left", show_header=False)
     stages.add_column()
     stages.add_column(justify="right")

@@ -167,6 +167,8 @@ def _parser() -> argparse.ArgumentParser:
     boards.add_argument("--dtype", nargs="+", choices=DTYPES, help="[both]")
     boards.add_argument("--sparsity", nargs="+", type=float, help="[0.1 0.2 0.3]")
     boards.add_argument("--boards", nargs="+", help="[rpi3 rpi4 rpi5]")
+    boards.add_argument("--no-stock", dest="stock", action="store_false",
+                        help="without dense models on the unpatched runtime")  # fmt: skip
     boards.add_argument("--jobs", type=int, default=2, help="networks traced at once [2]")
     boards.add_argument("--out", type=Path, default=Path("docs"), help="folder of the page [docs]")
     boards.add_argument("--bundles", type=Path, default=Path("build"), help="[build]")
@@ -293,10 +295,14 @@ def _boards(options: argparse.Namespace) -> int:
 
     check_folder(options.out)
     progress: Progress = Silent() if options.json else Lines()
+    names = options.boards or BOARDS
     results = estimate_boards(
         options.only or tuple(NETWORKS),
         options.dtype or DTYPES,
-        {name: _bundle(options, name, progress) for name in options.boards or BOARDS},
+        {name: _bundle(options, name, progress) for name in names},
+        stock={name: _bundle(options, name, progress, stock=True) for name in names}
+        if options.stock
+        else None,
         sparsities=options.sparsity or SPARSITIES,
         models=options.models,
         jobs=options.jobs,

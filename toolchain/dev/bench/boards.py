@@ -16,6 +16,7 @@ from toolchain.build.bundle import Bundle
 from toolchain.dev.bench.counts import qemu_version
 from toolchain.dev.bench.models import NETWORKS, Dtype, model_file
 from toolchain.errors import ModelError
+from toolchain.failures import Failures
 from toolchain.formats.json_text import parse_json
 from toolchain.formats.text_file import read_text
 from toolchain.hardware.board_file import load_board
@@ -71,6 +72,14 @@ class BoardOperator(_Part):
         return self.masked.ms - self.dense.ms * share
 
 
+class Whole(_Part):
+    """A whole inference."""
+
+    ms: float
+    instructions: PositiveInt
+    memory_lines: int
+
+
 class BoardCase(_Part):
     """One network at one sparsity and type, on one board."""
 
@@ -86,6 +95,10 @@ class BoardCase(_Part):
     instructions: PositiveInt
     peak_share: float | None
     """Multiply-accumulates a cycle, as a part of what the core can do."""
+    memory_lines: int
+    """Of 64 bytes, from memory and to it, in all operators."""
+    stock: Whole | None = None
+    """The same dense model on upstream's XNNPACK; ``None`` of masked ones, or if not asked for."""
     operators: list[BoardOperator]
     """Beside the dense ones; empty for the dense model."""
 
@@ -158,6 +171,7 @@ def estimate_boards(
     dtypes: Sequence[Dtype],
     bundles: Mapping[str, Bundle],
     *,
+    stock: Mapping[str, Bundle] | None = None,
     sparsities: Sequence[float] = SPARSITIES,
     models: Path | None = None,
     jobs: int = 2,
@@ -169,6 +183,7 @@ def estimate_boards(
         networks: of the bench.
         dtypes: of each.
         bundles: the runtime of each board, by its name.
+        stock: upstream's runtime of boards, for dense models.
         sparsities: those of a network that are asked for; 0 is always estimated.
         models: a folder of converted files, which are taken as they are.
         jobs: groups that are traced at once.
@@ -195,19 +210,21 @@ def estimate_boards(
         ThreadPoolExecutor(jobs) as pool,
     ):
 
-        def estimated(group: _Group) -> tuple[_Group, Estimate]:
-            bundle, board = bundles[group.board], load_board(group.board)
-            found = Estimator(bundle, board, threads=1).models(list(group.files.values()))
-            assert found is not None  # noqa: S101 (it raises where there is nothing)
+        def estimated(group: _Group) -> tuple[_Group, Estimate, Whole | None]:
+            files = list(group.files.values())
+            found = _estimated(bundles[group.board], group.board, files)
+            before = None
+            if stock and group.board in stock:
+                before = _whole(_estimated(stock[group.board], group.board, files[:1]).models[0])
             stage.advance(1, f"{group.network} {group.dtype} on {group.board}")
-            return group, found
+            return group, found, before
 
         try:
-            for group, found in pool.map(estimated, groups):
+            for group, found, before in pool.map(estimated, groups):
                 heads[group.board] = BoardHead(
                     name=found.board, title=found.title, core=found.core, clock_mhz=found.clock_mhz
                 )
-                cases += _cases(group, found)
+                cases += _cases(group, found, before)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -220,7 +237,23 @@ def estimate_boards(
     )
 
 
-def _cases(group: _Group, found: Estimate) -> list[BoardCase]:
+def _estimated(bundle: Bundle, board: str, files: list[Path]) -> Estimate:
+    failures = Failures()
+    found = Estimator(bundle, load_board(board), threads=1).models(files, failures)
+    failures.require()
+    assert found is not None  # noqa: S101 (where there is nothing, something failed)
+    return found
+
+
+def _whole(one: ModelEstimate) -> Whole:
+    return Whole(ms=one.ms, instructions=one.instructions, memory_lines=_lines(one))
+
+
+def _lines(one: ModelEstimate) -> int:
+    return sum(op.memory_lines for op in one.operators)
+
+
+def _cases(group: _Group, found: Estimate, before: Whole | None) -> list[BoardCase]:
     dense = found.models[0]
     return [
         BoardCase(
@@ -233,6 +266,8 @@ def _cases(group: _Group, found: Estimate) -> list[BoardCase]:
             high_ms=one.high_ms,
             instructions=one.instructions,
             peak_share=one.peak_share,
+            memory_lines=_lines(one),
+            stock=None if sparsity else before,
             operators=beside(dense, one) if sparsity else [],
         )
         for sparsity, one in zip(group.files, found.models, strict=True)

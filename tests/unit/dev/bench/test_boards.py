@@ -14,6 +14,7 @@ from toolchain.dev.bench.boards import (
     BoardCase,
     BoardHead,
     BoardResults,
+    Whole,
     beside,
     load_boards,
 )
@@ -47,7 +48,9 @@ def results(models: tuple[ModelEstimate, ModelEstimate]) -> BoardResults:
         BoardCase(
             board="rpi4", network="resnet18", dtype="fp32", sparsity=sparsity, ms=one.ms,
             low_ms=one.low_ms, high_ms=one.high_ms, instructions=one.instructions,
-            peak_share=0.5, operators=beside(dense, one) if sparsity else [],
+            peak_share=0.5, memory_lines=1234,
+            stock=None if sparsity else Whole(ms=0.63, instructions=5000, memory_lines=9876),
+            operators=beside(dense, one) if sparsity else [],
         )
         for sparsity, one in ((0.0, dense), (0.2, masked))
     ]  # fmt: skip
@@ -97,6 +100,16 @@ def test_the_page_says_what_gains_less_in_time_and_what_it_waits_for(
     written = write_boards(found, tmp_path)
     assert [path.name for path in written] == ["bench-boards.md", "bench-boards.json"]
     assert load_boards(written[1]) == found
+
+
+def test_the_page_compares_dense_models_with_upstreams_runtime(
+    models: tuple[ModelEstimate, ModelEstimate],
+) -> None:
+    found = results(models)
+    told = "| rpi4 | ResNet18, every convolution masked | fp32 | 0.63 | 0.32 | 2.000 | 1.000 |"
+    assert f"{told} 9,876 | 1,234 |" in boards_page(found)
+    cases = [one.model_copy(update={"stock": None}) for one in found.cases]
+    assert "upstream" not in boards_page(found.model_copy(update={"cases": cases}))
 
 
 def test_a_page_without_masked_models_has_no_losses(
