@@ -16,6 +16,9 @@ Verdict = Literal["better", "worse", "no change", "no verdict"]
 
 LEAST = 0.02
 """By this part two times differ, or they do not: another boot, another place in memory."""
+_LEAST_COUNTED = 2e-5
+"""By this part two counts of an emulated core differ, or they do not. Where the host is busy, a
+clock that is read again between two runs adds a dozen instructions."""
 _LEAST_KIB = 102.4
 """The last digit of memory that is shown."""
 
@@ -114,7 +117,7 @@ def _changes(
     if old.instructions is not None and new.instructions is not None:
         pair = old.instructions, new.instructions
         ends = _intervals(old, new, "instructions")
-        verdict = _direction(*pair) if all(emulated) else _verdict(*pair, "", ends, doubtful=False)
+        verdict = _counted(*pair) if all(emulated) else _verdict(*pair, "", ends, doubtful=False)
         yield Change(label, "instructions", "", *pair, verdict, *ends)
     if old.median_us is not None and new.median_us is not None and not any(emulated):
         pair = old.median_us, new.median_us
@@ -163,6 +166,11 @@ def _verdict(
     if doubtful or first is None or second is None:
         return "no verdict"
     return _direction(before, after)
+
+
+def _counted(before: float, after: float) -> Verdict:
+    small = abs(before - after) <= _LEAST_COUNTED * min(before, after)
+    return "no change" if small else _direction(before, after)
 
 
 def _direction(before: float, after: float) -> Verdict:

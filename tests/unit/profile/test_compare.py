@@ -96,7 +96,19 @@ def test_a_model_that_was_measured_twice_is_compared_twice() -> None:
     assert {item.model for item in compare(twice, twice).changes} == {"m", "m #2"}
 
 
-def test_a_single_instruction_is_a_change() -> None:
+@pytest.mark.parametrize(("more", "verdict"), [(9, "no change"), (25, "worse"), (-25, "better")])
+def test_counts_of_emulated_boards_differ_from_one_in_fifty_thousand_on(
+    more: int, verdict: str
+) -> None:
+    """A busy host was seen to add nine instructions to as many."""
+    count = 1_228_624
+    before = profile_of(measurement("m", runner_output(instructions=count)), emulated=True)
+    after = profile_of(measurement("m", runner_output(instructions=count + more)), emulated=True)
+    changes = {item.figure: item.verdict for item in compare(before, after).changes}
+    assert changes["instructions"] == verdict
+
+
+def test_a_single_instruction_of_a_thousand_is_a_change() -> None:
     before = profile_of(measurement("m", runner_output(instructions=1000)), emulated=True)
     after = profile_of(measurement("m", runner_output(instructions=1001)), emulated=True)
     changes = compare(before, after).changes
