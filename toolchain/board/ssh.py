@@ -41,7 +41,7 @@ class SshConnection(Connection):
         name: what messages call the board.
         target: where it is and who logs in.
         timeout: seconds to wait for the network, the server's greeting, the exchange of keys and
-            each answer of the login.
+            each answer of the login; :data:`CONNECT_TIMEOUT_S` if not given.
         silence: seconds without an answer to keepalives after which the board is given up. A
             program that runs for long and says nothing is left alone: its server answers.
         linger: seconds after which the board ends a program if it hears nothing from here.
@@ -56,12 +56,13 @@ class SshConnection(Connection):
         name: str,
         target: SshTarget,
         *,
-        timeout: float = CONNECT_TIMEOUT_S,
+        timeout: float | None = None,
         silence: float = SILENCE_S,
         linger: int = LINGER_S,
     ) -> None:
         self.name = f"{name} ({target})"
-        self._target, self._timeout, self._silence = target, timeout, silence
+        self._target, self._silence = target, silence
+        self._timeout = CONNECT_TIMEOUT_S if timeout is None else timeout
         self.linger = linger
         self._jump: SshConnection | None = None
         self._proxy: ProxyProcess | None = None

@@ -10,8 +10,9 @@ import paramiko
 import pytest
 
 from support.openssh import serving
+from support.patience import PATIENCE
 from support.ssh_server import SshServer
-from toolchain.board import keys
+from toolchain.board import keys, ssh
 from toolchain.board.target import SshTarget
 
 
@@ -21,6 +22,8 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Neither the user's keys nor their agent take part.
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    # On a busy machine a server that is here, too, may take long to greet.
+    monkeypatch.setattr(ssh, "CONNECT_TIMEOUT_S", PATIENCE)
 
 
 def write_key(path: Path) -> paramiko.Ed25519Key:
