@@ -102,8 +102,12 @@ def test_other_chains_in_every_run(tmp_path: Path, patched: Runtime, variant: Va
 
 @pytest.mark.parametrize(
     ("variant", "seed", "start"),
-    # A PAD of one axis, behind whose paddings the file has negative numbers.
-    [("int8", 754764177, 48)],
+    [
+        # A PAD of one axis, behind whose paddings the file has negative numbers.
+        ("int8", 754764177, 48),
+        # A MUL of a masked convolution by another constant for each image of the batch.
+        ("float16_weights", 3912315909, 0),
+    ],
 )
 def test_chains_that_failed_once(
     tmp_path: Path, patched: Runtime, variant: Variant, seed: int, start: int

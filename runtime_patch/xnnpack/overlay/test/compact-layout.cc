@@ -183,7 +183,10 @@ Network RandomNetwork(std::mt19937& rng, enum xnn_datatype datatype)
     step.fill.resize(step.channels);
     for (float& v : step.fill)
       v = f32(rng);
-    step.channel_factors = step.fill;
+    // Those of all images, or of each its own.
+    step.channel_factors.resize((Choose(rng, 0, 1) ? net.batch : 1) * step.channels);
+    for (float& v : step.channel_factors)
+      v = f32(rng);
     if (step.masked) {
       std::vector<uint8_t>& mask = masks[{step.height, step.width}];
       if (mask.empty() || Choose(rng, 0, 4) == 0)
@@ -305,11 +308,11 @@ public:
         break;
       case Op::kMultiplyChannels: {
         uint32_t factors_id = XNN_INVALID_VALUE_ID;
-        const size_t dims[] = {step.channels};
+        const size_t dims[] = {step.channel_factors.size() / step.channels, 1, 1, step.channels};
         EXPECT_EQ(
           xnn_status_success,
           xnn_define_tensor_value(
-            subgraph_, xnn_datatype_fp32, 1, dims, step.channel_factors.data(), XNN_INVALID_VALUE_ID, 0, &factors_id));
+            subgraph_, xnn_datatype_fp32, 4, dims, step.channel_factors.data(), XNN_INVALID_VALUE_ID, 0, &factors_id));
         status = xnn_define_binary(subgraph_, xnn_binary_multiply, nullptr, input_id, factors_id, output_id, 0);
         break;
       }

@@ -100,6 +100,12 @@ static bool is_same_for_all_pixels(const struct xnn_value* value)
   return true;
 }
 
+// Whether a Value is broadcast over the images of a batch.
+static bool is_same_for_all_images(const struct xnn_value* value)
+{
+  return value->shape.num_dims < 4 || value->shape.dim[0] == 1;
+}
+
 // The layout that all image inputs of an element-wise node or a concatenation have in common, or NULL.
 static struct xnn_pixel_mask* common_layout(const struct layouts* layouts, const struct xnn_node* node, bool broadcast)
 {
@@ -270,9 +276,14 @@ static void find_fixed_fills(const struct layouts* layouts)
     }
     bool is_fixed = true;
     for (uint32_t i = 0; i < node->num_inputs && node->pixels.mask == NULL; i++) {
-      is_fixed = is_fixed &&
-                 (layouts->of_value[node->inputs[i]] != NULL ? layouts->has_fixed_fill[node->inputs[i]]
-                                                             : xnn_value_is_static(&subgraph->values[node->inputs[i]]));
+      const struct xnn_value* input = &subgraph->values[node->inputs[i]];
+      if (layouts->of_value[node->inputs[i]] != NULL) {
+        is_fixed = is_fixed && layouts->has_fixed_fill[node->inputs[i]];
+      }
+      else {
+        // The filter and the bias of a convolution have no images.
+        is_fixed = is_fixed && xnn_value_is_static(input) && (is_convolution(node) || is_same_for_all_images(input));
+      }
     }
     layouts->has_fixed_fill[node->outputs[0]] = is_fixed;
   }
