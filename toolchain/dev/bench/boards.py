@@ -31,6 +31,8 @@ from toolchain.timing.model import Bound
 BOARDS: Final = ("rpi3", "rpi4", "rpi5")
 """One of each core that can be estimated."""
 SPARSITIES: Final = (0.1, 0.2, 0.3)
+_DIGITS: Final = 6
+"""Of milliseconds of an operator: a nanosecond."""
 
 
 class _Part(BaseModel):
@@ -312,9 +314,9 @@ def _cost(model: ModelEstimate, op: Operator | None) -> Cost | None:
         return None
     found: EstimatedOperator = model.operators[op.told.index]
     return Cost(
-        ms=found.ms,
+        ms=round(found.ms, _DIGITS),
         instructions=found.instructions,
         bound=found.bound,
-        waiting_ms=sum(ms for what, ms in found.by_bound.items() if what != "core"),
+        waiting_ms=round(sum(ms for what, ms in found.by_bound.items() if what != "core"), _DIGITS),
         memory_lines=found.memory_lines,
     )

@@ -133,20 +133,25 @@ def _gain(dense: BoardCase, one: BoardCase) -> str:
 
 def _losses(results: BoardResults, board: BoardHead) -> list[str]:
     masked = [one for one in results.cases if one.board == board.name and one.sparsity]
-    lines = [
-        f"### {_title(board)}",
-        "",
-        *_row("network", "type", "s", "operators", "number", "dense, ms", "gain", "in instructions",
-              "lost, ms", "CPI dense", "masked", "lines dense", "masked", "waits"),
-        *_row(*["---"] * 14),
-    ]  # fmt: skip
     told: dict[str, None] = {}
+    rows: list[str] = []
     for case in masked:
         for group in _groups(case):
-            lines += _loss(results, board, case, group)
+            rows += _loss(results, board, case, group)
             told[_waits(group)] = None
+    if rows:
+        rows = [
+            *_row("network", "type", "s", "operators", "number", "dense, ms", "gain",
+                  "in instructions", "lost, ms", "CPI dense", "masked", "lines dense", "masked",
+                  "waits"),
+            *_row(*["---"] * 14),
+            *rows,
+        ]  # fmt: skip
+    else:
+        rows = [f"No kind of operator loses {_GAP:.0%} of an inference."]
     why = [f"- {name}: {_WHY[name]}." for name in told if name in _WHY]
-    return [*lines, "", *_worst(board, masked), *why, *([""] if why else [])]
+    lines = [f"### {_title(board)}", "", *rows, "", *why, *([""] if why else [])]
+    return [*lines, *_worst(board, masked)]
 
 
 def _groups(case: BoardCase) -> Iterator[list[BoardOperator]]:

@@ -12,6 +12,7 @@ from rich.console import Console
 from safetensors import safe_open
 
 from toolchain.demo import NETWORKS
+from toolchain.dev.bench.boards import BoardResults, load_boards
 from toolchain.dev.bench.peers import PeerResults, load_peers
 from toolchain.dev.bench.results import BenchResults, CaseResult, load_results
 from toolchain.dev.blocks import Writer
@@ -21,6 +22,7 @@ from toolchain.dev.experiment.runs import load_trainings
 from toolchain.dev.figures.measured import Measured, load_measured
 from toolchain.profile.document import Profile, load_profile
 from toolchain.report.demo_table import network_table
+from toolchain.report.estimate_table import milliseconds
 
 _MASKED = (0.1, 0.2, 0.3)
 _ROWS = (
@@ -34,6 +36,7 @@ _ROWS = (
 )
 _GAINS = tuple(row for row in _ROWS if row[0] in ("resnet18", "resnet18_lattice", "mobilenet_v2"))
 _TITLES = {"resnet18_all_s20": "ResNet18", "mobilenet_v2_s20": "MobileNetV2"}
+_BOARD = "rpi4"
 _WIDTH = 100
 
 
@@ -41,8 +44,8 @@ def writers(docs: Path) -> dict[str, Writer]:
     """Block to what writes it.
 
     Args:
-        docs: folder of ``figures.json``, ``bench.json``, ``bench-peers.json`` and
-            ``experiment.json``; each is read when a block needs it.
+        docs: folder of ``figures.json``, ``bench.json``, ``bench-boards.json``,
+            ``bench-peers.json`` and ``experiment.json``; each is read when a block needs it.
     """
 
     def bench() -> BenchResults:
@@ -61,6 +64,7 @@ def writers(docs: Path) -> dict[str, Writer]:
         "demo": lambda: demo(kept()),
         "demo-instructions": lambda: demo_instructions(kept()),
         "gains": lambda: gains(bench()),
+        "gains-on-a-board": lambda: board_times(load_boards(docs / "bench-boards.json")),
         "gains-in-time": lambda: times(bench()),
         "instructions": lambda: instructions(bench()),
         "losses": lambda: losses(peers()),
@@ -96,6 +100,26 @@ def demo_instructions(kept: Measured) -> str:
             for one in kept.demo
         ),
     )  # fmt: skip
+
+
+def board_times(results: BoardResults) -> str:
+    """Estimated milliseconds on one board, one thread, and how many times as fast masks are."""
+    head = next(one for one in results.boards if one.name == _BOARD)
+    rows = []
+    for network, dtype, title in _GAINS:
+        dense = next(
+            one
+            for one in results.cases
+            if (one.board, one.network, one.dtype, one.sparsity) == (_BOARD, network, dtype, 0)
+        )
+        cells = [milliseconds(dense.ms)]
+        cells.append(f"{milliseconds(dense.low_ms)} to {milliseconds(dense.high_ms)}")
+        for s in _MASKED:
+            case = results.case(_BOARD, network, dense.dtype, s)
+            cells.append(f"{milliseconds(case.ms)} ({dense.ms / case.ms:.2f})" if case else "")
+        rows.append((title, dtype, *cells))
+    heading = f"{head.title}, {head.clock_mhz} MHz, estimated ms"
+    return _table((heading, "type", "dense", "nine of ten between", *_headings(_MASKED)), rows)
 
 
 def gains(results: BenchResults) -> str:
