@@ -336,7 +336,7 @@ def test_every_make_target_in_a_hint_is_there() -> None:
                 found |= set(re.findall(r"\bmake ([a-z-]+)", ast.unparse(node.value)))
     targets = {name for name in found if name not in ("the", "one", "it")}
     assert targets == {
-        *("bench", "bench-peers", "bench-threads", "experiment", "figures"),
+        *("bench", "bench-boards", "bench-peers", "bench-threads", "experiment", "figures"),
         *("runtime-save", "runtime-tree"),
     }
     assert all(re.search(rf"^{name}:", makefile, re.MULTILINE) for name in targets)
