@@ -113,24 +113,27 @@ class Estimator:
 
         Args:
             models: files.
-            failures: where a model's own fault is kept, and the others go on.
+            failures: where a model's own fault is kept, and the others go on; else it is raised.
             progress: where models are counted.
 
         Returns:
             ``None`` where no model could be estimated.
 
         Raises:
+            ModelError: a model cannot be read, where there are no ``failures``.
             BoardError: QEMU or the runner failed.
             MissingToolError: QEMU's user mode or a C compiler is not installed.
         """
-        failures = failures or Failures()
+        kept = failures or Failures()
         found: list[ModelEstimate] = []
         title = f"estimate for {self._board.name}"
         with (progress or Silent()).stage(title, len(models)) as stage:
             for model in models:
-                with failures.of(str(model)):
+                with kept.of(str(model)):
                     found.append(self._estimate(model, found[0] if found else None))
                 stage.advance(1, model.name)
+        if failures is None:
+            kept.require()
         if not found:
             return None
         return Estimate(
@@ -143,7 +146,7 @@ class Estimator:
             timing_model=self.timing_model,
             models=found,
             calibration=self._calibration,
-            failed=failures.rows(),
+            failed=kept.rows(),
         )
 
     def calibrate(
@@ -298,9 +301,7 @@ def estimates_for(
     """
     found = []
     for board in boards_with_core(emulated):
-        failures = Failures()
-        one = Estimator(bundle, board, threads=1).models(models, failures, progress)
-        failures.require()
+        one = Estimator(bundle, board, threads=1).models(models, progress=progress)
         found += [one] if one else []
     return found
 

@@ -210,6 +210,16 @@ def slots(ops: Sequence[Operator], layers: int) -> list[Slot] | None:
     return [*found, (between, None)] if len(found) == layers else None
 
 
+def timed_slots(ops: Sequence[Op] | None, layers: Sequence[LayerTrace]) -> list[Slot] | None:
+    """As :func:`slots`, of operators as the runner timed them.
+
+    Args:
+        ops: what it says of each, the remainder at their end.
+        layers: of the file.
+    """
+    return slots([timed(op) for op in ops or [] if op.type != REMAINDER], len(layers))
+
+
 def pair(
     dense: Sequence[Slot], masked: Sequence[Slot], layers: Sequence[LayerTrace]
 ) -> Iterator[tuple[Operator | None, Operator | None, LayerTrace | None]]:
@@ -333,7 +343,7 @@ def _slots_of(
     model: tuple[Sequence[Op], Sequence[LayerTrace]],
 ) -> tuple[list[Slot] | None, Sequence[LayerTrace]]:
     ops, layers = model
-    return slots([timed(op) for op in ops if op.type != REMAINDER], len(layers)), layers
+    return timed_slots(ops, layers), layers
 
 
 def _timed_row(
@@ -386,7 +396,7 @@ def macs_computed(ops: Sequence[Op] | None, layers: Sequence[LayerTrace]) -> int
     Returns:
         ``None`` where operators and layers do not match, or the runtime does not tell.
     """
-    matched = slots([timed(op) for op in ops or [] if op.type != REMAINDER], len(layers))
+    matched = timed_slots(ops, layers)
     if not ops or matched is None:
         return None
     told = [op for op in ops if is_layer(op.type)]
@@ -408,7 +418,7 @@ def live_share(ops: Sequence[Op] | None, layers: Sequence[LayerTrace]) -> float 
     Returns:
         ``None`` where operators and layers do not match.
     """
-    matched = slots([timed(op) for op in ops or [] if op.type != REMAINDER], len(layers))
+    matched = timed_slots(ops, layers)
     if not ops or matched is None:
         return None
     shares = [op.dead_tap_share or 0.0 for op in ops if is_layer(op.type)]

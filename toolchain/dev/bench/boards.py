@@ -16,14 +16,12 @@ from toolchain.build.bundle import Bundle
 from toolchain.dev.bench.counts import qemu_version
 from toolchain.dev.bench.models import NETWORKS, Dtype, model_file
 from toolchain.errors import ModelError
-from toolchain.failures import Failures
 from toolchain.formats.json_text import parse_json
 from toolchain.formats.text_file import read_text
 from toolchain.hardware.board_file import load_board
 from toolchain.profile.estimate_document import Estimate, EstimatedOperator, ModelEstimate
 from toolchain.profile.estimator import Estimator
-from toolchain.profile.operators import LayerTrace, Operator, Slot, pair, slots, timed
-from toolchain.profile.runner_output import REMAINDER
+from toolchain.profile.operators import LayerTrace, Operator, pair, timed_slots
 from toolchain.progress import Progress, Silent
 from toolchain.timing.bounds import Limit
 from toolchain.timing.model import Bound
@@ -40,15 +38,21 @@ class _Part(BaseModel):
 
 
 class Cost(_Part):
-    """What an operator costs in one of the two models."""
+    """What a stretch of an inference costs."""
 
     ms: float
     instructions: int
+    memory_lines: int
+    """Of 64 bytes, from memory and to it."""
+
+
+class OperatorCost(Cost):
+    """What an operator costs in one of the two models."""
+
     bound: Limit | Bound
     """What it waits for most."""
     waiting_ms: float
     """Of ``ms``: for L2, L3 and memory, where the core has nothing else to do."""
-    memory_lines: int
 
 
 class BoardOperator(_Part):
@@ -59,9 +63,9 @@ class BoardOperator(_Part):
     kind: str
     shape: str
     """Empty where there is no layer."""
-    dense: Cost | None
+    dense: OperatorCost | None
     """``None`` where the dense model has no such operator."""
-    masked: Cost | None
+    masked: OperatorCost | None
 
     @property
     def lost_ms(self) -> float:
@@ -72,14 +76,6 @@ class BoardOperator(_Part):
             return self.masked.ms
         share = self.masked.instructions / max(self.dense.instructions, 1)
         return self.masked.ms - self.dense.ms * share
-
-
-class Whole(_Part):
-    """A whole inference."""
-
-    ms: float
-    instructions: PositiveInt
-    memory_lines: int
 
 
 class BoardCase(_Part):
@@ -99,7 +95,7 @@ class BoardCase(_Part):
     """Multiply-accumulates a cycle, as a part of what the core can do."""
     memory_lines: int
     """Of 64 bytes, from memory and to it, in all operators."""
-    stock: Whole | None = None
+    stock: Cost | None = None
     """The same dense model on upstream's XNNPACK; ``None`` of masked ones, or if not asked for."""
     operators: list[BoardOperator]
     """Beside the dense ones; empty for the dense model."""
@@ -212,7 +208,7 @@ def estimate_boards(
         ThreadPoolExecutor(jobs) as pool,
     ):
 
-        def estimated(group: _Group) -> tuple[_Group, Estimate, Whole | None]:
+        def estimated(group: _Group) -> tuple[_Group, Estimate, Cost | None]:
             files = list(group.files.values())
             found = _estimated(bundles[group.board], group.board, files)
             before = None
@@ -240,22 +236,20 @@ def estimate_boards(
 
 
 def _estimated(bundle: Bundle, board: str, files: list[Path]) -> Estimate:
-    failures = Failures()
-    found = Estimator(bundle, load_board(board), threads=1).models(files, failures)
-    failures.require()
-    assert found is not None  # noqa: S101 (where there is nothing, something failed)
+    found = Estimator(bundle, load_board(board), threads=1).models(files)
+    assert found is not None  # noqa: S101 (there are files, and a fault of one is raised)
     return found
 
 
-def _whole(one: ModelEstimate) -> Whole:
-    return Whole(ms=one.ms, instructions=one.instructions, memory_lines=_lines(one))
+def _whole(one: ModelEstimate) -> Cost:
+    return Cost(ms=one.ms, instructions=one.instructions, memory_lines=_lines(one))
 
 
 def _lines(one: ModelEstimate) -> int:
     return sum(op.memory_lines for op in one.operators)
 
 
-def _cases(group: _Group, found: Estimate, before: Whole | None) -> list[BoardCase]:
+def _cases(group: _Group, found: Estimate, before: Cost | None) -> list[BoardCase]:
     dense = found.models[0]
     return [
         BoardCase(
@@ -282,7 +276,7 @@ def beside(dense: ModelEstimate, masked: ModelEstimate) -> list[BoardOperator]:
     Raises:
         ModelError: the two are not the same network.
     """
-    sides = [_slots(one) for one in (dense, masked)]
+    sides = [timed_slots(one.timed_ops(), one.layers) for one in (dense, masked)]
     if sides[0] is None or sides[1] is None or len(dense.layers) != len(masked.layers):
         raise ModelError(f"{dense.name} and {masked.name} are not the same network: layers differ")
     return [
@@ -291,13 +285,11 @@ def beside(dense: ModelEstimate, masked: ModelEstimate) -> list[BoardOperator]:
     ]
 
 
-def _slots(model: ModelEstimate) -> list[Slot] | None:
-    ops = [timed(op) for op in model.timed_ops() if op.type != REMAINDER]
-    return slots(ops, len(model.layers))
-
-
 def _operator(
-    dense: Cost | None, masked: Cost | None, layer: LayerTrace | None, op: Operator | None
+    dense: OperatorCost | None,
+    masked: OperatorCost | None,
+    layer: LayerTrace | None,
+    op: Operator | None,
 ) -> BoardOperator:
     kind = op.type if op else ""
     return BoardOperator(
@@ -309,14 +301,14 @@ def _operator(
     )
 
 
-def _cost(model: ModelEstimate, op: Operator | None) -> Cost | None:
+def _cost(model: ModelEstimate, op: Operator | None) -> OperatorCost | None:
     if op is None or op.told is None:
         return None
     found: EstimatedOperator = model.operators[op.told.index]
-    return Cost(
+    return OperatorCost(
         ms=round(found.ms, _DIGITS),
         instructions=found.instructions,
+        memory_lines=found.memory_lines,
         bound=found.bound,
         waiting_ms=round(sum(ms for what, ms in found.by_bound.items() if what != "core"), _DIGITS),
-        memory_lines=found.memory_lines,
     )

@@ -136,9 +136,9 @@ def _losses(results: BoardResults, board: BoardHead) -> list[str]:
     told: dict[str, None] = {}
     rows: list[str] = []
     for case in masked:
-        for group in _groups(case):
-            rows += _loss(results, board, case, group)
-            told[_waits(group)] = None
+        for bound, group in _groups(case):
+            rows += _loss(results, board, case, bound, group)
+            told[bound] = None
     if rows:
         rows = [
             *_row("network", "type", "s", "operators", "number", "dense, ms", "gain",
@@ -154,23 +154,31 @@ def _losses(results: BoardResults, board: BoardHead) -> list[str]:
     return [*lines, *_worst(board, masked)]
 
 
-def _groups(case: BoardCase) -> Iterator[list[BoardOperator]]:
-    """Operators of one kind that wait for the same, where they lose much together."""
+def _groups(case: BoardCase) -> Iterator[tuple[str, list[BoardOperator]]]:
+    """What is waited for, and the operators of one kind that wait for it and lose much together."""
     found: dict[tuple[str, str], list[BoardOperator]] = defaultdict(list)
     for op in case.operators:
         if op.masked is not None:
             found[op.kind, op.masked.bound].append(op)
-    for group in sorted(found.values(), key=lambda ops: -sum(op.lost_ms for op in ops)):
-        if sum(op.lost_ms for op in group) > _GAP * case.ms:
-            yield group
+    for (_, bound), group in sorted(found.items(), key=lambda one: -_lost_ms(one[1])):
+        if _lost_ms(group) > _GAP * case.ms:
+            yield bound, group
+
+
+def _lost_ms(group: Sequence[BoardOperator]) -> float:
+    return sum(op.lost_ms for op in group)
 
 
 def _loss(
-    results: BoardResults, board: BoardHead, case: BoardCase, group: Sequence[BoardOperator]
+    results: BoardResults,
+    board: BoardHead,
+    case: BoardCase,
+    bound: str,
+    group: Sequence[BoardOperator],
 ) -> list[str]:
     dense, masked = _sum(op.dense for op in group), _sum(op.masked for op in group)
     assert masked is not None  # noqa: S101 (operators of groups are in the masked model)
-    lost = sum(op.lost_ms for op in group)
+    lost = _lost_ms(group)
     return _row(
         NETWORKS[case.network].title,
         case.dtype,
@@ -185,7 +193,7 @@ def _loss(
         f"{_cpi(masked, board):.2f}",
         f"{dense.memory_lines:,}" if dense else "",
         f"{masked.memory_lines:,}",
-        _waits(group),
+        bound,
     )
 
 
@@ -230,14 +238,8 @@ def _sum(costs: Iterable[Cost | None]) -> Cost | None:
     return Cost(
         ms=sum(one.ms for one in there),
         instructions=sum(one.instructions for one in there),
-        bound=there[0].bound,
-        waiting_ms=sum(one.waiting_ms for one in there),
         memory_lines=sum(one.memory_lines for one in there),
     )
-
-
-def _waits(group: Sequence[BoardOperator]) -> str:
-    return next(op.masked.bound for op in group if op.masked is not None)
 
 
 def _cpi(cost: Cost, board: BoardHead) -> float:

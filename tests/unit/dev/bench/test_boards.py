@@ -14,7 +14,7 @@ from toolchain.dev.bench.boards import (
     BoardCase,
     BoardHead,
     BoardResults,
-    Whole,
+    Cost,
     beside,
     load_boards,
 )
@@ -49,7 +49,7 @@ def results(models: tuple[ModelEstimate, ModelEstimate]) -> BoardResults:
             board="rpi4", network="resnet18", dtype="fp32", sparsity=sparsity, ms=one.ms,
             low_ms=one.low_ms, high_ms=one.high_ms, instructions=one.instructions,
             peak_share=0.5, memory_lines=1234,
-            stock=None if sparsity else Whole(ms=0.63, instructions=5000, memory_lines=9876),
+            stock=None if sparsity else Cost(ms=0.63, instructions=5000, memory_lines=9876),
             operators=beside(dense, one) if sparsity else [],
         )
         for sparsity, one in ((0.0, dense), (0.2, masked))
