@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from toolchain.storage.cache import digest, entry
-from toolchain.timing import in_order, out_of_order
 from toolchain.timing.core_table import CoreTable, Plan, unknown
 from toolchain.timing.instructions import Instruction, decode
+from toolchain.timing.pipeline import retirement
 
 CONTEXT: Final = {"in": 128, "out": 384}
 """Instructions of a path, by the core's order.
@@ -120,8 +120,6 @@ class _Program:
         self._blocks = blocks
         self._core = core
         self._plans: dict[int, list[Plan]] = {}
-        pipeline = in_order if core.order == "in" else out_of_order
-        self._retirement = pipeline.retirement
         before: dict[int, list[tuple[int, int]]] = defaultdict(list)
         for (source, target), count in counts.items():
             before[target].append((source, count))
@@ -145,7 +143,7 @@ class _Program:
             plans += mine
             addresses += range(address, address + 4 * len(mine), 4)
             ends.append(len(plans))
-        retired = [0, *self._retirement(plans, self._core, addresses)]
+        retired = [0, *retirement(plans, self._core, addresses)]
         half = len(plans) // 2
         found = [
             retired[ends[at]] - retired[ends[at - 1]]

@@ -8,28 +8,13 @@ cache; branches go where they were predicted to go.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from toolchain.timing.core_table import CoreTable, MicroOperation, Plan
 from toolchain.timing.instructions import FIRST_VECTOR, FLAGS, REGISTERS
 
 
-def retirement(
-    plans: Sequence[Plan], core: CoreTable, addresses: Sequence[int] | None = None
-) -> list[int]:
-    """The cycle after the last one in which each instruction, or one before it, is begun.
+class InOrder:
+    """Where a program is on a core that works in order; nothing has run yet."""
 
-    Args:
-        plans: what the instructions ask of ``core``, in the order in which they run.
-        core: a core that works in order.
-        addresses: where each instruction lies; without them they lie one behind the other.
-    """
-    pipeline = _Pipeline(core)
-    places = addresses if addresses is not None else range(0, 4 * len(plans), 4)
-    return [pipeline.take(plan, place) for plan, place in zip(plans, places, strict=True)]
-
-
-class _Pipeline:
     def __init__(self, core: CoreTable) -> None:
         self._width = core.width
         self._fetch_bytes = core.fetch_bytes

@@ -9,29 +9,15 @@ its cycles. Loads hit the first cache; branches go where they were predicted to 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
 from heapq import heappop, heappush
 
 from toolchain.timing.core_table import CoreTable, MicroOperation, Plan
 from toolchain.timing.instructions import REGISTERS
 
 
-def retirement(
-    plans: Sequence[Plan], core: CoreTable, addresses: Sequence[int] | None = None
-) -> list[int]:
-    """The cycle in which each instruction retires.
+class OutOfOrder:
+    """Where a program is on a core that works out of order; nothing has run yet."""
 
-    Args:
-        plans: what the instructions ask of ``core``, in the order in which they run.
-        core: a core that works out of order.
-        addresses: where each instruction lies; without them they lie one behind the other.
-    """
-    pipeline = _Pipeline(core)
-    places = addresses if addresses is not None else range(0, 4 * len(plans), 4)
-    return [pipeline.take(plan, place) for plan, place in zip(plans, places, strict=True)]
-
-
-class _Pipeline:
     def __init__(self, core: CoreTable) -> None:
         self._width = core.width
         self._decode = core.decode

@@ -8,9 +8,8 @@ from hypothesis import strategies as st
 
 from support.aarch64_words import word
 from toolchain.timing.core_table import CoreTable, Plan, core_table
-from toolchain.timing.in_order import retirement
 from toolchain.timing.instructions import decode
-from toolchain.timing.pipeline import steady_cycles
+from toolchain.timing.pipeline import retirement, steady_cycles
 
 A53 = core_table("cortex-a53")
 FMLA = [word("fmla", at, 30, 31) for at in range(16)]

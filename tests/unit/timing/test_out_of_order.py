@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from support.aarch64_words import back, word
 from toolchain.timing.core_table import CoreTable, Plan, TimedCore, core_table
 from toolchain.timing.instructions import decode
-from toolchain.timing.out_of_order import retirement
-from toolchain.timing.pipeline import steady_cycles
+from toolchain.timing.pipeline import retirement, steady_cycles
 
 BIG: tuple[TimedCore, ...] = ("cortex-a72", "cortex-a76")
 
