@@ -7,14 +7,16 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
+from typing import Final
 
 from rich.console import Console
 from safetensors import safe_open
 
 from toolchain.demo import NETWORKS
 from toolchain.dev.bench.boards import BoardResults, load_boards
+from toolchain.dev.bench.models import Dtype
 from toolchain.dev.bench.peers import PeerResults, load_peers
-from toolchain.dev.bench.results import BenchResults, CaseResult, load_results
+from toolchain.dev.bench.results import BenchResults, load_results
 from toolchain.dev.blocks import Writer
 from toolchain.dev.experiment.page import grouped, percent
 from toolchain.dev.experiment.runs import CaseResult as Training
@@ -25,7 +27,7 @@ from toolchain.report.demo_table import network_table
 from toolchain.report.estimate_table import milliseconds
 
 _MASKED = (0.1, 0.2, 0.3)
-_ROWS = (
+_ROWS: Final[tuple[tuple[str, Dtype, str], ...]] = (
     ("resnet18", "fp32", "ResNet18"),
     ("resnet18", "int8", "ResNet18"),
     ("resnet18_lattice", "fp32", "ResNet18, lattice masks"),
@@ -107,15 +109,12 @@ def board_times(results: BoardResults) -> str:
     head = next(one for one in results.boards if one.name == _BOARD)
     rows = []
     for network, dtype, title in _GAINS:
-        dense = next(
-            one
-            for one in results.cases
-            if (one.board, one.network, one.dtype, one.sparsity) == (_BOARD, network, dtype, 0)
-        )
+        dense = results.case(_BOARD, network, dtype, 0)
+        assert dense is not None  # noqa: S101 - docs/bench-boards.json has these networks
         cells = [milliseconds(dense.ms)]
         cells.append(f"{milliseconds(dense.low_ms)} to {milliseconds(dense.high_ms)}")
         for s in _MASKED:
-            case = results.case(_BOARD, network, dense.dtype, s)
+            case = results.case(_BOARD, network, dtype, s)
             cells.append(f"{milliseconds(case.ms)} ({dense.ms / case.ms:.2f})" if case else "")
         rows.append((title, dtype, *cells))
     heading = f"{head.title}, {head.clock_mhz} MHz, estimated ms"
@@ -141,7 +140,7 @@ def times(results: BenchResults) -> str:
     for network, dtype, title in _GAINS:
         cells = []
         for s in _MASKED:
-            case = _case(results, network, dtype, s)
+            case = results.case(network, dtype, s, 1)
             cells.append("" if case is None or case.timed is None
                          else f"{case.timed.speedup.median:.2f}")  # fmt: skip
         rows.append((title, dtype, *cells))
@@ -156,7 +155,7 @@ def instructions(results: BenchResults) -> str:
     for network, dtype, title in _ROWS:
         cells = []
         for s in sparsities:
-            case = _case(results, network, dtype, s)
+            case = results.case(network, dtype, s, 1)
             ratio = _ratio(_speedup(results, network, dtype, s))
             cells.append(f"{ratio} ({case.ideal:.3f})" if case and ratio else "")
         rows.append((title, dtype, *cells))
@@ -251,15 +250,8 @@ def _points(kept: Measured) -> int:
     return round(200 * math.sqrt(share * (1 - share) / kept.images))
 
 
-def _case(results: BenchResults, network: str, dtype: str, s: float) -> CaseResult | None:
-    return next(
-        (one for one in results.cases if one.key == (network, dtype, s, 1)),
-        None,
-    )
-
-
-def _speedup(results: BenchResults, network: str, dtype: str, s: float) -> float | None:
-    case = _case(results, network, dtype, s)
+def _speedup(results: BenchResults, network: str, dtype: Dtype, s: float) -> float | None:
+    case = results.case(network, dtype, s, 1)
     return results.speedup(case) if case else None
 
 

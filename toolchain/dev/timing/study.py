@@ -28,7 +28,6 @@ from toolchain.dev.timing.programs import program_of
 from toolchain.dev.timing.published import Row, Runtime, read_published
 from toolchain.dev.timing.rows import traced_samples
 from toolchain.dev.timing.sample import Sample
-from toolchain.hardware.facts import Core
 from toolchain.progress import Progress
 from toolchain.timing.core_table import TimedCore, core_table
 
@@ -121,8 +120,6 @@ def run_study(
         DataError: the folder holds no such times.
     """
     published = read_published(folder)
-    programs = [(row, program_of(row, folder, runner)) for row in published.rows]
-    rows = [row for row, program in programs if not isinstance(program, str)]
     sections: list[Section] = []
     estimates: list[Estimate] = []
     for one in studies():
@@ -131,7 +128,7 @@ def run_study(
             lambda table: list(
                 traced_samples(
                     folder,
-                    [row for row in rows if table.holds(row)],
+                    [row for row in published.rows if table.holds(row)],
                     runner=runner,
                     only_cached=only_cached,
                     progress=progress,
@@ -142,7 +139,8 @@ def run_study(
             estimates += found
     judged = order(estimates)
     reasons = Counter(one.reason for one in published.left_out)
-    reasons.update(program for _, program in programs if isinstance(program, str))
+    programs = (program_of(row, folder, runner) for row in published.rows)
+    reasons.update(program for program in programs if isinstance(program, str))
     return Results(
         created=datetime.now(UTC),
         qemu=qemu_version(),
@@ -188,7 +186,7 @@ def _section(
     values = model.coefficients.model_dump()
     return Section(
         board=table.board,
-        core=_core(study.core),
+        core=study.core,
         clock_mhz=table.clock_mhz,
         published=table.published,
         runtime=table.runtime,
@@ -198,10 +196,6 @@ def _section(
         ablations=_ablations(study.shape, _one_thread(samples)) if fitted else [],
         rows=[row_estimate(one) for one in estimates],
     )
-
-
-def _core(core: TimedCore) -> Core:
-    return core
 
 
 def _ablations(shape: Shape, samples: Sequence[Sample]) -> list[Summary]:
