@@ -8,8 +8,8 @@ from pathlib import Path
 from toolchain.dev.bench.models import NETWORKS
 from toolchain.dev.bench.native import Spread
 from toolchain.dev.bench.peers import NCNN, OURS, PeerGroup, PeerResult, PeerResults
+from toolchain.dev.results_page import write_results
 from toolchain.hardware.facts import core_facts
-from toolchain.storage.files import write_into
 
 NAME = "bench-peers"
 
@@ -20,11 +20,7 @@ def write_peers(results: PeerResults, out: Path) -> list[Path]:
     Raises:
         OutputError: the folder cannot be written.
     """
-    contents = {
-        f"{NAME}.md": peers_page(results).encode(),
-        f"{NAME}.json": results.model_dump_json(indent=1).encode() + b"\n",
-    }
-    return write_into(out, contents)
+    return write_results(NAME, peers_page(results), results, out)
 
 
 def peers_page(results: PeerResults) -> str:

@@ -8,7 +8,7 @@ from toolchain.dev.bench.models import THREAD_NETWORKS
 from toolchain.dev.bench.native import Spread
 from toolchain.dev.bench.peers import LITERT, OURS, TFLITE
 from toolchain.dev.bench.threads import BEFORE, LIMIT, Case, ThreadResults
-from toolchain.storage.files import write_into
+from toolchain.dev.results_page import write_results
 
 NAME = "bench-threads"
 
@@ -19,11 +19,7 @@ def write_threads(results: ThreadResults, out: Path) -> list[Path]:
     Raises:
         OutputError: the folder cannot be written.
     """
-    contents = {
-        f"{NAME}.md": threads_page(results).encode(),
-        f"{NAME}.json": results.model_dump_json(indent=1).encode() + b"\n",
-    }
-    return write_into(out, contents)
+    return write_results(NAME, threads_page(results), results, out)
 
 
 def threads_page(results: ThreadResults) -> str:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from toolchain.dev.results_page import write_results
 from toolchain.dev.timing.cross_validation import Errors, Estimate, errors
 from toolchain.dev.timing.published import Precision, Runtime
 from toolchain.hardware.facts import Core, core_facts
-from toolchain.storage.files import write_into
 
 NAME = "timing-model"
 
@@ -135,11 +135,7 @@ def write_page(results: Results, out: Path) -> list[Path]:
     Raises:
         OutputError: the folder cannot be written.
     """
-    contents = {
-        f"{NAME}.md": page(results).encode(),
-        f"{NAME}.json": results.model_dump_json(indent=1).encode() + b"\n",
-    }
-    return write_into(out, contents)
+    return write_results(NAME, page(results), results, out)
 
 
 def page(results: Results) -> str:
