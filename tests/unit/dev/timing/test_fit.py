@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import date
 
 import numpy as np
 import pytest
 
+from support.made_up_rows import ROW as MADE_UP
 from toolchain.dev.timing.cross_validation import (
     Estimate,
     applied,
@@ -25,16 +25,11 @@ from toolchain.dev.timing.fit import (
     fit_windows,
     prepare,
 )
-from toolchain.dev.timing.published import Row
 from toolchain.dev.timing.sample import Sample, counted_only
 from toolchain.timing.model import Coefficients, Overlap
 from toolchain.timing.windows import COUNTERS, OUTSIDE, Windows
 
-ROW = Row(
-    source="made up", board="rpi4", core="cortex-a72", clock_mhz=1500, threads=1, runtime="ncnn",
-    published=date(2023, 6, 15), precision="fp32", network="resnet18", width=224, height=224,
-    ms=1.0,
-)  # fmt: skip
+ROW = replace(MADE_UP, clock_mhz=1500)
 NETWORKS = (
     "resnet18",
     "vgg16",

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from support.made_up_rows import ROW as MADE_UP
 from toolchain.dev.timing.cross_validation import Estimate
 from toolchain.dev.timing.page import (
     Results,
@@ -17,13 +18,8 @@ from toolchain.dev.timing.page import (
     summaries,
     write_page,
 )
-from toolchain.dev.timing.published import Row
 
-ROW = Row(
-    source="made up", board="rpi4", core="cortex-a72", clock_mhz=1800, threads=1, runtime="ncnn",
-    published=date(2023, 6, 15), precision="fp32", network="resnet18", width=224, height=224,
-    ms=100.0,
-)  # fmt: skip
+ROW = replace(MADE_UP, ms=100.0)
 ESTIMATES = [
     Estimate(ROW, 110.0),
     Estimate(replace(ROW, network="vgg16"), 100.0),

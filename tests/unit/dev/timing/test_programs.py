@@ -8,17 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from support.made_up_rows import ROW as MADE_UP
 from toolchain.dev.bench.arm_python import NEWEST, OLDER
 from toolchain.dev.timing.counted import run_threads
 from toolchain.dev.timing.programs import NcnnProgram, RunnerProgram, nearest_wheel, program_of
 from toolchain.dev.timing.published import Row
 from toolchain.errors import BoardError
 
-ROW = Row(
-    source="made up", board="rpi4", core="cortex-a72", clock_mhz=1800, threads=1, runtime="ncnn",
-    published=date(2023, 6, 15), precision="int8", network="resnet18", width=224, height=224,
-    ms=1.0,
-)  # fmt: skip
+ROW = replace(MADE_UP, precision="int8")
 
 
 @pytest.fixture
