@@ -45,9 +45,9 @@ def test_the_plan_of_a_core_is_what_it_computes(
         assert told.macs_computed == op.macs_computed
 
 
-@pytest.mark.parametrize(("name", "rounds"), [("rpi3", True), ("rpi4", False)])
-def test_a_recipe_rounds_masks_where_a_core_computes_whole_tiles(
-    qemu_bundle: Bundle, name: str, rounds: bool
+@pytest.mark.parametrize("name", ["rpi3", "rpi4"])
+def test_a_recipe_rounds_no_mask_where_rows_that_a_core_computes_for_nobody_are_few(
+    qemu_bundle: Bundle, name: str
 ) -> None:
     chosen = recipe(
         model={"factory": "fashion_resnet_dense"},
@@ -59,9 +59,6 @@ def test_a_recipe_rounds_masks_where_a_core_computes_whole_tiles(
     ).network.rounding
     assert rounding is not None
     assert rounding.reason is None
-    assert bool(rounding.tile_rows) == rounds
-    assert any(layer.wasted_rows for layer in rounding.layers) == rounds
-    for layer in rounding.layers:
-        if layer.tile_rows > 1:
-            assert layer.kept_rounded % layer.tile_rows == 0
-            assert layer.wasted_rows_rounded < layer.wasted_rows
+    assert {layer.path for layer in rounding.layers} & {"live-taps", "masked-igemm"}
+    assert all(layer.wasted_rows <= 1 for layer in rounding.layers)
+    assert not rounding.tile_rows

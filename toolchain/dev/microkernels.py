@@ -15,6 +15,7 @@ from toolchain.errors import BuildError
 from toolchain.hardware.facts import Isa
 
 _ISAS: dict[str, Isa] = {
+    "AARCH64_ASM": "aarch64",
     "AVX512F": "x86-64",
     "AVX512VNNI": "x86-64",
     "FMA3": "x86-64",

@@ -33,7 +33,13 @@ def shipped(isa: Isa) -> tuple[str, ...]:
                 "1 xnn_qs8_qc8w_live_sum_ukernel_*x16c8__avx512vnni",
             ],
         ),
-        ("aarch64", ["6 xnn_f32_live_igemm_minmax_ukernel_*x8__aarch64_neonfma"]),
+        (
+            "aarch64",
+            [
+                "6 xnn_f32_live_igemm_minmax_ukernel_*x8__aarch64_neonfma",
+                "6 xnn_f32_live_igemm_minmax_ukernel_*x8__asm_aarch64_neonfma_cortex_a53",
+            ],
+        ),
         ("armv7", []),
     ],
 )

@@ -38,3 +38,5 @@ TILESKIP_ADD_MICROKERNELS(FMA3
   src/f32-live-igemm/f32-live-igemm-5x16-minmax-fma3-broadcast.c)
 TILESKIP_ADD_MICROKERNELS(NEONFMA_AARCH64
   src/f32-live-igemm/f32-live-igemm-6x8-minmax-aarch64-neonfma.c)
+TILESKIP_ADD_MICROKERNELS(AARCH64_ASM
+  src/f32-live-igemm/f32-live-igemm-6x8-minmax-asm-aarch64-neonfma-cortex-a53.S)

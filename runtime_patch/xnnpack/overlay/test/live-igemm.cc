@@ -70,6 +70,13 @@ std::vector<LiveIgemmKernel> Kernels()
     kernels, "f32_live_igemm_minmax", "aarch64_neonfma", xnn_f32_live_igemm_minmax_ukernel_table__aarch64_neonfma,
     /*nr=*/8, /*kr=*/1, [](const struct xnn_hardware_config*) { return true; },
     (xnn_igemm_ukernel_fn) xnn_f32_igemm_minmax_ukernel_6x8__aarch64_neonfma_lane_ld128);
+#if XNN_ENABLE_ASSEMBLY
+  AddTable(
+    kernels, "f32_live_igemm_minmax", "asm_aarch64_neonfma_cortex_a53",
+    xnn_f32_live_igemm_minmax_ukernel_table__asm_aarch64_neonfma_cortex_a53,
+    /*nr=*/8, /*kr=*/1, [](const struct xnn_hardware_config*) { return true; },
+    (xnn_igemm_ukernel_fn) xnn_f32_igemm_minmax_ukernel_6x8__asm_aarch64_neonfma_cortex_a53);
+#endif
 #elif XNN_ARCH_X86 || XNN_ARCH_X86_64
   AddTable(
     kernels, "f32_live_igemm_minmax", "fma3_broadcast", xnn_f32_live_igemm_minmax_ukernel_table__fma3_broadcast,

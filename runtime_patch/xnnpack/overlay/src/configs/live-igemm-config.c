@@ -16,9 +16,8 @@
 #include "xnnpack/live-igemm.h"
 #include "xnnpack/operator-type.h"
 
-#if XNN_ARCH_ARM64 && XNN_ENABLE_CPUINFO
-// Cores that run instructions in the order of the program: upstream's assembly is written for theirs, compilers' code
-// is not.
+#if XNN_ARCH_ARM64 && XNN_ENABLE_ASSEMBLY && XNN_ENABLE_CPUINFO
+// Cores that begin instructions in the order of the program: compilers' code is not written for them.
 static bool is_in_order_core(void)
 {
   switch (cpuinfo_get_core(0)->uarch) {
@@ -46,23 +45,24 @@ xnn_get_live_igemm_config(enum xnn_operator_type type, uint32_t nr, uint32_t kr,
     .ukernels = xnn_f32_live_igemm_minmax_ukernel_table__aarch64_neonfma,
     .max_rows = XNN_COUNT_OF(xnn_f32_live_igemm_minmax_ukernel_table__aarch64_neonfma),
     .busy_rows = 2,
+    .weight_halves = 1,
     .nr = 8,
     .kr = 1,
     .max_percent = 90,
   };
-  static const struct xnn_live_igemm_config neonfma_in_order = {
-    .ukernels = xnn_f32_live_igemm_minmax_ukernel_table__aarch64_neonfma,
-    .max_rows = XNN_COUNT_OF(xnn_f32_live_igemm_minmax_ukernel_table__aarch64_neonfma),
-    .busy_rows = 2,
-    .nr = 8,
-    .kr = 1,
-    .max_percent = 75,
-    .is_in_order = true,
-  };
   if (type == xnn_operator_type_convolution_nhwc_f32 && nr == neonfma.nr && kr == neonfma.kr) {
-#if XNN_ENABLE_CPUINFO
+#if XNN_ENABLE_ASSEMBLY && XNN_ENABLE_CPUINFO
+    static const struct xnn_live_igemm_config in_order = {
+      .ukernels = xnn_f32_live_igemm_minmax_ukernel_table__asm_aarch64_neonfma_cortex_a53,
+      .max_rows = XNN_COUNT_OF(xnn_f32_live_igemm_minmax_ukernel_table__asm_aarch64_neonfma_cortex_a53),
+      .busy_rows = 1,
+      .weight_halves = 3,
+      .nr = 8,
+      .kr = 1,
+      .max_percent = 90,
+    };
     if (is_in_order_core()) {
-      return &neonfma_in_order;
+      return &in_order;
     }
 #endif
     return &neonfma;
@@ -72,6 +72,7 @@ xnn_get_live_igemm_config(enum xnn_operator_type type, uint32_t nr, uint32_t kr,
     .ukernels = xnn_f32_live_igemm_minmax_ukernel_table__avx512f_broadcast,
     .max_rows = XNN_COUNT_OF(xnn_f32_live_igemm_minmax_ukernel_table__avx512f_broadcast),
     .busy_rows = 2,
+    .weight_halves = 1,
     .nr = 32,
     .kr = 1,
     .max_percent = 90,
@@ -80,6 +81,7 @@ xnn_get_live_igemm_config(enum xnn_operator_type type, uint32_t nr, uint32_t kr,
     .ukernels = xnn_f32_live_igemm_minmax_ukernel_table__fma3_broadcast,
     .max_rows = XNN_COUNT_OF(xnn_f32_live_igemm_minmax_ukernel_table__fma3_broadcast),
     .busy_rows = 3,
+    .weight_halves = 1,
     .nr = 16,
     .kr = 1,
     .max_percent = 90,
@@ -98,6 +100,7 @@ xnn_get_live_igemm_config(enum xnn_operator_type type, uint32_t nr, uint32_t kr,
     .ukernels = xnn_qs8_qc8w_live_igemm_minmax_fp32_ukernel_table__avx512vnni,
     .max_rows = XNN_COUNT_OF(xnn_qs8_qc8w_live_igemm_minmax_fp32_ukernel_table__avx512vnni),
     .busy_rows = 2,
+    .weight_halves = 1,
     .nr = 16,
     .kr = 8,
     .sum_ukernel = xnn_qs8_qc8w_live_sum_ukernel_1x16c8__avx512vnni,

@@ -167,10 +167,10 @@ static size_t find_dead_taps(const struct xnn_operator* op, const struct xnn_tap
   return num_live;
 }
 
-// What a tap costs in a tile, in halves of a row's products: the loads of weights take as long as half a row's.
+// What a tap costs in a tile, in halves of a row's products.
 static inline size_t tap_cost(const struct xnn_live_igemm_config* config, size_t num_rows)
 {
-  return 2 * max(num_rows, config->busy_rows) + 1;
+  return 2 * max(num_rows, config->busy_rows) + config->weight_halves;
 }
 
 // Cuts sorted rows into tiles of least cost, by dynamic programming. Returns the cost; tile_rows[i] is the number of
@@ -237,7 +237,7 @@ static bool is_worthwhile(
   uint32_t mr)
 {
   const bool scatters = op->masked.pixels.mask != NULL && !op->masked.pixels.compact_output;
-  const size_t percent = scatters && !config->is_in_order ? 100 : config->max_percent;
+  const size_t percent = scatters ? 100 : config->max_percent;
   return cost * 100 <= divide_round_up(num_rows, mr) * kernel_size * tap_cost(config, mr) * percent;
 }
 

@@ -276,7 +276,7 @@ static void cut_tail(const struct xnn_live_igemm_config* config, size_t num_rows
 {
   const size_t mr = context->mr;
   const size_t num_last = num_rows % mr;
-  if (config == NULL || config->is_in_order || num_last == 0 || config->max_rows < mr) {
+  if (config == NULL || num_last == 0 || config->max_rows < mr) {
     return;
   }
   const bool is_equal = num_last < config->busy_rows && num_rows > mr;

@@ -5,7 +5,6 @@
 
 #pragma once
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -66,6 +65,8 @@ typedef xnn_live_igemm_ukernel* xnn_live_igemm_ukernel_fn;
 
 XNN_INTERNAL extern const xnn_live_igemm_ukernel_fn xnn_f32_live_igemm_minmax_ukernel_table__fma3_broadcast[5];
 XNN_INTERNAL extern const xnn_live_igemm_ukernel_fn xnn_f32_live_igemm_minmax_ukernel_table__aarch64_neonfma[6];
+XNN_INTERNAL extern const xnn_live_igemm_ukernel_fn
+  xnn_f32_live_igemm_minmax_ukernel_table__asm_aarch64_neonfma_cortex_a53[6];
 XNN_INTERNAL extern const xnn_live_igemm_ukernel_fn xnn_f32_live_igemm_minmax_ukernel_table__avx512f_broadcast[7];
 XNN_INTERNAL extern const xnn_live_igemm_ukernel_fn xnn_qs8_qc8w_live_igemm_minmax_fp32_ukernel_table__avx512vnni[7];
 
@@ -84,14 +85,14 @@ struct xnn_live_igemm_config {
   uint32_t max_rows;
   // With fewer rows it takes as long as with these: the weights cannot be loaded faster.
   uint32_t busy_rows;
+  // The loads of a tap's weights take as long as the products of so many halves of a row.
+  uint32_t weight_halves;
   uint32_t nr;
   uint32_t kr;
   // For quantized weights; NULL for others.
   xnn_qs8_live_sum_ukernel_fn sum_ukernel;
   // A plan is followed if it costs at most this much of the operator's other micro-kernel.
   uint32_t max_percent;
-  // The core is one that needs code in the right order; then the last rows of a matrix stay with that one, too.
-  bool is_in_order;
 };
 
 // Where the weights of a tap begin in a block of packed weights, in bytes; channels_size is that of a pixel of the
