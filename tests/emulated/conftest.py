@@ -65,15 +65,22 @@ def cross_built(
 
 
 @pytest.fixture
-def users_board(qemu_board: Board) -> Iterator[Board]:
+def users_board_alone() -> Iterator[None]:
+    """No other test, of any run on this machine, starts or stops the board that users start."""
+    with locked("tests-users-board"):
+        yield
+
+
+@pytest.fixture
+def users_board(qemu_board: Board, users_board_alone: None) -> Iterator[Board]:
     """The emulated board that users start, for one test alone; it is shut down after it."""
-    with locked("tests-users-board"):  # of all runs of tests on this machine
-        if emulator.status(qemu_board) is not None:
-            pytest.skip("the emulated board is in use; deploy emulator stop")
-        try:
-            yield qemu_board
-        finally:
-            emulator.stop(qemu_board, Silent())
+    del users_board_alone
+    if emulator.status(qemu_board) is not None:
+        pytest.skip("the emulated board is in use; deploy emulator stop")
+    try:
+        yield qemu_board
+    finally:
+        emulator.stop(qemu_board, Silent())
 
 
 @pytest.fixture(scope="session")

@@ -12,12 +12,12 @@ from support.bundles import write_masked_model
 from support.runner_models import write_network, write_with_a_sine
 from toolchain.build.bundle import Bundle
 from toolchain.build.qemu_user import emulator_command
-from toolchain.dev.bench.arm_python import count_peer
 from toolchain.dev.bench.boards import estimate_boards
 from toolchain.dev.bench.boards_page import boards_page
 from toolchain.dev.bench.counts import check_kernels, count_model, read_marks
 from toolchain.dev.bench.operators import compare_operators
-from toolchain.dev.bench.peers import LITERT, Contestant, worker_settings
+from toolchain.dev.bench.peer_estimates import estimate_ours, estimate_peer
+from toolchain.dev.bench.peers import LITERT, Contestant, guest_settings
 from toolchain.errors import BoardError, VerificationError
 from toolchain.timing.qemu_plugin import compiled_plugin
 
@@ -132,18 +132,18 @@ def test_a_model_that_does_not_run_is_told_with_the_runners_words(
         count_model(qemu_bundle.runner, path)
 
 
-def test_a_runtime_of_pips_is_counted_in_debians_python(
+def test_a_runtime_of_pips_is_estimated_in_debians_python(
     qemu_bundle: Bundle, tmp_path: Path
 ) -> None:
     model = write_masked_model(tmp_path / "m.tflite", sparsity=0, size=64, channels=32)
     np.save(tmp_path / "input.npy", np.zeros((1, 64, 64, 3), np.float32))
-    one = Contestant(LITERT, 0.0, Path("python"), model)
-    settings = worker_settings(one, tmp_path, tmp_path / "output.npz", 1)
-    theirs = count_peer("ai-edge-litert==2.3.0", settings)
-    ours = count_model(qemu_bundle.runner, model).instructions
-    # Kernels of the same library, years apart: neither an import nor a load is in the count.
-    assert 0.5 < theirs / ours < 2
-    assert abs(count_peer("ai-edge-litert==2.3.0", settings) - theirs) < 0.01 * theirs
+    settings, files = guest_settings(Contestant(LITERT, 0.0, Path("python"), model), tmp_path)
+    theirs = estimate_peer("ai-edge-litert==2.3.0", settings, files, "rpi4")
+    ours = estimate_ours(qemu_bundle, model, "rpi4")
+    # Kernels of the same library, years apart: neither an import nor a load is in the time.
+    assert 0.5 < theirs.ms / ours.ms < 2
+    assert 0.5 < theirs.instructions / ours.instructions < 2
+    assert theirs.low_ms < theirs.ms < theirs.high_ms
 
 
 def test_masks_gain_on_a_board_that_is_estimated(qemu_bundle: Bundle, tmp_path: Path) -> None:
