@@ -224,13 +224,13 @@ class Estimator:
         whole = float(total.sum())
         names = [row.name for row in timed_rows(None, (run.ops, run.layers))]
         told = [op for op in run.ops if op.macs_computed]
-        factor = 1 + self.timing_model.interval.of(self._threads)
+        low_ms, high_ms = self.timing_model.interval.around(whole / per_ms, self._threads)
         found = ModelEstimate(
             name=model.stem,
             sha256=run.sha256,
             ms=whole / per_ms,
-            low_ms=whole / per_ms / factor,
-            high_ms=whole / per_ms * factor,
+            low_ms=low_ms,
+            high_ms=high_ms,
             instructions=int(run.windows.instructions.sum()),
             macs_computed=sum(op.macs_computed or 0 for op in told),
             peak_share=self._peak_share(told, whole),

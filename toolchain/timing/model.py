@@ -62,6 +62,11 @@ class Interval(BaseModel):
         """The part for so many threads."""
         return self.one_thread if threads == 1 else self.several_threads
 
+    def around(self, ms: float, threads: int) -> tuple[float, float]:
+        """The shortest and the longest time that is expected, for an estimate."""
+        factor = 1 + self.of(threads)
+        return ms / factor, ms * factor
+
 
 class TimingModel(BaseModel):
     """The model of one core, with the errors that it has."""

@@ -107,14 +107,15 @@ def _parser() -> argparse.ArgumentParser:
     compare.set_defaults(run=_compare)
 
     peers = commands.add_parser(
-        "peers", help="times of other runtimes beside ours, on this machine; writes a page"
+        "peers", help="other runtimes beside ours, on this machine and on boards; writes a page"
     )
     peers.add_argument("--only", nargs="+", choices=tuple(NETWORKS), help="[all but lattices]")
     peers.add_argument("--dtype", nargs="+", choices=DTYPES, help="[both]")
     peers.add_argument("--threads", nargs="+", type=int, default=[1], help="[1]")
     peers.add_argument("--sparsity", nargs="+", type=float, default=[0.2, 0.3], help="[0.2 0.3]")
-    peers.add_argument("--core", choices=_CORES, default="cortex-a72", help="[cortex-a72]")
-    peers.add_argument("--no-count", action="store_true", help="times alone; QEMU is not needed")
+    peers.add_argument(
+        "--boards", nargs="*", help="estimates for these; may be none [rpi3 rpi4 rpi5]"
+    )
     peers.add_argument("--quick", action="store_true", help="few rounds")
     peers.add_argument("--out", type=Path, default=Path("docs"), help="folder of the page [docs]")
     peers.add_argument("--bundles", type=Path, default=Path("build"), help="[build]")
@@ -130,7 +131,7 @@ def _parser() -> argparse.ArgumentParser:
         "--peers-python",
         type=Path,
         default=Path(".venv-peers/bin/python"),
-        help="of the environment with ncnn and pnnx [.venv-peers/bin/python]",
+        help="of the environment with the others [.venv-peers/bin/python]",
     )
     peers.set_defaults(run=_peers)
 
@@ -237,18 +238,19 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _peers(options: argparse.Namespace) -> int:
+    from toolchain.dev.bench.boards import BOARDS
     from toolchain.dev.bench.peers import Pythons, compare_peers
     from toolchain.dev.bench.peers_page import peers_page, write_peers
 
     check_folder(options.out)
     progress = Lines()
+    boards = BOARDS if options.boards is None else options.boards
     results = compare_peers(
         options.only or [name for name, network in NETWORKS.items() if not network.two_sided],
         options.dtype or DTYPES,
         options.threads,
         delegate=_bundle(options, "host", progress).delegate,
-        runner=None if options.no_count else _bundle(options, "qemu", progress).runner,
-        core=options.core,
+        bundles={name: _bundle(options, name, progress) for name in boards},
         pythons=Pythons(options.tflite_python, options.peers_python),
         sparsities=options.sparsity,
         models=options.models,

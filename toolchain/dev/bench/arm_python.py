@@ -1,4 +1,4 @@
-"""Python for aarch64 with another runtime, to count that runtime's instructions under QEMU.
+"""Python for aarch64 with another runtime, which runs under QEMU.
 
 Debian's Python comes from its archive and the runtimes from the same package index as everywhere
 else; neither is installed here. Both are kept in the cache.
@@ -6,24 +6,18 @@ else; neither is installed here. Both are kept in the cache.
 
 from __future__ import annotations
 
-import json
-import os
 import sys
 import zipfile
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from toolchain import children
-from toolchain.build.qemu_user import emulator_command
-from toolchain.dev.bench import peer_worker
-from toolchain.dev.bench.counts import read_marks
-from toolchain.errors import BoardError, SourceError
+from toolchain.errors import SourceError
 from toolchain.fetch.apt import AptRoot, unpack_deb
-from toolchain.hardware.facts import Core
 from toolchain.progress import Progress, Silent
 from toolchain.storage.cache import digest, entry
-from toolchain.timing.qemu_plugin import compiled_plugin
+from toolchain.timing.guest import HERE
 
 _LIBRARIES = (
     "libc6", "zlib1g", "libexpat1", "{ssl}", "libstdc++6", "libgcc-s1", "libgomp1", "libbz2-1.0",
@@ -32,7 +26,6 @@ _LIBRARIES = (
 _NUMPY = "numpy==1.26.4"
 # One version serves all: tflite-runtime needs numpy 1, the others take it, and so does Python 3.9.
 _PLATFORMS = ("manylinux2014", "manylinux_2_27", "manylinux_2_28", "manylinux_2_34")
-_RUNS = 2
 
 
 @dataclass(frozen=True)
@@ -57,49 +50,15 @@ OLDER = Release("3.9", "bullseye", "libssl1.1", "libffi7")
 """For packages from before Python 3.11."""
 
 
-def count_peer(
-    requirement: str,
-    settings: dict[str, Any],
-    *,
-    core: Core = "cortex-a72",
-    progress: Progress | None = None,
-) -> int:
-    """Instructions of one inference of another runtime, its Python call among them.
+@dataclass(frozen=True)
+class Guest:
+    """What :func:`toolchain.timing.trace.trace_program` is given."""
 
-    Args:
-        requirement: the runtime's package: ``ncnn==1.0.20261020``.
-        settings: for ``peer_worker.py``; its files are found under the same paths.
-        core: what QEMU plays.
-        progress: where downloads are announced.
-
-    Raises:
-        SourceError: Python or the runtime cannot be had for aarch64.
-        BoardError: it failed.
-        MissingToolError: QEMU or the compiler of its plugin is not installed.
-    """
-    progress = progress or Silent()
-    work = Path(settings["output"]).parent
-    play = work / "play"
-    play.mkdir(exist_ok=True)
-    python = arm_python(requirement, progress=progress)
-    for folder in ("usr", "lib", "etc"):  # beside them goes the core's own /proc
-        if not (play / folder).exists():
-            (play / folder).symlink_to(python.root / folder)
-    path, counts = work / "marked.json", work / "counts"
-    plugin = compiled_plugin("count_instructions")
-    path.write_text(json.dumps({**settings, "marked": _RUNS}))
-    command = [
-        *emulator_command(core, play),
-        *("-d", "plugin", "-D", str(work / "log"), "-plugin", f"{plugin},out={counts}"),
-        *(*python.command, peer_worker.__file__, str(path)),
-    ]
-    environment = {**os.environ, **python.environment}
-    done = children.run(command, limit=children.WORK_S, fault=BoardError, env=environment)
-    if done.returncode:
-        said = (done.stderr or done.stdout).strip().splitlines() or ["no reason given"]
-        raise BoardError(f"{requirement} failed under QEMU: {said[-1]}")
-    _, inferences = read_marks(counts.read_text())
-    return inferences[-1].total
+    command: Sequence[str | Path]
+    libraries: Path | None = None
+    links: Mapping[str, Path] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    contents: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -111,6 +70,29 @@ class ArmPython:
     command: tuple[str, ...]
     """How a command line begins, up to the program."""
     environment: dict[str, str]
+    contents: tuple[str, ...]
+    """What is installed in it."""
+
+    def guest(self, *arguments: str | Path, files: Mapping[str, Path] | None = None) -> Guest:
+        """A program of this Python's, to be traced.
+
+        Args:
+            arguments: the program and what it is given.
+            files: further files in the guest's folder, by their names there.
+        """
+        binary, *flags = self.command
+        return Guest(
+            command=(Path(binary), *flags, *arguments),
+            libraries=self.root,
+            links={"site": Path(self.environment["PYTHONPATH"]), **(files or {})},
+            # Threads of OpenMP that wait sleep: how long one spins depends on this machine.
+            environment={
+                **self.environment,
+                "PYTHONPATH": f"{HERE}/site",
+                "OMP_WAIT_POLICY": "passive",
+            },
+            contents=self.contents,
+        )
 
 
 def arm_python(
@@ -132,6 +114,7 @@ def arm_python(
         root=root,
         command=(str(root / f"usr/bin/python{release.python}"), "-S", "-s"),
         environment={"PYTHONPATH": str(site), "PYTHONHASHSEED": "0"},
+        contents=(requirement, release.python),
     )
 
 

@@ -1,9 +1,9 @@
-"""What a user would pick instead: stock TensorFlow Lite runtimes and ncnn, on the same machine.
+"""What a user would pick instead: other runtimes, on the same machine and on boards.
 
 Every runtime is a process of its own that has loaded its model and waits. They are told to run in
 turn, so that whatever slows the machine for a while slows all of them; the order changes from round
 to round. A turn is five inferences, the last of which is timed: caches are warm, as in use. What
-they put out is compared with our dense model's.
+they put out is compared with our dense model's. Times on boards are estimated, from traces.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import math
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,23 +23,36 @@ from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, PositiveInt
+from pydantic import BaseModel, ConfigDict
 
 from toolchain import children
+from toolchain.build.bundle import Bundle
 from toolchain.dev.bench import peer_worker
-from toolchain.dev.bench.arm_python import count_peer
-from toolchain.dev.bench.counts import count_model, qemu_version
+from toolchain.dev.bench.counts import qemu_version
 from toolchain.dev.bench.models import NETWORKS, Dtype, Network, model_file
 from toolchain.dev.bench.native import Machine, Spread, ratios, spread, this_machine
 from toolchain.dev.bench.ncnn_model import ncnn_model
+from toolchain.dev.bench.onnx_model import mnn_model, onnx_model
+from toolchain.dev.bench.peer_estimates import PeerEstimate, estimate_ours, estimate_peer
 from toolchain.errors import BoardError, MissingToolError, ModelError
 from toolchain.formats.json_text import parse_json
 from toolchain.formats.text_file import read_text
-from toolchain.hardware.facts import Core
 from toolchain.progress import Progress, Silent
 from toolchain.storage.scratch import temporary_folder
+from toolchain.timing.guest import HERE
 
 TFLITE, LITERT, NCNN, OURS = "tflite-runtime", "ai-edge-litert", "ncnn", "tileskip"
+ONNX, MNN = "onnxruntime", "mnn"
+_MISSING = {
+    "int8": (
+        "ncnn int8: its packages have no tool that quantizes a model",
+        "MNN int8: the tool of its package that quantizes ends with an exception here",
+    ),
+    "fp32": (),
+}
+_NEVER = (
+    "ExecuTorch: its package for aarch64 loads torch's, which is a build for CUDA of several GB",
+)
 _FEW_ROUNDS = 5
 
 
@@ -53,7 +67,7 @@ class Pythons:
     tflite: Path
     """With tflite-runtime 2.14.0."""
     peers: Path
-    """With ncnn and pnnx."""
+    """With the others, and the tools that make their files."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +83,14 @@ class Contestant:
     outputs: tuple[str, ...] = ()
     """Names of ncnn's outputs."""
 
+    @property
+    def files(self) -> dict[str, Path]:
+        """What it reads, by names of their own."""
+        if self.runtime == NCNN:
+            endings = (".ncnn.param", ".ncnn.bin")
+            return {f"model{ending}": Path(f"{self.model}{ending}") for ending in endings}
+        return {f"model{self.model.suffix}": self.model}
+
 
 class PeerResult(_Part):
     """One runtime with one model."""
@@ -79,8 +101,8 @@ class PeerResult(_Part):
     us: Spread
     over_ours: Spread | None
     """This one's time over that of our dense model, of the same rounds: below 1 is faster."""
-    instructions: PositiveInt | None
-    """Of one inference on the emulated core, one thread."""
+    estimates: list[PeerEstimate] = []
+    """On boards; one thread."""
     difference: float | None
     """Largest difference to our dense model's outputs, as a part of the largest; dense only."""
 
@@ -99,7 +121,6 @@ class PeerResults(_Part):
 
     created: datetime
     machine: Machine
-    core: Core
     qemu: str
     rounds: int
     groups: list[PeerGroup]
@@ -127,9 +148,8 @@ def compare_peers(
     threads: Sequence[int],
     *,
     delegate: Path,
-    runner: Path | None,
+    bundles: Mapping[str, Bundle],
     pythons: Pythons,
-    core: Core = "cortex-a72",
     sparsities: Sequence[float] = (0.2, 0.3),
     models: Path | None = None,
     rounds: int = 41,
@@ -139,12 +159,11 @@ def compare_peers(
 
     Args:
         networks: names of :data:`toolchain.dev.bench.models.NETWORKS`.
-        dtypes: ncnn takes part in fp32 alone: its packages have no tool to quantize.
+        dtypes: ncnn and MNN take part in fp32 alone.
         threads: numbers of threads; each is a group of its own.
         delegate: ours, for this machine.
-        runner: ours, for aarch64; with it instructions are counted, too.
+        bundles: our runtime for boards, by their names; all runtimes are estimated there.
         pythons: environments with the other runtimes.
-        core: what QEMU plays.
         sparsities: of our masked models.
         models: a folder of converted files, which are taken as they are.
         rounds: inferences of each runtime.
@@ -155,9 +174,7 @@ def compare_peers(
         BoardError: a runtime failed.
     """
     progress = progress or Silent()
-    missing = []
-    if "int8" in dtypes:
-        missing = ["ncnn int8: its packages have no tool that quantizes a model"]
+    missing = [*_NEVER, *(reason for dtype in dtypes for reason in _MISSING[dtype])]
     for python, what in ((pythons.tflite, "tflite-runtime"), (pythons.peers, "ncnn")):
         if not python.is_file():
             raise MissingToolError(
@@ -182,14 +199,13 @@ def compare_peers(
         for name, dtype, contestants in prepared:
             for count in threads:
                 results = race(contestants, count, rounds)
-                if runner is not None and count == 1:
-                    results = _counted(results, contestants, runner, core, progress)
+                if count == 1:
+                    results = _estimated(results, contestants, bundles, progress)
                 groups.append(PeerGroup(network=name, dtype=dtype, threads=count, results=results))
                 stage.advance(1, f"{name} {dtype}, {count} threads")
     return PeerResults(
         created=datetime.now(UTC).replace(microsecond=0),
         machine=machine,
-        core=core,
         qemu=qemu_version(),
         rounds=rounds,
         groups=groups,
@@ -221,6 +237,10 @@ def _contestants(
     if dtype == "fp32":
         stem, outputs = ncnn_model(network.dense, pythons.peers, progress=progress)
         found.append(Contestant(NCNN, 0.0, pythons.peers, stem, outputs=outputs))
+        mnn = mnn_model(network.dense, pythons.peers, progress=progress)
+        found.append(Contestant(MNN, 0.0, pythons.peers, mnn))
+    onnx = onnx_model(network.dense, dtype, pythons.peers, progress=progress)
+    found.append(Contestant(ONNX, 0.0, pythons.peers, onnx))
     return found
 
 
@@ -232,26 +252,35 @@ def _write_input(contestants: Sequence[Contestant], folder: Path) -> None:
     np.save(folder / "input.npy", batch.arrays[0][0])
 
 
-def _counted(
+def _estimated(
     results: Sequence[PeerResult],
     contestants: Sequence[Contestant],
-    runner: Path,
-    core: Core,
+    bundles: Mapping[str, Bundle],
     progress: Progress,
 ) -> list[PeerResult]:
-    """The results with instructions, ours by our runner and the others by their Python packages."""
-    found = []
-    with temporary_folder() as folder:
+    """The results with times on boards, two runtimes traced at once."""
+    with temporary_folder() as folder, ThreadPoolExecutor(2) as pool:
         _write_input(contestants, folder)
-        for result, one in zip(results, contestants, strict=True):
+
+        def estimate(one: Contestant, version: str, board: str) -> PeerEstimate:
             if one.runtime == OURS:
-                count = count_model(runner, one.model, core=core).instructions
-            else:
-                settings = worker_settings(one, folder, folder / "output.npz", 1)
-                requirement = f"{one.runtime}=={result.version}"
-                count = count_peer(requirement, settings, core=core, progress=progress)
-            found.append(result.model_copy(update={"instructions": count}))
-    return found
+                return estimate_ours(bundles[board], one.model, board)
+            settings, files = guest_settings(one, folder)
+            requirement = f"{one.runtime}=={version}"
+            return estimate_peer(requirement, settings, files, board, progress=progress)
+
+        asked = [
+            [pool.submit(estimate, one, result.version, board) for board in bundles]
+            for result, one in zip(results, contestants, strict=True)
+        ]
+        try:
+            return [
+                result.model_copy(update={"estimates": [future.result() for future in futures]})
+                for result, futures in zip(results, asked, strict=True)
+            ]
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def race(
@@ -293,7 +322,6 @@ def race(
             sparsity=one.sparsity,
             us=spread(sample),
             over_ours=_over(sample, samples[0]) if index else None,
-            instructions=None,
             difference=_difference(outputs[0], output) if index and not one.sparsity else None,
         )
         for index, (one, worker, sample, output) in enumerate(
@@ -366,7 +394,7 @@ def _worker(one: Contestant, index: int, folder: Path, threads: int) -> Iterator
     settings = folder / f"settings{index}.json"
     settings.write_text(json.dumps(worker_settings(one, folder, output, threads)))
     process = subprocess.Popen(
-        [str(one.python), peer_worker.__file__, str(settings)],
+        [str(one.python), "-P", peer_worker.__file__, str(settings)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
@@ -388,6 +416,21 @@ def worker_settings(one: Contestant, folder: Path, output: Path, threads: int) -
         "outputs": list(one.outputs),
         "marked": 0,
     }
+
+
+def guest_settings(one: Contestant, folder: Path) -> tuple[dict[str, Any], dict[str, Path]]:
+    """What ``peer_worker.py`` reads on a board that is played, and the files there.
+
+    Args:
+        one: with a runtime of another's.
+        folder: with the input.
+    """
+    settings = {
+        **worker_settings(one, folder, Path("output.npz"), threads=1),
+        "model": f"{HERE}/model" + ("" if one.runtime == NCNN else one.model.suffix),
+        "input": f"{HERE}/input.npy",
+    }
+    return settings, {**one.files, "input.npy": folder / "input.npy"}
 
 
 def _over(sample: Sequence[float], ours: Sequence[float]) -> Spread:

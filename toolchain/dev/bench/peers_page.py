@@ -7,9 +7,9 @@ from pathlib import Path
 
 from toolchain.dev.bench.models import NETWORKS
 from toolchain.dev.bench.native import Spread
-from toolchain.dev.bench.peers import NCNN, OURS, PeerGroup, PeerResult, PeerResults
+from toolchain.dev.bench.peers import MNN, NCNN, OURS, PeerGroup, PeerResult, PeerResults
+from toolchain.dev.reference.tables import table
 from toolchain.dev.results_page import write_results
-from toolchain.hardware.facts import core_facts
 
 NAME = "bench-peers"
 
@@ -26,7 +26,6 @@ def write_peers(results: PeerResults, out: Path) -> list[Path]:
 def peers_page(results: PeerResults) -> str:
     """The page, in Markdown."""
     machine = results.machine
-    core = core_facts(results.core).name
     lines = [
         "# Beside other runtimes",
         "",
@@ -36,12 +35,15 @@ def peers_page(results: PeerResults) -> str:
         "inferences a turn of which the last is timed. Median of an inference, and of the ratio to "
         "our dense model in the same round, with quartiles: below 1 is faster than ours. All have "
         "their own defaults but for the number of threads; XNNPACK is on in both TensorFlow Lite "
-        "runtimes, Winograd in ncnn. Ours is the delegate in ai-edge-litert. Difference: the "
-        "largest of the outputs on one random input, over the largest output.",
+        "runtimes, Winograd in ncnn and MNN. Ours is the delegate in ai-edge-litert. Difference: "
+        "the largest of the outputs on one random input, over the largest output.",
         "",
-        f"Instructions: of one inference on an emulated {core}, one thread "
-        f"({results.qemu}). The others run in Debian's Python for aarch64, whose call is in the "
-        "count; ours is `tileskip-run`.",
+        f"Boards: milliseconds on each, estimated from a trace ({results.qemu}), one thread; not "
+        "measured. [How far such estimates are from published times](timing-model.md) was tested "
+        "on ncnn: nine of ten times are expected within the percentage that each board has. The "
+        "others run in Debian's Python for aarch64, whose call is in the time; ours "
+        "is `tileskip-run`. ncnn computes in fp16 where the core can, as a Cortex-A76 does. In "
+        "brackets: over ours, dense.",
         "",
         "Masked models compute another function than dense ones: what that costs in accuracy is "
         "in [experiment.md](experiment.md). No other runtime here skips anything, so dense is what "
@@ -58,13 +60,17 @@ def peers_page(results: PeerResults) -> str:
 def _group(group: PeerGroup) -> list[str]:
     threads = "1 thread" if group.threads == 1 else f"{group.threads} threads"
     fastest = min(group.results, key=lambda one: one.us.median)
+    boards = [
+        f"{one.board}, ms, within {one.high_ms / one.ms - 1:.0%}"
+        for one in group.results[0].estimates
+    ]
     return [
         f"## {_title(group.network)}, {group.dtype}, {threads}",
         "",
-        "| runtime | model | ms | over ours, dense | instructions, millions | over ours, dense | "
-        "difference |",
-        "|---|---|---|---|---|---|---|",
-        *(_row(one, group.results[0], one is fastest) for one in group.results),
+        table(
+            ("runtime", "model", "ms", "over ours, dense", *boards, "difference"),
+            (_row(one, group.results[0], one is fastest) for one in group.results),
+        ),
         "",
         *_verdict(group.results),
     ]
@@ -74,19 +80,19 @@ def _title(network: str) -> str:
     return NETWORKS[network].title
 
 
-def _row(one: PeerResult, ours: PeerResult, fastest: bool) -> str:
-    counted = "- | -"
-    if one.instructions and ours.instructions:
-        ratio = one.instructions / ours.instructions
-        counted = f"{one.instructions / 1e6:.1f} | {ratio:.3f}"
+def _row(one: PeerResult, ours: PeerResult, fastest: bool) -> tuple[str, ...]:
     time = f"{one.us.median / 1000:.2f}"
     return (
-        f"| {one.runtime if one.runtime == OURS else f'{one.runtime} {one.version}'} | "
-        f"{f's = {one.sparsity:g}' if one.sparsity else 'dense'} | "
+        one.runtime if one.runtime == OURS else f"{one.runtime} {one.version}",
+        f"s = {one.sparsity:g}" if one.sparsity else "dense",
         f"{f'**{time}**' if fastest else time} "
-        f"({one.us.low / 1000:.2f} to {one.us.high / 1000:.2f}) | {_ratio(one.over_ours)} | "
-        f"{counted} | "
-        f"{f'{one.difference:.1e}' if one.difference is not None else '-'} |"
+        f"({one.us.low / 1000:.2f} to {one.us.high / 1000:.2f})",
+        _ratio(one.over_ours),
+        *(
+            f"{mine.ms:.3g} ({mine.ms / dense.ms:.2f})"
+            for mine, dense in zip(one.estimates, ours.estimates, strict=True)
+        ),
+        f"{one.difference:.1e}" if one.difference is not None else "-",
     )
 
 
@@ -102,7 +108,8 @@ def _verdict(results: Sequence[PeerResult]) -> list[str]:
         return []
     best = min(others, key=lambda one: one.us.median)
     dense, sparsest = ours[0], max(ours, key=lambda one: one.sparsity)
-    winograd = ", whose 3x3 convolutions use Winograd" if best.runtime == NCNN else ""
+    has_winograd = best.runtime in (NCNN, MNN)
+    winograd = ", whose 3x3 convolutions use Winograd" if has_winograd else ""
     sides = []
     for one in (dense, sparsest):
         factor = one.us.median / best.us.median

@@ -9,12 +9,11 @@ runner on an XNNPACK that is not patched.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from toolchain.dev.bench.arm_python import NEWEST, OLDER, Release, arm_python
+from toolchain.dev.bench.arm_python import NEWEST, OLDER, Guest, Release, arm_python
 from toolchain.dev.bench.models import Dtype
 from toolchain.dev.timing import ncnn_worker
 from toolchain.dev.timing.models import CONVERTED, network_file
@@ -23,7 +22,6 @@ from toolchain.errors import DataError
 from toolchain.hardware.facts import Core
 from toolchain.progress import Progress
 from toolchain.storage.cache import digest, sha256_file
-from toolchain.timing.guest import HERE
 
 # The versions of ncnn on PyPI that have wheels for manylinux on aarch64; a version is its date.
 # 20211208 has one, too, but packed convolutions were rewritten on 2021-12-22 (commit 6941ec8fc).
@@ -111,17 +109,6 @@ class RunnerProgram:
 Program = NcnnProgram | RunnerProgram
 
 
-@dataclass(frozen=True)
-class Guest:
-    """What :func:`toolchain.timing.trace.trace_program` is given."""
-
-    command: Sequence[str | Path]
-    libraries: Path | None
-    links: Mapping[str, Path]
-    environment: Mapping[str, str]
-    contents: Sequence[str]
-
-
 def program_of(row: Row, folder: Path, runner: Path | None = None) -> Program | str:
     """The program of a row, or why there is none.
 
@@ -190,22 +177,8 @@ def guest(program: Program, *, progress: Progress | None = None) -> Guest:
     """
     if isinstance(program, RunnerProgram):
         options = ("--marks", "--warmup", "0", "--runs", "1", "--threads", str(program.threads))
-        command = (program.runner, "--model", program.model, *options, "--json", "output.json")
-        return Guest(command=command, libraries=None, links={}, environment={}, contents=())
+        return Guest((program.runner, "--model", program.model, *options, "--json", "output.json"))
     if not program.param.is_file():
         raise DataError(f"{program.param} is not there")
     python = arm_python(program.requirement, release=program.release, progress=progress)
-    worker = Path(ncnn_worker.__file__)
-    binary, *flags = python.command
-    return Guest(
-        command=(Path(binary), *flags, worker, program.settings, program.param),
-        libraries=python.root,
-        links={"site": Path(python.environment["PYTHONPATH"])},
-        # Threads of OpenMP that wait sleep: how long one spins depends on this machine.
-        environment={
-            **python.environment,
-            "PYTHONPATH": f"{HERE}/site",
-            "OMP_WAIT_POLICY": "passive",
-        },
-        contents=(program.requirement, program.release.python),
-    )
+    return python.guest(Path(ncnn_worker.__file__), program.settings, program.param)

@@ -9,6 +9,7 @@ import pytest
 from support.benches import around, bench, case, operator_row
 from toolchain.dev.bench.native import Machine
 from toolchain.dev.bench.page import page, write_page
+from toolchain.dev.bench.peer_estimates import PeerEstimate
 from toolchain.dev.bench.peers import PeerGroup, PeerResult, PeerResults
 from toolchain.dev.bench.peers_page import peers_page
 from toolchain.dev.bench.results import load_results
@@ -82,7 +83,12 @@ def test_peers_are_told_also_where_they_are_faster() -> None:
     def one(runtime: str, sparsity: float, ms: float) -> PeerResult:
         return PeerResult(
             runtime=runtime, version="1", sparsity=sparsity, us=around(1000 * ms),
-            over_ours=around(ms / 10), instructions=round(1e7 * ms), difference=1e-6,
+            over_ours=around(ms / 10), difference=1e-6,
+            estimates=[
+                PeerEstimate(
+                    board="rpi4", ms=20 * ms, low_ms=16 * ms, high_ms=25 * ms, instructions=1
+                )
+            ],
         )  # fmt: skip
 
     rivals = [
@@ -95,7 +101,6 @@ def test_peers_are_told_also_where_they_are_faster() -> None:
         PeerResults(
             created=RESULTS.created,
             machine=Machine(cpu="a CPU", cores=2, load=0.0),
-            core="cortex-a72",
             qemu="qemu-aarch64 version 7.2",
             rounds=9,
             groups=[PeerGroup(network="resnet18", dtype="fp32", threads=1, results=rivals)],
@@ -103,7 +108,8 @@ def test_peers_are_told_also_where_they_are_faster() -> None:
         )
     )
     shown = line(text, "| ncnn 1 | dense | **5.00** (4.90 to 5.10) | 0.500 (0.490 to 0.510) |")
-    assert shown.endswith("| 50.0 | 0.500 | 1.0e-06 |")
+    assert shown.endswith("| 100 (0.50) | 1.0e-06 |")
+    assert "| rpi4, ms, within 25% |" in text
     assert "The fastest other is ncnn, whose 3x3 convolutions use Winograd" in text
     assert "ours dense takes 2.00 times its time, ours at s = 0.3 takes 1.40 times its time" in text
     assert "- ncnn int8: none" in text
