@@ -170,6 +170,8 @@ def _parser() -> argparse.ArgumentParser:
     boards.add_argument("--boards", nargs="+", help="[rpi3 rpi4 rpi5]")
     boards.add_argument("--no-stock", dest="stock", action="store_false",
                         help="without dense models on the unpatched runtime")  # fmt: skip
+    boards.add_argument("--add", action="store_true",
+                        help="keep what the page has of other networks and boards")  # fmt: skip
     boards.add_argument("--jobs", type=int, default=2, help="networks traced at once [2]")
     boards.add_argument("--out", type=Path, default=Path("docs"), help="folder of the page [docs]")
     boards.add_argument("--bundles", type=Path, default=Path("build"), help="[build]")
@@ -292,10 +294,11 @@ def _threads(options: argparse.Namespace) -> int:
 
 
 def _boards(options: argparse.Namespace) -> int:
-    from toolchain.dev.bench.boards import BOARDS, SPARSITIES, estimate_boards
-    from toolchain.dev.bench.boards_page import boards_page, write_boards
+    from toolchain.dev.bench.boards import BOARDS, SPARSITIES, estimate_boards, load_boards
+    from toolchain.dev.bench.boards_page import NAME, boards_page, write_boards
 
     check_folder(options.out)
+    older = load_boards(options.out / f"{NAME}.json") if options.add else None
     progress: Progress = Silent() if options.json else Lines()
     names = options.boards or BOARDS
     results = estimate_boards(
@@ -310,6 +313,7 @@ def _boards(options: argparse.Namespace) -> int:
         jobs=options.jobs,
         progress=progress,
     )
+    results = results.joined(older) if older else results
     written = write_boards(results, options.out)
     if options.json:
         print(results.to_json().decode(), end="")

@@ -128,6 +128,16 @@ class BoardResults(_Part):
             None,
         )
 
+    def joined(self, older: BoardResults) -> BoardResults:
+        """With those groups of another document that are not in this one.
+
+        A group is a network and a type on a board, whose masked models stand beside its dense one.
+        """
+        groups = {(one.board, one.network, one.dtype) for one in self.cases}
+        kept = [one for one in older.cases if (one.board, one.network, one.dtype) not in groups]
+        heads = {one.name: one for one in (*older.boards, *self.boards)}
+        return self.model_copy(update={"boards": [*heads.values()], "cases": [*kept, *self.cases]})
+
     def dense(self, case: BoardCase) -> BoardCase:
         """The dense model of a case."""
         found = self.case(case.board, case.network, case.dtype, 0.0)

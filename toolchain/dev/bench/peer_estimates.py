@@ -19,13 +19,13 @@ from toolchain.dev.bench.arm_python import arm_python
 from toolchain.hardware.board_file import known_caches, known_clock, load_board
 from toolchain.profile.estimator import Estimator, timed_core
 from toolchain.progress import Progress
-from toolchain.storage.scratch import temporary_folder
 from toolchain.timing.core_table import core_table
 from toolchain.timing.model import model_of
 from toolchain.timing.trace import trace_program
 from toolchain.timing.windows import windows_of
 
-_RUNS = 2
+WARM_RUNS = 2
+"""Marked inferences, the last of which is traced."""
 
 
 class PeerEstimate(BaseModel):
@@ -88,21 +88,18 @@ def estimate_peer(
     """
     the_board = load_board(board)
     core, caches = timed_core(the_board), known_caches(the_board)
-    with temporary_folder() as folder:
-        path = folder / "settings.json"
-        path.write_text(json.dumps({**settings, "marked": _RUNS}))
-        ready = arm_python(requirement, progress=progress).guest(
-            Path(peer_worker.__file__), path, files=files
-        )
-        trace = trace_program(
-            ready.command,
-            core,
-            caches,
-            libraries=ready.libraries,
-            links=ready.links,
-            environment=ready.environment,
-            contents=ready.contents,
-        )
+    ready = arm_python(requirement, progress=progress).guest(
+        Path(peer_worker.__file__), json.dumps({**settings, "marked": WARM_RUNS}), files=files
+    )
+    trace = trace_program(
+        ready.command,
+        core,
+        caches,
+        libraries=ready.libraries,
+        links=ready.links,
+        environment=ready.environment,
+        contents=ready.contents,
+    )
     windows = windows_of(trace, core_table(core), has_l3=caches.l3 is not None)
     model, clock = model_of(core), known_clock(the_board)
     ms = float(model.cycles(windows, clock).total.sum()) / (1e3 * clock)

@@ -1,9 +1,9 @@
 """Runs one model on one runtime whenever it is told to, by :mod:`toolchain.dev.bench.peers`.
 
 The runtimes live in environments of their own, so this file imports nothing of this project, and
-runs as a program: ``python peer_worker.py SETTINGS.json``. On standard output it writes one line of
-JSON when the model is ready, then for each line that it reads the microseconds of one inference,
-the last of a few.
+runs as a program: ``python peer_worker.py SETTINGS``, a file with JSON or JSON itself. On standard
+output it writes one line of JSON when the model is ready, then for each line that it reads the
+microseconds of one inference, the last of a few.
 With ``marked`` in the settings it makes that many inferences between marks instead
 (``runtime_patch/runner/marks.h``), and ends.
 """
@@ -46,7 +46,8 @@ def _interpreter(settings: dict[str, Any]) -> tuple[str, Run, Callable[[], list[
     interpreter = Interpreter(settings["model"], **options)
     interpreter.allocate_tensors()
     given = interpreter.get_input_details()[0]
-    interpreter.set_tensor(given["index"], np.load(settings["input"]).astype(given["dtype"]))
+    image = np.load(settings["input"]) if settings["input"] else np.zeros(given["shape"])
+    interpreter.set_tensor(given["index"], image.astype(given["dtype"]))
     outputs = [output["index"] for output in interpreter.get_output_details()]
     version = getattr(package, "__version__", None) or _installed(settings["kind"])
     return version, interpreter.invoke, lambda: [interpreter.get_tensor(i) for i in outputs]
@@ -143,7 +144,8 @@ _RUNTIMES = {"ncnn": _ncnn, "onnxruntime": _onnxruntime, "mnn": _mnn}
 
 def main() -> None:
     """Load the model, then serve."""
-    settings = json.loads(Path(sys.argv[1]).read_text())
+    said = sys.argv[1]
+    settings = json.loads(said if said.startswith("{") else Path(said).read_text())
     # What a runtime prints is no answer.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)

@@ -68,6 +68,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_runner(page)
     page.set_defaults(run=_page)
+    written = commands.add_parser(
+        "coefficients", help="write the coefficients of estimates from the page's results"
+    )
+    written.add_argument(
+        "results", type=Path, nargs="?", default=Path("docs/timing-model.json"),
+        help="[docs/timing-model.json]",
+    )  # fmt: skip
+    written.set_defaults(run=_coefficients)
     return parser
 
 
@@ -187,6 +195,17 @@ def _page(options: argparse.Namespace) -> None:
     print(page(results))
     for path in write_page(results, options.out):
         print(f"written: {path}", file=sys.stderr)
+
+
+def _coefficients(options: argparse.Namespace) -> None:
+    from toolchain.dev.timing.coefficients import FILE, coefficients_text
+    from toolchain.dev.timing.page import load_results
+    from toolchain.storage.files import write_whole
+
+    text = coefficients_text(load_results(options.results))
+    write_whole(FILE, text.encode())
+    print(text, end="")
+    print(f"written: {FILE}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,9 @@ from pydantic import BaseModel, ConfigDict
 from toolchain.dev.results_page import write_results
 from toolchain.dev.timing.cross_validation import Errors, Estimate, errors
 from toolchain.dev.timing.published import Precision, Runtime
+from toolchain.errors import DataError
+from toolchain.formats.json_text import parse_json
+from toolchain.formats.text_file import read_text
 from toolchain.hardware.facts import Core, core_facts
 
 NAME = "timing-model"
@@ -83,6 +86,21 @@ class Results(_Part):
     """Those whose estimates have the same order."""
     left_out: dict[str, int]
     """Rows by the reason why they are not used."""
+
+
+def load_results(path: Path) -> Results:
+    """Read a document.
+
+    Raises:
+        DataError: no such file, or it is none; names the first fault.
+    """
+    return parse_json(
+        Results,
+        read_text(path, DataError),
+        DataError,
+        f"{path}: holds no estimates beside published times",
+        hint="python -m toolchain.dev.timing page DATA writes one",
+    )
 
 
 def row_estimate(one: Estimate) -> RowEstimate:

@@ -3,7 +3,8 @@
 ncnn's rows are of its benchmark, compiled on the board at the date of the row. What stands for it
 is the wheel for aarch64 of the nearest date on PyPI, run as the benchmark runs
 (:mod:`toolchain.dev.timing.ncnn_worker`). For rows of XNNPACK and of what runs on it stands our
-runner on an XNNPACK that is not patched.
+runner on an XNNPACK that is not patched. TensorFlow Lite's rows are of its kernels on ruy, which
+its oldest wheels for aarch64 on PyPI have.
 """
 
 from __future__ import annotations
@@ -13,8 +14,11 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
+from toolchain.dev.bench import peer_worker
 from toolchain.dev.bench.arm_python import NEWEST, OLDER, Guest, Release, arm_python
 from toolchain.dev.bench.models import Dtype
+from toolchain.dev.bench.peer_estimates import WARM_RUNS
+from toolchain.dev.bench.peers import TFLITE
 from toolchain.dev.timing import ncnn_worker
 from toolchain.dev.timing.models import CONVERTED, network_file
 from toolchain.dev.timing.published import Row
@@ -22,6 +26,7 @@ from toolchain.errors import DataError
 from toolchain.hardware.facts import Core
 from toolchain.progress import Progress
 from toolchain.storage.cache import digest, sha256_file
+from toolchain.timing.guest import HERE
 
 # The versions of ncnn on PyPI that have wheels for manylinux on aarch64; a version is its date.
 # 20211208 has one, too, but packed convolutions were rewritten on 2021-12-22 (commit 6941ec8fc).
@@ -33,6 +38,15 @@ _WHEELS = (
 _FIRST_FOR_PYTHON_3_11 = "20221128"
 _FIRST_WITHOUT_SLACK = "20221128"
 """benchmark/benchncnn.cpp: before, the pool of workspaces gave out what is up to twice as large."""
+_TFLITE = f"{TFLITE}==2.7.0"
+"""The oldest with a wheel for aarch64 and Debian's older Python; XNNPACK is off in it by default.
+
+MLPerf's rows are of 2.4.1, built from source."""
+_MLPERF = {
+    "efficientnet-lite0": "efficientnet_lite0",
+    "mobilenet_v1-1.0-224": "mobilenet_v1",
+    "mobilenet_v2-1.0-224": "mobilenet_v2",
+}
 _LATEST_BEFORE = date(2021, 11, 1)
 """int8 convolutions were rewritten until then, and no wheel for aarch64 is older than 20211208."""
 _SHORT = frozenset({"blazeface"})
@@ -106,7 +120,45 @@ class RunnerProgram:
         return digest("runner program 1", *files, str(self.threads), self.core)
 
 
-Program = NcnnProgram | RunnerProgram
+@dataclass(frozen=True)
+class TfliteProgram:
+    """TensorFlow Lite's own kernels with one model."""
+
+    network: str
+    precision: Dtype
+    threads: int
+    core: Core
+
+    @property
+    def model(self) -> Path:
+        """The converted file."""
+        return network_file(self.network, self.precision)
+
+    @property
+    def settings(self) -> str:
+        """What the worker is given: JSON."""
+        return json.dumps(
+            {
+                "kind": TFLITE,
+                "model": f"{HERE}/model.tflite",
+                "threads": self.threads,
+                "delegate": None,
+                "input": None,
+                "output": "output.npz",
+                "marked": WARM_RUNS,
+            }
+        )
+
+    @property
+    def key(self) -> str:
+        """A hash of all that decides which instructions run."""
+        worker = Path(peer_worker.__file__).read_bytes()
+        return digest(
+            "tflite program 1", _TFLITE, self.settings, sha256_file(self.model), worker, self.core
+        )
+
+
+Program = NcnnProgram | RunnerProgram | TfliteProgram
 
 
 def program_of(row: Row, folder: Path, runner: Path | None = None) -> Program | str:
@@ -119,8 +171,8 @@ def program_of(row: Row, folder: Path, runner: Path | None = None) -> Program | 
     """
     if row.runtime in ("xnnpack", "executorch"):
         return _runner_program(row, runner)
-    if row.runtime != "ncnn":
-        return f"{row.runtime}: its kernels are in no runtime that is run here"
+    if row.runtime == "tflite":
+        return _tflite_program(row)
     if row.published < _LATEST_BEFORE:
         return "no wheel for aarch64 is near: int8 was rewritten between it and the first one"
     param = folder / "ncnn_networks" / f"{row.title}.param"
@@ -154,6 +206,15 @@ def _runner_program(row: Row, runner: Path | None) -> RunnerProgram | str:
     )
 
 
+def _tflite_program(row: Row) -> TfliteProgram | str:
+    network = _MLPERF.get(row.network)
+    if network is None or (network, row.width) not in CONVERTED or row.precision == "fp16":
+        return f"{row.runtime}: no model of {row.network} is here"
+    return TfliteProgram(
+        network=network, precision=row.precision, threads=row.threads, core=row.core
+    )
+
+
 def nearest_wheel(published: date) -> str:
     """The version of ncnn on PyPI that is nearest to a date."""
     return min(_WHEELS, key=lambda version: abs(_dated(version) - published))
@@ -178,6 +239,10 @@ def guest(program: Program, *, progress: Progress | None = None) -> Guest:
     if isinstance(program, RunnerProgram):
         options = ("--marks", "--warmup", "0", "--runs", "1", "--threads", str(program.threads))
         return Guest((program.runner, "--model", program.model, *options, "--json", "output.json"))
+    if isinstance(program, TfliteProgram):
+        python = arm_python(_TFLITE, release=OLDER, progress=progress)
+        files = {"model.tflite": program.model}
+        return python.guest(Path(peer_worker.__file__), program.settings, files=files)
     if not program.param.is_file():
         raise DataError(f"{program.param} is not there")
     python = arm_python(program.requirement, release=program.release, progress=progress)

@@ -77,7 +77,11 @@ def studies() -> tuple[CoreStudy, ...]:
         CoreStudy(
             "cortex-a72",
             Table("rpi4", 1800, date(2023, 6, 15)),
-            (Table("rpi4", 1500, date(2022, 1, 17)), Table("rpi4", 1500, None, "xnnpack")),
+            (
+                Table("rpi4", 1500, date(2022, 1, 17)),
+                Table("rpi4", 1500, None, "xnnpack"),
+                Table("rpi4", 1500, None, "tflite"),
+            ),
             _shape("cortex-a72"),
         ),
         CoreStudy(

@@ -60,6 +60,22 @@ def results(models: tuple[ModelEstimate, ModelEstimate]) -> BoardResults:
     )  # fmt: skip
 
 
+def test_a_part_is_estimated_anew_and_the_rest_is_kept(
+    models: tuple[ModelEstimate, ModelEstimate],
+) -> None:
+    older = results(models)
+    dense, masked = (one.model_copy(update={"ms": 7 * one.ms}) for one in older.cases)
+    network = dense.model_copy(update={"network": "mobilenet_v2"})
+    found = older.model_copy(update={"cases": [dense, network]}).joined(older)
+    assert found.cases == [dense, network], "a masked model beside another dense one is no gain"
+    elsewhere = dense.model_copy(update={"board": "rpi5"})
+    board = older.boards[0].model_copy(update={"name": "rpi5"})
+    found = older.model_copy(update={"boards": [board], "cases": [elsewhere]}).joined(older)
+    assert found.cases == [*older.cases, elsewhere]
+    assert [one.name for one in found.boards] == ["rpi4", "rpi5"]
+    assert masked not in found.cases
+
+
 def test_operators_stand_beside_those_of_the_dense_model(
     models: tuple[ModelEstimate, ModelEstimate],
 ) -> None:

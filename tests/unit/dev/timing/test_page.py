@@ -13,6 +13,7 @@ from toolchain.dev.timing.cross_validation import Estimate
 from toolchain.dev.timing.page import (
     Results,
     Section,
+    load_results,
     page,
     row_estimate,
     summaries,
@@ -75,4 +76,4 @@ def test_every_row_is_on_the_page_with_its_error(results: Results) -> None:
 
 def test_the_document_is_read_as_it_was_written(results: Results, tmp_path: Path) -> None:
     document = next(path for path in write_page(results, tmp_path) if path.suffix == ".json")
-    assert Results.model_validate_json(document.read_text()) == results
+    assert load_results(document) == results

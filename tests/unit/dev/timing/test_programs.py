@@ -11,7 +11,13 @@ import pytest
 from support.made_up_rows import ROW as MADE_UP
 from toolchain.dev.bench.arm_python import NEWEST, OLDER
 from toolchain.dev.timing.counted import run_threads
-from toolchain.dev.timing.programs import NcnnProgram, RunnerProgram, nearest_wheel, program_of
+from toolchain.dev.timing.programs import (
+    NcnnProgram,
+    RunnerProgram,
+    TfliteProgram,
+    nearest_wheel,
+    program_of,
+)
 from toolchain.dev.timing.published import Row
 from toolchain.errors import BoardError
 
@@ -61,7 +67,7 @@ def test_older_wheels_need_an_older_python_and_an_older_benchmark(folder: Path) 
 def test_rows_without_a_program_say_why(folder: Path) -> None:
     assert "no wheel" in str(program_of(replace(ROW, published=date(2021, 5, 6)), folder))
     assert "vgg16_int8.param" in str(program_of(replace(ROW, network="vgg16"), folder))
-    assert "no runtime" in str(program_of(replace(ROW, runtime="tflite"), folder))
+    assert "no model of resnet18" in str(program_of(replace(ROW, runtime="tflite"), folder))
     assert "no runner" in str(program_of(replace(ROW, runtime="xnnpack"), folder))
     unknown = replace(ROW, runtime="executorch", network="deit_tiny")
     assert "no model of deit_tiny" in str(program_of(unknown, folder, folder / "tileskip-run"))
@@ -72,6 +78,15 @@ def test_rows_of_xnnpack_are_run_by_our_runner(folder: Path) -> None:
     found = program_of(row, folder, folder / "tileskip-run")
     assert isinstance(found, RunnerProgram)
     assert (found.network, found.precision, found.threads) == ("resnet18", "int8", 4)
+
+
+def test_rows_of_mlperf_are_run_by_tensorflow_lite_itself(folder: Path) -> None:
+    row = replace(ROW, runtime="tflite", network="mobilenet_v1-1.0-224")
+    found = program_of(row, folder)
+    assert isinstance(found, TfliteProgram)
+    assert (found.network, found.precision) == ("mobilenet_v1", "int8")
+    smaller = replace(row, network="mobilenet_v1-1.0-192", width=192)
+    assert "no model of mobilenet_v1-1.0-192" in str(program_of(smaller, folder))
 
 
 def test_what_decides_the_instructions_is_in_the_key_and_the_clock_is_not(folder: Path) -> None:
