@@ -56,7 +56,8 @@ def interval(section: Section, *, several: bool) -> float:
         for row in section.rows
         if (row.threads > 1) == several
     ]
-    return math.ceil(100 * math.expm1(float(np.percentile(far, 90)))) / 100
+    part = math.expm1(float(np.percentile(far, 90)))
+    return math.ceil(round(100 * part, 6)) / 100
 
 
 def _rounded(value: float) -> float:
