@@ -15,7 +15,7 @@ from safetensors import safe_open
 from toolchain.demo import NETWORKS
 from toolchain.dev.bench.boards import BoardResults, load_boards
 from toolchain.dev.bench.models import Dtype
-from toolchain.dev.bench.peers import PeerResults, load_peers
+from toolchain.dev.bench.peers import OURS, PeerResults, load_peers
 from toolchain.dev.bench.results import BenchResults, load_results
 from toolchain.dev.blocks import Writer
 from toolchain.dev.experiment.page import grouped, percent
@@ -167,21 +167,25 @@ _NEARLY = 0.995
 
 
 def losses(results: PeerResults) -> str:
-    """Where another runtime takes less time than ours, both dense."""
+    """What share of our time other runtimes take, both dense, where that is less than ours."""
+    boards = [one.board for one in results.groups[0].results[0].estimates]
     lines = []
     for group in results.groups:
-        ours = next(one for one in group.results if one.runtime == "tileskip" and not one.sparsity)
-        where = f"{group.network} {group.dtype}"
+        ours = next(one for one in group.results if one.runtime == OURS and not one.sparsity)
         for one in group.results:
-            if one.runtime == "tileskip":
+            if one.runtime == OURS:
                 continue
-            name = f"{one.runtime} {one.version}"
-            if one.over_ours and one.over_ours.high < 1:
-                lines.append((where, name, f"{one.over_ours.median:.2f}", "time on x86-64"))
-            for theirs, mine in zip(one.estimates, ours.estimates, strict=True):
-                if (share := theirs.ms / mine.ms) < _NEARLY:
-                    lines.append((where, name, f"{share:.2f}", f"estimated time on {mine.board}"))
-    return _table(("dense network", "faster than ours", "of ours", "in"), lines)
+            host = one.over_ours if one.over_ours and one.over_ours.high < 1 else None
+            there = [
+                theirs.ms / mine.ms
+                for theirs, mine in zip(one.estimates, ours.estimates, strict=True)
+            ]
+            cells = [f"{share:.2f}" if share < _NEARLY else "" for share in there]
+            if host or any(cells):
+                first = f"{host.median:.2f}" if host else ""
+                lines.append((f"{group.network} {group.dtype}", one.runtime, first, *cells))
+    heads = ("dense network", "less time than ours", "x86-64", *(f"{b}, est." for b in boards))
+    return _table(heads, lines)
 
 
 def costs(results: Sequence[Training]) -> str:
