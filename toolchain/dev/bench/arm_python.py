@@ -154,6 +154,9 @@ def _site(release: Release, requirement: str, progress: Progress) -> Path:
                 archive.extractall(folder)
             wheel.unlink()
         wheels.rmdir()
+        # Some wheels have their packages apart, which installing would bring together.
+        for apart in [*folder.glob("*.data/purelib/*"), *folder.glob("*.data/platlib/*")]:
+            apart.rename(folder / apart.name)
 
-    key = digest("arm site 2", release.python, requirement, _NUMPY, *_PLATFORMS)
+    key = digest("arm site 3", release.python, requirement, _NUMPY, *_PLATFORMS)
     return entry("arm-site", key, fill)

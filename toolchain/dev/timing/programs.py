@@ -208,8 +208,10 @@ def _runner_program(row: Row, runner: Path | None) -> RunnerProgram | str:
 
 def _tflite_program(row: Row) -> TfliteProgram | str:
     network = _MLPERF.get(row.network)
-    if network is None or (network, row.width) not in CONVERTED or row.precision == "fp16":
+    if network is None or (network, row.width) not in CONVERTED:
         return f"{row.runtime}: no model of {row.network} is here"
+    if row.precision != "fp32":
+        return f"{row.runtime}: {_TFLITE} does not run our {row.precision} files"
     return TfliteProgram(
         network=network, precision=row.precision, threads=row.threads, core=row.core
     )
