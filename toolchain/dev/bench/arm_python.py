@@ -15,9 +15,12 @@ from pathlib import Path
 from toolchain import children
 from toolchain.errors import SourceError
 from toolchain.fetch.apt import AptRoot, unpack_deb
+from toolchain.hardware.caches import Caches, CoreMemory
+from toolchain.hardware.facts import Core
 from toolchain.progress import Progress, Silent
 from toolchain.storage.cache import digest, entry
 from toolchain.timing.guest import HERE
+from toolchain.timing.trace import WINDOW, Trace, trace_program
 
 _LIBRARIES = (
     "libc6", "zlib1g", "libexpat1", "{ssl}", "libstdc++6", "libgcc-s1", "libgomp1", "libbz2-1.0",
@@ -52,13 +55,29 @@ OLDER = Release("3.9", "bullseye", "libssl1.1", "libffi7")
 
 @dataclass(frozen=True)
 class Guest:
-    """What :func:`toolchain.timing.trace.trace_program` is given."""
+    """A program that is ready to be traced."""
 
     command: Sequence[str | Path]
     libraries: Path | None = None
     links: Mapping[str, Path] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
     contents: Sequence[str] = ()
+
+    def trace(
+        self, core: Core, caches: Caches, *, memory: CoreMemory | None = None, window: int = WINDOW
+    ) -> Trace:
+        """Its trace, as :func:`toolchain.timing.trace.trace_program` makes and raises it."""
+        return trace_program(
+            self.command,
+            core,
+            caches,
+            memory=memory,
+            libraries=self.libraries,
+            links=self.links,
+            environment=self.environment,
+            contents=self.contents,
+            window=window,
+        )
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,6 @@ from toolchain.profile.estimator import Estimator, timed_core
 from toolchain.progress import Progress
 from toolchain.timing.core_table import core_table
 from toolchain.timing.model import model_of
-from toolchain.timing.trace import trace_program
 from toolchain.timing.windows import windows_of
 
 WARM_RUNS = 2
@@ -91,16 +90,7 @@ def estimate_peer(
     ready = arm_python(requirement, progress=progress).guest(
         Path(peer_worker.__file__), json.dumps({**settings, "marked": WARM_RUNS}), files=files
     )
-    trace = trace_program(
-        ready.command,
-        core,
-        caches,
-        libraries=ready.libraries,
-        links=ready.links,
-        environment=ready.environment,
-        contents=ready.contents,
-    )
-    windows = windows_of(trace, core_table(core), has_l3=caches.l3 is not None)
+    windows = windows_of(ready.trace(core, caches), core_table(core), has_l3=caches.l3 is not None)
     model, clock = model_of(core), known_clock(the_board)
     ms = float(model.cycles(windows, clock).total.sum()) / (1e3 * clock)
     low, high = model.interval.around(ms, threads=1)

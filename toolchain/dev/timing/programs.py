@@ -99,11 +99,10 @@ class NcnnProgram:
         )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class RunnerProgram:
-    """Our runner with one model."""
+@dataclass(frozen=True, kw_only=True)
+class _ModelProgram:
+    """A program that runs one of our converted models."""
 
-    runner: Path
     network: str
     precision: Dtype
     threads: int
@@ -113,6 +112,13 @@ class RunnerProgram:
     def model(self) -> Path:
         """The converted file."""
         return network_file(self.network, self.precision)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunnerProgram(_ModelProgram):
+    """Our runner with one model."""
+
+    runner: Path
 
     @property
     def key(self) -> str:
@@ -121,19 +127,9 @@ class RunnerProgram:
         return digest("runner program 1", *files, str(self.threads), self.core)
 
 
-@dataclass(frozen=True)
-class TfliteProgram:
+@dataclass(frozen=True, kw_only=True)
+class TfliteProgram(_ModelProgram):
     """TensorFlow Lite's own kernels with one model."""
-
-    network: str
-    precision: Dtype
-    threads: int
-    core: Core
-
-    @property
-    def model(self) -> Path:
-        """The converted file."""
-        return network_file(self.network, self.precision)
 
     @property
     def settings(self) -> str:
