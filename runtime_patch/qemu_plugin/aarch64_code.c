@@ -1,10 +1,14 @@
-#include "aarch64_code.h"
+#include <string.h>
+
+#include "machine_code.h"
+
+static const uint32_t kYield = 0xd503203f;
 
 static uint32_t Bits(uint32_t code, uint32_t high, uint32_t low) {
   return code >> low & ((UINT32_C(2) << (high - low)) - 1);
 }
 
-enum ending EndingOf(uint32_t code) {
+static enum ending EndingOf(uint32_t code) {
   if ((code & 0xff000010) == 0x54000000) return kConditional;  // B.cond
   // CBZ, CBNZ (011010), TBZ, TBNZ (011011).
   if (Bits(code, 30, 26) == 0x0d) return kConditional;
@@ -74,6 +78,22 @@ static enum access AccessOf(uint32_t code) {
   }
 }
 
-bool Loads(uint32_t code) { return (AccessOf(code) & kLoad) != 0; }
+static struct instruction Read(const uint8_t* code, size_t size) {
+  uint32_t word = 0;
+  memcpy(&word, code, size < sizeof(word) ? size : sizeof(word));
+  const enum access access = AccessOf(word);
+  return (struct instruction){
+      .loads = (access & kLoad) != 0,
+      .stores = (access & kStore) != 0,
+      .yields = word == kYield,
+      .ending = EndingOf(word),
+  };
+}
 
-bool Stores(uint32_t code) { return (AccessOf(code) & kStore) != 0; }
+const struct machine kAarch64 = {
+    .target = "aarch64",
+    .clock_getres = 114,
+    .longest = 4,
+    .tells_accesses = true,
+    .read = Read,
+};

@@ -4,7 +4,6 @@
 #include <string.h>
 
 enum { kBuckets = 1 << 16, kSpace = 4 };
-static const uint32_t kYield = 0xd503203f;
 
 // What a node without edges has, so that counting need not ask for it.
 static struct edge no_edge;
@@ -26,13 +25,30 @@ static void* Grown(void* array, size_t size, uint32_t needed, uint32_t* space) {
   return grown;
 }
 
-struct block* Intern(uint64_t address, const uint32_t* code,
-                     uint32_t instructions, const char* symbol) {
-  const size_t bytes = sizeof(*code) * instructions;
-  struct block** bucket = &buckets[address / sizeof(*code) % kBuckets];
+static uint32_t BytesOf(const struct code* code) {
+  uint32_t bytes = 0;
+  for (uint32_t i = 0; i < code->instructions; ++i) bytes += code->sizes[i];
+  return bytes;
+}
+
+static void Describe(struct block* made, const struct code* code) {
+  const uint8_t* at = code->bytes;
+  for (uint32_t i = 0; i < code->instructions; ++i) {
+    const struct instruction read = code->machine->read(at, code->sizes[i]);
+    made->loads += read.loads;
+    made->stores += read.stores;
+    made->yields |= read.yields;
+    made->ending = read.ending;  // the last one's stays
+    at += code->sizes[i];
+  }
+}
+
+struct block* Intern(const struct code* code, const char* symbol) {
+  const uint32_t bytes = BytesOf(code);
+  struct block** bucket = &buckets[(code->address / 4) % kBuckets];
   for (struct block* one = *bucket; one != NULL; one = one->next) {
-    if (one->address == address && one->instructions == instructions &&
-        memcmp(one->code, code, bytes) == 0) {
+    if (one->address == code->address && one->bytes == bytes &&
+        memcmp(one->code, code->bytes, bytes) == 0) {
       return one;
     }
   }
@@ -40,21 +56,19 @@ struct block* Intern(uint64_t address, const uint32_t* code,
       Grown(blocks, sizeof(*blocks), block_count, &block_space);
   if (grown == NULL) return NULL;
   blocks = grown;
-  struct block* made = calloc(1, sizeof(*made) + bytes);
+  struct block* made = calloc(1, sizeof(*made) + bytes + code->instructions);
   if (made == NULL) return NULL;
   made->next = *bucket;
   *bucket = made;
   made->symbol = symbol == NULL ? NULL : strdup(symbol);
-  made->address = address;
+  made->address = code->address;
   made->number = block_count;
-  made->instructions = instructions;
-  made->ending = EndingOf(code[instructions - 1]);
-  memcpy(made->code, code, bytes);
-  for (uint32_t i = 0; i < instructions; ++i) {
-    made->loads += Loads(code[i]);
-    made->stores += Stores(code[i]);
-    made->yields |= code[i] == kYield;
-  }
+  made->instructions = code->instructions;
+  made->bytes = bytes;
+  made->sizes = made->code + bytes;
+  memcpy(made->code, code->bytes, bytes);
+  memcpy(made->sizes, code->sizes, code->instructions);
+  Describe(made, code);
   blocks[block_count++] = made;
   return made;
 }

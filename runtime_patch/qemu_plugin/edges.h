@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "aarch64_code.h"
+#include "machine_code.h"
 
 // A translated block. It lives as long as the process, as QEMU may run it any
 // time; the same code at the same address is one block, however often QEMU
@@ -22,7 +22,9 @@ struct block {
   enum ending ending;
   bool yields;
   bool told;  // whether an edge of what was written names it
-  uint32_t code[];
+  uint32_t bytes;
+  uint8_t* sizes;  // bytes of each instruction
+  uint8_t code[];
 };
 
 struct node;
@@ -50,9 +52,17 @@ struct edges {
   struct node* used;
 };
 
+// Straight code of a machine.
+struct code {
+  const struct machine* machine;
+  uint64_t address;
+  const uint8_t* bytes;
+  const uint8_t* sizes;  // of each instruction, in bytes
+  uint32_t instructions;
+};
+
 // The block with this code; made unless there is one. NULL: memory is short.
-struct block* Intern(uint64_t address, const uint32_t* code,
-                     uint32_t instructions, const char* symbol);
+struct block* Intern(const struct code* code, const char* symbol);
 
 // All blocks, by their numbers.
 uint32_t BlockCount(void);

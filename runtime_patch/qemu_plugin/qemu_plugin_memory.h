@@ -1,5 +1,5 @@
-// What trace.c needs of QEMU's plugin interface besides qemu_plugin_api.h:
-// addresses of instructions, and of what they access.
+// What trace.c needs of QEMU's plugin interface besides qemu_plugin_api.h: what
+// machine is played, addresses of instructions, and of what they access.
 
 #ifndef TILESKIP_QEMU_PLUGIN_QEMU_PLUGIN_MEMORY_H_
 #define TILESKIP_QEMU_PLUGIN_QEMU_PLUGIN_MEMORY_H_
@@ -8,6 +8,11 @@
 #include <stdint.h>
 
 #include "qemu_plugin_api.h"
+
+struct qemu_info_t {
+  const char* target_name;
+  // More follows.
+};
 
 enum qemu_plugin_mem_rw { QEMU_PLUGIN_MEM_RW = 3 };
 // What an access is, packed.

@@ -1,11 +1,11 @@
-// A TCG plugin for qemu-user: a trace of what a program for AArch64 does, for a
-// model of the time that it takes on a core. It tells which blocks of code ran
-// after which, how a core's caches and TLBs would have met the accesses to
-// memory (caches.h), and how often a core would have gone wrong at a branch
-// (branch_predictor.h), in windows: stretches of one thread of about a million
-// instructions, that end early at each mark. A mark is a system call that
-// tileskip-run --marks makes around runs and operators (../runner/marks.h), and
-// others may make through ctypes.
+// A TCG plugin for qemu-user: a trace of what a program for AArch64 or x86-64
+// does, for a model of the time that it takes on a core. It tells which blocks
+// of code ran after which, how a core's caches and TLBs would have met the
+// accesses to memory (caches.h), and how often a core would have gone wrong at
+// a branch (branch_predictor.h), in windows: stretches of one thread of about a
+// million instructions, that end early at each mark. A mark is a system call
+// that tileskip-run --marks makes around runs and operators
+// (../runner/marks.h), and others may make through ctypes.
 //
 //   qemu-aarch64 -d plugin -plugin libtrace.so,out=FILE,KEY=VALUE... PROGRAM...
 //
@@ -24,7 +24,8 @@
 //   window <thread> <operator> <instructions> <mispredicted> <memory> <edges>
 //
 // <operator> is the number of the operator in the run, from 0, or -1 outside of
-// operators. <memory> are 12 numbers: loads, stores (instructions); lines that
+// operators. <memory> are 12 numbers: loads, stores (instructions, 0
+// where the machine does not tell them); lines that
 // L1D missed: streams, other loads, stores; the same of L2; lines that L3
 // missed; dirty lines that went to memory; misses of the first TLB, walks of
 // the page table. <edges> are <from>,<to>,<times>, each a block's number;
@@ -35,12 +36,13 @@
 //   operators <number>
 //   end
 //
-// <address> and <code> are hexadecimal, <code> with 8 digits an instruction;
-// <name> is the function's, or "-".
+// <address> and <code> are hexadecimal, <code> as its bytes lie in memory, with
+// a dot between instructions; <name> is the function's, or "-".
 //
 // Instructions of pthreadpool's spinning wait are left out, with their
 // accesses: how many there are depends on the host, not on the work. Its loop
-// is a block with a YIELD, then one that looks at the word that is waited for.
+// is a block with a YIELD or PAUSE, then one that looks at the word that is
+// waited for.
 
 #include <inttypes.h>
 #include <pthread.h>
@@ -58,8 +60,8 @@
 enum {
   kMaxThreads = 64,
   kMaxCode = 4096,  // instructions of a block; QEMU's own limit is 512
+  kMaxBytes = 16,   // of an instruction
   kLook = 6,        // instructions, at most, of the waiting loop's other block
-  kClockGetres = 114,  // of aarch64
   kMarkClock = 0x74696c65,
   kRunBegin = 1,  // kinds of marks: ../runner/marks.h
   kRunEnd = 2,
@@ -90,6 +92,7 @@ struct thread {
 
 int qemu_plugin_version = 1;
 
+static const struct machine* machine;
 static FILE* out;
 static uint32_t window_size = 1000000;
 static struct hierarchy hierarchy;
@@ -208,8 +211,8 @@ static void Mark(uint64_t kind) {
 
 static bool Predicts(struct thread* t, const struct block* before,
                      const struct block* now) {
-  const uint64_t next = before->address + 4 * (uint64_t)before->instructions;
-  const uint64_t branch = next - 4;
+  const uint64_t next = before->address + before->bytes;
+  const uint64_t branch = next - before->sizes[before->instructions - 1];
   switch (before->ending) {
     case kConditional:
       return PredictConditional(&t->predictor, branch, now->address != next);
@@ -302,29 +305,35 @@ static void AtEither(unsigned int number, qemu_plugin_meminfo_t info,
 // QEMU holds its lock of translation here, so one thread at a time.
 static void TranslateBlock(qemu_plugin_id_t id, struct qemu_plugin_tb* tb) {
   (void)id;
-  static uint32_t code[kMaxCode];
+  static uint8_t bytes[kMaxCode * kMaxBytes], sizes[kMaxCode];
   const size_t n = qemu_plugin_tb_n_insns(tb);
   if (n == 0 || n > kMaxCode) fail("a block of unlikely length");
+  uint8_t* at = bytes;
   for (size_t i = 0; i < n; ++i) {
     struct qemu_plugin_insn* insn = qemu_plugin_tb_get_insn(tb, i);
-    if (qemu_plugin_insn_size(insn) != sizeof(code[i])) {
-      fail("this is no program for AArch64");
+    const size_t size = qemu_plugin_insn_size(insn);
+    if (size == 0 || size > machine->longest) {
+      fail("an instruction of unlikely length");
     }
-    memcpy(&code[i], qemu_plugin_insn_data(insn), sizeof(code[i]));
-    const bool loads = Loads(code[i]), stores = Stores(code[i]);
-    if (!loads && !stores) continue;
+    memcpy(at, qemu_plugin_insn_data(insn), size);
+    const struct instruction read = machine->read(at, size);
+    sizes[i] = (uint8_t)size;
+    at += size;
+    if (machine->tells_accesses && !read.loads && !read.stores) continue;
     // QEMU 7.2 takes a call for loads alone for one for nothing, so each is for
     // all accesses, and the instruction's code says what they are.
+    const bool either = !machine->tells_accesses || (read.loads && read.stores);
     qemu_plugin_register_vcpu_mem_cb(insn,
-                                     !stores  ? AtLoad
-                                     : !loads ? AtStore
-                                              : AtEither,
+                                     either       ? AtEither
+                                     : read.loads ? AtLoad
+                                                  : AtStore,
                                      QEMU_PLUGIN_CB_NO_REGS, QEMU_PLUGIN_MEM_RW,
                                      NULL);
   }
   const struct qemu_plugin_insn* first = qemu_plugin_tb_get_insn(tb, 0);
-  struct block* block = Intern(qemu_plugin_insn_vaddr(first), code, (uint32_t)n,
-                               qemu_plugin_insn_symbol(first));
+  const struct code code = {machine, qemu_plugin_insn_vaddr(first), bytes,
+                            sizes, (uint32_t)n};
+  struct block* block = Intern(&code, qemu_plugin_insn_symbol(first));
   if (block == NULL) fail("no memory");
   qemu_plugin_register_vcpu_tb_exec_cb(tb, RunBlock, QEMU_PLUGIN_CB_NO_REGS,
                                        block);
@@ -335,7 +344,7 @@ static void AtSyscall(qemu_plugin_id_t id, unsigned int thread, int64_t number,
                       uint64_t a5, uint64_t a6, uint64_t a7, uint64_t a8) {
   (void)id, (void)thread, (void)a3, (void)a4;
   (void)a5, (void)a6, (void)a7, (void)a8;
-  if (number == kClockGetres && a1 == kMarkClock) Mark(a2);
+  if (number == machine->clock_getres && a1 == kMarkClock) Mark(a2);
 }
 
 static void BeginThread(qemu_plugin_id_t id, unsigned int number) {
@@ -364,8 +373,12 @@ static void AtExit(qemu_plugin_id_t id, void* userdata) {
     const struct block* block = BlockOf(i);
     if (!block->told) continue;
     fprintf(out, "block %" PRIu32 " %" PRIx64 " ", i, block->address);
+    const uint8_t* at = block->code;
     for (uint32_t k = 0; k < block->instructions; ++k) {
-      fprintf(out, "%08" PRIx32, block->code[k]);
+      if (k != 0) fputc('.', out);
+      for (uint32_t left = block->sizes[k]; left != 0; --left) {
+        fprintf(out, "%02" PRIx8, *at++);
+      }
     }
     fprintf(out, " %s\n", block->symbol == NULL ? "-" : block->symbol);
   }
@@ -461,7 +474,11 @@ static bool ReadOption(const char* option, struct hierarchy_geometry* g) {
 
 int qemu_plugin_install(qemu_plugin_id_t id, const struct qemu_info_t* info,
                         int argc, char** argv) {
-  (void)info;
+  machine = MachineCalled(info->target_name);
+  if (machine == NULL) {
+    fputs("trace: programs for this machine are not traced\n", stderr);
+    return 1;
+  }
   struct hierarchy_geometry geometry = {.page_bits = 12};
   for (int i = 0; i < argc; ++i) {
     if (!ReadOption(argv[i], &geometry)) {

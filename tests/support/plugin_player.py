@@ -15,8 +15,11 @@ from toolchain.resources import runtime_patch_dir
 from toolchain.timing.qemu_plugin import FLAGS
 
 _PLAY = Path(__file__).parent.parent / "native/qemu_plugin/play.c"
-_SOURCES = ("aarch64_code.c", "branch_predictor.c", "caches.c")
+_SOURCES = (
+    "aarch64_code.c", "branch_predictor.c", "caches.c", "machine_code.c", "x86_64_code.c",
+)  # fmt: skip
 _NUMBERS = 18  # of a geometry
+_YIELDS = 1 << 8
 
 Accesses = Sequence[tuple[int, bool]]
 """Lines, and whether they are stored to."""
@@ -47,7 +50,7 @@ class Player:
             getattr(library, name).restype = size
         library.Frame.argtypes = [ctypes.c_uint64, whole]
         library.Frame.restype = ctypes.c_uint64
-        library.Kind.argtypes = [whole]
+        library.Kind.argtypes = [ctypes.c_char_p, ctypes.c_char_p, size]
         library.Kind.restype = whole
 
     def plays(self, geometry: Geometry) -> bool:
@@ -102,5 +105,9 @@ class Player:
 
     def kind(self, code: int) -> int:
         """Of an instruction: bit 0 loads, bit 1 stores, the others say how a block ends with it."""
-        found: int = self._library.Kind(code)
+        return self.kind_of("aarch64", code.to_bytes(4, "little")) & ~_YIELDS
+
+    def kind_of(self, machine: str, code: bytes) -> int:
+        """The same for any machine; :data:`_YIELDS` where it tells that a thread waits."""
+        found: int = self._library.Kind(machine.encode(), code, len(code))
         return found

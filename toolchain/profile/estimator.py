@@ -39,6 +39,7 @@ from toolchain.timing.bounds import Limit, busy_units, core_limit
 from toolchain.timing.calibration import Measured, calibrated
 from toolchain.timing.core_table import Arithmetic, TimedCore, core_table, timed
 from toolchain.timing.model import Bound, Cycles, TimingModel, model_of
+from toolchain.timing.pipeline import TablePipeline
 from toolchain.timing.trace import trace_model, traced_core
 from toolchain.timing.windows import OUTSIDE, Floats, Windows, windows_of
 
@@ -211,7 +212,7 @@ class Estimator:
                 sha256=sha256_file(model),
                 ops=ops,
                 layers=[trace_layer(layer) for layer in find_layers(read_model(model))],
-                windows=windows_of(trace, self._table, has_l3=self._has_l3),
+                windows=windows_of(trace, TablePipeline(self._table), has_l3=self._has_l3),
                 busy=busy_units(trace, self._table),
             )
         return known

@@ -13,20 +13,15 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 from toolchain.storage.cache import digest, entry
-from toolchain.timing.core_table import CoreTable, Plan, unknown
-from toolchain.timing.instructions import Instruction, decode
-from toolchain.timing.pipeline import retirement
+from toolchain.timing.core_table import CoreTable, unknown
+from toolchain.timing.instructions import decode
+from toolchain.timing.pipeline import Code, Simulator
 
-CONTEXT: Final = {"in": 128, "out": 384}
-"""Instructions of a path, by the core's order.
-
-Against 2,048 the sum over each of three real networks moves by 0.2 % at most with 384 and by 0.9 %
-with 128 on cores out of order, and not at all with 128 on the one in order. A network takes two
-seconds at most, in plain Python."""
 SIMULATED: Final = 0.995
 """The share of the instructions that is simulated; the rest costs as much for each as they do."""
 _VERSION: Final = "1"
@@ -36,20 +31,8 @@ Edge = tuple[int, int]
 """From one block, to another: indices; -1 is before the first."""
 
 
-class Code(Protocol):
-    """A block of a program, as :class:`toolchain.timing.trace.Block` is one."""
-
-    @property
-    def address(self) -> int:
-        """Where it begins."""
-
-    @property
-    def code(self) -> bytes:
-        """Four bytes an instruction."""
-
-
 def edge_cycles(
-    blocks: Sequence[Code], counts: Mapping[Edge, int], core: CoreTable
+    blocks: Sequence[Code], counts: Mapping[Edge, int], core: Simulator
 ) -> dict[Edge, float]:
     """Cycles that a program's blocks take on a core whose loads all hit its first cache.
 
@@ -60,12 +43,12 @@ def edge_cycles(
 
     Returns:
         Cycles of the second block of each edge, each time that the edge is taken. The result is
-        kept in the cache, by the code, the counts and the core's table.
+        kept in the cache, by the code, the counts and the core.
     """
     edges = sorted(counts)
     code = [part for block in blocks for part in (str(block.address), block.code)]
     told = json.dumps([[*edge, counts[edge]] for edge in edges])
-    key = digest("edge cycles", _VERSION, str(CONTEXT[core.order]), core.digest, told, *code)
+    key = digest("edge cycles", _VERSION, str(core.context), core.digest, told, *code)
 
     def fill(folder: Path) -> None:
         found = simulated_edges(blocks, counts, core)
@@ -77,25 +60,44 @@ def edge_cycles(
 
 
 def simulated_edges(
-    blocks: Sequence[Code], counts: Mapping[Edge, int], core: CoreTable
+    blocks: Sequence[Code], counts: Mapping[Edge, int], core: Simulator
 ) -> dict[Edge, float]:
     """As :func:`edge_cycles`, computed anew."""
-    program = _Program(blocks, counts, core)
-    weights = {edge: count * program.instructions(edge[1]) for edge, count in counts.items()}
+    paths = _Paths(blocks, counts, core.context)
+    weights = {edge: count * blocks[edge[1]].instructions for edge, count in counts.items()}
     wanted = SIMULATED * sum(weights.values())
-    costs: dict[Edge, float] = {}
-    done = cycles = 0.0
+    chosen: list[Edge] = []
+    done = 0.0
     for edge in sorted(weights, key=lambda it: (-weights[it], it)):
         if done >= wanted and done:
             break
-        costs[edge] = program.cost(edge)
+        chosen.append(edge)
         done += weights[edge]
-        cycles += costs[edge] * counts[edge]
-    each = cycles / done if done else 0.0
+    found = [paths.to(edge) for edge in chosen]
+    retired = core.retirements([[blocks[block] for block in path] for path in found])
+    costs = {
+        edge: _cost(edge, path, [blocks[block].instructions for block in path], cycles)
+        for edge, path, cycles in zip(chosen, found, retired, strict=True)
+    }
+    total = sum(costs[edge] * counts[edge] for edge in chosen)
+    each = total / done if done else 0.0
     return {
-        edge: costs[edge] if edge in costs else each * program.instructions(edge[1])
+        edge: costs[edge] if edge in costs else each * blocks[edge[1]].instructions
         for edge in counts
     }
+
+
+def _cost(edge: Edge, path: Sequence[int], lengths: Sequence[int], cycles: Sequence[int]) -> float:
+    """Cycles of an edge: the mean of those in the second half of its path."""
+    ends = list(accumulate(lengths))
+    retired = [0, *cycles]
+    found = [
+        retired[ends[at]] - retired[ends[at - 1]]
+        for at in range(1, len(path))
+        if (path[at - 1], path[at]) == edge and ends[at - 1] >= ends[-1] // 2
+    ]
+    last = retired[ends[-1]] - (retired[ends[-2]] if len(ends) > 1 else 0)
+    return sum(found) / len(found) if found else float(last)
 
 
 def unknown_instructions(
@@ -115,11 +117,10 @@ def unknown_instructions(
     return found
 
 
-class _Program:
-    def __init__(self, blocks: Sequence[Code], counts: Mapping[Edge, int], core: CoreTable) -> None:
+class _Paths:
+    def __init__(self, blocks: Sequence[Code], counts: Mapping[Edge, int], context: int) -> None:
         self._blocks = blocks
-        self._core = core
-        self._plans: dict[int, list[Plan]] = {}
+        self._context = context
         before: dict[int, list[tuple[int, int]]] = defaultdict(list)
         for (source, target), count in counts.items():
             before[target].append((source, count))
@@ -128,42 +129,17 @@ class _Program:
             for target, sources in before.items()
         }
 
-    def instructions(self, block: int) -> int:
-        return len(self._blocks[block].code) // 4
-
-    def cost(self, edge: Edge) -> float:
-        """Cycles of an edge: the mean of those in the second half of its path."""
-        path = self._path(edge)
-        plans: list[Plan] = []
-        addresses: list[int] = []
-        ends = []
-        for block in path:
-            address = self._blocks[block].address
-            mine = self._planned(block)
-            plans += mine
-            addresses += range(address, address + 4 * len(mine), 4)
-            ends.append(len(plans))
-        retired = [0, *retirement(plans, self._core, addresses)]
-        half = len(plans) // 2
-        found = [
-            retired[ends[at]] - retired[ends[at - 1]]
-            for at in range(1, len(path))
-            if (path[at - 1], path[at]) == edge and ends[at - 1] >= half
-        ]
-        last = retired[ends[-1]] - (retired[ends[-2]] if len(ends) > 1 else 0)
-        return sum(found) / len(found) if found else float(last)
-
-    def _path(self, edge: Edge) -> list[int]:
+    def to(self, edge: Edge) -> list[int]:
         """Blocks that are likely to have run before the second block of an edge, and it."""
         path = [edge[1]]
-        length = self.instructions(edge[1])
+        length = self._blocks[edge[1]].instructions
         visits: dict[int, int] = defaultdict(int)
         taken: dict[Edge, int] = defaultdict(int)
         block = edge[0]
         while block >= 0:
             path.append(block)
-            length += self.instructions(block)
-            if length >= CONTEXT[self._core.order]:
+            length += self._blocks[block].instructions
+            if length >= self._context:
                 break
             sources = self._before.get(block)
             if not sources:
@@ -177,9 +153,3 @@ class _Program:
             taken[source, block] += 1
             block = source
         return path[::-1]
-
-    def _planned(self, block: int) -> list[Plan]:
-        if (known := self._plans.get(block)) is None:
-            instructions: Sequence[Instruction] = decode(self._blocks[block].code)
-            known = self._plans[block] = [self._core.plan(it) for it in instructions]
-        return known

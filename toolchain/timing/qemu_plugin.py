@@ -14,12 +14,15 @@ from toolchain.storage.cache import digest, entry
 Plugin = Literal["count_instructions", "trace"]
 _SOURCES: dict[Plugin, tuple[str, ...]] = {
     "count_instructions": ("count_instructions.c",),
-    "trace": ("trace.c", "aarch64_code.c", "branch_predictor.c", "caches.c", "edges.c"),
-}
+    "trace": (
+        "trace.c", "aarch64_code.c", "branch_predictor.c", "caches.c", "edges.c", "machine_code.c",
+        "x86_64_code.c",
+    ),
+}  # fmt: skip
 _HEADERS: dict[Plugin, tuple[str, ...]] = {
     "count_instructions": ("qemu_plugin_api.h",),
     "trace": (
-        "aarch64_code.h", "branch_predictor.h", "caches.h", "edges.h", "qemu_plugin_api.h",
+        "branch_predictor.h", "caches.h", "edges.h", "machine_code.h", "qemu_plugin_api.h",
         "qemu_plugin_memory.h",
     ),
 }  # fmt: skip

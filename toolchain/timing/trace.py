@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import gzip
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -44,14 +44,15 @@ class Block:
 
     address: int
     code: bytes
-    """Four bytes an instruction."""
     symbol: str | None
     """The function that it begins in, if the program names it."""
+    sizes: tuple[int, ...] | None = None
+    """Of each instruction, in bytes; ``None``: four each."""
 
     @property
     def instructions(self) -> int:
         """How many there are."""
-        return len(self.code) // 4
+        return len(self.code) // 4 if self.sizes is None else len(self.sizes)
 
 
 @dataclass(frozen=True)
@@ -190,7 +191,6 @@ def trace_program(
     """
     memory = memory or core_facts(core).memory
     assert memory is not None  # noqa: S101 (traced_core says for which cores it is known)
-    plugin = compiled_plugin("trace")
     options = {**cache_options(caches, memory), "window": str(window)}
     settings = guest_environment(environment)
     # A path's length moves the stack, and what hashes paths has other tables: so each has a name
@@ -201,39 +201,74 @@ def trace_program(
         it if isinstance(it, str) else f"{HERE}/{i}{it.suffix}" for i, it in enumerate(command)
     ]
     key = digest(
-        "trace 3", plugin.parent.name, core, *words, *contents,
+        "trace 4", compiled_plugin("trace").parent.name, core, *words, *contents,
         *(f"{name}={value}" for name, value in options.items()),
         *(f"{name}={value}" for name, value in settings.items()),
         *(f"{name}: {text}" for name, text in cpu_files(core, caches).items()),
         *(f"{name} {_content(path)}" for name, path in named.items()),
     )  # fmt: skip
 
-    def fill(place: Path) -> None:
+    def run() -> tuple[str, str | None]:
         with temporary_folder() as outer:
             folder = _folder_of_fixed_length(outer)
-            root, out = folder / "root", folder / "trace"
+            root = folder / "root"
             root.mkdir()
             link_files(root, named)
             # The program itself learns where it really lies.
             program = root / words[0].lstrip("/")
             program.unlink()
             shutil.copy(command[0], program)
-            full = [
-                *guest_command(core, caches, root, libraries),
-                # QEMU reads the program's symbols only where it logs something.
-                *("-d", "plugin", "-D", str(folder / "log"), "-plugin"),
-                ",".join((f"{plugin}", f"out={out}", *(f"{k}={v}" for k, v in options.items()))),
-                *("-0", words[0], str(program), *words[1:]),
-            ]
-            _run(full, folder, settings)
-            read_trace(text := out.read_text())
-            (place / "trace.gz").write_bytes(gzip.compress(text.encode(), 6, mtime=0))
-            if (folder / _OUTPUT).exists():
-                (place / _OUTPUT).write_bytes((folder / _OUTPUT).read_bytes())
+            emulator = guest_command(core, caches, root, libraries)
+            full = ("-0", words[0], str(program), *words[1:])
+            return emulated(emulator, full, folder, options, settings)
+
+    return kept_trace(key, run)
+
+
+def kept_trace(key: str, run: Callable[[], tuple[str, str | None]]) -> Trace:
+    """A trace from the cache; what ``run`` gives is :func:`emulated`'s, and is kept."""
+
+    def fill(place: Path) -> None:
+        text, output = run()
+        read_trace(text)
+        (place / "trace.gz").write_bytes(gzip.compress(text.encode(), 6, mtime=0))
+        if output is not None:
+            (place / _OUTPUT).write_text(output)
 
     kept = entry("traces", key, fill)
     output = (kept / _OUTPUT).read_text() if (kept / _OUTPUT).exists() else None
     return read_trace(gzip.decompress((kept / "trace.gz").read_bytes()).decode(), output)
+
+
+def emulated(
+    emulator: Sequence[str],
+    program: Sequence[str],
+    folder: Path,
+    options: Mapping[str, str],
+    environment: Mapping[str, str],
+) -> tuple[str, str | None]:
+    """Run a program under QEMU's user mode with the plugin.
+
+    Args:
+        emulator: QEMU, and what it plays.
+        program: the rest of its command.
+        folder: where the program runs, and writes ``output.json`` if it does.
+        options: of the plugin.
+        environment: all of the program's.
+
+    Returns:
+        What the plugin wrote, and the program's output.
+
+    Raises:
+        BoardError: the program or QEMU failed.
+    """
+    out = folder / "trace"
+    told = (str(compiled_plugin("trace")), f"out={out}", *(f"{k}={v}" for k, v in options.items()))
+    # QEMU reads the program's symbols only where it logs something.
+    log = ("-d", "plugin", "-D", str(folder / "log"), "-plugin", ",".join(told))
+    _run([*emulator, *log, *program], folder, environment)
+    output = folder / _OUTPUT
+    return out.read_text(), output.read_text() if output.exists() else None
 
 
 def _content(path: Path) -> str:
@@ -298,17 +333,20 @@ def read_trace(text: str, output: str | None = None) -> Trace:
         if line.startswith("block "):
             _, number, address, code, symbol = line.split(maxsplit=4)
             index[number] = len(blocks)
-            blocks.append(Block(int(address, 16), _bytes(code), None if symbol == "-" else symbol))
+            parts = [bytes.fromhex(part) for part in code.split(".")]
+            sizes = tuple(map(len, parts))
+            blocks.append(
+                Block(
+                    int(address, 16),
+                    b"".join(parts),
+                    None if symbol == "-" else symbol,
+                    sizes if set(sizes) != {4} else None,
+                )
+            )
     windows = [_window(line.split(), index) for line in lines if line.startswith("window ")]
     if not windows:
         raise BoardError("the program marked no run, so there is nothing to trace")
     return Trace(blocks, windows, int(lines[-2].split()[1]), output)
-
-
-def _bytes(code: str) -> bytes:
-    """Instructions as they lie in memory, of words in hexadecimal."""
-    words = bytes.fromhex(code)
-    return b"".join(words[i : i + 4][::-1] for i in range(0, len(words), 4))
 
 
 def _window(words: Sequence[str], index: Mapping[str, int]) -> Window:

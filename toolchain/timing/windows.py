@@ -9,8 +9,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from toolchain.timing.core_table import CoreTable
 from toolchain.timing.edges import edge_cycles
+from toolchain.timing.pipeline import Simulator
 from toolchain.timing.trace import Memory, Trace
 
 Floats = npt.NDArray[np.float64]
@@ -102,12 +102,12 @@ class Windows:
         return self.where(self.thread == self.thread.min())
 
 
-def windows_of(trace: Trace, core: CoreTable, *, has_l3: bool) -> Windows:
+def windows_of(trace: Trace, core: Simulator, *, has_l3: bool) -> Windows:
     """Cost a trace.
 
     Args:
         trace: of one run.
-        core: whose pipeline is simulated.
+        core: what runs it.
         has_l3: whether the board has a third level of caches.
     """
     total: Counter[tuple[int, int]] = Counter()

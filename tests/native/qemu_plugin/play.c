@@ -6,7 +6,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-#include "aarch64_code.h"
+#include "machine_code.h"
 #include "branch_predictor.h"
 #include "caches.h"
 
@@ -120,8 +120,10 @@ uint64_t Frame(uint64_t page, uint32_t page_bits) {
   return FrameOf(page, page_bits);
 }
 
-// Bit 0: it loads, bit 1: it stores; the bits above are its ending.
-uint32_t Kind(uint32_t code) {
-  return (uint32_t)Loads(code) | (uint32_t)Stores(code) << 1 |
-         (uint32_t)EndingOf(code) << 2;
+// Bit 0: it loads, bit 1: it stores; bits 2 to 7 are its ending, bit 8: it
+// yields.
+uint32_t Kind(const char* machine, const uint8_t* code, size_t size) {
+  const struct instruction read = MachineCalled(machine)->read(code, size);
+  return (uint32_t)read.loads | (uint32_t)read.stores << 1 |
+         (uint32_t)read.ending << 2 | (uint32_t)read.yields << 8;
 }

@@ -6,6 +6,7 @@ import pytest
 
 from toolchain.timing.bounds import busy_units, core_limit
 from toolchain.timing.core_table import TIMED_CORES, TimedCore, core_table
+from toolchain.timing.pipeline import TablePipeline
 from toolchain.timing.trace import Block, Memory, Trace, Window
 from toolchain.timing.windows import windows_of
 
@@ -24,7 +25,7 @@ def test_a_loop_is_bound_by_what_it_keeps_busy(limit: str, core: TimedCore) -> N
     window = Window(0, 0, block.instructions * count, 0, Memory(*[0] * 12), {(0, 0): count})
     trace = Trace([block], [window], operators=1)
     table = core_table(core)
-    cycles = float(windows_of(trace, table, has_l3=False).core.sum())
+    cycles = float(windows_of(trace, TablePipeline(table), has_l3=False).core.sum())
     busy = busy_units(trace, table)[0]
     assert core_limit(busy, cycles) == limit
     assert max(busy.values()) <= 1.01 * cycles

@@ -12,8 +12,8 @@ from toolchain.timing.trace import START, Memory, cache_options, read_trace, tra
 TEXT = """\
 window 0 -1 7 1 1 2 3 4 5 6 7 8 9 10 11 12 -1,4,1 4,9,2
 window 1 2 30 0 0 0 0 0 0 0 0 0 0 0 0 0 -1,9,10
-block 4 4005c0 d503201f52800000 main
-block 9 4005d0 d65f03c0 -
+block 4 4005c0 1f2003d5.00008052 main
+block 9 4005d0 c0035fd6 -
 operators 3
 end
 """

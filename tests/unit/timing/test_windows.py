@@ -7,6 +7,7 @@ import pytest
 
 from support.windows import windows
 from toolchain.timing.core_table import core_table
+from toolchain.timing.pipeline import TablePipeline
 from toolchain.timing.trace import START, Block, Memory, Trace, Window
 from toolchain.timing.windows import COUNTERS, OUTSIDE, windows_of
 
@@ -65,7 +66,7 @@ def test_windows_take_their_edges_times_what_each_costs() -> None:
         ],
         operators=1,
     )
-    found = windows_of(trace, core_table("cortex-a72"), has_l3=False)
+    found = windows_of(trace, TablePipeline(core_table("cortex-a72")), has_l3=False)
     # Each addition waits for the one before it.
     assert found.core[1] == pytest.approx(4000, rel=0.01)
     assert found.core[0] == pytest.approx(400, rel=0.15)
@@ -78,21 +79,23 @@ def test_each_window_has_the_cycles_of_its_own_blocks() -> None:
         window(0, {(START, 0): 1, (0, 0): 99}),
         window(0, {(START, 1): 1, (1, 1): 99}, mispredicted=7),
     )
-    found = windows_of(made, core_table("cortex-a72"), has_l3=False)
+    found = windows_of(made, TablePipeline(core_table("cortex-a72")), has_l3=False)
     assert found.core[1] == pytest.approx(2 * found.core[0], rel=0.05)
     assert found.mispredicted.tolist() == [0, 7]
     assert found.instructions.tolist() == [30, 30]
 
 
 def test_counters_stand_in_the_order_of_the_traces_memory() -> None:
-    found = windows_of(trace(window(0, {(START, 0): 1})), core_table("cortex-a53"), has_l3=True)
+    found = windows_of(
+        trace(window(0, {(START, 0): 1})), TablePipeline(core_table("cortex-a53")), has_l3=True
+    )
     assert found.counters.tolist() == [[float(index) for index in range(len(COUNTERS))]]
     assert found.has_l3
 
 
 def test_windows_of_several_threads_are_told_apart() -> None:
     made = trace(window(0, {(START, 0): 1}), window(3, {(START, 0): 1}))
-    found = windows_of(made, core_table("cortex-a76"), has_l3=True)
+    found = windows_of(made, TablePipeline(core_table("cortex-a76")), has_l3=True)
     assert found.thread.tolist() == [0, 3]
     assert np.all(found.core > 0)
     assert found.main().core.tolist() == [found.core[0]]

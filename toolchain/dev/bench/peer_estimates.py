@@ -21,6 +21,7 @@ from toolchain.profile.estimator import Estimator, timed_core
 from toolchain.progress import Progress
 from toolchain.timing.core_table import core_table
 from toolchain.timing.model import model_of
+from toolchain.timing.pipeline import TablePipeline
 from toolchain.timing.windows import windows_of
 
 WARM_RUNS = 2
@@ -90,7 +91,8 @@ def estimate_peer(
     ready = arm_python(requirement, progress=progress).guest(
         Path(peer_worker.__file__), json.dumps({**settings, "marked": WARM_RUNS}), files=files
     )
-    windows = windows_of(ready.trace(core, caches), core_table(core), has_l3=caches.l3 is not None)
+    pipeline = TablePipeline(core_table(core))
+    windows = windows_of(ready.trace(core, caches), pipeline, has_l3=caches.l3 is not None)
     model, clock = model_of(core), known_clock(the_board)
     ms = float(model.cycles(windows, clock).total.sum()) / (1e3 * clock)
     low, high = model.interval.around(ms, threads=1)

@@ -68,6 +68,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_runner(page)
     page.set_defaults(run=_page)
+    host = commands.add_parser("host", help="this machine's own times beside estimates")
+    host.add_argument("--out", type=Path, default=Path("docs"), help="folder of the page [docs]")
+    host.add_argument("--rounds", type=int, default=7, help="of measuring [7]")
+    host.set_defaults(run=_host)
     written = commands.add_parser(
         "coefficients", help="write the coefficients of estimates from the page's results"
     )
@@ -192,6 +196,17 @@ def _page(options: argparse.Namespace) -> None:
         only_cached=options.only_cached,
         progress=Lines(),
     )
+    print(page(results))
+    for path in write_page(results, options.out):
+        print(f"written: {path}", file=sys.stderr)
+
+
+def _host(options: argparse.Namespace) -> None:
+    from toolchain.dev.timing.host.page import page, write_page
+    from toolchain.dev.timing.host.study import run_host_study
+
+    check_folder(options.out)
+    results = run_host_study(rounds=options.rounds, progress=Lines())
     print(page(results))
     for path in write_page(results, options.out):
         print(f"written: {path}", file=sys.stderr)

@@ -169,10 +169,10 @@ def page(results: Results) -> str:
         "",
         "## Errors",
         "",
-        *_table(
+        *table(
             ["rows", "number", "median", "90th percentile", "worst", "worst network"],
             (
-                [f"{_title(section)}, {one.name}", *_cells(one)]
+                [f"{_title(section)}, {one.name}", *cells(one)]
                 for section in results.sections
                 for one in section.summaries
             ),
@@ -188,7 +188,7 @@ def page(results: Results) -> str:
     lines += [
         "## Rows that are not used",
         "",
-        *_table(
+        *table(
             ["rows", "why"], ([str(count), reason] for reason, count in results.left_out.items())
         ),
     ]
@@ -206,12 +206,12 @@ def _section(section: Section) -> Iterator[str]:
     )
     if section.ablations:
         yield ""
-        yield from _table(
+        yield from table(
             ["model, one thread", "number", "median", "90th percentile", "worst", "worst network"],
-            ([one.name, *_cells(one)] for one in section.ablations),
+            ([one.name, *cells(one)] for one in section.ablations),
         )
     yield ""
-    yield from _table(
+    yield from table(
         ["network", "type", "input", "threads", "published ms", "estimated ms", "error"],
         (
             [
@@ -238,7 +238,8 @@ def _threads(number: int) -> str:
     return "1 thread" if number == 1 else f"{number} threads"
 
 
-def _cells(one: Summary) -> list[str]:
+def cells(one: Summary) -> list[str]:
+    """A row of a table of errors, but for its first cell."""
     return [
         str(one.rows),
         f"{one.median:.1%}",
@@ -248,7 +249,8 @@ def _cells(one: Summary) -> list[str]:
     ]
 
 
-def _table(head: Sequence[str], rows: Iterator[Sequence[str]]) -> Iterator[str]:
+def table(head: Sequence[str], rows: Iterator[Sequence[str]]) -> Iterator[str]:
+    """A table in Markdown, line by line."""
     yield f"| {' | '.join(head)} |"
     yield f"|{'---|' * len(head)}"
     for cells in rows:

@@ -166,10 +166,13 @@ def program_of(row: Row, folder: Path, runner: Path | None = None) -> Program | 
         folder: with ``ncnn_networks``.
         runner: on an XNNPACK that is not patched.
     """
+    core = row.core
+    if core is None:
+        return "of no board"
     if row.runtime in ("xnnpack", "executorch"):
-        return _runner_program(row, runner)
+        return _runner_program(row, core, runner)
     if row.runtime == "tflite":
-        return _tflite_program(row)
+        return _tflite_program(row, core)
     if row.published < _LATEST_BEFORE:
         return "no wheel for aarch64 is near: int8 was rewritten between it and the first one"
     param = folder / "ncnn_networks" / f"{row.title}.param"
@@ -183,13 +186,13 @@ def program_of(row: Row, folder: Path, runner: Path | None = None) -> Program | 
         width=row.width,
         height=row.height,
         threads=row.threads,
-        core=row.core,
+        core=core,
         workspace_ratio=0.0 if version >= _FIRST_WITHOUT_SLACK else 0.5,
-        warm_caches=row.network in (_SHORT_ON_A76 if row.core == "cortex-a76" else _SHORT),
+        warm_caches=row.network in (_SHORT_ON_A76 if core == "cortex-a76" else _SHORT),
     )
 
 
-def _runner_program(row: Row, runner: Path | None) -> RunnerProgram | str:
+def _runner_program(row: Row, core: Core, runner: Path | None) -> RunnerProgram | str:
     if row.precision == "fp16" or (row.network, row.width) not in CONVERTED:
         return f"{row.runtime}: no model of {row.network} is here"
     if runner is None:
@@ -199,19 +202,17 @@ def _runner_program(row: Row, runner: Path | None) -> RunnerProgram | str:
         network=row.network,
         precision=row.precision,
         threads=row.threads,
-        core=row.core,
+        core=core,
     )
 
 
-def _tflite_program(row: Row) -> TfliteProgram | str:
+def _tflite_program(row: Row, core: Core) -> TfliteProgram | str:
     network = _MLPERF.get(row.network)
     if network is None or (network, row.width) not in CONVERTED:
         return f"{row.runtime}: no model of {row.network} is here"
     if row.precision != "fp32":
         return f"{row.runtime}: {_TFLITE} does not run our {row.precision} files"
-    return TfliteProgram(
-        network=network, precision=row.precision, threads=row.threads, core=row.core
-    )
+    return TfliteProgram(network=network, precision=row.precision, threads=row.threads, core=core)
 
 
 def nearest_wheel(published: date) -> str:

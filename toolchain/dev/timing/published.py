@@ -19,7 +19,7 @@ from toolchain.formats.text_file import read_text
 from toolchain.hardware.facts import Core
 
 Precision = Literal["fp32", "fp16", "int8"]
-Runtime = Literal["ncnn", "xnnpack", "executorch", "tflite"]
+Runtime = Literal["ncnn", "xnnpack", "executorch", "tflite", "tileskip"]
 
 _COLUMNS = ("source", "board", "core", "clock_MHz", "threads", "runtime", "version", "precision",
             "network", "input", "ms")  # fmt: skip
@@ -71,7 +71,8 @@ class Row:
     source: str
     board: str
     """The board's file here: ``rpi4``."""
-    core: Core
+    core: Core | None
+    """``None``: this machine's."""
     clock_mhz: int
     threads: int
     runtime: Runtime

@@ -197,12 +197,13 @@ def _section(
         fitted=fitted,
         coefficients={name: values[name] for name in study.shape.names},
         summaries=summaries(estimates),
-        ablations=_ablations(study.shape, _one_thread(samples)) if fitted else [],
+        ablations=ablations(study.shape, _one_thread(samples)) if fitted else [],
         rows=[row_estimate(one) for one in estimates],
     )
 
 
-def _ablations(shape: Shape, samples: Sequence[Sample]) -> list[Summary]:
+def ablations(shape: Shape, samples: Sequence[Sample]) -> list[Summary]:
+    """Other models on the same rows, each cross-validated over families."""
     models: Mapping[str, Fit] = {
         "constant cycles an instruction": fit_constant_cycles,
         "a run is one window": fit_windows(replace(shape, windows=False)),

@@ -13,6 +13,7 @@ from toolchain.hardware.caches import CoreMemory
 from toolchain.progress import Progress
 from toolchain.storage.cache import digest, entry, present
 from toolchain.timing.core_table import core_table, timed
+from toolchain.timing.pipeline import TablePipeline
 from toolchain.timing.trace import WINDOW
 from toolchain.timing.windows import Windows, windows_of
 
@@ -57,7 +58,7 @@ def traced_windows(
     def fill(folder: Path) -> None:
         ready = guest(program, progress=progress)
         trace = ready.trace(program.core, caches, memory=memory, window=window)
-        found = windows_of(trace, table, has_l3=caches.l3 is not None)
+        found = windows_of(trace, TablePipeline(table), has_l3=caches.l3 is not None)
         np.savez_compressed(
             folder / "windows.npz", **{name: getattr(found, name) for name in _KEPT}
         )

@@ -1,0 +1,1 @@
+"""The timing model on this machine, where times can be measured."""

@@ -1,0 +1,106 @@
+"""The core of this machine as llvm-mca sees it: Debian's ``llvm-19``."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from toolchain import children
+from toolchain.build.compiler import require
+from toolchain.errors import BuildError
+from toolchain.storage.cache import digest
+from toolchain.storage.scratch import temporary_folder
+from toolchain.timing.pipeline import Code
+
+_MC: Final = "llvm-mc-19"
+_MCA: Final = "llvm-mca-19"
+_CONTEXT: Final = 384
+"""Instructions of a path; as for our own pipelines out of order."""
+_PATHS: Final = 200
+"""Of one call."""
+_NO_SCHEDULE: Final = re.compile(r"^(xgetbv|cpuid|syscall|rep|lock|nopw?|endbr64|data16|notrack)\b")
+_FREE: Final = "nop"
+"""What stands for an instruction that llvm-mca has no figures of."""
+
+
+class LlvmMca:
+    """A core of llvm-mca's as a :class:`toolchain.timing.pipeline.Simulator`."""
+
+    def __init__(self, core: str) -> None:
+        """Args: ``core``: what LLVM calls it, ``znver4``.
+
+        Raises:
+            MissingToolError: LLVM is not installed.
+        """
+        require({_MC: "llvm-19", _MCA: "llvm-19"})
+        self._core = core
+        self._texts: dict[bytes, list[str]] = {}
+
+    @property
+    def context(self) -> int:
+        """As the simulator's protocol says."""
+        return _CONTEXT
+
+    @property
+    def digest(self) -> str:
+        """As the simulator's protocol says."""
+        return digest("llvm-mca 1", self._core, _FREE, _NO_SCHEDULE.pattern)
+
+    def retirements(self, paths: Sequence[Sequence[Code]]) -> Iterator[list[int]]:
+        """As the simulator's protocol says.
+
+        Raises:
+            BuildError: llvm-mca fails.
+        """
+        for at in range(0, len(paths), _PATHS):
+            part = paths[at : at + _PATHS]
+            self._disassemble([block for path in part for block in path])
+            yield from self._retired([[self._texts[block.code] for block in path] for path in part])
+
+    def _disassemble(self, blocks: Sequence[Code]) -> None:
+        fresh = {block.code: block for block in blocks if block.code not in self._texts}
+        if not fresh:
+            return
+        # Blocks are told apart by how many instructions they have.
+        text = "\n".join(" ".join(f"0x{byte:02x}" for byte in code) for code in fresh)
+        told = _run([_MC, "--disassemble", "--triple=x86_64-linux-gnu"], text)
+        if len(told) != sum(block.instructions for block in fresh.values()):
+            raise BuildError(f"{_MC} finds other instructions than QEMU")
+        lines = iter(told)
+        for code, block in fresh.items():
+            self._texts[code] = [_plain(next(lines)) for _ in range(block.instructions)]
+
+    def _retired(self, paths: Sequence[Sequence[Sequence[str]]]) -> Iterator[list[int]]:
+        regions = (
+            "\n".join((
+                f"# LLVM-MCA-BEGIN {number}", *(line for block in path for line in block),
+                f"# LLVM-MCA-END {number}",
+            ))
+            for number, path in enumerate(paths)
+        )  # fmt: skip
+        options = ["--iterations=1", "--timeline", "--timeline-max-cycles=0", "--json"]
+        told = _run(
+            [_MCA, "--mtriple=x86_64-linux-gnu", f"--mcpu={self._core}", *options],
+            "\n".join([*regions, ""]),
+        )
+        for region in json.loads("\n".join(told))["CodeRegions"]:
+            entries = region["TimelineView"]["TimelineInfo"]
+            yield [int(one["CycleRetired"]) for one in entries]
+
+
+def _plain(line: str) -> str:
+    """An instruction as llvm-mca takes it."""
+    text = " ".join(line.split("#")[0].split())
+    return _FREE if _NO_SCHEDULE.match(text) else text
+
+
+def _run(command: Sequence[str], text: str) -> list[str]:
+    with temporary_folder() as folder:
+        (given := folder / "given").write_text(text)
+        done = children.run([*command, str(given)], limit=children.WORK_S, fault=BuildError)
+    if done.returncode:
+        said = done.stderr.strip().splitlines() or ["no reason given"]
+        raise BuildError(f"{command[0]} failed: {said[0]}")
+    return [line for line in done.stdout.splitlines() if line.strip() and line.strip() != ".text"]

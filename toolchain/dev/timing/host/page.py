@@ -1,0 +1,103 @@
+"""``timing-host.md`` and ``timing-host.json``: estimates beside times of this machine."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from toolchain.dev.results_page import write_results
+from toolchain.dev.timing.page import Summary, cells, table
+from toolchain.dev.timing.published import Precision
+
+NAME = "timing-host"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class HostRowEstimate(_Part):
+    """A time that was measured, and its estimate."""
+
+    network: str
+    precision: Precision
+    ms: float
+    estimated_ms: float
+
+    @property
+    def error(self) -> float:
+        """Relative; above 0 the estimate is too long."""
+        return self.estimated_ms / self.ms - 1
+
+
+class HostResults(_Part):
+    """The document."""
+
+    created: datetime
+    qemu: str
+    cpu: str
+    """As the kernel calls it."""
+    core: str
+    """As LLVM calls it."""
+    clock_mhz: int
+    """While it was measured."""
+    rounds: int
+    coefficients: dict[str, float]
+    """Of the fit on all rows."""
+    summaries: list[Summary]
+    ablations: list[Summary]
+    """Other models on the same rows, each cross-validated."""
+    rows: list[HostRowEstimate]
+
+
+def write_page(results: HostResults, out: Path) -> list[Path]:
+    """Write the page and the document; returns their paths.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    return write_results(NAME, page(results), results, out)
+
+
+def page(results: HostResults) -> str:
+    """The page, in Markdown."""
+    values = ", ".join(f"{name} {value:.3g}" for name, value in results.coefficients.items())
+    head = ["rows", "number", "median", "90th percentile", "worst", "worst network"]
+    lines = [
+        "# Estimated times beside times of this machine",
+        "",
+        f"Written by `python -m toolchain.dev.timing host` on {results.created:%Y-%m-%d}, on "
+        f"{results.cpu} at {results.clock_mhz} MHz, with {results.qemu}. Boards are not at hand, "
+        "so their estimates are held against [published times](timing-model.md). Here the same "
+        "method is held against times that were measured: our runner on x86-64, one thread. "
+        "Traces and caches are those of boards. The core is llvm-mca's "
+        f"`{results.core}`, in place of our own pipelines. QEMU plays no AVX-512, so the runner "
+        "was built without it, for both. Errors are of rows whose family of networks took no part "
+        f"in the fit. A time is the shortest of {results.rounds} medians, measured in turn.",
+        "",
+        "## Errors",
+        "",
+        *table(head, ([one.name, *cells(one)] for one in results.summaries)),
+        "",
+        f"Coefficients, fitted on all rows: {values}.",
+        "",
+        "## Other models",
+        "",
+        *table(["model", *head[1:]], ([one.name, *cells(one)] for one in results.ablations)),
+        "",
+        "## Rows",
+        "",
+        *table(
+            ["network", "type", "measured ms", "estimated ms", "error"],
+            (
+                [
+                    one.network, one.precision, f"{one.ms:.4g}", f"{one.estimated_ms:.4g}",
+                    f"{one.error:+.0%}",
+                ]
+                for one in results.rows
+            ),
+        ),
+    ]  # fmt: skip
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,41 @@
+"""The runner for this machine without AVX-512, which QEMU does not play."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import fields
+from pathlib import Path
+from typing import Final
+
+from toolchain.build.bundle import recipe_for
+from toolchain.build.stages import Recipe, Workshop, build_programs
+from toolchain.fetch.apt import AptRoot
+from toolchain.hardware.board_file import load_board
+from toolchain.progress import Progress
+
+_LEFT_OUT: Final = (
+    "AVXVNNI", "AVXVNNIINT8", "AVX256SKX", "AVX256VNNI", "AVX256VNNIGFNI", "AVX512F", "AVX512SKX",
+    "AVX512VBMI", "AVX512VNNI", "AVX512VNNIGFNI", "AVX512FP16", "AVX512AMX",
+)  # fmt: skip
+"""Of XNNPACK's options; QEMU 7.2 plays x86-64 up to AVX2 and FMA."""
+
+
+class _WithoutAvx512(Recipe):
+    @property
+    def xnnpack_options(self) -> dict[str, object]:
+        return {
+            **super().xnnpack_options,
+            **{f"XNNPACK_ENABLE_{name}": False for name in _LEFT_OUT},
+        }
+
+
+def host_runner(progress: Progress) -> Path:
+    """``tileskip-run`` for this machine, whose kernels are the same here and in QEMU.
+
+    Raises:
+        BuildError, SourceError, MissingToolError: it cannot be built.
+    """
+    recipe = recipe_for(load_board("host"))
+    plain = {field.name: getattr(recipe, field.name) for field in fields(recipe)}
+    shop = Workshop(AptRoot(progress), len(os.sched_getaffinity(0)), progress)
+    return build_programs(_WithoutAvx512(**plain), shop) / "tileskip-run"
