@@ -19,7 +19,8 @@ LOCKED := -m pip install --quiet --disable-pip-version-check --require-hashes --
 # What the toolchain calls; the compilers are the ones that the figures in docs/ were measured with.
 DEBIAN_PACKAGES := ca-certificates ccache cmake debian-archive-keyring g++ g++-aarch64-linux-gnu \
   g++-arm-linux-gnueabihf ninja-build patch python3-venv qemu-system-arm qemu-user xz-utils
-DEBIAN_PACKAGES_DEV := busybox clang-format-14 fish git openssh-client openssh-server tcsh valgrind
+DEBIAN_PACKAGES_DEV := busybox clang-format-14 fish git llvm-19 openssh-client openssh-server tcsh \
+  valgrind
 
 .PHONY: help
 help:  ## this list

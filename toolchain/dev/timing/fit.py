@@ -117,9 +117,9 @@ class WindowModel:
 def prepare(shape: Shape, windows: Windows, threads: int = 1) -> Prepared:
     """The windows that take the time of a run.
 
-    Work is dealt out evenly and the first thread waits for the others, so its windows take the
-    whole time. Of a run with fewer threads than are asked for, each takes its part of what the
-    cores do. L3 and memory serve all threads meanwhile, so that their lines stand in one row.
+    The first thread waits for the others, so its windows take the whole time. Of a run with fewer
+    threads than are asked for, each takes its part of what the cores do. L3 and memory serve all
+    threads meanwhile, so that their lines stand in one row.
 
     Args:
         shape: what is looked at.

@@ -72,11 +72,21 @@ def traced_samples(
         SourceError: a program cannot be had.
     """
     for row, program in with_programs(folder, rows, runner):
-        # What threads do to each other is the model's business: a run with one says what is done.
-        alone = replace(program, threads=1)
-        found = traced_windows(alone, row.board, only_cached=only_cached, progress=progress)
+        found = traced_windows(
+            _traced(program), row.board, only_cached=only_cached, progress=progress
+        )
         if found is not None:
             yield Sample(row, found)
+
+
+def _traced(program: Program) -> Program:
+    """The program whose trace stands for a row.
+
+    OpenMP gives each thread a fixed part, so the first thread does in QEMU what it does on a board.
+    Other pools give a thread what is left, which depends on this machine: a run with one thread
+    says what is done, and the model deals it out.
+    """
+    return program if isinstance(program, NcnnProgram) else replace(program, threads=1)
 
 
 def group_of(row: Row) -> str:

@@ -37,7 +37,7 @@ from toolchain.timing.windows import windows_of
 
 _CORE: Final = "znver4"
 _SHAPE: Final = Shape(overlap="max", refill=REFILL, l3=True, core=True)
-_FAMILIES: Final = {
+FAMILIES: Final = {
     "resnet18": "resnet", "resnet18_all_s20": "resnet", "resnet18_all_s30": "resnet",
     "resnet18_lattice_s20": "resnet", "resnet50": "resnet", "resnet50_s20": "resnet",
     "fashion_resnet_dense": "fashion_resnet",
@@ -85,7 +85,7 @@ class HostRow(Row):
     @property
     def family(self) -> str:
         """Networks of one family are never on both sides of a cross-validation."""
-        return _FAMILIES[self.model]
+        return FAMILIES[self.model]
 
     @property
     def title(self) -> str:
@@ -115,7 +115,7 @@ def run_host_study(*, rounds: int, progress: Progress) -> HostResults:
     measured = measure(runner, models, rounds, progress)
     mhz = clock_mhz()
     samples = [
-        Sample(_row(name, precision, mhz, ms), windows[name, precision])
+        Sample(host_row(name, precision, mhz, ms), windows[name, precision])
         for (name, precision), ms in measured.items()
     ]
     samples.sort(key=lambda one: one.row.ms)
@@ -139,7 +139,7 @@ def run_host_study(*, rounds: int, progress: Progress) -> HostResults:
 
 def _models() -> Iterator[tuple[tuple[str, Precision], Path]]:
     precisions: tuple[Precision, ...] = ("fp32", "int8")
-    for name in _FAMILIES:
+    for name in FAMILIES:
         for precision in precisions:
             assert precision != "fp16"  # noqa: S101
             own = network_file if name == "mobilenet_v1" else model_file
@@ -202,7 +202,8 @@ def clock_mhz() -> int:
         return int(told.stdout)
 
 
-def _row(model: str, precision: Precision, mhz: int, ms: float) -> HostRow:
+def host_row(model: str, precision: Precision, mhz: int, ms: float) -> HostRow:
+    """A measured time as the cross-validation takes it."""
     return HostRow(
         source="measured here",
         board="host",

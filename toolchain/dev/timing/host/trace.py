@@ -61,7 +61,7 @@ def trace_on_host(runner: Path, model: Path) -> Trace:
     def run() -> tuple[str, str | None]:
         with temporary_folder() as folder:
             emulator = (shutil.which(_QEMU) or _QEMU, "-cpu", _PLAYED, "-seed", "1")
-            program = (str(runner), "--model", str(model), *words)
+            program = (str(runner.absolute()), "--model", str(model.absolute()), *words)
             return emulated(emulator, program, folder, options, guest_environment())
 
     return kept_trace(key, run)
