@@ -108,6 +108,15 @@ static uint32_t Victim(struct cache* cache, uint64_t line) {
   return (uint32_t)((cache->random >> 32) * cache->ways >> 32);
 }
 
+// Whether a line is there; nothing is changed.
+static bool Has(const struct cache* cache, uint64_t line) {
+  const uint64_t* set = SetOf(cache, line);
+  for (uint32_t way = 0; way < cache->ways; ++way) {
+    if (set[way] >> 1 == line) return true;
+  }
+  return false;
+}
+
 // Puts a line in that is not there. Returns the tag of the one that it takes
 // the place of, or kNone.
 static uint64_t Insert(struct cache* cache, uint64_t line, uint64_t dirty) {
@@ -174,12 +183,27 @@ bool InitCore(struct core* core, struct hierarchy* hierarchy) {
   memset(core->tlb.pages, 0xff, sizeof(core->tlb.pages));
   // Far from every line: no miss is a neighbour of these.
   memset(core->recent, 0x7f, sizeof(core->recent));
-  return InitCache(&core->l1d, &geometry->l1d) &&
-         InitCache(&core->l2_tlb, &geometry->l2_tlb) &&
-         (geometry->l2_shared || InitCache(&core->own_l2, &geometry->l2));
+  if (!InitCache(&core->l1d, &geometry->l1d) ||
+      !InitCache(&core->l2_tlb, &geometry->l2_tlb) ||
+      (!geometry->l2_shared && !InitCache(&core->own_l2, &geometry->l2))) {
+    return false;
+  }
+  pthread_mutex_lock(&hierarchy->lock);
+  core->next = hierarchy->cores;
+  hierarchy->cores = core;
+  pthread_mutex_unlock(&hierarchy->lock);
+  return true;
 }
 
 void FreeCore(struct core* core) {
+  struct hierarchy* hierarchy = core->hierarchy;
+  pthread_mutex_lock(&hierarchy->lock);
+  for (struct core** it = &hierarchy->cores; *it != NULL; it = &(*it)->next) {
+    if (*it != core) continue;
+    *it = core->next;
+    break;
+  }
+  pthread_mutex_unlock(&hierarchy->lock);
   FreeCache(&core->l1d);
   FreeCache(&core->l2_tlb);
   FreeCache(&core->own_l2);
@@ -271,6 +295,15 @@ static void PutOut(struct core* core, uint64_t tag) {
   if (out != kNone && (out & 1) != 0) ++core->counts.written_back;
 }
 
+// Whether the L2 of another core has a line, which then comes from there.
+static bool AnotherHas(const struct core* core, uint64_t line) {
+  const struct core* other = core->hierarchy->cores;
+  for (; other != NULL; other = other->next) {
+    if (other->l2 != core->l2 && Has(other->l2, line)) return true;
+  }
+  return false;
+}
+
 // L1D misses a line and reads it from below.
 static void Read(struct core* core, uint64_t line, uint64_t* l2_misses) {
   struct hierarchy* hierarchy = core->hierarchy;
@@ -280,7 +313,7 @@ static void Read(struct core* core, uint64_t line, uint64_t* l2_misses) {
   if (hierarchy->geometry.l3.lines != 0) {
     if (hierarchy->geometry.l3_exclusive) {
       const uint64_t found = Take(&hierarchy->l3, line);
-      if (found == kNone) ++core->counts.l3;
+      if (found == kNone && !AnotherHas(core, line)) ++core->counts.l3;
       dirty = found == kNone ? 0 : found & 1;
     } else if (!Touch(&hierarchy->l3, line, 0)) {
       ++core->counts.l3;

@@ -9,8 +9,10 @@
 // as a fixed function says (FrameOf), so that what falls into one set of L2
 // follows from chance, as on a board, and is the same in each run.
 //
+// With an exclusive L3, a line that another core's L2 has comes from there.
+//
 // Not played: lines that a prefetcher brings (see struct misses), code in L2,
-// and that a store takes a line out of another core's L1D.
+// and that a store takes a line out of another core's L1D and L2.
 
 #ifndef TILESKIP_QEMU_PLUGIN_CACHES_H_
 #define TILESKIP_QEMU_PLUGIN_CACHES_H_
@@ -62,7 +64,8 @@ struct misses {
 
 struct memory_counts {
   struct misses l1, l2;   // those of L2 are among those of L1D
-  uint64_t l3;            // lines that L3 did not have, among those of L2
+  uint64_t l3;            // lines that L3 did not have, among those of L2, nor
+                          // the L2 of another core
   uint64_t written_back;  // dirty lines that went to memory
   uint64_t tlb, walks;    // misses of the first TLB; of the second one, too
 };
@@ -88,6 +91,7 @@ struct tlb {
 struct hierarchy {
   struct hierarchy_geometry geometry;
   struct cache l2, l3;
+  struct core* cores;
   bool several;  // cores: then the lock is taken
   pthread_mutex_t lock;
 };
@@ -100,6 +104,7 @@ struct core {
   struct cache own_l2;
   struct cache* l2;
   struct hierarchy* hierarchy;
+  struct core* next;
   struct tlb tlb;
   struct cache l2_tlb;
   uint64_t recent[kRecentMisses];

@@ -182,6 +182,14 @@ def test_long_rows_of_stores_go_past_l1d_and_are_not_read(player: Player) -> Non
     assert counts["written_back"] == written - 127
 
 
+def test_a_line_that_another_core_has_does_not_come_from_memory(player: Player) -> None:
+    own, third = Level(1024, 8), Level(4096, 16)
+    geometry = Geometry(Level(64, 4), own, third, l2_shared=False, l3_exclusive=True, page_bits=20)
+    lines = loads(range(500))
+    first, second = player.counts(geometry, [(0, lines), (1, lines)])
+    assert (first["l3"], second["l3"]) == (500, 0)
+
+
 def test_an_exclusive_l3_adds_to_l2(player: Player) -> None:
     own, third = Level(1024, 16), Level(4096, 16)
     lines = [*range(4500), *range(4500)]

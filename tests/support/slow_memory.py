@@ -123,6 +123,7 @@ class SlowShared:
     geometry: Geometry
     l2: SlowCache
     l3: SlowCache | None
+    all_l2: list[SlowCache] = field(default_factory=list)
 
 
 def shared(geometry: Geometry) -> SlowShared:
@@ -143,6 +144,7 @@ class SlowCore:
         self.geometry = geometry
         self.l1d = SlowCache(geometry.l1d)
         self.l2 = self.below.l2 if geometry.l2_shared else SlowCache(geometry.l2)
+        self.below.all_l2.append(self.l2)
         self.l3 = self.below.l3
         self.tlb = SlowCache(Level(geometry.l1_tlb, geometry.l1_tlb))
         self.l2_tlb = SlowCache(geometry.l2_tlb)
@@ -212,7 +214,10 @@ class SlowCore:
         dirty = False
         if self.l3 is not None and self.geometry.l3_exclusive:
             found = self.l3.take(line)
-            self.counts["l3"] += found is None
+            elsewhere = any(
+                line in row for l2 in self.below.all_l2 if l2 is not self.l2 for row in l2.held
+            )
+            self.counts["l3"] += found is None and not elsewhere
             dirty = bool(found)
         elif self.l3 is not None and not self.l3.find(line):
             self.counts["l3"] += 1
