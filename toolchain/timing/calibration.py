@@ -58,7 +58,7 @@ def calibrated(model: TimingModel, measured: Sequence[Measured]) -> TimingModel:
     if not measured:
         raise ValueError("nothing was measured")
     start = model.coefficients
-    names = [name for name in Coefficients.model_fields if getattr(start, name) > 0]
+    names = [name for name in Coefficients.model_fields if getattr(start, name)]
 
     def moved(offsets: Sequence[float]) -> TimingModel:
         values = {

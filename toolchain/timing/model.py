@@ -2,7 +2,8 @@
 
 A window is bound by the core or by memory: prefetchers fetch lines while the core is at work, so
 the longer of the two counts. A core that waits for its lines takes both; published times speak
-against that, even of the Cortex-A53.
+against that with one thread, even of the Cortex-A53, and for it with several: a core's lines then
+stand behind those of the others.
 
 The coefficients are fitted to published times (``docs/explanation/timing-model.md``).
 """
@@ -40,10 +41,18 @@ class Coefficients(BaseModel):
     """Cycles of the core a line that L2 gives."""
     memory: _Cost
     """Nanoseconds a line that comes from memory or goes there."""
+    shared_memory: _Cost | None = None
+    """The same with several threads, for each line of all of them; ``None``: as with one."""
     l3: _Cost = 0.0
     """Nanoseconds a line that L3 gives: it has a clock of its own."""
     core: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     """Factor of the simulated cycles."""
+
+    def line(self, threads: int) -> float:
+        """Nanoseconds a line of memory with so many threads."""
+        if threads == 1 or self.shared_memory is None:
+            return self.memory
+        return self.shared_memory
 
 
 class Interval(BaseModel):
@@ -82,8 +91,9 @@ class TimingModel(BaseModel):
     def cycles(self, windows: Windows, clock_mhz: float, shared: Collection[int] = ()) -> Cycles:
         """Cycles of each window of the first thread.
 
-        The first thread waits for the others, so its windows take the whole time. L3 and memory
-        serve all threads meanwhile, so that the lines of an operator stand in one row.
+        The first thread waits for the others, so its windows take the whole time. Memory serves
+        all threads meanwhile, so that the lines of an operator stand in one row, and the core waits
+        for it; what L3 gives does not.
 
         Args:
             windows: of all threads.
@@ -93,23 +103,23 @@ class TimingModel(BaseModel):
                 other operators the first thread does what it did there.
         """
         value, ghz, main = self.coefficients, clock_mhz / 1e3, windows.main()
+        threads = len(np.unique(windows.thread))
         every = {
             "core": value.core * windows.core + self.refill * windows.mispredicted,
             "l2": value.l2 * windows.l2,
             "l3": ghz * value.l3 * windows.l3,
-            "memory": ghz * value.memory * windows.memory,
+            "memory": ghz * value.line(threads) * windows.memory,
         }
         parts = {name: part[windows.thread == main.thread[0]] for name, part in every.items()}
-        threads = len(np.unique(windows.thread))
         for operator in np.unique(main.operator) if threads > 1 else ():
             mine, all_of_it = main.operator == operator, windows.operator == operator
             for name, part in parts.items():
                 total = float(every[name][all_of_it].sum())
-                if name in ("l3", "memory"):
+                if name == "memory":
                     part[mine] = spread(total, part[mine])
                 elif operator in shared:
                     part[mine] = spread(total / threads, part[mine])
-        return Cycles(overlap=self.overlap, **parts)
+        return Cycles(overlap=self.overlap if threads == 1 else "sum", **parts)
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,9 @@ def test_memory_serves_all_threads_in_one_row() -> None:
     found = windows(
         {"core": 100, "written_back": 10}, {"core": 100, "written_back": 30}, threads=[0, 1]
     )
-    assert model("max", memory=4.0).cycles(found, 1000).total.tolist() == [160]
+    assert model("max", memory=4.0).cycles(found, 1000).total.tolist() == [100 + 160]
+    shared = model("max", memory=4.0, shared_memory=3.0)
+    assert shared.cycles(found, 1000).total.tolist() == [100 + 120]
 
 
 def test_shared_work_is_dealt_out_evenly_whoever_did_it() -> None:

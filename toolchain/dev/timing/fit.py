@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 from scipy.optimize import minimize
 
+from toolchain.dev.timing.published import Row
 from toolchain.dev.timing.sample import Sample
 from toolchain.timing.model import Coefficients, Cycles, Overlap, spread
 from toolchain.timing.windows import Floats, Windows
@@ -67,7 +68,7 @@ class Shape:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The coefficients in their order."""
+        """The coefficients of one thread, in their order."""
         return ("l2", *(("l3",) if self.l3 else ()), "memory", *(("core",) if self.core else ()))
 
 
@@ -81,7 +82,8 @@ class Prepared:
     l2: Floats
     l3: Floats
     memory: Floats
-    """Lines; of L3 and memory those of all threads."""
+    """Lines; of memory those of all threads."""
+    threads: int
 
 
 @dataclass(frozen=True)
@@ -106,11 +108,11 @@ class WindowModel:
         """
         value, ghz = self.coefficients, clock_mhz / 1e3
         return Cycles(
-            overlap=self.shape.overlap,
+            overlap="sum" if prepared.threads > 1 else self.shape.overlap,
             core=value.core * prepared.core + prepared.refill,
             l2=value.l2 * prepared.l2,
             l3=ghz * value.l3 * prepared.l3,
-            memory=ghz * value.memory * prepared.memory,
+            memory=ghz * value.line(prepared.threads) * prepared.memory,
         ).total
 
 
@@ -118,8 +120,8 @@ def prepare(shape: Shape, windows: Windows, threads: int = 1) -> Prepared:
     """The windows that take the time of a run.
 
     The first thread waits for the others, so its windows take the whole time. Of a run with fewer
-    threads than are asked for, each takes its part of what the cores do. L3 and memory serve all
-    threads meanwhile, so that their lines stand in one row.
+    threads than are asked for, each takes its part of what the cores do. Memory serves all threads
+    meanwhile, so that its lines stand in one row.
 
     Args:
         shape: what is looked at.
@@ -134,39 +136,56 @@ def prepare(shape: Shape, windows: Windows, threads: int = 1) -> Prepared:
         core=part * main.core,
         refill=part * refill * main.mispredicted,
         l2=part * main.l2,
-        l3=spread(float(windows.l3.sum()), main.l3),
+        l3=part * main.l3,
         memory=spread(float(windows.memory.sum()), main.memory),
+        threads=threads,
     )
 
 
 def fit_windows(shape: Shape) -> Fit:
     """A function that fits the coefficients of a shape.
 
+    Those of one thread are found on rows with one. What a line takes with several threads is then
+    found on rows with several, if there are any.
+
     Raises:
-        ValueError: the fit gets no rows.
+        ValueError: the fit gets no rows with one thread.
     """
 
     def fit(samples: Sequence[Sample]) -> WindowModel:
-        if not samples:
-            raise ValueError("nothing to fit to")
         prepared = [(prepare(shape, one.windows, one.row.threads), one.row) for one in samples]
+        alone = [(one, row) for one, row in prepared if one.threads == 1]
+        together = [(one, row) for one, row in prepared if one.threads > 1]
+        if not alone:
+            raise ValueError("nothing to fit to")
 
-        def named(logarithms: Floats) -> Coefficients:
-            values = np.exp(np.clip(logarithms, -12.0, 12.0))
-            return Coefficients(**dict(zip(shape.names, values.tolist(), strict=True)))
-
-        def loss(logarithms: Floats) -> float:
-            model = WindowModel(shape, named(logarithms))
-            estimates = [model.cycles(one, row.clock_mhz).sum() for one, row in prepared]
-            ratios = np.array(estimates) / [row.cycles for _, row in prepared]
+        def loss(rows: Sequence[tuple[Prepared, Row]], coefficients: Coefficients) -> float:
+            model = WindowModel(shape, coefficients)
+            estimates = [model.cycles(one, row.clock_mhz).sum() for one, row in rows]
+            ratios = np.array(estimates) / [row.cycles for _, row in rows]
             return float(np.mean(np.abs(np.log(ratios))))
 
-        best = min(
-            (_descend(loss, np.log(start)) for start in _starts(shape)), key=lambda one: one[1]
-        )
-        return WindowModel(shape, named(best[0]))
+        def named(logarithms: Floats) -> Coefficients:
+            return Coefficients(**dict(zip(shape.names, _values(logarithms), strict=True)))
+
+        starts = [_descend(lambda it: loss(alone, named(it)), np.log(it)) for it in _starts(shape)]
+        found = named(min(starts, key=lambda one: one[1])[0])
+        if together:
+            first = np.log(np.array([found.memory]))
+
+            def shared(logarithms: Floats) -> Coefficients:
+                return found.model_copy(update={"shared_memory": _values(logarithms)[0]})
+
+            best, _ = _descend(lambda it: loss(together, shared(it)), first)
+            found = shared(best)
+        return WindowModel(shape, found)
 
     return fit
+
+
+def _values(logarithms: Floats) -> list[float]:
+    values: list[float] = np.exp(np.clip(logarithms, -12.0, 12.0)).tolist()
+    return values
 
 
 def _starts(shape: Shape) -> list[Floats]:

@@ -200,7 +200,7 @@ def _section(section: Section) -> Iterator[str]:
     yield ""
     values = ", ".join(f"{name} {value:.3g}" for name, value in section.coefficients.items())
     yield f"Coefficients: {values}. " + (
-        "They are of the fit on all rows with one thread."
+        "They are of the fit on all rows."
         if section.fitted
         else "They were fitted on other rows, and nothing was fitted here."
     )

@@ -1,8 +1,8 @@
 """The whole comparison: fits on one table a core, and what they say of all other rows.
 
-A core's coefficients are fitted on the rows with one thread of one table. Rows of that table, with
-one thread or more, are estimated by a fit without their family; rows of other tables by the fit on
-all. Nothing is fitted to them.
+A core's coefficients are fitted on the rows of one table: those of one thread on rows with one, and
+what a line of memory takes with several on the others. Rows of that table are estimated by a fit
+without their family; rows of other tables by the fit on all. Nothing is fitted to them.
 """
 
 from __future__ import annotations
@@ -163,8 +163,8 @@ def _study(
     if len({one.row.family for one in base}) < 2:
         return []
     fit = fit_windows(study.shape)
-    estimates = leave_one_family_out(own, lambda chosen: fit(_one_thread(chosen)))
-    whole = fit(base)
+    estimates = leave_one_family_out(own, fit)
+    whole = fit(own)
     assert isinstance(whole, WindowModel)  # noqa: S101 (it is what such a fit gives)
     found = [(_section(study.fitted, study, whole, own, estimates, fitted=True), estimates)]
     for table in study.others:
@@ -195,7 +195,7 @@ def _section(
         published=table.published,
         runtime=table.runtime,
         fitted=fitted,
-        coefficients={name: values[name] for name in study.shape.names},
+        coefficients={name: value for name, value in values.items() if value},
         summaries=summaries(estimates),
         ablations=ablations(study.shape, _one_thread(samples)) if fitted else [],
         rows=[row_estimate(one) for one in estimates],

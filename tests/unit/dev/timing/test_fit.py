@@ -162,6 +162,20 @@ def test_the_first_thread_waits_for_memory_that_serves_all() -> None:
     assert prepared.l2.sum() == pytest.approx(one.l2[: len(one.l2) // 4].sum())
 
 
+def test_what_a_line_takes_with_several_threads_is_found_on_rows_with_several() -> None:
+    known = Coefficients(l2=6.5, memory=17.0, shared_memory=9.0)
+    shape = Shape("max", refill=12.0)
+    model = WindowModel(shape, known)
+    rows = samples(model)
+    for seed, one in enumerate(list(rows)):
+        four = Sample(replace(one.row, threads=4), run(seed, threads=4))
+        rows.append(replace(four, row=replace(four.row, ms=model.ms(four))))
+    found = fit_windows(shape)(rows)
+    assert isinstance(found, WindowModel)
+    assert found.coefficients.memory == pytest.approx(17.0, rel=0.01)
+    assert found.coefficients.shared_memory == pytest.approx(9.0, rel=0.01)
+
+
 def test_threads_share_what_the_core_does_and_no_line_from_memory() -> None:
     one = run(0)
     alone, shared = prepare(Shape("max", 9.0), one), prepare(Shape("max", 9.0), one, threads=4)
