@@ -21,6 +21,10 @@ _CONTEXT: Final = 384
 _PATHS: Final = 200
 """Of one call."""
 _NO_SCHEDULE: Final = re.compile(r"^(xgetbv|cpuid|syscall|rep|lock|nopw?|endbr64|data16|notrack)\b")
+_BETWEEN: Final = "ud2"
+_BETWEEN_BLOCKS: Final = b"\x90" * 15 + b"\x0f\x0b"
+"""NOPs and UD2, which no program runs. QEMU tells the first part alone of an instruction on two
+pages; NOPs are then taken for its rest."""
 _FREE: Final = "nop"
 """What stands for an instruction that llvm-mca has no figures of."""
 
@@ -63,14 +67,19 @@ class LlvmMca:
         fresh = {block.code: block for block in blocks if block.code not in self._texts}
         if not fresh:
             return
-        # Blocks are told apart by how many instructions they have.
-        text = "\n".join(" ".join(f"0x{byte:02x}" for byte in code) for code in fresh)
-        told = _run([_MC, "--disassemble", "--triple=x86_64-linux-gnu"], text)
-        if len(told) != sum(block.instructions for block in fresh.values()):
-            raise BuildError(f"{_MC} finds other instructions than QEMU")
-        lines = iter(told)
-        for code, block in fresh.items():
-            self._texts[code] = [_plain(next(lines)) for _ in range(block.instructions)]
+        text = "\n".join(
+            " ".join(f"0x{byte:02x}" for byte in code + _BETWEEN_BLOCKS) for code in fresh
+        )
+        segments: list[list[str]] = [[]]
+        for line in _run([_MC, "--disassemble", "--triple=x86_64-linux-gnu"], text):
+            if line.strip() == _BETWEEN:
+                segments.append([])
+            else:
+                segments[-1].append(_plain(line))
+        if len(segments) != len(fresh) + 1:
+            raise BuildError(f"{_MC} does not find the blocks that QEMU told")
+        for (code, block), lines in zip(fresh.items(), segments, strict=False):
+            self._texts[code] = [*lines, *[_FREE] * block.instructions][: block.instructions]
 
     def _retired(self, paths: Sequence[Sequence[Sequence[str]]]) -> Iterator[list[int]]:
         regions = (
