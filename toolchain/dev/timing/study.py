@@ -26,7 +26,7 @@ from toolchain.dev.timing.fit import Fit, Shape, WindowModel, fit_constant_cycle
 from toolchain.dev.timing.page import Results, Section, Summary, row_estimate, summaries, summary
 from toolchain.dev.timing.programs import program_of
 from toolchain.dev.timing.published import Row, Runtime, read_published
-from toolchain.dev.timing.rows import traced_samples
+from toolchain.dev.timing.rows import traced_samples, with_programs
 from toolchain.dev.timing.sample import Sample
 from toolchain.progress import Progress
 from toolchain.timing.core_table import TimedCore, core_table
@@ -145,6 +145,10 @@ def run_study(
     reasons = Counter(one.reason for one in published.left_out)
     programs = (program_of(row, folder, runner) for row in published.rows)
     reasons.update(program for program in programs if isinstance(program, str))
+    tables = [table for one in studies() for table in (one.fitted, *one.others)]
+    held = [row for row in published.rows if any(table.holds(row) for table in tables)]
+    if untraced := len(with_programs(folder, held, runner)) - len(estimates):
+        reasons["not traced yet"] = untraced
     return Results(
         created=datetime.now(UTC),
         qemu=qemu_version(),
