@@ -33,7 +33,9 @@ _LIKE = {
             "caches",
             "count_instructions",
             "edges",
+            "machine_code",
             "trace",
+            "x86_64_code",
         )
     },
     "tests/emulated/core_tiles.cc": "runtime_patch/xnnpack/overlay/test/live-taps.cc",
