@@ -35,7 +35,8 @@ from toolchain.progress import Silent
 from toolchain.storage.cache import cache_dir, sha256_file
 from toolchain.tflite_file.graph import read_model
 
-_SILENCE_S = 3.0
+_SILENCE_S = 6.0
+"""Of a link that is to die; a server that is well answers within it on a busy machine, too."""
 _LINGER_S = 8
 
 
@@ -227,7 +228,7 @@ def cut_push(place: Place, number: int) -> str:
     uploads, found = [push.model_upload(board, model)], list[str]()
     with Cutting(served.server.port) as relay, told(found, "cut"):
         relay.after = (3000 + 50_000 * number, "cut")
-        with SshConnection("pi", served.target(relay.port), silence=_SILENCE_S) as link:
+        with SshConnection("pi", served.target(relay.port)) as link:
             push.push(link, board, uploads, Silent())
     if (final := served.home / uploads[0].remote).exists():
         whole = sha256_file(final) == uploads[0].sha256
@@ -244,7 +245,7 @@ def _after_the_next(served: Served) -> list[str]:
         time.sleep(0.1)
     _aged(served.home)
     target = served.target(served.server.port)
-    with SshConnection("pi", target, silence=_SILENCE_S) as link:
+    with SshConnection("pi", target) as link:
         push.sweep(link, load_board("host"))
     left = _leavings(served.home)
     return [f"left {name}, named by {running(Path(name).name)}" for name in left]
@@ -265,7 +266,7 @@ def cut_run(place: Place, number: int) -> str:
     with (
         Cutting(served.server.port) as relay,
         told(found, "cut"),
-        SshConnection("pi", served.target(relay.port), silence=_SILENCE_S) as link,
+        SshConnection("pi", served.target(relay.port)) as link,
     ):
         runner = BoardRunner(link, load_board("host"), made, Silent(), timeout=30)
         runner.push_models([Path(model.path)])
