@@ -25,6 +25,13 @@ _BETWEEN: Final = "ud2"
 _BETWEEN_BLOCKS: Final = b"\x90" * 15 + b"\x0f\x0b"
 """NOPs and UD2, which no program runs. QEMU tells the first part alone of an instruction on two
 pages; NOPs are then taken for its rest."""
+_ON_STACK: Final = re.compile(r"-?\d*\(%r[sb]p\)")
+_VECTOR: Final = re.compile(r"%([xy])mm\d+(?=, )")
+_PACKED: Final = re.compile(r"v(fn?m(add|sub)|add|sub|mul|min|max|mova|movu)")
+_FIRST_FREE: Final = 16
+_FREE_REGISTERS: Final = 16
+_FORWARDED: Final = 3
+"""Additions of three cycles that stand for a store of a vector that is read back."""
 _FREE: Final = "nop"
 """What stands for an instruction that llvm-mca has no figures of."""
 
@@ -50,7 +57,9 @@ class LlvmMca:
     @property
     def digest(self) -> str:
         """As the simulator's protocol says."""
-        return digest("llvm-mca 1", self._core, _FREE, _NO_SCHEDULE.pattern)
+        return digest(
+            "llvm-mca 3", self._core, _FREE, _NO_SCHEDULE.pattern, _PACKED.pattern, str(_FORWARDED)
+        )
 
     def retirements(self, paths: Sequence[Sequence[Code]]) -> Iterator[list[int]]:
         """As the simulator's protocol says.
@@ -82,21 +91,51 @@ class LlvmMca:
             self._texts[code] = [*lines, *[_FREE] * block.instructions][: block.instructions]
 
     def _retired(self, paths: Sequence[Sequence[Sequence[str]]]) -> Iterator[list[int]]:
+        played = [_with_forwarding([line for block in path for line in block]) for path in paths]
         regions = (
-            "\n".join((
-                f"# LLVM-MCA-BEGIN {number}", *(line for block in path for line in block),
-                f"# LLVM-MCA-END {number}",
-            ))
-            for number, path in enumerate(paths)
-        )  # fmt: skip
-        options = ["--iterations=1", "--timeline", "--timeline-max-cycles=0", "--json"]
-        told = _run(
-            [_MCA, "--mtriple=x86_64-linux-gnu", f"--mcpu={self._core}", *options],
-            "\n".join([*regions, ""]),
+            "\n".join((f"# LLVM-MCA-BEGIN {number}", *lines, f"# LLVM-MCA-END {number}"))
+            for number, (lines, _) in enumerate(played)
         )
-        for region in json.loads("\n".join(told))["CodeRegions"]:
+        options = ["--iterations=1", "--timeline", "--timeline-max-cycles=0", "--json"]
+        command = [_MCA, "--mtriple=x86_64-linux-gnu", f"--mcpu={self._core}", *options]
+        told = json.loads("\n".join(_run(command, "\n".join([*regions, ""]))))
+        for region, (_, own) in zip(told["CodeRegions"], played, strict=True):
             entries = region["TimelineView"]["TimelineInfo"]
-            yield [int(one["CycleRetired"]) for one in entries]
+            yield [int(entries[index]["CycleRetired"]) for index in own]
+
+
+def _with_forwarding(path: Sequence[str]) -> tuple[list[str], list[int]]:
+    """A path in which a vector that goes to the stack and comes back is waited for.
+
+    llvm-mca lets no load wait for a store. An accumulator that found no register is then free,
+    though each sum waits for it. Here it goes through a register that AVX2 does not have, and
+    additions that take as long as a store that is read back.
+
+    Returns:
+        The lines, and at which of them the path's own are.
+    """
+    lines: list[str] = []
+    own: list[int] = []
+    registers: dict[str, int] = {}
+    for line in path:
+        name, _, operands = line.partition(" ")
+        place = _ON_STACK.search(operands)
+        slot = place[0] if place else ""
+        stored = _VECTOR.match(operands) if place and place.end() == len(operands) else None
+        if slot in registers and stored is None:
+            wide = "y" if "%ymm" in operands else "x"
+            if place and place.end() < len(operands) and _PACKED.match(name):
+                line = line.replace(slot, f"%{wide}mm{registers[slot]}")
+            elif place and place.end() == len(operands):
+                del registers[slot]
+        own.append(len(lines))
+        lines.append(line)
+        if stored and len(registers) < _FREE_REGISTERS:
+            number = registers.setdefault(slot, _FIRST_FREE + len(registers))
+            there = f"%{stored[1]}mm{number}"
+            lines.append(f"vaddps {stored[0]}, {stored[0]}, {there}")
+            lines += [f"vaddps {there}, {there}, {there}"] * (_FORWARDED - 1)
+    return lines, own
 
 
 def _plain(line: str) -> str:
