@@ -76,7 +76,8 @@ def page(results: HostResults) -> str:
         f"`{results.core}`, in place of our own pipelines. It lets no load wait for a store, so an "
         "accumulator that goes through the stack is given a store's and a load's cycles here. QEMU "
         "plays no AVX-512, so the runner was built without it, for both. Errors are of rows whose "
-        f"family of networks took no part in the fit. A time is the shortest of {results.rounds} medians, measured in turn.",
+        "family of networks took no part in the fit. A time is the shortest of "
+        f"{results.rounds} medians, measured in turn.",
         "",
         "## Errors",
         "",
