@@ -15,7 +15,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib import resources
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -23,6 +23,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from toolchain.timing.core_table import TimedCore, core_table
 from toolchain.timing.windows import Floats, Windows
 
+COEFFICIENTS: Final = "coefficients.toml"
+"""The file beside this one that has them."""
 Overlap = Literal["max", "sum"]
 """How memory's time joins the core's in a window: hidden behind it, or after it."""
 Bound = Literal["core", "L2", "L3", "memory"]
@@ -160,6 +162,6 @@ def spread(total: float, own: Floats) -> Floats:
 @cache
 def model_of(core: TimedCore) -> TimingModel:
     """The fitted model of a core."""
-    file = resources.files(__package__).joinpath("coefficients.toml")
+    file = resources.files(__package__).joinpath(COEFFICIENTS)
     fitted = tomllib.loads(file.read_text(encoding="utf-8"))[core]
     return TimingModel.model_validate(fitted | {"refill": core_table(core).refill})

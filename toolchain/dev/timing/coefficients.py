@@ -10,9 +10,9 @@ import numpy as np
 import toolchain.timing
 from toolchain.dev.timing.page import Results, Section
 from toolchain.dev.timing.study import studies
-from toolchain.timing.model import Overlap
+from toolchain.timing.model import COEFFICIENTS, Overlap
 
-FILE = Path(toolchain.timing.__file__).parent / "coefficients.toml"
+FILE = Path(toolchain.timing.__file__).parent / COEFFICIENTS
 _HEAD = """\
 # Fitted to published times with one thread; docs/timing-model.md has every row, and the errors of a
 # fit that leaves the row's family of networks out. toolchain/timing/model.py says what a key means.

@@ -199,7 +199,9 @@ def _section(
         published=table.published,
         runtime=table.runtime,
         fitted=fitted,
-        coefficients={name: value for name, value in values.items() if value},
+        coefficients={
+            name: values[name] for name in (*study.shape.names, "shared_memory") if values[name]
+        },
         summaries=summaries(estimates),
         ablations=ablations(study.shape, _one_thread(samples)) if fitted else [],
         rows=[row_estimate(one) for one in estimates],
