@@ -14,7 +14,7 @@ from toolchain.timing.model import COEFFICIENTS, Overlap
 
 FILE = Path(toolchain.timing.__file__).parent / COEFFICIENTS
 _HEAD = """\
-# Fitted to published times with one thread; docs/timing-model.md has every row, and the errors of a
+# Fitted to published times; docs/timing-model.md has every row, and the errors of a
 # fit that leaves the row's family of networks out. toolchain/timing/model.py says what a key means.
 # Written by `python -m toolchain.dev.timing coefficients`.
 """
