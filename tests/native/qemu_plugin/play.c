@@ -6,9 +6,9 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-#include "machine_code.h"
 #include "branch_predictor.h"
 #include "caches.h"
+#include "machine_code.h"
 
 enum { kCores = 2 };
 

@@ -47,6 +47,8 @@ class LlvmMca:
         """
         require({_MC: "llvm-19", _MCA: "llvm-19"})
         self._core = core
+        told = children.run([_MCA, "--version"], limit=children.LOOK_S, fault=BuildError)
+        self._version = told.stdout
         self._texts: dict[bytes, list[str]] = {}
 
     @property
@@ -58,7 +60,13 @@ class LlvmMca:
     def digest(self) -> str:
         """As the simulator's protocol says."""
         return digest(
-            "llvm-mca 3", self._core, _FREE, _NO_SCHEDULE.pattern, _PACKED.pattern, str(_FORWARDED)
+            "llvm-mca 4",
+            self._version,
+            self._core,
+            _FREE,
+            _NO_SCHEDULE.pattern,
+            _PACKED.pattern,
+            str(_FORWARDED),
         )
 
     def retirements(self, paths: Sequence[Sequence[Code]]) -> Iterator[list[int]]:

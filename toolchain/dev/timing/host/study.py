@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import platform
-import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -198,7 +197,7 @@ def clock_mhz() -> int:
         done = children.run(command, limit=children.WORK_S, fault=BuildError)
         if done.returncode:
             raise BuildError(f"{source.name} could not be compiled: {done.stderr.strip()}")
-        told = subprocess.run([made], capture_output=True, text=True, check=True)
+        told = children.run([made], limit=children.WORK_S, fault=BuildError)
         return int(told.stdout)
 
 
