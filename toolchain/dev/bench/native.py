@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, PositiveFloat
@@ -60,7 +60,7 @@ def interleaved(
     """
     arguments = [f"--versus={path}" for path in models[1:]]
     arguments += ["--runs", str(runs), "--warmup", str(warmup), "--threads", str(threads)]
-    output = _run(runner, models[0], arguments)
+    output = run_model(runner, models[0], arguments)
     timings = [output.timing, *(one.timing for one in output.versus)]
     return [timing.samples_us for timing in timings if timing is not None]
 
@@ -96,7 +96,7 @@ def alternating(
     found: list[list[Start]] = [[] for _ in commands]
     for _ in range(rounds):
         for starts, (runner, model) in zip(found, commands, strict=True):
-            output = _run(runner, model, arguments)
+            output = run_model(runner, model, arguments)
             starts.append(
                 Start(
                     init_us=output.init_us,
@@ -108,11 +108,27 @@ def alternating(
     return found
 
 
-def _run(runner: Path, model: Path, arguments: Sequence[str]) -> RunnerOutput:
+def run_model(
+    runner: Path,
+    model: Path,
+    arguments: Sequence[str],
+    environment: Mapping[str, str] | None = None,
+) -> RunnerOutput:
+    """What the runner tells of a model.
+
+    Args:
+        runner: ``tileskip-run``.
+        model: the file.
+        arguments: further ones of the runner.
+        environment: all of the runner's; this process's own if absent.
+
+    Raises:
+        BoardError: the runner failed.
+    """
     with temporary_folder() as folder:
         json = folder / "output.json"
         command = [str(runner), f"--model={model}", *arguments, f"--json={json}"]
-        done = children.run(command, limit=children.WORK_S, fault=BoardError)
+        done = children.run(command, limit=children.WORK_S, fault=BoardError, env=environment)
         if done.returncode:
             said = (done.stderr or done.stdout).strip().splitlines() or ["no reason given"]
             raise BoardError(f"{runner.name} failed on {model}: {said[-1]}")
@@ -138,17 +154,20 @@ class Machine(_Part):
         return "quiet" if self.quiet else f"busy ({self.load:.1f} cores)"
 
 
-def this_machine(seconds: float = 3.0) -> Machine:
-    """The CPU's name, usable cores, and how many of them others keep busy while this waits."""
-    cpu = "unknown"
+def cpu_name() -> str:
+    """What the kernel calls this machine's CPU."""
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
-            cpu = line.partition(":")[2].strip()
-            break
+            return line.partition(":")[2].strip()
+    return "unknown"
+
+
+def this_machine(seconds: float = 3.0) -> Machine:
+    """The CPU's name, usable cores, and how many of them others keep busy while this waits."""
     before = _busy_seconds()
     time.sleep(seconds)
     load = (_busy_seconds() - before) / seconds
-    return Machine(cpu=cpu, cores=len(os.sched_getaffinity(0)), load=load)
+    return Machine(cpu=cpu_name(), cores=len(os.sched_getaffinity(0)), load=load)
 
 
 def _busy_seconds() -> float:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +18,7 @@ from typing import Final
 
 from toolchain import console
 from toolchain.dev.timing.inner_loops import Loop, inner_loops
+from toolchain.dev.timing.tools import hexadecimal, mca_regions, run_tool
 from toolchain.errors import BuildError, DeployError
 from toolchain.storage.scratch import temporary_folder
 from toolchain.timing.core_table import TIMED_CORES, CoreTable, Row, TimedCore, core_table
@@ -153,7 +153,7 @@ def small_loops() -> dict[str, Loop]:
     """The loops of :data:`SMALL_LOOPS`, assembled."""
     made = {}
     for name, (lines, _) in SMALL_LOOPS.items():
-        out = _run([*_LLVM_MC, "-show-encoding"], "\n".join(lines) + "\n")
+        out = run_tool([*_LLVM_MC, "-show-encoding"], "\n".join(lines) + "\n")
         encoded = re.findall(r"encoding: \[([^]]+)\]", out)
         code = bytes(int(byte, 16) for word in encoded for byte in word.split(","))
         made[name] = Loop("", 0, code)
@@ -273,24 +273,12 @@ _ON: Final[dict[str, tuple[TimedCore, ...]]] = {
 # --- the other tools -----------------------------------------------------------------------------
 
 
-def _run(command: Sequence[str], text: str) -> str:
-    try:
-        done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
-    except OSError as error:
-        raise BuildError(f"{command[0]} cannot be run: {error.strerror}") from error
-    if done.returncode:
-        raise BuildError(f"{command[0]} failed: {done.stderr.strip()[:500]}")
-    return done.stdout
-
-
 def _disassembled(loops: Sequence[Loop]) -> list[list[str]]:
     """Each loop in LLVM's assembly, a line an instruction."""
     text = "\n".join(
-        " ".join(f"0x{byte:02x}" for byte in loop.code[at : at + 4])
-        for loop in loops
-        for at in range(0, len(loop.code), 4)
+        hexadecimal(loop.code[at : at + 4]) for loop in loops for at in range(0, len(loop.code), 4)
     )
-    out = _run([*_LLVM_MC, "-disassemble"], text + "\n")
+    out = run_tool([*_LLVM_MC, "-disassemble"], text + "\n")
     lines = iter([line.strip() for line in out.splitlines() if re.match(r"\t[a-z]", line)])
     return [[next(lines) for _ in range(len(loop.code) // 4)] for loop in loops]
 
@@ -299,15 +287,11 @@ def _llvm_mca(loops: Sequence[Sequence[str]], cpu: str) -> list[float]:
     """Cycles of an iteration of each loop, once it runs steadily."""
 
     def run(iterations: int) -> list[float]:
-        source = "".join(
-            f"# LLVM-MCA-BEGIN {number}\n" + "\n".join(loop) + "\n# LLVM-MCA-END\n"
-            for number, loop in enumerate(loops)
-        )
-        out = _run(
+        out = run_tool(
             ["llvm-mca-19", "-mtriple=aarch64", f"-mcpu={cpu}", f"--iterations={iterations}",
              _FEATURES, "--resource-pressure=false",
              "--instruction-info=false"],
-            source,
+            mca_regions(loops),
         )  # fmt: skip
         return [float(total) for total in re.findall(r"Total Cycles:\s+(\d+)", out)]
 
@@ -325,7 +309,7 @@ def _osaca(loop: Sequence[str], program: str) -> float | None:
         file = folder / "loop.s"
         file.write_text("\n".join(known) + "\n")
         try:
-            out = _run([program, "--arch", "a72", "--ignore-unknown", str(file)], "")
+            out = run_tool([program, "--arch", "a72", "--ignore-unknown", str(file)], "")
         except BuildError as error:  # it fails on some instructions that it does not know
             if "Traceback" in error.what:
                 return None

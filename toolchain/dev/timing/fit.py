@@ -99,6 +99,13 @@ class WindowModel:
         cycles = self.cycles(prepared, sample.row.clock_mhz)
         return float(cycles.sum()) / (1e3 * sample.row.clock_mhz)
 
+    @property
+    def fitted(self) -> dict[str, float]:
+        """The coefficients that were found, by their names."""
+        values = self.coefficients.model_dump()
+        names = (*self.shape.names, "shared_memory")
+        return {name: values[name] for name in names if values[name] is not None}
+
     def cycles(self, prepared: Prepared, clock_mhz: int) -> Floats:
         """Cycles of each window.
 
@@ -142,7 +149,7 @@ def prepare(shape: Shape, windows: Windows, threads: int = 1) -> Prepared:
     )
 
 
-def fit_windows(shape: Shape) -> Fit:
+def fit_windows(shape: Shape) -> Callable[[Sequence[Sample]], WindowModel]:
     """A function that fits the coefficients of a shape.
 
     Those of one thread are found on rows with one. What a line takes with several threads is then

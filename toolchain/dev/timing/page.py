@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, datetime
 from pathlib import Path
 
@@ -19,20 +19,17 @@ from toolchain.hardware.facts import Core, core_facts
 NAME = "timing-model"
 
 
-class _Part(BaseModel):
+class Part(BaseModel):
+    """Of a document."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class RowEstimate(_Part):
-    """A published time and its estimate."""
+class Judged(Part):
+    """A time and its estimate."""
 
-    runtime: str
     network: str
     precision: Precision
-    width: int
-    height: int
-    threads: int
-    threads_said: bool
     ms: float
     estimated_ms: float
 
@@ -42,7 +39,17 @@ class RowEstimate(_Part):
         return self.estimated_ms / self.ms - 1
 
 
-class Summary(_Part):
+class RowEstimate(Judged):
+    """A published time and its estimate."""
+
+    runtime: str
+    width: int
+    height: int
+    threads: int
+    threads_said: bool
+
+
+class Summary(Part):
     """Errors of several rows."""
 
     name: str
@@ -54,7 +61,7 @@ class Summary(_Part):
     worst_network: str
 
 
-class Section(_Part):
+class Section(Part):
     """The rows of one board at one clock, of one table."""
 
     board: str
@@ -74,7 +81,7 @@ class Section(_Part):
     rows: list[RowEstimate]
 
 
-class Results(_Part):
+class Results(Part):
     """The document."""
 
     created: datetime
@@ -170,10 +177,10 @@ def page(results: Results) -> str:
         "",
         "## Errors",
         "",
-        *table(
-            ["rows", "number", "median", "90th percentile", "worst", "worst network"],
+        *errors_table(
+            "rows",
             (
-                [f"{_title(section)}, {one.name}", *cells(one)]
+                (f"{_title(section)}, {one.name}", one)
                 for section in results.sections
                 for one in section.summaries
             ),
@@ -207,10 +214,7 @@ def _section(section: Section) -> Iterator[str]:
     )
     if section.ablations:
         yield ""
-        yield from table(
-            ["model, one thread", "number", "median", "90th percentile", "worst", "worst network"],
-            ([one.name, *cells(one)] for one in section.ablations),
-        )
+        yield from errors_table("model, one thread", ((one.name, one) for one in section.ablations))
     yield ""
     yield from table(
         ["network", "type", "input", "threads", "published ms", "estimated ms", "error"],
@@ -239,18 +243,25 @@ def _threads(number: int) -> str:
     return "1 thread" if number == 1 else f"{number} threads"
 
 
-def cells(one: Summary) -> list[str]:
-    """A row of a table of errors, but for its first cell."""
-    return [
-        str(one.rows),
-        f"{one.median:.1%}",
-        f"{one.ninth_decile:.1%}",
-        f"{one.worst:.1%}",
-        one.worst_network,
-    ]
+def errors_table(first: str, rows: Iterable[tuple[str, Summary]]) -> Iterator[str]:
+    """A table of errors; the first column is called ``first``."""
+    return table(
+        [first, "number", "median", "90th percentile", "worst", "worst network"],
+        (
+            [
+                name,
+                str(one.rows),
+                f"{one.median:.1%}",
+                f"{one.ninth_decile:.1%}",
+                f"{one.worst:.1%}",
+                one.worst_network,
+            ]
+            for name, one in rows
+        ),
+    )
 
 
-def table(head: Sequence[str], rows: Iterator[Sequence[str]]) -> Iterator[str]:
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
     """A table in Markdown, line by line."""
     yield f"| {' | '.join(head)} |"
     yield f"|{'---|' * len(head)}"

@@ -169,7 +169,6 @@ def _study(
     fit = fit_windows(study.shape)
     estimates = leave_one_family_out(own, fit)
     whole = fit(own)
-    assert isinstance(whole, WindowModel)  # noqa: S101 (it is what such a fit gives)
     found = [(_section(study.fitted, study, whole, own, estimates, fitted=True), estimates)]
     for table in study.others:
         if others := samples_of(table):
@@ -191,7 +190,6 @@ def _section(
     *,
     fitted: bool,
 ) -> Section:
-    values = model.coefficients.model_dump()
     return Section(
         board=table.board,
         core=study.core,
@@ -199,9 +197,7 @@ def _section(
         published=table.published,
         runtime=table.runtime,
         fitted=fitted,
-        coefficients={
-            name: values[name] for name in (*study.shape.names, "shared_memory") if values[name]
-        },
+        coefficients=model.fitted,
         summaries=summaries(estimates),
         ablations=ablations(study.shape, _one_thread(samples)) if fitted else [],
         rows=[row_estimate(one) for one in estimates],

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from toolchain.dev.timing.cross_validation import Estimate, errors
-from toolchain.dev.timing.host.page import HostResults, HostRowEstimate, page, write_page
+from toolchain.dev.timing.host.page import HostResults, page, write_page
 from toolchain.dev.timing.host.study import host_row
-from toolchain.dev.timing.page import summary
+from toolchain.dev.timing.page import Judged, summary
 from toolchain.zoo.catalog import names
 
 ESTIMATES = [
@@ -32,7 +32,7 @@ def results() -> HostResults:
         summaries=[summary("all", errors(ESTIMATES))],
         ablations=[],
         rows=[
-            HostRowEstimate(
+            Judged(
                 network=one.row.network,
                 precision=one.row.precision,
                 ms=one.row.ms,

@@ -7,17 +7,14 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from toolchain import children
 from toolchain.build.compiler import require
+from toolchain.dev.timing.tools import hexadecimal, mca_regions, run_tool
 from toolchain.errors import BuildError
 from toolchain.storage.cache import digest
-from toolchain.storage.scratch import temporary_folder
-from toolchain.timing.pipeline import Code
+from toolchain.timing.pipeline import CONTEXT, Code
 
 _MC: Final = "llvm-mc-19"
 _MCA: Final = "llvm-mca-19"
-_CONTEXT: Final = 384
-"""Instructions of a path; as for our own pipelines out of order."""
 _PATHS: Final = 200
 """Of one call."""
 _NO_SCHEDULE: Final = re.compile(r"^(xgetbv|cpuid|syscall|rep|lock|nopw?|endbr64|data16|notrack)\b")
@@ -47,14 +44,13 @@ class LlvmMca:
         """
         require({_MC: "llvm-19", _MCA: "llvm-19"})
         self._core = core
-        told = children.run([_MCA, "--version"], limit=children.LOOK_S, fault=BuildError)
-        self._version = told.stdout
+        self._version = run_tool([_MCA, "--version"], "")
         self._texts: dict[bytes, list[str]] = {}
 
     @property
     def context(self) -> int:
         """As the simulator's protocol says."""
-        return _CONTEXT
+        return CONTEXT["out"]
 
     @property
     def digest(self) -> str:
@@ -84,11 +80,10 @@ class LlvmMca:
         fresh = {block.code: block for block in blocks if block.code not in self._texts}
         if not fresh:
             return
-        text = "\n".join(
-            " ".join(f"0x{byte:02x}" for byte in code + _BETWEEN_BLOCKS) for code in fresh
-        )
+        text = "\n".join(hexadecimal(code + _BETWEEN_BLOCKS) for code in fresh)
         segments: list[list[str]] = [[]]
-        for line in _run([_MC, "--disassemble", "--triple=x86_64-linux-gnu"], text):
+        told = run_tool([_MC, "--disassemble", "--triple=x86_64-linux-gnu"], text)
+        for line in filter(_is_instruction, told.splitlines()):
             if line.strip() == _BETWEEN:
                 segments.append([])
             else:
@@ -100,13 +95,9 @@ class LlvmMca:
 
     def _retired(self, paths: Sequence[Sequence[Sequence[str]]]) -> Iterator[list[int]]:
         played = [_with_forwarding([line for block in path for line in block]) for path in paths]
-        regions = (
-            "\n".join((f"# LLVM-MCA-BEGIN {number}", *lines, f"# LLVM-MCA-END {number}"))
-            for number, (lines, _) in enumerate(played)
-        )
         options = ["--iterations=1", "--timeline", "--timeline-max-cycles=0", "--json"]
         command = [_MCA, "--mtriple=x86_64-linux-gnu", f"--mcpu={self._core}", *options]
-        told = json.loads("\n".join(_run(command, "\n".join([*regions, ""]))))
+        told = json.loads(run_tool(command, mca_regions(lines for lines, _ in played)))
         for region, (_, own) in zip(told["CodeRegions"], played, strict=True):
             entries = region["TimelineView"]["TimelineInfo"]
             yield [int(entries[index]["CycleRetired"]) for index in own]
@@ -129,13 +120,13 @@ def _with_forwarding(path: Sequence[str]) -> tuple[list[str], list[int]]:
         name, _, operands = line.partition(" ")
         place = _ON_STACK.search(operands)
         slot = place[0] if place else ""
-        stored = _VECTOR.match(operands) if place and place.end() == len(operands) else None
-        if slot in registers and stored is None:
+        written = operands.endswith(slot) if slot else False
+        stored = _VECTOR.match(operands) if written else None
+        if slot in registers and written and not stored:
+            del registers[slot]
+        elif slot in registers and not written and _PACKED.match(name):
             wide = "y" if "%ymm" in operands else "x"
-            if place and place.end() < len(operands) and _PACKED.match(name):
-                line = line.replace(slot, f"%{wide}mm{registers[slot]}")
-            elif place and place.end() == len(operands):
-                del registers[slot]
+            line = line.replace(slot, f"%{wide}mm{registers[slot]}")
         own.append(len(lines))
         lines.append(line)
         if stored and len(registers) < _FREE_REGISTERS:
@@ -152,11 +143,5 @@ def _plain(line: str) -> str:
     return _FREE if _NO_SCHEDULE.match(text) else text
 
 
-def _run(command: Sequence[str], text: str) -> list[str]:
-    with temporary_folder() as folder:
-        (given := folder / "given").write_text(text)
-        done = children.run([*command, str(given)], limit=children.WORK_S, fault=BuildError)
-    if done.returncode:
-        said = done.stderr.strip().splitlines() or ["no reason given"]
-        raise BuildError(f"{command[0]} failed: {said[0]}")
-    return [line for line in done.stdout.splitlines() if line.strip() and line.strip() != ".text"]
+def _is_instruction(line: str) -> bool:
+    return line.strip() not in ("", ".text")

@@ -5,34 +5,13 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
-
 from toolchain.dev.results_page import write_results
-from toolchain.dev.timing.page import Summary, cells, table
-from toolchain.dev.timing.published import Precision
+from toolchain.dev.timing.page import Judged, Part, Summary, errors_table, table
 
 NAME = "timing-host"
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class HostRowEstimate(_Part):
-    """A time that was measured, and its estimate."""
-
-    network: str
-    precision: Precision
-    ms: float
-    estimated_ms: float
-
-    @property
-    def error(self) -> float:
-        """Relative; above 0 the estimate is too long."""
-        return self.estimated_ms / self.ms - 1
-
-
-class HostResults(_Part):
+class HostResults(Part):
     """The document."""
 
     created: datetime
@@ -49,7 +28,7 @@ class HostResults(_Part):
     summaries: list[Summary]
     ablations: list[Summary]
     """Other models on the same rows, each cross-validated."""
-    rows: list[HostRowEstimate]
+    rows: list[Judged]
 
 
 def write_page(results: HostResults, out: Path) -> list[Path]:
@@ -64,7 +43,6 @@ def write_page(results: HostResults, out: Path) -> list[Path]:
 def page(results: HostResults) -> str:
     """The page, in Markdown."""
     values = ", ".join(f"{name} {value:.3g}" for name, value in results.coefficients.items())
-    head = ["rows", "number", "median", "90th percentile", "worst", "worst network"]
     lines = [
         "# Estimated times beside times of this machine",
         "",
@@ -81,13 +59,13 @@ def page(results: HostResults) -> str:
         "",
         "## Errors",
         "",
-        *table(head, ([one.name, *cells(one)] for one in results.summaries)),
+        *errors_table("rows", ((one.name, one) for one in results.summaries)),
         "",
         f"Coefficients, fitted on all rows: {values}.",
         "",
         "## Other models",
         "",
-        *table(["model", *head[1:]], ([one.name, *cells(one)] for one in results.ablations)),
+        *errors_table("model", ((one.name, one) for one in results.ablations)),
         "",
         "## Rows",
         "",

@@ -6,8 +6,6 @@ and traced alike.
 
 from __future__ import annotations
 
-import json
-import platform
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,18 +16,19 @@ from toolchain import children
 from toolchain.build.compiler import require
 from toolchain.dev.bench.counts import qemu_version
 from toolchain.dev.bench.models import model_file
+from toolchain.dev.bench.native import cpu_name, run_model
 from toolchain.dev.timing.cross_validation import Estimate, errors, leave_one_family_out
-from toolchain.dev.timing.fit import Shape, WindowModel, fit_windows
+from toolchain.dev.timing.fit import Shape, fit_windows
 from toolchain.dev.timing.host.core import LlvmMca
-from toolchain.dev.timing.host.page import HostResults, HostRowEstimate
+from toolchain.dev.timing.host.page import HostResults
 from toolchain.dev.timing.host.runner import host_runner
 from toolchain.dev.timing.host.trace import REFILL, trace_on_host
 from toolchain.dev.timing.models import network_file
-from toolchain.dev.timing.page import summaries, summary
+from toolchain.dev.timing.page import Judged, summaries, summary
 from toolchain.dev.timing.published import Precision, Row
 from toolchain.dev.timing.sample import Sample
 from toolchain.dev.timing.study import ablations
-from toolchain.errors import BoardError, BuildError
+from toolchain.errors import BuildError
 from toolchain.progress import Progress
 from toolchain.storage.scratch import temporary_folder
 from toolchain.timing.windows import windows_of
@@ -118,18 +117,16 @@ def run_host_study(*, rounds: int, progress: Progress) -> HostResults:
         for (name, precision), ms in measured.items()
     ]
     samples.sort(key=lambda one: one.row.ms)
-    estimates = leave_one_family_out(samples, fit_windows(_SHAPE))
-    whole = fit_windows(_SHAPE)(samples)
-    assert isinstance(whole, WindowModel)  # noqa: S101 (it is what such a fit gives)
-    values = whole.coefficients.model_dump()
+    fit = fit_windows(_SHAPE)
+    estimates = leave_one_family_out(samples, fit)
     return HostResults(
         created=datetime.now(UTC),
         qemu=qemu_version(),
-        cpu=_cpu(),
+        cpu=cpu_name(),
         core=_CORE,
         clock_mhz=mhz,
         rounds=rounds,
-        coefficients={name: values[name] for name in _SHAPE.names},
+        coefficients=fit(samples).fitted,
         summaries=[summary("all", errors(estimates)), *summaries(estimates)],
         ablations=ablations(_SHAPE, samples),
         rows=[_told(one) for one in estimates],
@@ -169,17 +166,10 @@ def measure(
 
 
 def _median_ms(runner: Path, model: Path, runs: int) -> float:
-    options = ("--threads", "1", "--warmup", "3", "--runs", str(runs), "--json", "-")
-    done = children.run(
-        [runner, "--model", model, *options],
-        limit=children.WORK_S,
-        fault=BoardError,
-        env={"PATH": "/usr/bin:/bin", **_WITHOUT_AVX512},
-    )
-    if done.returncode:
-        said = done.stderr.strip().splitlines() or ["no reason given"]
-        raise BoardError(f"{model}: {said[-1]}")
-    return float(json.loads(done.stdout)["timing"]["median_us"]) / 1e3
+    options = ("--threads", "1", "--warmup", "3", "--runs", str(runs))
+    timing = run_model(runner, model, options, {"PATH": "/usr/bin:/bin", **_WITHOUT_AVX512}).timing
+    assert timing is not None  # noqa: S101 (there is at least one run)
+    return timing.median_us / 1e3
 
 
 def clock_mhz() -> int:
@@ -220,15 +210,6 @@ def host_row(model: str, precision: Precision, mhz: int, ms: float) -> HostRow:
     )
 
 
-def _told(one: Estimate) -> HostRowEstimate:
+def _told(one: Estimate) -> Judged:
     row = one.row
-    return HostRowEstimate(
-        network=row.network, precision=row.precision, ms=row.ms, estimated_ms=one.ms
-    )
-
-
-def _cpu() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor()
+    return Judged(network=row.network, precision=row.precision, ms=row.ms, estimated_ms=one.ms)
