@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from support.runner_outputs import runner_output, timing
-from toolchain.profile.document import BoardRecord, Failure, Measurement, Profile
+from toolchain.profile.document import BoardRecord, Failure, Measurement, Profile, Spread
 from toolchain.profile.facts import BoardFacts, Vitals
 from toolchain.profile.operators import LayerTrace, timed_rows
 from toolchain.profile.runner_output import Instructions, RunnerOutput
@@ -66,8 +66,8 @@ def in_turns(
         name,
         whole,
         macs_saved=macs_saved,
-        doubts=doubts_of(whole.timing, CALM, CALM, turns=turns, load=load, cores=4),
-    ).model_copy(update={"turns": turns})
+        doubts=doubts_of(whole.timing, [CALM, CALM], turns=turns, load=load, cores=4),
+    ).model_copy(update={"turns": turns, "spread": Spread.of(whole.timing.samples_us, turns)})
 
 
 def with_operators(

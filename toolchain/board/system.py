@@ -158,18 +158,33 @@ def parse_glibc(text: str) -> str | None:
 
 def read_files(connection: Connection, paths: Sequence[str]) -> dict[str, bytes]:
     """Those of the files that can be read; one round trip for all."""
+    return read_files_and_answer(connection, paths, [])[0]
+
+
+def read_files_and_answer(
+    connection: Connection, paths: Sequence[str], argv: Sequence[str]
+) -> tuple[dict[str, bytes], bytes]:
+    """Those of the files that can be read, and what a program prints; one round trip for all.
+
+    Args:
+        connection: the board.
+        paths: the files.
+        argv: the program, which need not be there, and its arguments; may be empty.
+    """
     mark = secrets.token_hex(12)
     script = (
-        'mark=$1; shift; for f; do if [ -r "$f" ]; then '
-        'printf "%s%s\\n" "$mark" "$f"; cat "$f" 2>/dev/null; fi; done'
+        'mark=$1; shift; while [ $# -gt 0 ] && [ "$1" != -- ]; do if [ -r "$1" ]; then '
+        'printf "%s%s\\n" "$mark" "$1"; cat "$1" 2>/dev/null; fi; shift; done; '
+        'if [ $# -gt 1 ]; then shift; printf "%s\\n" "$mark"; "$@" 2>/dev/null </dev/null; fi'
     )
-    result = connection.run(["sh", "-c", script, "sh", mark, *paths], check=False)
+    words = ["sh", "-c", script, "sh", mark, *paths, "--", *argv]
+    result = connection.run(words, check=False)
     found: dict[str, bytes] = {}
     for piece in result.stdout.split(mark.encode())[1:]:
         name, _, data = piece.partition(b"\n")
         if data:
             found[name.decode(errors="replace")] = data
-    return found
+    return found, found.pop("", b"")
 
 
 def _arm32(data: bytes | None) -> frozenset[str] | None:

@@ -20,10 +20,12 @@ from toolchain.cli.options import (
     JsonOption,
     ModelArgument,
     ModelsArgument,
+    ThreadCountsOption,
     ThreadsOption,
     TimeoutOption,
     check_alone,
     readable_models,
+    thread_counts,
 )
 from toolchain.cli.output import note, print_json, say, show
 
@@ -244,16 +246,47 @@ def profile(
             "-n",
             min=1,
             help="Timed runs.",
-            show_default="those of 3 seconds; under emulation: 3",
+            show_default="as many as it takes; under emulation: 3",
         ),
     ] = None,
     warmup: Annotated[
         int | None,
         typer.Option(
-            "--warmup", "-w", min=0, help="Runs before them, in each turn.", show_default="1"
+            "--warmup",
+            "-w",
+            min=0,
+            help="Runs before them, in each turn.",
+            show_default="until times have settled; with --runs: 1",
         ),
     ] = None,
-    threads: ThreadsOption = None,
+    precision: Annotated[
+        float,
+        typer.Option(
+            "--precision",
+            min=0.01,
+            max=50.0,
+            metavar="PERCENT",
+            help="Measure until a median is known as well as this, plus or minus.",
+        ),
+    ] = 1.0,
+    max_time: Annotated[
+        float,
+        typer.Option("--max-time", min=0.0, metavar="SECONDS", help="But no longer, each model."),
+    ] = 60.0,
+    max_temp: Annotated[
+        float,
+        typer.Option("--max-temp", metavar="CELSIUS", help="Wait for a board that is warmer."),
+    ] = 65.0,
+    max_wait: Annotated[
+        float,
+        typer.Option(
+            "--max-wait",
+            min=0.0,
+            metavar="SECONDS",
+            help="But no longer; nor for one that is busy.",
+        ),
+    ] = 60.0,
+    threads: ThreadCountsOption = None,
     timeout: TimeoutOption = None,
     per_op: Annotated[
         bool, typer.Option("--per-op", help="Time every layer; what is lost most comes first.")
@@ -283,6 +316,7 @@ def profile(
     from toolchain.hardware.board_file import load_board
     from toolchain.profile.estimator import estimates_for
     from toolchain.profile.measure import Session
+    from toolchain.profile.protocol import Limits
     from toolchain.report import operator_table, profile_plot, profile_table
     from toolchain.report.estimate_table import estimate_table
     from toolchain.storage.files import check_writable
@@ -295,13 +329,22 @@ def profile(
     if plot:
         profile_plot.check_plot_path(plot, others=[output] if output else [])
     stock = load_bundle(chosen, stock_bundle, stock=True) if stock_bundle else None
-    settings = Settings.measuring(chosen, threads=threads, runs=runs, warmup=warmup, per_op=per_op)
+    counts = thread_counts(threads) or [chosen.threads]
+    settings = Settings.measuring(
+        chosen, threads=counts[0], runs=runs, warmup=warmup, per_op=per_op
+    )
+    limits = Limits(
+        precision=precision / 100, max_time_s=max_time, max_temp_c=max_temp, max_wait_s=max_wait
+    )
     measured = None
     with (
         failures.kept(),
         _board_runner(chosen, host, identity, bundle, timeout) as (connection, runner),
     ):
-        session = Session(connection, chosen, runner, bars.progress(), settings, stock, failures)
+        session = Session(
+            connection, chosen, runner, bars.progress(), settings, stock, failures,
+            threads=counts, limits=limits, settle=warmup is None,
+        )  # fmt: skip
         session.measure(good, reference=models[0])
         measured = session.profile()
     if measured is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -39,6 +40,28 @@ def check_alone(output: Path | None, json_output: bool) -> None:
             "--json",
             "is on standard output, as is what --output - writes; leave one of the two away",
         )
+
+
+_MAX_THREADS = 64
+
+
+def thread_counts(text: str | None) -> list[int]:
+    """The numbers of ``1,2,4`` or ``1-4``, each once, in their order; none of ``None``.
+
+    Raises:
+        typer.BadParameter: it is neither.
+    """
+    counts: list[int] = []
+    for part in (text or "").split(",") if text is not None else []:
+        found = re.fullmatch(r"\s*([0-9]{1,2})(?:-([0-9]{1,2}))?\s*", part)
+        first, last = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
+        if not 1 <= first <= last <= _MAX_THREADS:
+            raise wrong_use(
+                "--threads",
+                f"takes numbers from 1 to {_MAX_THREADS}, as 2 or 1,2,4 or 1-4, not '{part}'",
+            )
+        counts += range(first, last + 1)
+    return list(dict.fromkeys(counts))
 
 
 def readable_models(models: Sequence[Path], failures: Failures) -> list[Path]:
@@ -116,6 +139,16 @@ ThreadsOption = Annotated[
     int | None,
     typer.Option(
         "--threads", "-t", min=1, max=64, help="Threads.", show_default="as the board's file says"
+    ),
+]
+ThreadCountsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--threads",
+        "-t",
+        metavar="N",
+        help="Threads; several numbers as 1,2,4 or 1-4.",
+        show_default="as the board's file says",
     ),
 ]
 TimeoutOption = Annotated[

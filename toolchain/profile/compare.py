@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from toolchain.errors import ModelError
+from toolchain.profile.bootstrap import LEAST_TURNS
 from toolchain.profile.document import Measurement, Profile
 from toolchain.profile.figures import written
-from toolchain.profile.stability import time_interval
-from toolchain.profile.turns import Interval, median_interval
+from toolchain.profile.turns import Interval, time_interval
 
 Verdict = Literal["better", "worse", "no change", "no verdict"]
 
@@ -121,7 +121,7 @@ def _changes(
         yield Change(label, "instructions", "", *pair, verdict, *ends)
     if old.median_us is not None and new.median_us is not None and not any(emulated):
         pair = old.median_us, new.median_us
-        ends = time_interval(old.turns), time_interval(new.turns)
+        ends = _time_interval(old), _time_interval(new)
         verdict = _verdict(*pair, "us", ends, least=LEAST * min(pair), doubtful=doubtful)
         yield Change(label, "time", "us", *pair, verdict, *ends)
     if old.output.peak_rss_kib is not None and new.output.peak_rss_kib is not None:
@@ -144,9 +144,14 @@ def _intervals(
 def _range(item: Measurement, figure: str) -> Interval | None:
     figures = [getattr(turn, figure) for turn in item.turns]
     known = [float(one) for one in figures if one is not None]
-    if median_interval(known) is None:
+    if len(known) < LEAST_TURNS:
         return None
     return Interval(low=min(known), high=max(known))
+
+
+def _time_interval(item: Measurement) -> Interval | None:
+    timing = item.output.timing
+    return time_interval(timing.samples_us, item.turns) if timing else None
 
 
 def _verdict(

@@ -16,10 +16,16 @@ from toolchain.formats.text_file import read_text
 from toolchain.profile.estimate_document import Estimate
 from toolchain.profile.facts import BoardFacts, Vitals
 from toolchain.profile.operators import LayerTrace, TimedRow
+from toolchain.profile.protocol import Limits
 from toolchain.profile.runner_output import RunnerOutput
+from toolchain.profile.significance import paired_shift
 from toolchain.profile.stability import MAX_SPREAD
-from toolchain.profile.turns import Interval, Turn, median_interval, ratios
+from toolchain.profile.turns import CONFIDENCE, Interval, Turn, ratios, time_interval
 from toolchain.storage.files import write_or_keep
+
+OUTLIER = 5.0
+"""Standard deviations, as the median absolute deviation tells them, above the median."""
+_LEAST_DEVIATION = 0.002
 
 
 class _Part(BaseModel):
@@ -36,6 +42,38 @@ class BoardRecord(_Part):
     """The board's vitals when all was measured; ``facts.vitals`` are those of before."""
 
 
+class Spread(_Part):
+    """How far the times of one model are from each other; in microseconds."""
+
+    interval: Interval | None
+    """Where the median lies, by drawing turns anew; ``None`` for too few turns."""
+    p90_us: float
+    p95_us: float
+    p99_us: float
+    mad_us: float
+    """Median absolute deviation from the median, not scaled."""
+    outliers: int
+    """Runs that took longer than the median by more than ``OUTLIER`` deviations. All are kept."""
+
+    @classmethod
+    def of(cls, samples_us: Sequence[float], turns: Sequence[Turn]) -> Spread:
+        """The spread of runs that were taken in turns, one at least."""
+        samples = np.asarray(samples_us)
+        median = float(np.median(samples))
+        mad = float(np.median(np.abs(samples - median)))
+        p90, p95, p99 = (float(one) for one in np.percentile(samples, [90, 95, 99]))
+        # Runs that are all alike have a deviation of 0: then what is shown alike is no outlier.
+        far = median + OUTLIER * max(1.4826 * mad, _LEAST_DEVIATION * median)
+        return cls(
+            interval=time_interval(samples_us, turns),
+            p90_us=p90,
+            p95_us=p95,
+            p99_us=p99,
+            mad_us=mad,
+            outliers=int((samples > far).sum()),
+        )
+
+
 class Measurement(_Part):
     """One model on one runtime."""
 
@@ -48,7 +86,11 @@ class Measurement(_Part):
     """Those that masks save."""
     stock: bool
     """Whether the runtime is the unpatched one."""
+    threads: int | None = None
+    """``None`` in profiles of schema 1: those of the profile."""
     output: RunnerOutput
+    spread: Spread | None = None
+    """Of the times; ``None`` in profiles of schema 1, and under emulation."""
     doubts: list[str]
     """Why its times may be unstable; empty if they seem sound."""
     turns: list[Turn] = []
@@ -92,16 +134,26 @@ class Failure(_Part):
 class Profile(_Part):
     """What ``deploy profile --output`` writes and ``deploy compare`` reads."""
 
-    schema_version: Literal[1] = Field(default=1, alias="schema")
+    schema_version: Literal[1, 2] = Field(default=2, alias="schema")
+    """2 has, beside what 1 has, the spread of times, the board's state between turns, and several
+    numbers of threads."""
     tool: str
     """Version of this toolchain."""
     created: datetime
     board: BoardRecord
     runs: int
-    """Timed runs of each model; 0: as many as took three seconds."""
-    warmup: int
-    """Untimed runs of each process, beside its first one."""
+    """Timed runs of each model; 0: as many as it took."""
+    warmup: int | None
+    """Untimed runs of each process, beside its first one; ``None``: until times had settled, see
+    the ``warmup`` of each measurement's timing."""
     threads: int
+    """Of the first measurement."""
+    limits: Limits | None = None
+    """What ended the waiting and the measuring, where ``runs`` is 0."""
+    seed: int | None = None
+    """Of the order of the models in each round."""
+    not_calm: str | None = None
+    """What the board was like when it had been waited for in vain."""
     measurements: list[Measurement] = Field(min_length=1)
     failed: list[Failure] = []
     """Models that were to be measured, too."""
@@ -122,37 +174,60 @@ class Profile(_Part):
         """The figure that measurements of this profile are compared by: lower is better."""
         return measurement.instructions if self.by_instructions else measurement.median_us
 
+    def threads_of(self, measurement: Measurement) -> int:
+        """How many threads a measurement had."""
+        return measurement.threads or self.threads
+
+    def label(self, measurement: Measurement) -> str:
+        """A measurement's name, with what sets it apart from others of the same model."""
+        counts = {self.threads_of(one) for one in self.measurements}
+        own = self.threads_of(measurement)
+        return f"{measurement.label}, {own} thread{'s'[: own > 1]}" if counts != {own} else (
+            measurement.label
+        )  # fmt: skip
+
+    def first(self, measurement: Measurement) -> Measurement:
+        """What a measurement is compared with: the first one with as many threads."""
+        threads = self.threads_of(measurement)
+        return next(one for one in self.measurements if self.threads_of(one) == threads)
+
     def ratio(self, measurement: Measurement) -> float | None:
         """Cost of the first measurement over this one's: above 1 is faster than the first.
 
-        Of times that were taken in turns it is the median of the ratios of neighbouring turns.
+        Of times that were taken in turns it is the estimate of Hodges and Lehmann, see
+        :mod:`toolchain.profile.significance`.
         """
         if self.reference_failed:
             return None
-        if pairs := self._pairs(measurement):
-            return float(np.median(pairs))
-        first, own = self.cost(self.measurements[0]), self.cost(measurement)
+        pairs = self._pairs(measurement)
+        if shift := paired_shift(*pairs, CONFIDENCE):
+            return shift.ratio
+        if each := ratios(pairs[1], pairs[0]):
+            return float(np.median(each))
+        first, own = self.cost(self.first(measurement)), self.cost(measurement)
         return first / own if first and own else None
 
     def ratio_interval(self, measurement: Measurement) -> Interval | None:
         """Where the ratio of times is likely to lie; ``None`` for counts and for too few turns."""
-        return None if self.reference_failed else median_interval(self._pairs(measurement))
+        shift = None if self.reference_failed else paired_shift(*self._pairs(measurement))
+        return Interval(low=shift.low, high=shift.high) if shift else None
 
     def ratio_in_doubt(self, measurement: Measurement) -> bool:
         """Whether a ratio of times is not to be relied on; counts of an emulated board are."""
-        first = self.measurements[0]
+        first = self.first(measurement)
         if self.by_instructions or measurement is first:
             return False
         interval = self.ratio_interval(measurement)
         uncertain = interval is None or interval.width > MAX_SPREAD
         return uncertain or bool(first.doubts or measurement.doubts)
 
-    def _pairs(self, measurement: Measurement) -> list[float]:
+    def _pairs(self, measurement: Measurement) -> tuple[list[float], list[float]]:
+        """Times of this one and of the first, a turn each; empty for counts."""
         if self.by_instructions:
-            return []
-        both = [[turn.median_us for turn in item.turns]
-                for item in (self.measurements[0], measurement)]  # fmt: skip
-        return ratios(*both)
+            return [], []
+        both = zip(measurement.turns, self.first(measurement).turns, strict=False)
+        known = [(a.median_us, b.median_us) for a, b in both if a.median_us > 0 < b.median_us]
+        return [own for own, _ in known], [first for _, first in known]
 
     def ratio_by_pixels(self, measurement: Measurement) -> float | None:
         """The ratio if cost were proportional to the pixels that are kept.
@@ -160,11 +235,11 @@ class Profile(_Part):
         The first model's multiply-accumulates that remain, over this one's; on the stock runtime
         none are saved. A runtime that skips dead taps, too, goes past it.
         """
-        return self._ratio_of([_remaining(item) for item in (self.measurements[0], measurement)])
+        return self._ratio_of([_remaining(item) for item in (self.first(measurement), measurement)])
 
     def ratio_by_taps(self, measurement: Measurement) -> float | None:
         """The same of pixels and live taps; ``None`` where one of the two is not known."""
-        both = [self.measurements[0], measurement]
+        both = [self.first(measurement), measurement]
         if any(item.live_share is None for item in both):
             return None
         return self._ratio_of(
@@ -177,7 +252,7 @@ class Profile(_Part):
         No ratio can be better but by caches or chance. Where the runtime does not tell:
         :meth:`ratio_by_taps`.
         """
-        both = [item.macs_computed for item in (self.measurements[0], measurement)]
+        both = [item.macs_computed for item in (self.first(measurement), measurement)]
         known = [macs for macs in both if macs is not None]
         return self._ratio_of(known) if len(known) == 2 else self.ratio_by_taps(measurement)
 

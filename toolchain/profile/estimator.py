@@ -169,12 +169,13 @@ class Estimator:
                 "the profile is of an emulated board, whose seconds mean nothing",
                 hint="give a profile of a real one",
             )
-        if profile.threads != self._threads:
+        alike = [one for one in profile.measurements if profile.threads_of(one) == self._threads]
+        if not alike:
             raise ModelError(
                 f"the profile is of {profile.threads} threads, the estimate of {self._threads}",
                 hint=f"add --threads {profile.threads}",
             )
-        times = {one.sha256: one.median_us for one in profile.measurements if not one.stock}
+        times = {one.sha256: one.median_us for one in alike if not one.stock}
         measured = []
         with (progress or Silent()).stage("calibrate", len(models)) as stage:
             for model in models:

@@ -16,7 +16,9 @@ _GOVERNOR = "/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"
 _FREQUENCY = "/sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq"
 _MAX_FREQUENCY = "/sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq"
 _TEMPERATURE = "/sys/class/thermal/thermal_zone0/temp"
-_VITALS = (_GOVERNOR, _FREQUENCY, _TEMPERATURE)
+_CLOCK = "/sys/devices/system/clocksource/clocksource0/current_clocksource"
+_VITALS = (_GOVERNOR, _FREQUENCY, _TEMPERATURE, _CLOCK, _MEMINFO)
+_THROTTLED = ["vcgencmd", "get_throttled"]
 _NUMBER = "[0-9]{1,18}"
 """What no computation with it can overflow; Python refuses to read 5,000 digits."""
 _FILES = (_MODEL, _MEMINFO, _MAX_FREQUENCY)
@@ -46,6 +48,9 @@ class Vitals(_Facts):
     frequency_khz: int | None = None
     temperature_c: float | None = None
     throttled: Throttled | None = None
+    clock_source: str | None = None
+    """What the kernel reads the time from: every time that is measured comes from it."""
+    memory_available_kib: int | None = None
 
 
 class BoardFacts(_Facts):
@@ -109,14 +114,16 @@ def read_facts(connection: Connection, *, emulated: bool = False) -> BoardFacts:
 
 
 def read_vitals(connection: Connection) -> Vitals:
-    """Ask a board how fast, how warm and how well fed it is now."""
-    files = system.read_files(connection, _VITALS)
+    """Ask a board how fast, how warm and how well fed it is now; one round trip."""
+    files, said = system.read_files_and_answer(connection, _VITALS, _THROTTLED)
     heat = _integer(files.get(_TEMPERATURE))
     return Vitals(
         governor=_text(files.get(_GOVERNOR)),
         frequency_khz=_integer(files.get(_FREQUENCY)),
         temperature_c=None if heat is None else heat / 1000,
-        throttled=parse_throttled(_run(connection, ["vcgencmd", "get_throttled"]) or ""),
+        throttled=parse_throttled(_text(said) or ""),
+        clock_source=_text(files.get(_CLOCK)),
+        memory_available_kib=_meminfo(_text(files.get(_MEMINFO)) or "").get("MemAvailable"),
     )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import random
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -14,40 +16,48 @@ from toolchain.board.invoke import BoardRunner, Settings
 from toolchain.build.bundle import Bundle
 from toolchain.failures import Failures
 from toolchain.hardware.board_file import Board
-from toolchain.profile.document import BoardRecord, Failure, Measurement, Profile
+from toolchain.profile.document import BoardRecord, Failure, Measurement, Profile, Spread
 from toolchain.profile.facts import BoardFacts, Vitals, read_facts, read_load, read_vitals
 from toolchain.profile.operators import TimedRow, live_share, macs_computed, timed_rows, trace
-from toolchain.profile.runner_output import RunnerOutput, parse_output
-from toolchain.profile.stability import busy, doubts, unsteady
-from toolchain.profile.turns import (
+from toolchain.profile.protocol import (
+    FIRST_RUNS,
+    MAX_WARMUP,
     SECONDS,
     TURNS,
-    merged,
+    Limits,
+    rounds,
     runs_of_a_turn,
     runs_of_turns,
-    turn_of,
+    runs_to_settle,
+    settled_after,
+    wait_until_calm,
 )
+from toolchain.profile.runner_output import RunnerOutput, parse_output
+from toolchain.profile.stability import busy, doubts
+from toolchain.profile.turns import Turn, merged, time_interval, turn_of
 from toolchain.progress import Progress, Stage
 from toolchain.tflite_file.graph import Model, read_model
 from toolchain.tflite_file.layers import find_layers, totals
 
-_MAX_PASSES = 3
-"""How often all turns are taken before the spread of times is accepted."""
 _EMULATED_RUNS = 3
 """Counts do not vary, and runs are slow."""
-_FIRST_RUNS = 3
-"""Of the process that tells how long a run takes; not among the samples."""
 
 
 @dataclass
 class _Entry:
-    """One model on one runtime."""
+    """One model on one runtime with a number of threads."""
 
     runner: BoardRunner
     model: Model
     sha256: str
+    threads: int
+    warmup: int
+    """Runs before the timed ones, of each process."""
+    settled: bool = True
+    """Whether it is known after how many runs times no longer fall."""
     outputs: list[RunnerOutput] = field(default_factory=list)
     """A turn each."""
+    turns: list[Turn] = field(default_factory=list)
     survey: RunnerOutput | None = None
     """Of a process that tells what each convolution skips."""
     run_us: float = 0.0
@@ -69,11 +79,11 @@ class _Entry:
     def merged(self) -> RunnerOutput:
         return merged(self.outputs)
 
-    @property
-    def unsteady(self) -> bool:
+    def is_precise(self, limits: Limits) -> bool:
+        """Whether the interval of its median is as narrow as it is to be."""
         timing = self.merged.timing
-        turns = [turn_of(output) for output in self.outputs]
-        return timing is not None and unsteady(timing, turns)
+        interval = time_interval(timing.samples_us, self.turns) if timing else None
+        return interval is not None and interval.width <= limits.precision
 
 
 @dataclass
@@ -85,9 +95,14 @@ class Session:
         board: its file.
         runner: the runtime on that board.
         report: is told of the stages.
-        settings: runs, warm-up, threads, per-operator times. With ``runs`` of 0 a model is run for
-            three seconds at least.
+        settings: runs, warm-up, per-operator times. With ``runs`` of 0 a model is run until its
+            median is known well enough.
         stock: if given, each model is also measured on this runtime.
+        threads: how many each model is measured with, one number after the other; those of the
+            settings if empty.
+        limits: what ends the waiting and the measuring where ``runs`` is 0.
+        settle: whether warm-up runs are taken until times have settled, in place of those of the
+            settings.
     """
 
     connection: Connection
@@ -97,8 +112,14 @@ class Session:
     settings: Settings
     stock: Bundle | None = None
     failures: Failures = field(default_factory=Failures)
+    threads: Sequence[int] = ()
+    limits: Limits = field(default_factory=Limits)
+    settle: bool = False
 
     def __post_init__(self) -> None:
+        self._seed = random.SystemRandom().randrange(1 << 32)
+        self._not_calm: str | None = None
+        self._states: list[Vitals] = []
         self._facts: BoardFacts | None = None
         self._entries: list[_Entry] = []
         self._load: list[float] = []
@@ -124,7 +145,13 @@ class Session:
             for pushed in self.runner.push_each(models, self.failures):
                 with self.failures.of(str(pushed.local)):
                     found.append((read_model(pushed.local), pushed.sha256))
-            self._entries = [_Entry(runner, *each) for runner in runners for each in found]
+            self._states = [self._facts.vitals]
+            self._entries = [
+                _Entry(runner, *each, threads, self.settings.warmup)
+                for threads in self.threads or [self.settings.threads]
+                for runner in runners
+                for each in found
+            ]
             if self._facts.emulated:
                 self._one_by_one()
             else:
@@ -135,13 +162,13 @@ class Session:
         if self._facts is None:
             return None
         after = Vitals()
-        failures = Failures()
-        with failures.kept():  # the board may be gone
+        with Failures().kept():  # the board may be gone
             after = read_vitals(self.connection)
+            self._states.append(after)
         measured = [entry for entry in self._entries if entry.outputs and not entry.failed]
         if not measured:
             return None
-        measurements = [self._record(entry, self._facts, after) for entry in measured]
+        measurements = [self._record(entry, self._facts) for entry in measured]
         reference_failed = str(measured[0].model.path) != self._reference
         failed = [Failure(model=name, error=error.what) for name, error in self.failures.items]
         return Profile(
@@ -151,8 +178,11 @@ class Session:
                 name=self.board.name, title=self.board.title, facts=self._facts, after=after
             ),
             runs=self.settings.runs,
-            warmup=self.settings.warmup,
-            threads=self.settings.threads,
+            warmup=None if self._settles else self.settings.warmup,
+            threads=measured[0].threads,
+            limits=None if self.settings.runs or self._facts.emulated else self.limits,
+            seed=None if self._facts.emulated else self._seed,
+            not_calm=self._not_calm,
             measurements=_with_operators(measurements, beside_first=not reference_failed),
             failed=failed,
             reference_failed=reference_failed,
@@ -168,35 +198,58 @@ class Session:
                 stage.advance(1)
             stage.advance(0, "")
 
+    @property
+    def _settles(self) -> bool:
+        emulated = self._facts is not None and self._facts.emulated
+        return self.settle and not self.settings.runs and not emulated
+
     def _in_turns(self) -> None:
+        order = rounds(len(self._entries), self._seed)
         with self.report.stage("profile", total=len(self._entries) * (TURNS + 1)) as stage:
+            if not self.settings.runs:
+                self._not_calm = wait_until_calm(
+                    lambda: read_vitals(self.connection), self._is_busy, self.limits, stage
+                )
             for entry in self._entries:
-                self._survey(entry, stage, runs=_FIRST_RUNS)
+                self._look_first(entry, stage)
                 stage.advance(1)
             if self.settings.runs:
                 plan = runs_of_turns(self.settings.runs)
                 stage.total(len(self._entries) * (len(plan) + 1))
-                for runs in plan:
-                    self._turn(stage, runs)
+                for runs, models in zip(plan, order, strict=False):
+                    self._round(models, stage, runs)
             else:
-                self._until_steady(stage)
+                self._until_precise(order, stage)
             stage.advance(0, "")
 
-    def _until_steady(self, stage: Stage) -> None:
-        for passes in range(_MAX_PASSES):
-            if passes:
-                stage.total(len(self._entries) * (TURNS * (passes + 1) + 1))
-            for _ in range(TURNS):
-                self._turn(stage)
+    def _until_precise(self, order: Iterator[list[int]], stage: Stage) -> None:
+        end = time.monotonic() + self.limits.max_time_s * len(self._entries)
+        done = 0
+        while done < TURNS or not self._enough(end):
+            done += 2  # a block, which is compared as a whole
+            stage.total(len(self._entries) * (max(done, TURNS) + 1))
+            self._round(next(order), stage)
+            self._round(next(order), stage)
             # The first runs may have been the slow ones: then a turn is too short.
-            while any(entry.timed_us < SECONDS * 1e6 for entry in self._running):
+            if done >= TURNS:
                 for entry in self._running:
                     timing = entry.merged.timing
                     entry.run_us = timing.median_us if timing else entry.run_us
-                self._turn(stage)
-            # Where others are at work more turns do not help, and the rows say so.
-            if busy(self._load, self._cores) or not any(one.unsteady for one in self._running):
-                break
+
+    def _enough(self, end: float) -> bool:
+        """Whether turns end; where others are at work more of them do not help."""
+        return (
+            time.monotonic() >= end
+            or busy(self._load, self._cores)
+            or all(
+                entry.timed_us >= SECONDS * 1e6 and entry.is_precise(self.limits)
+                for entry in self._running
+            )
+        )
+
+    def _is_busy(self) -> bool:
+        load = read_load(self.connection)
+        return load is not None and busy([load], self._cores)
 
     @property
     def _cores(self) -> int | None:
@@ -207,15 +260,35 @@ class Session:
     def _running(self) -> list[_Entry]:
         return [entry for entry in self._entries if not entry.failed]
 
-    def _turn(self, stage: Stage, runs: int | None = None) -> None:
+    def _round(self, order: Sequence[int], stage: Stage, runs: int | None = None) -> None:
         """One process of each model, after a look at what else the board does."""
         load = read_load(self.connection)
         if load is not None:
             self._load.append(load)
-        for entry in self._running:
-            own = runs or runs_of_a_turn(entry.run_us)
-            self._run(entry, replace(self.settings, runs=own), stage)
-            stage.advance(1)
+        for entry in (self._entries[index] for index in order):
+            if not entry.failed:
+                own = runs or runs_of_a_turn(entry.run_us)
+                self._run(entry, replace(self.settings, runs=own), stage)
+                stage.advance(1)
+
+    def _look_first(self, entry: _Entry, stage: Stage) -> None:
+        """How long a run takes, after how many runs times have settled, and what is skipped."""
+        self._survey(entry, stage, runs=FIRST_RUNS)
+        if not self._settles or entry.failed:
+            return
+        entry.warmup = 0
+        runs = runs_to_settle(entry.run_us)
+        settled: int | None = None
+        for count in (runs, 4 * runs):
+            output = self._invoke(entry, replace(self.settings, runs=count, per_op=False), stage)
+            if output is None or output.timing is None:
+                return
+            settled = settled_after(output.timing.samples_us)
+            if settled is not None:
+                entry.run_us = output.timing.median_us
+                break
+        entry.settled = settled is not None and settled <= MAX_WARMUP
+        entry.warmup = min(MAX_WARMUP, settled if settled is not None else MAX_WARMUP)
 
     def _survey(self, entry: _Entry, stage: Stage, *, runs: int) -> None:
         """How long a run takes, and what the runtime skips of each convolution."""
@@ -236,34 +309,43 @@ class Session:
         if entry.failed:
             return
         output = self._invoke(entry, settings, stage)
-        if output is not None and output.timing is not None:
-            entry.outputs.append(output)
+        if output is None or output.timing is None:
+            return
+        if self._facts is not None and not self._facts.emulated:
+            before, after = self._states[-1], read_vitals(self.connection)
+            self._states.append(after)
+            entry.turns.append(turn_of(output, before, after))
+        entry.outputs.append(output)
 
     def _invoke(self, entry: _Entry, settings: Settings, stage: Stage) -> RunnerOutput | None:
         stage.advance(0, entry.label)
+        settings = replace(settings, threads=entry.threads, warmup=entry.warmup)
         known = len(self.failures.items)
         with self.failures.of(str(entry.model.path)):
             return parse_output(entry.runner.run(entry.model, settings).report)
         entry.failed = len(self.failures.items) > known
         return None
 
-    def _record(self, entry: _Entry, facts: BoardFacts, after: Vitals) -> Measurement:
+    def _record(self, entry: _Entry, facts: BoardFacts) -> Measurement:
         layers = find_layers(entry.model)
         sums = totals(layers)
         path = Path(entry.model.path)
         output = entry.merged
         stock = not output.runner.patched
-        turns = [] if facts.emulated else [turn_of(one) for one in entry.outputs]
+        spread = None
         shaky: list[str] = []
         if output.timing is not None and not facts.emulated:
-            shaky = doubts(
-                output.timing,
-                facts.vitals,
-                after,
-                turns=turns,
-                load=self._load,
-                cores=self._cores,
-            )
+            spread = Spread.of(output.timing.samples_us, entry.turns)
+            shaky = [
+                *self._doubts_before(entry),
+                *doubts(
+                    output.timing,
+                    self._states,
+                    turns=entry.turns,
+                    load=self._load,
+                    cores=self._cores,
+                ),
+            ]
         traces = [trace(layer) for layer in layers]
         told = output.ops or (entry.survey.ops if entry.survey else None)
         return Measurement(
@@ -272,20 +354,36 @@ class Session:
             macs=sums.macs,
             macs_saved=sums.macs_saved,
             stock=stock,
+            threads=entry.threads,
             output=output,
+            spread=spread,
             doubts=shaky,
-            turns=turns,
+            turns=entry.turns,
             layers=traces,
             live_share=1.0 if stock or not sums.masked else live_share(told, traces),
             macs_computed=macs_computed(told, traces),
         )
 
+    def _doubts_before(self, entry: _Entry) -> list[str]:
+        """What was wrong before anything was timed."""
+        found = []
+        if self._not_calm:
+            found.append(
+                f"the board was {self._not_calm} when it had been waited for: cool it, end other "
+                "programs, or wait longer with --max-wait"
+            )
+        if not entry.settled:
+            found.append(
+                f"times had not settled after {MAX_WARMUP} runs: measure it again with --warmup"
+            )
+        return found
+
 
 def _with_operators(measurements: list[Measurement], *, beside_first: bool) -> list[Measurement]:
     """Measurements with their operators beside the first one's, where operators were timed."""
-    first = measurements[0]
     found = []
     for item in measurements:
+        first = next(one for one in measurements if one.threads == item.threads)
         rows: list[TimedRow] = []
         if item.output.ops is not None:
             dense = None

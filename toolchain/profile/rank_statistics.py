@@ -16,27 +16,6 @@ _EXACT = 33
 """Figures at most for which orders are counted; beyond, a normal distribution is near enough."""
 
 
-def median_bounds(figures: Sequence[float], confidence: float) -> tuple[float, float] | None:
-    """The two figures between which the median of their distribution is likely to lie.
-
-    The number of figures below the median is binomial, whatever the distribution.
-
-    Args:
-        figures: in any order.
-        confidence: the least probability that the median lies between, 0 to 1.
-
-    Returns:
-        ``None`` where there are too few figures to say.
-    """
-    ordered, count = sorted(figures), len(figures)
-    orders = 0  # of below and above, in which no more than `rank` figures are below
-    for rank in range(count):
-        orders += math.comb(count, rank)
-        if orders / 2**count >= (1 - confidence) / 2:
-            return (ordered[rank - 1], ordered[count - rank]) if rank else None
-    return None
-
-
 def trend_p_value(figures: Sequence[float]) -> float:
     """How likely figures in a random order rise, or fall, as clearly as these: Kendall's test.
 
@@ -63,6 +42,61 @@ def median_slope(figures: Sequence[float]) -> float:
     """
     pairs = itertools.combinations(enumerate(figures), 2)
     return median((second - first) / (j - i) for (i, first), (j, second) in pairs)
+
+
+def student_tails(value: float, freedom: float) -> float:
+    """How likely Student's t is as far from 0 as ``value``, or farther, on either side.
+
+    Args:
+        value: not negative.
+        freedom: degrees of freedom, above 0; any number, not whole ones alone.
+    """
+    return _beta_share(freedom / (freedom + value * value), freedom / 2, 0.5)
+
+
+def student_quantile(confidence: float, freedom: float) -> float:
+    """Between minus this number and this number Student's t lies with a probability.
+
+    Args:
+        confidence: the probability, above 0 and below 1.
+        freedom: degrees of freedom, above 0.
+    """
+    low, high = 0.0, 1.0
+    while student_tails(high, freedom) > 1 - confidence:
+        low, high = high, 2 * high
+    for _ in range(50):
+        middle = (low + high) / 2
+        if student_tails(middle, freedom) > 1 - confidence:
+            low = middle
+        else:
+            high = middle
+    return high
+
+
+def _beta_share(x: float, a: float, b: float) -> float:
+    """The regularised incomplete beta function, by its continued fraction (DLMF 8.17.22)."""
+    if x <= 0 or x >= 1:
+        return min(max(x, 0.0), 1.0)
+    if x > (a + 1) / (a + b + 2):  # the fraction converges fast on this side alone
+        return 1 - _beta_share(1 - x, b, a)
+    front = math.exp(
+        math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b)
+        + a * math.log(x) + b * math.log1p(-x)
+    )  # fmt: skip
+    # Evaluated from the front (Lentz), so that it can end where it no longer changes.
+    fraction, above, below = 1.0, 1.0, 0.0
+    for step in range(1, 10_000):
+        m = step // 2
+        if step % 2:
+            term = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
+        else:
+            term = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
+        below = 1 / (1 + term * below)
+        above = 1 + term / above
+        fraction *= above * below
+        if abs(above * below - 1) < 1e-15:
+            break
+    return front / a / fraction
 
 
 def _orders(count: int, most: int) -> int:

@@ -7,17 +7,24 @@ of each other comes on top: runs of one process may agree, and the next process 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from statistics import fmean, median
 
+from toolchain.profile.bootstrap import LEAST_TURNS
 from toolchain.profile.facts import Vitals
+from toolchain.profile.protocol import TURNS
 from toolchain.profile.rank_statistics import median_slope, trend_p_value
 from toolchain.profile.runner_output import Timing
-from toolchain.profile.turns import TURNS, Interval, Turn, median_interval
+from toolchain.profile.turns import Interval, Turn, time_interval
 
 MAX_SPREAD = 0.05
 """MAD over median above which a time may be unstable; of an interval, its half over its middle."""
-MIN_RUNS = 8
+MIN_RUNS = LEAST_TURNS
 """In turns of their own; with fewer, spread says nothing."""
+HOT_C = 80.0
+"""From here on firmware of a Raspberry Pi slows its cores down."""
+_CLOCK_SLACK = 0.02
+"""A frequency of the same clock is read a little different each time."""
 MAX_LOAD = 0.25
 """Cores that others may keep busy, for each core of the board; half a core at most."""
 MAX_STRAYS = 0.1
@@ -33,18 +40,13 @@ def spread(timing: Timing) -> float:
 
 def unsteady(timing: Timing, turns: Sequence[Turn] = ()) -> bool:
     """Whether the runs, or the turns, differ too much from each other."""
-    return spread(timing) > MAX_SPREAD or _wide(time_interval(turns)) or bool(_strays(turns))
-
-
-def time_interval(turns: Sequence[Turn]) -> Interval | None:
-    """Where a model's median time is likely to lie; ``None`` for too few turns."""
-    return median_interval([turn.median_us for turn in turns])
+    interval = time_interval(timing.samples_us, turns)
+    return spread(timing) > MAX_SPREAD or _wide(interval) or bool(_strays(turns))
 
 
 def doubts(
     timing: Timing,
-    before: Vitals,
-    after: Vitals,
+    states: Sequence[Vitals],
     *,
     turns: Sequence[Turn] = (),
     load: Sequence[float] = (),
@@ -54,8 +56,7 @@ def doubts(
 
     Args:
         timing: of all runs.
-        before: the board's vitals when its facts were read.
-        after: those when all was measured.
+        states: of the board, in the order in which it was asked: before, between and after turns.
         turns: what the processes measured.
         load: cores that others kept busy, in pauses between turns.
         cores: of the board.
@@ -68,7 +69,7 @@ def doubts(
     elif len(turns) < MIN_RUNS:
         found.append(f"only {len(turns)} turns: measure it again")
     elif unsteady(timing, turns):
-        interval = time_interval(turns)
+        interval = time_interval(timing.samples_us, turns)
         width = max(spread(timing), interval.width if interval else 0.0)
         what = f"times differ by {width:.0%}"
         if width <= MAX_SPREAD:
@@ -83,14 +84,92 @@ def doubts(
         found.append(
             f"other programs kept {fmean(load):.1f} cores busy: end them, and measure it again"
         )
-    if after.throttled and after.throttled.now:
-        found.append(f"the board is held back now ({', '.join(after.throttled.now)}): cool it, or "
-                     "use a stronger power supply")  # fmt: skip
-    if before.governor not in (None, "performance"):
+    return found + state_doubts(states)
+
+
+def state_doubts(states: Sequence[Vitals]) -> list[str]:
+    """What of a board's state makes times doubtful, and what to do about it.
+
+    Args:
+        states: in the order in which the board was asked.
+    """
+    return [*_held_back(states), *_clock_changes(states), *_lost(states)]
+
+
+def _held_back(states: Sequence[Vitals]) -> list[str]:
+    found: list[str] = []
+    told = [state.throttled for state in states if state.throttled]
+    now = dict.fromkeys(name for one in told for name in one.now)
+    fresh = dict.fromkeys(
+        name
+        for before, after in pairwise(told)
+        for name in after.since_boot
+        if name not in before.since_boot and name not in now
+    )
+    if now or fresh:
         found.append(
-            f"the frequency governor is '{before.governor}': set 'performance' on the board"
+            f"the board was held back ({', '.join([*now, *fresh])}): cool it, or use a stronger "
+            "power supply"
+        )
+    hottest = max((one.temperature_c for one in states if one.temperature_c is not None), default=0)
+    if hottest >= HOT_C and not now:
+        found.append(
+            f"the board was at {hottest:.0f} °C, where firmware slows cores down: cool it, and "
+            "measure it again"
         )
     return found
+
+
+def _clock_changes(states: Sequence[Vitals]) -> list[str]:
+    found: list[str] = []
+    governors = list(dict.fromkeys(state.governor for state in states if state.governor))
+    if len(governors) > 1:
+        found.append(
+            f"the frequency governor changed from '{governors[0]}' to '{governors[1]}' while it "
+            "was measured: set 'performance' on the board, and measure it again"
+        )
+    elif governors and governors != ["performance"]:
+        found.append(f"the frequency governor is '{governors[0]}': set 'performance' on the board")
+    clocks = [state.frequency_khz for state in states if state.frequency_khz]
+    if governors == ["performance"] and clocks and min(clocks) < (1 - _CLOCK_SLACK) * max(clocks):
+        found.append(
+            f"the clock changed between {min(clocks) / 1e3:,.0f} and {max(clocks) / 1e3:,.0f} MHz "
+            "while it was measured: cool the board, look at its power supply, and measure it again"
+        )
+    sources = list(dict.fromkeys(state.clock_source for state in states if state.clock_source))
+    if len(sources) > 1:
+        found.append(
+            f"the kernel's clock source changed from '{sources[0]}' to '{sources[1]}': see dmesg "
+            "on the board, start it again, and measure it again"
+        )
+    return found
+
+
+_TOLD = {
+    "governor": "frequency governor",
+    "frequency_khz": "clock",
+    "temperature_c": "temperature",
+    "throttled": "throttling",
+    "clock_source": "clock source",
+}
+
+
+def _lost(states: Sequence[Vitals]) -> list[str]:
+    """What a board told at first, and then no more: whether it changed nobody knows."""
+    lost = [
+        name
+        for field, name in _TOLD.items()
+        if any(
+            getattr(before, field) is not None and getattr(after, field) is None
+            for before, after in pairwise(states)
+        )
+    ]
+    if not lost:
+        return []
+    return [
+        f"the board no longer told its {', '.join(lost)} while it was measured: see dmesg on the "
+        "board, start it again, and measure it again"
+    ]
 
 
 def busy(load: Sequence[float], cores: int | None) -> bool:

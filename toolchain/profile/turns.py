@@ -7,23 +7,18 @@ what a difference has to exceed: runs of one turn resemble each other more than 
 
 from __future__ import annotations
 
-import math
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from toolchain.profile.rank_statistics import median_bounds
+from toolchain.profile.bootstrap import median_ends
+from toolchain.profile.facts import Vitals
 from toolchain.profile.runner_output import Instructions, Op, RunnerOutput, Timing
 
-TURNS = 15
-"""Of a model: the least of which an interval may leave out two at each end."""
-SECONDS = 3.0
-"""Of timed runs, for each model."""
-CONFIDENCE = 0.99
-"""That a median lies in its interval, if turns are alike but for chance."""
-MAX_RUNS = 10_000
-"""Of a turn: enough for models of some microseconds, and few enough to keep every sample."""
+CONFIDENCE = 0.95
+"""That a figure lies in its interval."""
 
 
 class Turn(BaseModel):
@@ -38,6 +33,10 @@ class Turn(BaseModel):
     peak_rss_kib: int | None = None
     ops_us: list[float] | None = None
     """The median of each operator, with ``--per-op``."""
+    before: Vitals | None = None
+    """The board's state before the process."""
+    after: Vitals | None = None
+    """The same after it; the one that the next process of any model found."""
 
 
 class Interval(BaseModel):
@@ -59,35 +58,39 @@ class Interval(BaseModel):
         return self.high < other.low or other.high < self.low
 
 
-def median_interval(figures: Sequence[float]) -> Interval | None:
-    """The interval of a median by order statistics, which asks for no distribution.
-
-    Returns:
-        ``None`` for fewer than eight figures, which are too few to say.
-    """
-    bounds = median_bounds(figures, CONFIDENCE)
-    return bounds and Interval(low=bounds[0], high=bounds[1])
-
-
 def ratios(first: Sequence[float], second: Sequence[float]) -> list[float]:
     """First over second of turns that came one after the other; what one side lacks is left out."""
     return [a / b for a, b in zip(first, second, strict=False) if a > 0 and b > 0]
 
 
-def runs_of_turns(runs: int) -> list[int]:
-    """A number of runs, as evenly as can be in ``TURNS`` turns, or in as many as there are runs."""
-    turns = min(runs, TURNS)
-    return [runs // turns + (index < runs % turns) for index in range(turns)]
+def samples_of_turns(samples_us: Sequence[float], turns: Sequence[Turn]) -> list[list[float]]:
+    """A profile's samples, which are in a row, by turn."""
+    ends = list(itertools.accumulate(turn.runs for turn in turns))
+    starts = [0, *ends[:-1]]
+    return [list(samples_us[start:end]) for start, end in zip(starts, ends, strict=True)]
 
 
-def runs_of_a_turn(median_us: float) -> int:
-    """How many runs a turn of a model has, so that all turns together take ``SECONDS``."""
-    wanted = SECONDS * 1e6 / TURNS
-    return min(MAX_RUNS, max(1, math.ceil(wanted / max(median_us, 1.0))))
+def time_interval(samples_us: Sequence[float], turns: Sequence[Turn]) -> Interval | None:
+    """Where the median of the times of many more turns is likely to lie.
+
+    Returns:
+        ``None`` for too few turns, and where they do not tell their runs.
+    """
+    if not turns or sum(turn.runs for turn in turns) != len(samples_us):
+        return None
+    ends = median_ends(samples_of_turns(samples_us, turns), CONFIDENCE)
+    return ends and Interval(low=ends[0], high=ends[1])
 
 
-def turn_of(output: RunnerOutput) -> Turn:
+def turn_of(
+    output: RunnerOutput, before: Vitals | None = None, after: Vitals | None = None
+) -> Turn:
     """What one process measured.
+
+    Args:
+        output: of the process.
+        before: the board's state before it.
+        after: the state after it.
 
     Raises:
         ValueError: nothing was timed.
@@ -101,6 +104,8 @@ def turn_of(output: RunnerOutput) -> Turn:
         instructions=counted.median if counted else None,
         peak_rss_kib=output.peak_rss_kib,
         ops_us=None if output.ops is None else [op.median_us or 0.0 for op in output.ops],
+        before=before,
+        after=after,
     )
 
 

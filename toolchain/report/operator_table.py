@@ -72,8 +72,8 @@ def operator_table(
         kernels = [_kernel(row.masked_tile) for row in rows]
         columns.append(Column("wasted\nrows", wasted, 11))
         columns.append(Column("micro-kernel", kernels, 12, right=False))
-    first = profile.measurements[0]
-    title = f"{item.label} beside {first.label}" if beside else item.label
+    first, own = profile.label(profile.first(item)), profile.label(item)
+    title = f"{own} beside {first}" if beside else own
     table = fitted_table(
         [column for column in columns if any(column.cells)], width, title=f"{title}, by layer"
     )

@@ -45,7 +45,7 @@ def plot_profile(profile: Profile, path: Path) -> None:
     """
     from matplotlib.figure import Figure
 
-    labels = [item.label for item in profile.measurements]
+    labels = [profile.label(item) for item in profile.measurements]
     rows = range(len(labels))
     figure = Figure(figsize=(10, 1.6 + 0.5 * len(labels)), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)

@@ -36,7 +36,7 @@ def profile_table(profile: Profile, width: int = 200, *, wide: bool = False) -> 
     by_plan = [profile.ratio_by_plan(item) for item in rows]
     dead = [_dead_taps(item) for item in rows]
     columns = [
-        Column("model", [item.label for item in rows], NAME, right=False),
+        Column("model", [profile.label(item) for item in rows], NAME, right=False),
         Column(
             "median ± MAD" + ("\n(emulated)" if emulated else ""),
             [_time(item) for item in rows],
@@ -55,17 +55,21 @@ def profile_table(profile: Profile, width: int = 200, *, wide: bool = False) -> 
             [_ratio(profile, item) for item in rows],
             1,
         ),
-        Column("99%\ninterval", [_interval(profile, item) for item in rows], 3),
+        Column("95%\ninterval", [_interval(profile, item) for item in rows], 3),
         Column("by\npixels", [ratio(profile.ratio_by_pixels(item)) for item in rows], 2),
         Column("dead\ntaps", dead, 5),
         Column("by\nplan", [ratio(value) for value in by_plan], 4),
-        Column("peak\nmemory", [memory(item.output.peak_rss_kib) for item in rows], 6),
+        Column("median\nlies in", [_median_interval(item) for item in rows], 6),
+        Column("p95", [_percentile(item) for item in rows], 8),
+        Column("peak\nmemory", [memory(item.output.peak_rss_kib) for item in rows], 7),
     ]
     empty = {
         "ratio of\ncounts": alone,
         "ratio of\ntimes": alone,
-        "99%\ninterval": alone or emulated,
+        "95%\ninterval": alone or emulated,
         "by\npixels": alone,
+        "median\nlies in": emulated,
+        "p95": emulated,
         "dead\ntaps": not any(dead),
         "by\nplan": alone or not _plan_tells_more(profile),
         "instructions\nan inference": all(item.instructions is None for item in rows),
@@ -73,7 +77,7 @@ def profile_table(profile: Profile, width: int = 200, *, wide: bool = False) -> 
     table = fitted_table(
         [column for column in columns if not empty.get(column.heading)],
         width,
-        title=f"{profile.board.title}, {_threads(profile.threads)}",
+        title=", ".join([profile.board.title, *_threads(profile)]),
     )
     notes = [note(text) for text in profile_notes(profile)]
     board = facts_table(facts) if wide else Text(facts_line(facts, width))
@@ -83,11 +87,13 @@ def profile_table(profile: Profile, width: int = 200, *, wide: bool = False) -> 
 def profile_notes(profile: Profile) -> Iterator[str]:
     """What to know about a profile's figures, a line each."""
     rows = profile.measurements
-    first = rows[0].label
+    first = profile.label(rows[0])
+    several = len({profile.threads_of(item) for item in rows}) > 1
     if profile.reference_failed:
         yield "No ratios: the first model, which the others are compared with, failed."
     elif len(rows) > 1:
-        yield f"Ratios are over the first row, {first}: above 1 is faster."
+        which = "first row with as many threads" if several else f"first row, {first}"
+        yield f"Ratios are over the {which}: above 1 is faster."
         yield "By pixels: the first row's multiply-accumulates over those that masks leave in this."
         if _plan_tells_more(profile):
             yield (
@@ -108,18 +114,26 @@ def profile_notes(profile: Profile) -> Iterator[str]:
         yield "No instruction counts: " + ("; ".join(sorted(reasons)) or "the board has none") + "."
     if any(item.turns for item in rows[1:]) and not profile.reference_failed:
         turns = min(len(item.turns) for item in rows)
-        yield f"Interval: of the ratio's median, from {turns} turns of each model."
+        yield f"Interval: of the ratio, from {turns} turns of each model."
+    for item in rows:
+        if item.spread and item.spread.outliers and item.output.timing:
+            timing = item.output.timing
+            yield (
+                f"{profile.label(item)}: {item.spread.outliers} of {timing.runs} runs took far "
+                f"longer than the median, up to {microseconds(timing.max_us)}; none is left out."
+            )
     told: dict[str, list[str]] = {}
     for item in rows:
         for doubt in item.doubts:
-            told.setdefault(doubt, []).append(item.label)
+            told.setdefault(doubt, []).append(profile.label(item))
     for doubt, labels in told.items():
         yield f"? {', '.join(labels)}: may be unstable: {doubt}."
     for item in rows:
         interval = profile.ratio_interval(item)
-        if profile.ratio_in_doubt(item) and interval and not item.doubts and not rows[0].doubts:
-            ends = f"{interval.low:.3f} to {interval.high:.3f}"
-            yield f"? {item.label}: the ratio may be anything from {ends}: end other programs."
+        sound = not item.doubts and not profile.first(item).doubts
+        if profile.ratio_in_doubt(item) and interval and sound:
+            which, ends = profile.label(item), f"{interval.low:.3f} to {interval.high:.3f}"
+            yield f"? {which}: the ratio may be anything from {ends}: end other programs."
     throttled = profile.board.after.throttled
     if throttled and throttled.since_boot:
         yield f"Since its boot the board was held back: {', '.join(throttled.since_boot)}."
@@ -209,7 +223,7 @@ def _ratio(profile: Profile, item: Measurement) -> str:
 
 def _interval(profile: Profile, item: Measurement) -> str:
     found = profile.ratio_interval(item)
-    if item is profile.measurements[0] or found is None:
+    if item is profile.first(item) or found is None:
         return ""
     return f"{found.low:.3f} to {found.high:.3f}"
 
@@ -240,8 +254,21 @@ def _celsius(degrees: float | None) -> str | None:
     return None if degrees is None else f"{degrees:.1f} °C"
 
 
-def _threads(number: int) -> str:
-    return "1 thread" if number == 1 else f"{number} threads"
+def _threads(profile: Profile) -> list[str]:
+    """How many threads all had; nothing where they differ, and each row tells its own."""
+    counts = {profile.threads_of(item) for item in profile.measurements}
+    if len(counts) > 1:
+        return []
+    return ["1 thread" if number == 1 else f"{number} threads" for number in counts]
+
+
+def _median_interval(item: Measurement) -> str:
+    found = item.spread.interval if item.spread else None
+    return f"{microseconds(found.low)} to {microseconds(found.high)}" if found else ""
+
+
+def _percentile(item: Measurement) -> str:
+    return microseconds(item.spread.p95_us) if item.spread else ""
 
 
 def _time(item: Measurement) -> str:

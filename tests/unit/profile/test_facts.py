@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -92,17 +93,21 @@ PI = {
     f"{CPUFREQ}/scaling_governor": b"ondemand\n",
     f"{CPUFREQ}/scaling_cur_freq": b"600000\n",
     "/sys/class/thermal/thermal_zone0/temp": b"48200\n",
+    "/sys/devices/system/clocksource/clocksource0/current_clocksource": b"arch_sys_counter\n",
 }
 
 
 @pytest.fixture
 def pi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalConnection:
     """A Raspberry Pi, played: its files, and its firmware's answer."""
-    monkeypatch.setattr(
-        system, "read_files", lambda _, paths: {path: PI[path] for path in paths if path in PI}
-    )
-    answers = {("vcgencmd", "get_throttled"): "throttled=0x50005"}
-    monkeypatch.setattr(facts, "_run", lambda _, argv: answers[tuple(argv)])
+
+    def told(
+        _: object, paths: Sequence[str], argv: Sequence[str] = ()
+    ) -> tuple[dict[str, bytes], bytes]:
+        answers = {("vcgencmd", "get_throttled"): b"throttled=0x50005\n", (): b""}
+        return {path: PI[path] for path in paths if path in PI}, answers[tuple(argv)]
+
+    monkeypatch.setattr(system, "read_files_and_answer", told)
     return LocalConnection("pi", tmp_path)
 
 
@@ -111,6 +116,7 @@ def test_the_vitals_of_a_raspberry_pi_are_read(pi: LocalConnection) -> None:
     assert read_vitals(pi) == Vitals(
         governor="ondemand", frequency_khz=600_000, temperature_c=48.2,
         throttled=Throttled(now=told, since_boot=told),
+        clock_source="arch_sys_counter", memory_available_kib=3_500_000,
     )  # fmt: skip
 
 

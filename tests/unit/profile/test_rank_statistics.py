@@ -10,29 +10,16 @@ import scipy.stats
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from toolchain.profile.rank_statistics import median_bounds, median_slope, trend_p_value
+from toolchain.profile.rank_statistics import (
+    median_slope,
+    student_quantile,
+    student_tails,
+    trend_p_value,
+)
 
 APART = st.lists(st.floats(1, 1e6), max_size=40, unique=True)
 TIED = st.lists(st.integers(1, 6).map(float), max_size=40)
 FIGURES = APART | TIED
-
-
-@given(figures=FIGURES, confidence=st.sampled_from([0.5, 0.9, 0.95, 0.99]))
-def test_the_bounds_of_a_median_are_those_of_scipy(figures: list[float], confidence: float) -> None:
-    found = median_bounds(figures, confidence)
-    if not figures:
-        assert found is None
-        return
-    wanted = scipy.stats.quantile_test(figures, p=0.5).confidence_interval(confidence)
-    if math.isnan(wanted.low) or math.isnan(wanted.high):
-        assert found is None
-    else:
-        assert found == (wanted.low, wanted.high)
-
-
-def test_the_bounds_of_very_many_figures_are_told() -> None:
-    low, high = median_bounds(range(5001), 0.99) or (0, 0)
-    assert 2400 < low < 2500 < high < 2600
 
 
 @given(figures=FIGURES)
@@ -53,3 +40,15 @@ def test_the_slope_is_that_of_scipy(figures: list[float]) -> None:
     assume(len(figures) > 1)
     wanted = float(scipy.stats.theilslopes(figures, np.arange(len(figures))).slope)
     assert median_slope(figures) == pytest.approx(wanted, rel=1e-12, abs=1e-12)
+
+
+@given(value=st.floats(0, 1e4), freedom=st.floats(0.5, 1e6))
+def test_the_tails_of_student_are_those_of_scipy(value: float, freedom: float) -> None:
+    wanted = 2 * scipy.stats.t.sf(value, freedom)
+    assert student_tails(value, freedom) == pytest.approx(wanted, rel=1e-6, abs=1e-12)
+
+
+@given(confidence=st.floats(0.01, 0.9999), freedom=st.floats(1, 1e6))
+def test_the_quantiles_of_student_are_those_of_scipy(confidence: float, freedom: float) -> None:
+    wanted = scipy.stats.t.ppf((1 + confidence) / 2, freedom)
+    assert student_quantile(confidence, freedom) == pytest.approx(wanted, rel=1e-6)

@@ -1,56 +1,19 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from support.runner_outputs import runner_output
+from toolchain.profile.facts import Vitals
 from toolchain.profile.runner_output import RunnerOutput
 from toolchain.profile.turns import (
-    SECONDS,
-    TURNS,
     Interval,
-    median_interval,
+    Turn,
     merged,
     ratios,
-    runs_of_a_turn,
-    runs_of_turns,
+    samples_of_turns,
+    time_interval,
     turn_of,
 )
-
-
-@given(runs=st.integers(1, 10_000))
-def test_runs_are_shared_out_evenly(runs: int) -> None:
-    turns = runs_of_turns(runs)
-    assert sum(turns) == runs
-    assert len(turns) == min(runs, TURNS)
-    assert max(turns) - min(turns) <= 1
-
-
-@given(us=st.floats(400, 1e8))
-def test_all_turns_together_take_the_seconds_they_should(us: float) -> None:
-    runs = runs_of_a_turn(us)
-    assert TURNS * runs * us >= SECONDS * 1e6
-    assert runs == 1 or TURNS * (runs - 1) * us < SECONDS * 1e6
-
-
-@pytest.mark.parametrize("us", [0.0, 0.5, 20.0])
-def test_a_turn_of_the_smallest_models_ends(us: float) -> None:
-    assert runs_of_a_turn(us) == 10_000
-
-
-@given(figures=st.lists(st.floats(1, 1e6), min_size=8, max_size=60))
-def test_an_interval_holds_the_median_and_ends_at_figures(figures: list[float]) -> None:
-    found = median_interval(figures)
-    assert found is not None
-    middle = sorted(figures)[len(figures) // 2]
-    assert found.low <= middle <= found.high
-    assert {found.low, found.high} <= set(figures)
-
-
-@given(figures=st.lists(st.floats(1, 1e6), max_size=7))
-def test_few_figures_have_no_interval(figures: list[float]) -> None:
-    assert median_interval(figures) is None
 
 
 def test_intervals_that_share_a_number_are_not_apart() -> None:
@@ -168,3 +131,25 @@ def test_a_turn_is_what_one_process_measured() -> None:
 def test_the_width_of_an_interval_is_half_of_it_over_its_middle() -> None:
     assert Interval(low=90, high=110).width == pytest.approx(0.1)
     assert Interval(low=0, high=0).width == 0.0
+
+
+def test_samples_in_a_row_are_told_apart_by_turn() -> None:
+    turns = [Turn(runs=2, median_us=1), Turn(runs=1, median_us=3)]
+    assert samples_of_turns([1.0, 1.0, 3.0], turns) == [[1.0, 1.0], [3.0]]
+
+
+def test_times_have_an_interval_where_there_are_turns_enough() -> None:
+    turns = [Turn(runs=2, median_us=us) for us in range(100, 120)]
+    samples = [us for turn in turns for us in [turn.median_us] * 2]
+    found = time_interval(samples, turns)
+    assert found is not None
+    assert 100 < found.low < 109.5 < found.high < 119
+    assert time_interval(samples[:14], turns[:7]) is None
+    assert time_interval(samples[1:], turns) is None, "of an earlier version, which told no runs"
+    assert time_interval([], []) is None
+
+
+def test_a_turn_keeps_the_boards_state_before_and_after() -> None:
+    cool, warm = Vitals(temperature_c=40.0), Vitals(temperature_c=60.0)
+    turn = turn_of(runner_output(), cool, warm)
+    assert (turn.before, turn.after) == (cool, warm)
