@@ -76,7 +76,7 @@ class BuildError(DeployError):
 class BundleError(BuildError):
     """A runtime bundle is missing, not whole or changed; the hint is the line that builds it."""
 
-    exit_code = 16
+    exit_code = 17
 
 
 class MissingToolError(DeployError):
@@ -110,6 +110,12 @@ class RecipeError(DeployError):
     """A recipe of a training run with a fault; names the file, the key and the fault."""
 
     exit_code = 15
+
+
+class GateError(DeployError):
+    """A comparison went past a limit of ``--fail-if`` or of a policy file."""
+
+    exit_code = 16
 
 
 _Fault = TypeVar("_Fault", bound=DeployError)

@@ -147,7 +147,8 @@ def test_two_profiles_of_one_model_are_the_same(
         cwd=REPOSITORY, capture_output=True, text=True, check=True,
     )  # fmt: skip
     found = json.loads(result.stdout)
-    assert all(not item["significant"] for item in found["changes"])
+    (comparison,) = found["comparisons"]
+    assert all(item["verdict"] == "no change" for item in comparison["changes"])
 
 
 def test_a_truncated_model_is_refused_before_it_is_sent(

@@ -62,12 +62,15 @@ def in_turns(
     turns = [turn_of(output) for output in outputs]
     whole = merged(outputs)
     assert whole.timing is not None
+    spread = Spread.of(whole.timing.samples_us, turns)
     return measurement(
         name,
         whole,
         macs_saved=macs_saved,
-        doubts=doubts_of(whole.timing, [CALM, CALM], turns=turns, load=load, cores=4),
-    ).model_copy(update={"turns": turns, "spread": Spread.of(whole.timing.samples_us, turns)})
+        doubts=doubts_of(
+            whole.timing, [CALM, CALM], turns=turns, interval=spread.interval, load=load, cores=4
+        ),
+    ).model_copy(update={"turns": turns, "spread": spread})
 
 
 def with_operators(

@@ -119,7 +119,7 @@ def test_the_line_that_builds_a_missing_bundle_runs(here: Path, board: str, type
         (here / "x.bin").write_bytes(bytes(4 * 4 * 4 * 3))
         typed = "run x.tflite --board {} --input x.bin -o out"
     code, told = run(here, "deploy " + typed.format(shlex.quote(board)))
-    assert code == 16
+    assert code == 17
     line = line_in(told)
     words = shlex.split(line)
     assert words[words.index("--board") + 1] == board
@@ -134,7 +134,7 @@ def test_the_line_for_a_stock_bundle_builds_a_stock_bundle(here: Path) -> None:
     for place, out in (("stock here", ["--out", "stock here"]), ("build/pc-stock", [])):
         typed = f"deploy profile model.tflite --board ../pc.toml --stock-bundle '{place}'"
         code, told = run(here, typed)
-        assert code == 16
+        assert code == 17
         line = line_in(told)
         assert shlex.split(line) == ["deploy", "build", "--board", "../pc.toml", "--stock", *out]
         assert run(here, line)[0] == NOT_INSTALLED
@@ -146,7 +146,7 @@ def test_a_folder_that_is_no_bundle_is_not_built_into(here: Path, option: str) -
     folder.mkdir(parents=True)
     (folder / "thesis.txt").write_text("years of work")
     code, told = run(here, f"deploy verify model.tflite --board ../my.toml {option}")
-    assert code == 16
+    assert code == 17
     line = line_in(told)
     assert line == "deploy build --board ../my.toml"
     if not option:

@@ -1,4 +1,4 @@
-"""What is done on a board: ``deploy push``, ``run``, ``verify``, ``profile``; ``compare``."""
+"""What is done on a board: ``deploy push``, ``run``, ``verify``, ``profile``."""
 
 from __future__ import annotations
 
@@ -370,29 +370,6 @@ def profile(
         output=output,
     )
     failures.require()
-
-
-@commands.example("deploy compare before.json after.json")
-def compare(
-    before: Annotated[Path, typer.Argument(help="A profile of deploy profile --output.")],
-    after: Annotated[Path, typer.Argument(help="Another one.")],
-    json_output: JsonOption = False,
-) -> None:
-    """Compare two profiles, model by model."""
-    from toolchain.errors import ModelError
-    from toolchain.formats.input_file import check_readable
-    from toolchain.profile.compare import compare as compare_profiles
-    from toolchain.profile.document import load_profile
-    from toolchain.report import profile_table
-
-    for file in (before, after):
-        check_readable(file, ModelError, pipe=True)
-    found = compare_profiles(load_profile(before), load_profile(after))
-    show(
-        {"changes": [item.row() for item in found.changes], "notes": found.notes},
-        lambda width: profile_table.comparison_table(found, width),
-        json_output=json_output,
-    )
 
 
 @contextmanager

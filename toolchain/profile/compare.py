@@ -1,26 +1,37 @@
-"""Compare two profiles, model by model; what chance may have made is no change."""
+"""Compare results, model by model; what chance may have made is no change.
+
+A verdict has a stated error: in a comparison of models that are all alike, at least one of the
+times is called a change with a probability of ``ERROR`` at most, however many there are (Holm).
+:mod:`toolchain.profile.significance` has the tests. Below the noise band a difference is none,
+however sure it is: another boot, another place in memory make as much.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from toolchain.errors import ModelError
 from toolchain.profile.bootstrap import LEAST_TURNS
-from toolchain.profile.document import Measurement, Profile
+from toolchain.profile.comparable import Figure, Subject, Unit
 from toolchain.profile.figures import written
-from toolchain.profile.turns import Interval, time_interval
+from toolchain.profile.significance import ERROR, Shift, holm, independent_shift, paired_shift
 
 Verdict = Literal["better", "worse", "no change", "no verdict"]
 
-LEAST = 0.02
-"""By this part two times differ, or they do not: another boot, another place in memory."""
-_LEAST_COUNTED = 2e-5
+BAND = 0.02
+"""By this part times of two sessions differ, or they do not."""
+BAND_TOGETHER = 0.005
+"""The same of models that took turns in one session."""
+MATTERS = 0.05
+"""A time that may have changed by more, but for chance, is no time that did not change."""
+LEAST_COUNTED = 2e-5
 """By this part two counts of an emulated core differ, or they do not. Where the host is busy, a
 clock that is read again between two runs adds a dozen instructions."""
 _LEAST_KIB = 102.4
 """The last digit of memory that is shown."""
+_CLOCK_SLACK = 0.02
 
 
 @dataclass(frozen=True)
@@ -29,195 +40,247 @@ class Change:
 
     model: str
     figure: str
-    """``instructions``, ``time`` or ``peak memory``."""
-    unit: str
-    """``""``, ``us`` or ``KiB``."""
+    """``median``, ``p95``, ``instructions``, ``memory``, ``size``, ``estimate on BOARD``."""
+    unit: Unit
     before: float
     after: float
     verdict: Verdict
-    """``no change`` where the two may be the same but for chance, ``no verdict`` where they seem
-    to differ and one of them is not to be relied on."""
-    before_interval: Interval | None = None
-    """Where the figure is likely to lie; ``None`` for one that repeats exactly, or for figures of
-    too few turns."""
-    after_interval: Interval | None = None
+    """``no change`` where the two are the same but for what does not matter, ``no verdict`` where
+    that cannot be told, or where they seem to differ and are not to be relied on."""
+    operator: str | None = None
+    """Whose time it is; ``None``: of the whole model."""
+    ratio: float | None = None
+    """After over before: of times that were taken in turns the estimate of a test, see
+    :class:`toolchain.profile.significance.Shift`."""
+    low: float | None = None
+    """Between which two the ratio lies, for 19 of 20 such comparisons; ``None`` where there is no
+    test, and for figures that repeat exactly."""
+    high: float | None = None
+    p_value: float | None = None
+    """How likely chance makes such a difference in any of the figures that were compared with it;
+    ``None`` where there is no test."""
 
     @property
     def significant(self) -> bool:
         """Whether it is told as better or worse."""
         return self.verdict in ("better", "worse")
 
-    @property
-    def ratio(self) -> float | None:
-        """Before over after: above 1 is better than before."""
-        return self.before / self.after if self.after else None
-
     def row(self) -> dict[str, object]:
         """For JSON."""
-        intervals = {"before": self.before_interval, "after": self.after_interval}
-        ends = {
-            f"{name}_interval": None if one is None else [one.low, one.high]
-            for name, one in intervals.items()
-        }
-        return {
-            **{name: value for name, value in vars(self).items() if name not in ends},
-            **ends,
-            "significant": self.significant,
-            "ratio": self.ratio,
-        }
+        return {**vars(self), "significant": self.significant}
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Every figure that two profiles share, and what to know when reading them."""
+    """Every figure that two results share, and what to know when reading them."""
 
     changes: list[Change]
+    operators: list[Change]
+    """Of the operators that both sides timed."""
+    obstacles: list[str]
+    """What differs between the two that makes times of them no comparison: no time has a verdict
+    then."""
     notes: list[str]
 
 
-def compare(before: Profile, after: Profile) -> Comparison:
-    """Compare the models that both profiles have, by name and runtime.
+Side = Sequence[Subject]
 
-    Seconds are left out where one of the two was measured under emulation.
+
+def compare(before: Side, after: Side, *, together: bool = False) -> Comparison:
+    """Compare the models that both sides have, see :func:`compare_all`."""
+    return compare_all([(before, after)], together=together)[0]
+
+
+def compare_all(sides: Sequence[tuple[Side, Side]], *, together: bool = False) -> list[Comparison]:
+    """Compare results, each pair of them by the models that both have.
+
+    Models are matched by name; of one each they are compared whatever they are called. All tests
+    of the same figure count as one family.
+
+    Args:
+        sides: measured models before, and after.
+        together: whether the two of a pair took turns in one session.
 
     Raises:
-        ModelError: they have no model in common.
+        ModelError: two have no model in common.
     """
-    earlier, later = _by_label(before), _by_label(after)
-    common = [label for label in earlier if label in later]
-    if not common:
+    pairs = [_pairs(before, after) for before, after in sides]
+    found = [[_tested(old, new, together=together) for old, new in one] for one in pairs]
+    flat = [test for one in found for model in one for test in model]
+    judged = iter(_judged(flat, band=BAND_TOGETHER if together else BAND))
+    made = []
+    for (before, after), one, tests in zip(sides, pairs, found, strict=True):
+        changes = [next(judged) for model in tests for _ in model]
+        whole = [change for change in changes if change.operator is None]
+        parts = [change for change in changes if change.operator is not None]
+        obstacles = list(dict.fromkeys(line for pair in one for line in _obstacles(*pair)))
+        made.append(Comparison(whole, parts, obstacles, _notes(before, after, one, changes)))
+    return made
+
+
+def _pairs(before: Side, after: Side) -> list[tuple[Subject, Subject]]:
+    if len(before) == len(after) == 1:
+        return [(before[0], after[0])]
+    later = {one.model: one for one in after}
+    pairs = [(one, later[one.model]) for one in before if one.model in later]
+    if not pairs:
+        first, second = (", ".join(one.model for one in side) for side in (before, after))
         raise ModelError(
-            "the two profiles have no model in common: "
-            f"{', '.join(earlier)} and {', '.join(later)}",
+            f"the two have no model in common: {first} and {second}",
             hint="models are matched by their file names",
         )
-    emulated = (before.by_instructions, after.by_instructions)
-    changes = [
-        change
-        for label in common
-        for change in _changes(label, earlier[label], later[label], emulated)
-    ]
-    return Comparison(changes, _notes(before, after, earlier, later, changes))
+    return pairs
 
 
-def _by_label(profile: Profile) -> dict[str, Measurement]:
-    """Measurements by label; one that was measured twice is numbered."""
-    found: dict[str, Measurement] = {}
-    seen: dict[str, int] = {}
-    for item in profile.measurements:
-        seen[item.label] = number = seen.get(item.label, 0) + 1
-        found[f"{item.label} #{number}" if number > 1 else item.label] = item
+def _obstacles(old: Subject, new: Subject) -> Iterator[str]:
+    """What makes two times no comparison at all."""
+    a, b = old.setup, new.setup
+    for name, one, other in (
+        ("board", a.board, b.board),
+        ("core", a.core, b.core),
+        ("number of threads", old.threads, new.threads),
+    ):
+        if one is not None and other is not None and one != other:
+            yield f"the {name} differs: {one} and {other}"
+    if a.clock_mhz and b.clock_mhz:
+        slow, fast = sorted((a.clock_mhz, b.clock_mhz))
+        if slow < (1 - _CLOCK_SLACK) * fast:
+            yield f"the clock differs: {a.clock_mhz:,.0f} and {b.clock_mhz:,.0f} MHz"
+
+
+@dataclass(frozen=True)
+class _Test:
+    """A change that is not judged yet."""
+
+    change: Change
+    shift: Shift | None
+    """``None`` for figures without chance, and for too few turns."""
+    doubtful: bool
+
+
+def _tested(old: Subject, new: Subject, *, together: bool) -> list[_Test]:
+    """Figures and operators that both have."""
+    doubtful = bool(old.doubts or new.doubts or any(_obstacles(old, new)))
+    test = paired_shift if together else independent_shift
+    found = []
+    for name, operator, one, other in _common(old, new):
+        change = Change(
+            model=new.model,
+            figure=name,
+            operator=operator,
+            unit=one.unit,
+            before=one.value,
+            after=other.value,
+            verdict="no verdict" if one.unit == "us" else _counted(one, other),
+            ratio=other.value / one.value if one.value else None,
+        )
+        shift = None
+        if one.unit == "us" and all(us > 0 for us in (*one.turns, *other.turns)):
+            shift = test(one.turns, other.turns)
+        found.append(_Test(change, shift, doubtful))
     return found
 
 
-def _changes(
-    label: str, old: Measurement, new: Measurement, emulated: tuple[bool, bool]
-) -> Iterator[Change]:
-    doubtful = bool(old.doubts or new.doubts)
-    if old.instructions is not None and new.instructions is not None:
-        pair = old.instructions, new.instructions
-        ends = _intervals(old, new, "instructions")
-        verdict = _counted(*pair) if all(emulated) else _verdict(*pair, "", ends, doubtful=False)
-        yield Change(label, "instructions", "", *pair, verdict, *ends)
-    if old.median_us is not None and new.median_us is not None and not any(emulated):
-        pair = old.median_us, new.median_us
-        ends = _time_interval(old), _time_interval(new)
-        verdict = _verdict(*pair, "us", ends, least=LEAST * min(pair), doubtful=doubtful)
-        yield Change(label, "time", "us", *pair, verdict, *ends)
-    if old.output.peak_rss_kib is not None and new.output.peak_rss_kib is not None:
-        pair = float(old.output.peak_rss_kib), float(new.output.peak_rss_kib)
-        ends = _intervals(old, new, "peak_rss_kib")
-        known = ends
-        if None in ends:  # of one process, which others were seen to repeat but for some pages
-            known = Interval(low=pair[0], high=pair[0]), Interval(low=pair[1], high=pair[1])
-        verdict = _verdict(*pair, "KiB", known, least=_LEAST_KIB, doubtful=False)
-        yield Change(label, "peak memory", "KiB", *pair, verdict, *ends)
+def _common(old: Subject, new: Subject) -> Iterator[tuple[str, str | None, Figure, Figure]]:
+    for name, one in old.figures.items():
+        other = new.figures.get(name)
+        if other is not None and other.unit == one.unit:
+            yield name, None, one, other
+    for name, one in old.operators.items():
+        if name in new.operators:
+            yield "median", name, one, new.operators[name]
 
 
-def _intervals(
-    old: Measurement, new: Measurement, figure: Literal["instructions", "peak_rss_kib"]
-) -> tuple[Interval | None, Interval | None]:
-    """Where a figure that each turn has lies in two measurements: from its least to its most."""
-    return _range(old, figure), _range(new, figure)
+def _judged(tests: Sequence[_Test], *, band: float) -> list[Change]:
+    """Changes with their verdicts; tests of the same figure count as one family."""
+    judged = [test.change for test in tests]
+    families: dict[tuple[str, bool], list[int]] = {}
+    for index, test in enumerate(tests):
+        if test.shift is not None:
+            family = test.change.figure, test.change.operator is None
+            families.setdefault(family, []).append(index)
+    for members in families.values():
+        shifts = [shift for index in members if (shift := tests[index].shift) is not None]
+        adjusted = holm([shift.p_value for shift in shifts])
+        for index, shift, p_value in zip(members, shifts, adjusted, strict=True):
+            change = tests[index].change
+            judged[index] = replace(
+                change,
+                ratio=shift.ratio,
+                low=shift.low,
+                high=shift.high,
+                p_value=p_value,
+                verdict=_timed(change, shift, p_value, band, tests[index].doubtful),
+            )
+    return judged
 
 
-def _range(item: Measurement, figure: str) -> Interval | None:
-    figures = [getattr(turn, figure) for turn in item.turns]
-    known = [float(one) for one in figures if one is not None]
-    if len(known) < LEAST_TURNS:
-        return None
-    return Interval(low=min(known), high=max(known))
-
-
-def _time_interval(item: Measurement) -> Interval | None:
-    timing = item.output.timing
-    return time_interval(timing.samples_us, item.turns) if timing else None
-
-
-def _verdict(
-    before: float,
-    after: float,
-    unit: str,
-    intervals: Sequence[Interval | None],
-    *,
-    least: float = 0.0,
-    doubtful: bool,
-) -> Verdict:
-    first, second = intervals
-    if written(before, unit) == written(after, unit) or abs(before - after) < least:
+def _timed(change: Change, shift: Shift, p_value: float, band: float, doubtful: bool) -> Verdict:
+    alike = written(change.before, change.unit) == written(change.after, change.unit)
+    if p_value <= ERROR and abs(shift.ratio - 1) >= band and not alike:
+        return "no verdict" if doubtful else _direction(shift.ratio)
+    if shift.low >= 1 / (1 + MATTERS) and shift.high <= 1 + MATTERS:
         return "no change"
-    if first is not None and second is not None and not first.apart(second):
+    return "no verdict"
+
+
+def _counted(before: Figure, after: Figure) -> Verdict:
+    """The verdict of counts and sizes: by the least and the most of their turns."""
+    gap = abs(before.value - after.value)
+    if before.unit == "KiB" and (
+        gap < _LEAST_KIB or written(before.value, "KiB") == written(after.value, "KiB")
+    ):
         return "no change"
-    if doubtful or first is None or second is None:
+    if before.exact and after.exact:
+        if gap <= LEAST_COUNTED * min(before.value, after.value):
+            return "no change"
+    elif min(len(before.turns), len(after.turns)) >= LEAST_TURNS:
+        if min(before.turns) <= max(after.turns) and min(after.turns) <= max(before.turns):
+            return "no change"
+    elif before.unit != "KiB" and gap:  # memory of one process repeats but for some pages
         return "no verdict"
-    return _direction(before, after)
+    return _direction(after.value / before.value) if before.value and gap else "no change"
 
 
-def _counted(before: float, after: float) -> Verdict:
-    small = abs(before - after) <= _LEAST_COUNTED * min(before, after)
-    return "no change" if small else _direction(before, after)
-
-
-def _direction(before: float, after: float) -> Verdict:
-    if before == after:
-        return "no change"
-    return "better" if after < before else "worse"
+def _direction(ratio: float) -> Verdict:
+    return "better" if ratio < 1 else "worse"
 
 
 def _notes(
-    before: Profile,
-    after: Profile,
-    earlier: dict[str, Measurement],
-    later: dict[str, Measurement],
+    before: Side,
+    after: Side,
+    pairs: Sequence[tuple[Subject, Subject]],
     changes: Sequence[Change],
 ) -> list[str]:
     notes: list[str] = []
-    if before.by_instructions or after.by_instructions:
+    if any(one.setup.emulated for one in (*before, *after)):
         notes.append("seconds are left out: under emulation they mean nothing")
-    pairs = {
-        "board": (before.board.name, after.board.name),
-        "threads": (before.threads, after.threads),
-        "emulation": (before.by_instructions, after.by_instructions),
-    }
-    notes += [f"{name} differs: {a} and {b}" for name, (a, b) in pairs.items() if a != b]
-    for label, old in earlier.items():
-        new = later.get(label)
-        if new is None:
-            notes.append(f"{label} is in the first profile only")
-        elif new.sha256 != old.sha256:
-            notes.append(f"{label}: the two files differ")
-    notes += [f"{label} is in the second profile only" for label in later if label not in earlier]
-    for change in changes:
-        if change.verdict == "no verdict" and None in (
-            change.before_interval,
-            change.after_interval,
-        ):
-            notes.append(
-                f"{change.model}: {change.figure}: no verdict without eight turns on both sides: "
-                "profile it again, without --runs"
-            )
-    for which, items in (("before", earlier), ("after", later)):
-        for label, item in items.items():
-            if label in earlier and label in later:
-                notes += [f"? {label}, {which}: {doubt}" for doubt in item.doubts]
+    for old, new in pairs:
+        name = new.model if old.model == new.model else f"{old.model} and {new.model}"
+        if old.sha256 and new.sha256 and old.sha256 != new.sha256:
+            notes.append(f"{name}: the two files differ")
+        if old.runtime and new.runtime and old.runtime != new.runtime:
+            notes.append(f"{name}: the runtimes differ: {old.runtime}; {new.runtime}")
+    in_pairs = {id(one) for pair in pairs for one in pair}
+    for which, side in (("first", before), ("second", after)):
+        notes += [
+            f"{one.model} is in the {which} result only" for one in side if id(one) not in in_pairs
+        ]
+    if tested := [one for one in changes if one.figure == "median" and one.p_value is not None]:
+        notes.append(
+            f"{len(tested)} time{'s'[: len(tested) != 1]} compared: with a probability of "
+            f"{1 - ERROR:.0%} none is called a change that is none"
+        )
+    untested = [one.model for one in changes if one.unit == "us" and one.p_value is None]
+    if untested:
+        notes.append(
+            f"{', '.join(dict.fromkeys(untested))}: no verdict on times without {LEAST_TURNS} "
+            "turns on both sides: measure with deploy profile, without --runs"
+        )
+    for which, index in (("before", 0), ("after", 1)):
+        notes += [
+            f"? {pair[index].model}, {which}: {doubt}"
+            for pair in pairs
+            for doubt in pair[index].doubts
+        ]
     return notes

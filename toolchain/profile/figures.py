@@ -29,5 +29,9 @@ def memory(kib: float | None) -> str:
 
 
 def written(value: float, unit: str) -> str:
-    """A figure of a profile by its unit: ``us``, ``KiB``, or ``""`` for a count."""
+    """A figure by its unit: ``us``, ``ms``, ``KiB``, ``B``, or ``""`` for a count."""
+    if unit == "ms":
+        return microseconds(1000 * value)
+    if unit == "B":
+        return f"{value:,.0f} B"
     return {"us": microseconds, "KiB": memory, "": count}[unit](value)

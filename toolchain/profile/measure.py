@@ -342,6 +342,7 @@ class Session:
                     output.timing,
                     self._states,
                     turns=entry.turns,
+                    interval=spread.interval,
                     load=self._load,
                     cores=self._cores,
                 ),

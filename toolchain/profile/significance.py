@@ -84,7 +84,7 @@ def paired_shift(
     left_out = int(np.searchsorted(below, (1 - confidence) / 2, side="right"))
     low, high = (-math.inf, math.inf)
     if left_out:
-        low, high = means[left_out - 1], means[-left_out]
+        low, high = float(means[left_out - 1]), float(means[-left_out])
     return Shift(
         ratio=math.exp(float(np.median(means))),
         low=math.exp(low),
@@ -115,14 +115,14 @@ def independent_shift(
     left = _effective_share(a, b)
     deviation = math.sqrt(_rank_sum_variance(a, b) / left)
     freedom = max(turns * left - 2, 1.0)
-    away = max(abs(wins - product / 2) - 0.5, 0.0)
+    away = max(float(abs(wins - product / 2)) - 0.5, 0.0)
     p_value = student_tails(away / deviation, freedom) if deviation else 1.0
     reach = student_quantile(confidence, freedom) * deviation
     left_out = math.floor(product / 2 - 0.5 - reach) + 1
     ordered = np.sort(pairs)
     low, high = (-math.inf, math.inf)
     if left_out >= 1:
-        low, high = ordered[left_out - 1], ordered[-left_out]
+        low, high = float(ordered[left_out - 1]), float(ordered[-left_out])
     return Shift(
         ratio=math.exp(float(np.median(pairs))),
         low=math.exp(low),

@@ -15,7 +15,7 @@ from toolchain.profile.facts import Vitals
 from toolchain.profile.protocol import TURNS
 from toolchain.profile.rank_statistics import median_slope, trend_p_value
 from toolchain.profile.runner_output import Timing
-from toolchain.profile.turns import Interval, Turn, time_interval
+from toolchain.profile.turns import Interval, Turn
 
 MAX_SPREAD = 0.05
 """MAD over median above which a time may be unstable; of an interval, its half over its middle."""
@@ -38,9 +38,8 @@ def spread(timing: Timing) -> float:
     return timing.mad_us / timing.median_us if timing.median_us > 0 else 0.0
 
 
-def unsteady(timing: Timing, turns: Sequence[Turn] = ()) -> bool:
+def unsteady(timing: Timing, turns: Sequence[Turn] = (), interval: Interval | None = None) -> bool:
     """Whether the runs, or the turns, differ too much from each other."""
-    interval = time_interval(timing.samples_us, turns)
     return spread(timing) > MAX_SPREAD or _wide(interval) or bool(_strays(turns))
 
 
@@ -49,6 +48,7 @@ def doubts(
     states: Sequence[Vitals],
     *,
     turns: Sequence[Turn] = (),
+    interval: Interval | None = None,
     load: Sequence[float] = (),
     cores: int | None = None,
 ) -> list[str]:
@@ -58,6 +58,7 @@ def doubts(
         timing: of all runs.
         states: of the board, in the order in which it was asked: before, between and after turns.
         turns: what the processes measured.
+        interval: where the median lies.
         load: cores that others kept busy, in pauses between turns.
         cores: of the board.
     """
@@ -68,8 +69,7 @@ def doubts(
         )
     elif len(turns) < MIN_RUNS:
         found.append(f"only {len(turns)} turns: measure it again")
-    elif unsteady(timing, turns):
-        interval = time_interval(timing.samples_us, turns)
+    elif unsteady(timing, turns, interval):
         width = max(spread(timing), interval.width if interval else 0.0)
         what = f"times differ by {width:.0%}"
         if width <= MAX_SPREAD:

@@ -65,9 +65,8 @@ def ratios(first: Sequence[float], second: Sequence[float]) -> list[float]:
 
 def samples_of_turns(samples_us: Sequence[float], turns: Sequence[Turn]) -> list[list[float]]:
     """A profile's samples, which are in a row, by turn."""
-    ends = list(itertools.accumulate(turn.runs for turn in turns))
-    starts = [0, *ends[:-1]]
-    return [list(samples_us[start:end]) for start, end in zip(starts, ends, strict=True)]
+    ends = itertools.accumulate(turn.runs for turn in turns)
+    return [list(samples_us[end - turn.runs : end]) for turn, end in zip(turns, ends, strict=True)]
 
 
 def time_interval(samples_us: Sequence[float], turns: Sequence[Turn]) -> Interval | None:

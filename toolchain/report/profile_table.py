@@ -8,17 +8,15 @@ from rich.cells import cell_len
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from toolchain.profile.compare import Comparison
 from toolchain.profile.document import Measurement, Profile
 from toolchain.profile.facts import BoardFacts
-from toolchain.profile.figures import count, memory, microseconds, ratio, written
+from toolchain.profile.figures import count, memory, microseconds, ratio
 from toolchain.report.fitting import NAME, Column, fitted_table, note
 
 EMULATED = (
     "Emulated: seconds mean nothing here. Instruction counts do: they repeat exactly, and the "
     "ratio is theirs."
 )
-_STYLES = {"better": "green", "worse": "red", "no change": "", "no verdict": "yellow"}
 
 
 def profile_table(profile: Profile, width: int = 200, *, wide: bool = False) -> RenderableType:
@@ -191,30 +189,6 @@ def facts_table(facts: BoardFacts) -> RenderableType:
     if absent := [name for name, value in rows.items() if not value]:
         lines.append(Text(f"not told by this board: {', '.join(absent)}", style="dim"))
     return Group(*lines)
-
-
-def comparison_table(comparison: Comparison, width: int = 200) -> RenderableType:
-    """One row for each figure of each model.
-
-    Args:
-        comparison: of two profiles.
-        width: columns that there are.
-    """
-    rows = comparison.changes
-    verdicts = [Text(change.verdict, style=_STYLES[change.verdict]) for change in rows]
-    table = fitted_table(
-        [
-            Column("model", [change.model for change in rows], NAME, right=False),
-            Column("figure", [change.figure for change in rows], 2, right=False),
-            Column("before", [written(change.before, change.unit) for change in rows], 3),
-            Column("after", [written(change.after, change.unit) for change in rows], 3),
-            Column("ratio", [ratio(change.ratio) for change in rows], 4),
-            Column("verdict", verdicts, 1, right=False),
-        ],
-        width,
-        title="before and after",
-    )
-    return Group(table, *map(note, comparison.notes))
 
 
 def _ratio(profile: Profile, item: Measurement) -> str:

@@ -108,9 +108,9 @@ CASES: dict[str, tuple[int, list[str], dict[str, str]]] = {
         {},
     ),
     "no recipe": (15, ["train", "recipe.toml"], {}),
-    "no bundle": (16, ["verify", "model.tflite", "--board", "bare.toml"], {}),
+    "no bundle": (17, ["verify", "model.tflite", "--board", "bare.toml"], {}),
     "no stock bundle": (
-        16,
+        17,
         ["profile", "model.tflite", "-b", "failing.toml", "--stock-bundle", "stock"],
         {},
     ),
@@ -164,9 +164,9 @@ BARE = ("-b", "bare.toml", "--host", "me@127.0.0.1:1")
         (("verify", "nothing.tflite", *BARE), 3),
         (("profile", "nothing.tflite", "damaged.tflite", *BARE), 3),
         (("profile", "nothing.tflite", "-o", "nodir/p.json", *BARE), 3),
-        (("verify", "model.tflite", *BARE), 16),
-        (("profile", "model.tflite", *BARE), 16),
-        (("push", "model.tflite", *BARE), 16),
+        (("verify", "model.tflite", *BARE), 17),
+        (("profile", "model.tflite", *BARE), 17),
+        (("push", "model.tflite", *BARE), 17),
         (("verify", "nothing.tflite", "-b", "toaster", "--host", "me@127.0.0.1:1"), 5),
     ],
     ids=lambda value: " ".join(value[:3]) if isinstance(value, tuple) else str(value),
@@ -181,7 +181,7 @@ def test_a_folder_of_outputs_that_cannot_be_made_is_told_before_the_board_is_ask
     (here / "x.bin").write_bytes(bytes(4 * 4 * 4 * 3))
     line = ("run", "model.tflite", "--input", "x.bin", "-o", "model.tflite/out", *BARE)
     assert run(here, *line)[0] == 13
-    assert run(here, *line[:5], "new/out", *BARE)[0] == 16
+    assert run(here, *line[:5], "new/out", *BARE)[0] == 17
     assert not (here / "new").exists()
 
 

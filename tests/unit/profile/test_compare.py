@@ -1,68 +1,119 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import pytest
 
 from support.profiles import in_turns, measurement, profile_of
 from support.runner_outputs import runner_output
 from toolchain.errors import ModelError
-from toolchain.profile.compare import Change, compare
-from toolchain.profile.document import Measurement
+from toolchain.profile.comparable import Figure, Setup, Subject, subjects_of
+from toolchain.profile.compare import Change, Comparison, compare, compare_all
+from toolchain.profile.document import Measurement, Profile
+from toolchain.profile.facts import BoardFacts, Vitals
 
 
 def turns(*medians_us: float) -> list[list[float]]:
-    """Fifteen processes of three runs, whose medians go round these."""
-    return [[medians_us[index % len(medians_us)]] * 3 for index in range(15)]
+    """Twenty processes of three runs, whose medians go round these."""
+    return [[medians_us[index % len(medians_us)]] * 3 for index in range(20)]
+
+
+def compared(before: Profile, after: Profile) -> Comparison:
+    return compare(subjects_of(before), subjects_of(after))
 
 
 def change_of(before: Measurement, after: Measurement, figure: str) -> Change:
-    found = compare(profile_of(before), profile_of(after)).changes
+    found = compared(profile_of(before), profile_of(after)).changes
     return next(item for item in found if item.figure == figure)
 
 
-def test_times_whose_intervals_touch_are_no_change() -> None:
+def subject(name: str, times: Sequence[float], **more: object) -> Subject:
+    figure = Figure(sorted(times)[len(times) // 2], "us", tuple(times))
+    whole = Subject(name, Setup(), {"median": figure})
+    return replace(whole, **more)  # type: ignore[arg-type]
+
+
+STEADY = [99.0, 101.0] * 10
+
+
+def test_times_whose_difference_chance_may_have_made_are_no_change() -> None:
     time = change_of(
-        in_turns("m", turns(98.0, 100.0, 102.0)), in_turns("m", turns(101.0, 103.0, 105.0)), "time"
+        in_turns("m", turns(98.0, 100.0, 102.0)),
+        in_turns("m", turns(98.5, 100.5, 102.5)),
+        "median",
     )
     assert time.verdict == "no change"
     assert not time.significant
+    assert time.low is not None
+    assert time.high is not None
+    assert time.low < 1.005 < time.high
 
 
 def test_a_real_change_of_time_is_told() -> None:
-    time = change_of(in_turns("m", turns(99.0, 101.0)), in_turns("m", turns(79.0, 81.0)), "time")
+    time = change_of(in_turns("m", turns(99.0, 101.0)), in_turns("m", turns(79.0, 81.0)), "median")
     assert time.verdict == "better"
-    assert time.ratio == pytest.approx(1.25, rel=0.03)
-    assert time.before_interval is not None
-    assert (time.before_interval.low, time.before_interval.high) == (99.0, 101.0)
+    assert time.ratio == pytest.approx(0.8, rel=0.03)
+    assert time.low is not None
+    assert time.high is not None
+    assert time.low <= time.ratio <= time.high < 1
+    assert time.p_value is not None
+    assert time.p_value < 0.001
 
 
-def test_a_doubtful_row_gets_no_verdict() -> None:
+def test_times_that_may_have_changed_by_much_or_not_at_all_have_no_verdict() -> None:
+    noisy = [60.0, 140.0, 80.0, 120.0, 100.0] * 4
+    (time,) = compare([subject("m", noisy)], [subject("m", noisy[::-1])]).changes
+    assert time.verdict == "no verdict"
+    assert time.high is not None
+    assert time.high > 1.05
+
+
+@pytest.mark.parametrize("shaky", ["load", "spread"])
+def test_a_doubtful_row_gets_no_verdict_where_it_seems_to_differ(shaky: str) -> None:
     calm = in_turns("m", turns(99.0, 101.0))
-    for shaky in (
-        in_turns("m", turns(70.0, 80.0)),  # they differ too much
-        in_turns("m", turns(79.0, 81.0), load=[2.0] * 15),  # others were at work
-    ):
-        assert shaky.doubts
-        assert change_of(calm, shaky, "time").verdict == "no verdict"
-        assert change_of(shaky, calm, "time").verdict == "no verdict"
-        assert change_of(shaky, shaky, "time").verdict == "no change"
+    other = (
+        in_turns("m", turns(79.0, 81.0), load=[2.0] * 20)  # others were at work
+        if shaky == "load"
+        else in_turns("m", turns(70.0, 80.0))  # they differ too much
+    )
+    assert other.doubts
+    assert change_of(calm, other, "median").verdict == "no verdict"
+    assert change_of(other, calm, "median").verdict == "no verdict"
 
 
-@pytest.mark.parametrize(("us", "verdict"), [(101.98, "no change"), (102.02, "worse")])
-def test_two_hundredths_of_the_shorter_time_may_be_another_boot(us: float, verdict: str) -> None:
+@pytest.mark.parametrize(("us", "verdict"), [(101.9, "no change"), (102.1, "worse")])
+def test_two_hundredths_of_a_time_may_be_another_boot(us: float, verdict: str) -> None:
     one, other = in_turns("m", turns(100.0)), in_turns("m", turns(us))
-    assert change_of(one, other, "time").verdict == verdict
+    assert change_of(one, other, "median").verdict == verdict
     back = "better" if verdict == "worse" else verdict
-    assert change_of(other, one, "time").verdict == back
+    assert change_of(other, one, "median").verdict == back
+
+
+@pytest.mark.parametrize(("us", "verdict"), [(100.4, "no change"), (100.6, "worse")])
+def test_models_that_took_turns_differ_from_half_a_hundredth_on(us: float, verdict: str) -> None:
+    first, second = subject("a", [100.0] * 20), subject("b", [us] * 20)
+    (time,) = compare([first], [second], together=True).changes
+    assert time.verdict == verdict
+    assert time.ratio == pytest.approx(us / 100)
+
+
+def test_what_slows_the_board_for_a_while_slows_both_that_took_turns() -> None:
+    slow = [100.0 + 5 * turn for turn in range(20)]
+    first, second = subject("a", slow), subject("b", [0.9 * us for us in slow])
+    (time,) = compare([first], [second], together=True).changes
+    assert (time.verdict, time.ratio) == ("better", pytest.approx(0.9))
 
 
 def test_a_profile_without_turns_is_read_and_gets_no_verdict() -> None:
     """As versions before wrote them: one process, and nothing of how others would have been."""
     before = profile_of(measurement("m", runner_output(samples_us=[100.0] * 5)))
     after = profile_of(measurement("m", runner_output(samples_us=[80.0] * 5)))
-    found = compare(before, after)
-    time = next(item for item in found.changes if item.figure == "time")
-    assert time.verdict == "no verdict"
-    assert any("profile it again" in note for note in found.notes)
+    found = compared(before, after)
+    time = next(item for item in found.changes if item.figure == "median")
+    assert (time.verdict, time.p_value, time.low) == ("no verdict", None, None)
+    assert time.ratio == pytest.approx(0.8)
+    assert any("without --runs" in note for note in found.notes)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +129,7 @@ def test_memory_that_rounds_to_the_same_figure_is_no_change(
     before: int, after: int, verdict: str
 ) -> None:
     one, other = (in_turns("m", turns(100.0), peaks_kib=[kib, kib + 8]) for kib in (before, after))
-    assert change_of(one, other, "peak memory").verdict == verdict
+    assert change_of(one, other, "memory").verdict == verdict
 
 
 def test_instructions_of_a_real_board_vary_from_process_to_process() -> None:
@@ -93,7 +144,7 @@ def test_instructions_of_a_real_board_vary_from_process_to_process() -> None:
 
 def test_a_model_that_was_measured_twice_is_compared_twice() -> None:
     twice = profile_of(in_turns("m", turns(100.0)), in_turns("m", turns(100.0)))
-    assert {item.model for item in compare(twice, twice).changes} == {"m", "m #2"}
+    assert {item.model for item in compared(twice, twice).changes} == {"m", "m #2"}
 
 
 @pytest.mark.parametrize(("more", "verdict"), [(9, "no change"), (25, "worse"), (-25, "better")])
@@ -104,81 +155,132 @@ def test_counts_of_emulated_boards_differ_from_one_in_fifty_thousand_on(
     count = 1_228_624
     before = profile_of(measurement("m", runner_output(instructions=count)), emulated=True)
     after = profile_of(measurement("m", runner_output(instructions=count + more)), emulated=True)
-    changes = {item.figure: item.verdict for item in compare(before, after).changes}
+    changes = {item.figure: item.verdict for item in compared(before, after).changes}
     assert changes["instructions"] == verdict
 
 
 def test_a_single_instruction_of_a_thousand_is_a_change() -> None:
     before = profile_of(measurement("m", runner_output(instructions=1000)), emulated=True)
     after = profile_of(measurement("m", runner_output(instructions=1001)), emulated=True)
-    changes = compare(before, after).changes
+    changes = compared(before, after).changes
     assert [(item.figure, item.significant) for item in changes] == [
         ("instructions", True),
-        ("peak memory", False),
+        ("memory", False),
+        ("size", False),
     ]
 
 
 def test_seconds_are_left_out_under_emulation() -> None:
     emulated = profile_of(measurement("m"), emulated=True)
-    found = compare(emulated, profile_of(measurement("m")))
-    assert all(item.figure != "time" for item in found.changes)
+    found = compared(emulated, profile_of(measurement("m")))
+    assert all(item.figure not in ("median", "p95") for item in found.changes)
     assert any("mean nothing" in note for note in found.notes)
 
 
 def test_what_only_one_side_has_is_noted() -> None:
-    found = compare(
+    found = compared(
         profile_of(measurement("a"), measurement("b")),
         profile_of(measurement("b"), measurement("c")),
     )
     assert {item.model for item in found.changes} == {"b"}
-    assert "a is in the first profile only" in found.notes
-    assert "c is in the second profile only" in found.notes
+    assert "a is in the first result only" in found.notes
+    assert "c is in the second result only" in found.notes
+
+
+def test_one_model_each_is_compared_whatever_it_is_called() -> None:
+    found = compared(profile_of(measurement("dense")), profile_of(measurement("s20")))
+    assert {item.model for item in found.changes} == {"s20"}
+    assert not any("result only" in note for note in found.notes)
 
 
 def test_the_two_runtimes_of_a_model_are_kept_apart() -> None:
     both = profile_of(measurement("m"), measurement("m", runner_output(patched=False)))
-    assert {item.model for item in compare(both, both).changes} == {"m", "m (stock runtime)"}
+    assert {item.model for item in compared(both, both).changes} == {"m", "m (stock runtime)"}
 
 
 def test_doubts_are_carried_over() -> None:
     shaky = profile_of(measurement("m", doubts=["times differ by 9%"]))
-    notes = compare(shaky, profile_of(measurement("m"))).notes
+    notes = compared(shaky, profile_of(measurement("m"))).notes
     assert "? m, before: times differ by 9%" in notes
 
 
-def test_profiles_without_a_common_model_cannot_be_compared() -> None:
+def test_results_without_a_common_model_cannot_be_compared() -> None:
     with pytest.raises(ModelError, match="no model in common: a and b, c") as caught:
-        compare(profile_of(measurement("a")), profile_of(measurement("b"), measurement("c")))
+        compared(profile_of(measurement("a")), profile_of(measurement("b"), measurement("c")))
     assert "file names" in (caught.value.hint or "")
 
 
 def test_a_change_is_a_row_of_json() -> None:
-    one = in_turns("m", turns(99.0, 101.0))
-    time = change_of(one, in_turns("m", turns(79.0, 81.0)), "time")
-    assert time.row() == {
-        "model": "m", "figure": "time", "unit": "us", "before": 99.0, "after": 79.0,
-        "verdict": "better", "before_interval": [99.0, 101.0], "after_interval": [79.0, 81.0],
-        "significant": True, "ratio": 99.0 / 79.0,
-    }  # fmt: skip
     counted = measurement("m", runner_output(instructions=1000))
-    memory = change_of(counted, counted, "peak memory").row()
-    assert (memory["before_interval"], memory["after_interval"]) == (None, None)
-    assert (memory["unit"], memory["significant"], memory["ratio"]) == ("KiB", False, 1.0)
+    assert change_of(counted, counted, "memory").row() == {
+        "model": "m", "figure": "memory", "unit": "KiB", "before": 2048.0, "after": 2048.0,
+        "verdict": "no change", "operator": None, "ratio": 1.0, "low": None, "high": None,
+        "p_value": None, "significant": False,
+    }  # fmt: skip
 
 
-def test_what_differs_between_two_profiles_is_noted() -> None:
-    before = profile_of(measurement("m"), measurement("a"))
+def board(core: str = "Cortex-A72", mhz: int = 1800) -> BoardFacts:
+    vitals = Vitals(governor="performance", frequency_khz=1000 * mhz)
+    return BoardFacts(emulated=False, cores={core: 4}, vitals=vitals)
+
+
+@pytest.mark.parametrize(
+    ("after", "obstacle"),
+    [
+        (profile_of(in_turns("m", turns(50.0)), facts=board("Cortex-A76")), "core differs"),
+        (profile_of(in_turns("m", turns(50.0)), facts=board(mhz=1500)), "1,800 and 1,500 MHz"),
+        (
+            profile_of(in_turns("m", turns(50.0)), facts=board()).model_copy(update={"threads": 4}),
+            "number of threads differs: 1 and 4",
+        ),
+    ],
+)
+def test_times_of_other_conditions_are_no_comparison(after: Profile, obstacle: str) -> None:
+    before = profile_of(in_turns("m", turns(100.0)), facts=board())
+    found = compared(before, after)
+    assert any(obstacle in line for line in found.obstacles)
+    time = next(item for item in found.changes if item.figure == "median")
+    assert time.verdict == "no verdict"
+    assert time.ratio == pytest.approx(0.5)
+    assert not compared(before, before).obstacles
+
+
+def test_another_file_is_noted_and_compared() -> None:
     other = measurement("m").model_copy(update={"sha256": "1" * 64})
-    after = profile_of(other, measurement("b")).model_copy(update={"threads": 4})
-    notes = compare(before, after).notes
-    assert notes[:4] == [
-        "threads differs: 1 and 4",
-        "m: the two files differ",
-        "a is in the first profile only",
-        "b is in the second profile only",
+    assert (
+        "m: the two files differ" in compared(profile_of(measurement("m")), profile_of(other)).notes
+    )
+
+
+def test_the_more_times_are_compared_the_surer_each_has_to_be() -> None:
+    """What is told of one model alone is not told of one among forty."""
+    before = subject("m0", [100.0, 106.0, 101.0, 107.0, 102.0, 108.0] * 2)
+    after = subject("m0", [104.0, 110.0, 105.0, 111.0, 106.0, 112.0] * 2)
+    (alone,) = compare([before], [after]).changes
+    assert alone.verdict == "worse"
+    calm = [subject(f"m{index}", STEADY) for index in range(1, 40)]
+    first, *_ = compare([before, *calm], [after, *calm]).changes
+    assert first.p_value is not None
+    assert alone.p_value is not None
+    assert first.p_value == pytest.approx(min(1.0, 40 * alone.p_value))
+    assert first.verdict != "worse"
+    # Whether they are in one result or in many makes no difference.
+    many, *_ = compare_all([([before], [after]), *(([one], [one]) for one in calm)])
+    assert many.changes[0].p_value == first.p_value
+
+
+def test_operators_that_both_timed_are_compared_by_name() -> None:
+    def with_ops(us: float) -> Subject:
+        ops = {"conv1": Figure(us, "us", (us,) * 20), "conv2": Figure(50.0, "us", (50.0,) * 20)}
+        return subject("m", STEADY, operators=ops)
+
+    found = compare([with_ops(100.0)], [with_ops(120.0)])
+    assert [(one.operator, one.verdict) for one in found.operators] == [
+        ("conv1", "worse"),
+        ("conv2", "no change"),
     ]
-    assert not any("seconds" in note for note in notes)
-    emulated = profile_of(measurement("m"), emulated=True)
-    told = compare(emulated, emulated).notes
-    assert told == ["seconds are left out: under emulation they mean nothing"]
-    assert "emulation differs: True and False" in compare(emulated, before).notes
+
+
+def test_a_time_of_zero_has_no_test() -> None:
+    (time,) = compare([subject("m", [0.0] * 20)], [subject("m", [1.0] * 20)]).changes
+    assert (time.verdict, time.ratio, time.p_value) == ("no verdict", None, None)

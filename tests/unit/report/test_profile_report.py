@@ -9,10 +9,17 @@ from rich.console import RenderableType
 from support.profiles import in_turns, measurement, profile_of
 from support.runner_outputs import runner_output
 from toolchain.errors import OutputError
-from toolchain.profile.compare import compare
+from toolchain.profile.comparable import subjects_of
+from toolchain.profile.compare import Comparison, compare
+from toolchain.profile.document import Profile
 from toolchain.profile.facts import BoardFacts, Vitals
+from toolchain.report.compare_table import comparison_table
 from toolchain.report.profile_plot import check_plot_path, plot_profile
-from toolchain.report.profile_table import comparison_table, facts_line, profile_table
+from toolchain.report.profile_table import facts_line, profile_table
+
+
+def compared(before: Profile, after: Profile) -> Comparison:
+    return compare(subjects_of(before), subjects_of(after))
 
 
 def shown(what: RenderableType, width: int = 120) -> str:
@@ -81,7 +88,7 @@ def test_doubts_are_shown_with_what_to_do() -> None:
 def test_names_are_never_taken_as_markup(name: str) -> None:
     profile = profile_of(measurement(name))
     assert name in shown(profile_table(profile))
-    assert name in shown(comparison_table(compare(profile, profile)))
+    assert name in shown(comparison_table(compared(profile, profile)))
 
 
 RASPBERRY = BoardFacts(
@@ -129,7 +136,7 @@ def test_a_board_that_tells_nothing_says_so_in_a_line() -> None:
 def test_a_comparison_says_better_or_no_change() -> None:
     before = profile_of(measurement("m", runner_output(instructions=1000)), emulated=True)
     after = profile_of(measurement("m", runner_output(instructions=900)), emulated=True)
-    text = shown(comparison_table(compare(before, after)))
+    text = shown(comparison_table(compared(before, after)))
     assert "better" in text
     assert "no change" in text
 

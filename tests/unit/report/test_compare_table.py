@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import io
+
+import rich.console
+from rich.console import RenderableType
+
+from toolchain.profile.compare import Change, Comparison
+from toolchain.profile.gate import judge, parse_rule
+from toolchain.report.compare_table import comparison_table, gate_table, markdown, shown_changes
+
+SLOWER = Change(
+    "s20", "median", "us", 1000.0, 1040.0, "worse", ratio=1.04, low=1.03, high=1.05, p_value=0.001
+)
+SIZE = Change("s20", "size", "B", 5000.0, 5000.0, "no change", ratio=1.0)
+CONV = Change("s20", "median", "us", 10.0, 20.0, "no verdict", operator="conv1", ratio=2.0)
+FOUND = Comparison([SLOWER, SIZE], [CONV], [], ["s20: the two files differ"])
+
+
+def shown(what: RenderableType, width: int = 120) -> str:
+    console = rich.console.Console(width=width, file=io.StringIO())
+    with console.capture() as capture:
+        console.print(what)
+    return capture.get()
+
+
+def test_a_change_is_told_with_its_interval() -> None:
+    text = shown(comparison_table(FOUND, "before.json and after.json", 120))
+    for part in ("1.00 ms", "1.04 ms", "+4.00%", "+3.00% to +5.00%", "worse", "files differ"):
+        assert part in text
+
+
+def test_a_size_that_did_not_change_is_not_shown() -> None:
+    assert shown_changes(FOUND) == [SLOWER]
+
+
+def test_operators_are_shown_where_they_are_asked_for() -> None:
+    assert "conv1" not in shown(comparison_table(FOUND))
+    assert "conv1" in shown(comparison_table(FOUND, per_op=True))
+
+
+def test_what_cannot_be_compared_says_so_first() -> None:
+    found = Comparison([SLOWER], [], ["the core differs: A and B"], [])
+    assert shown(comparison_table(found)).startswith("Not comparable: the core differs: A and B.")
+
+
+def test_narrow_terminals_keep_the_change_and_the_verdict() -> None:
+    text = shown(comparison_table(FOUND, width=70), 70)
+    assert "+4.00%" in text
+    assert "worse" in text
+    assert max(map(len, text.splitlines())) <= 70
+
+
+def test_limits_are_shown_with_their_outcome() -> None:
+    judgements = list(judge([parse_rule("median > +3%"), parse_rule("median > +9%")], FOUND))
+    text = shown(gate_table(judgements, 120))
+    assert "fails" in text
+    assert "passes" in text
+
+
+def test_markdown_is_a_table_that_no_name_can_break() -> None:
+    hostile = Change("a|b`<img src=x>`\n# @everyone", "median", "us", 1.0, 2.0, "worse", ratio=2.0)
+    text = markdown(["x and y"], [Comparison([hostile], [], [], [])])
+    row = next(line for line in text.splitlines() if "median" in line)
+    assert row.replace("\\|", "").count("|") == 8
+    assert "<img" not in text
+    assert "@everyone" not in text
+    assert "\n# " not in text.replace("\n### ", "")
+
+
+def test_markdown_begins_with_what_the_limits_say() -> None:
+    judgements = list(judge([parse_rule("median > +3%")], FOUND))
+    first = markdown(["x and y"], [FOUND], judgements).splitlines()[0]
+    assert first == "**1 of 1 limited figures are past their limit.**"
+
+
+def test_markdown_tells_what_cannot_be_compared() -> None:
+    found = Comparison([SLOWER], [], ["the board differs: a and b"], [])
+    assert "**Not comparable:** the board differs: a and b." in markdown(["x and y"], [found])

@@ -1,0 +1,137 @@
+"""What of a result can be compared: figures of each model, whichever tool measured them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from toolchain.profile.document import Measurement, Profile
+from toolchain.profile.turns import samples_of_turns
+
+Unit = Literal["us", "KiB", "B", "ms", ""]
+"""``""`` is a count."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure of one model."""
+
+    value: float
+    unit: Unit
+    turns: tuple[float, ...] = ()
+    """The same of each process, in their order; empty where nobody kept them."""
+    exact: bool = False
+    """Whether it repeats to the last digit but for ``compare.LEAST_COUNTED``."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Under which conditions a result was measured; what is not known is ``None``."""
+
+    board: str | None = None
+    core: str | None = None
+    clock_mhz: float | None = None
+    emulated: bool | None = None
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One model on one runtime, measured."""
+
+    model: str
+    """Its file's name, with what sets it apart from others of the same result."""
+    setup: Setup
+    figures: dict[str, Figure]
+    """``median``, ``p95``, ``instructions``, ``memory``, ``size``; ``estimate on BOARD``."""
+    operators: dict[str, Figure] = field(default_factory=dict)
+    """The time of each, by its name in the file."""
+    sha256: str | None = None
+    runtime: str | None = None
+    threads: int | None = None
+    doubts: tuple[str, ...] = ()
+    """Why its times are not to be relied on."""
+
+
+def subjects_of(profile: Profile) -> list[Subject]:
+    """The measurements of a profile of our own, in their order."""
+    return [_subject(profile, item, name) for name, item in _named(profile)]
+
+
+def _named(profile: Profile) -> Iterator[tuple[str, Measurement]]:
+    """Measurements by label; one that was measured twice is numbered."""
+    seen: dict[str, int] = {}
+    for item in profile.measurements:
+        label = profile.label(item)
+        seen[label] = number = seen.get(label, 0) + 1
+        yield (f"{label} #{number}" if number > 1 else label), item
+
+
+def _subject(profile: Profile, item: Measurement, name: str) -> Subject:
+    facts = profile.board.facts
+    runner = item.output.runner
+    clock = facts.vitals.frequency_khz if facts.vitals.governor == "performance" else None
+    clock = clock or facts.max_frequency_khz
+    return Subject(
+        model=name,
+        setup=Setup(
+            board=profile.board.name,
+            core=" + ".join(facts.cores) or None,
+            clock_mhz=clock / 1000 if clock else None,
+            emulated=facts.emulated,
+        ),
+        figures=dict(_figures(profile, item)),
+        operators={} if facts.emulated else _operators(item),
+        sha256=item.sha256,
+        runtime=f"{'Tileskip' if runner.patched else 'stock'} {runner.version}, XNNPACK "
+        f"{runner.xnnpack}, {runner.compiler}",
+        threads=profile.threads_of(item),
+        doubts=tuple(item.doubts),
+    )
+
+
+def _figures(profile: Profile, item: Measurement) -> Iterator[tuple[str, Figure]]:
+    output, emulated = item.output, profile.by_instructions
+    if output.timing is not None and not emulated:
+        turns = samples_of_turns(output.timing.samples_us, item.turns)
+        yield "median", _of_turns(output.timing.samples_us, turns, np.median)
+        yield "p95", _of_turns(output.timing.samples_us, turns, _p95)
+    if item.instructions is not None:
+        counts = tuple(turn.instructions for turn in item.turns if turn.instructions is not None)
+        yield "instructions", Figure(item.instructions, "", counts, exact=emulated)
+    if output.peak_rss_kib is not None:
+        peaks = tuple(float(turn.peak_rss_kib) for turn in item.turns if turn.peak_rss_kib)
+        yield "memory", Figure(float(output.peak_rss_kib), "KiB", peaks)
+    yield "size", Figure(float(output.model.bytes), "B", exact=True)
+    for estimate in profile.estimates:
+        for one in estimate.models:
+            if one.sha256 == item.sha256 and estimate.threads == profile.threads_of(item):
+                yield f"estimate on {estimate.board}", Figure(one.ms, "ms", exact=True)
+
+
+def _of_turns(
+    samples: Sequence[float],
+    turns: Sequence[Sequence[float]],
+    figure: Callable[[Sequence[float]], object],
+) -> Figure:
+    whole = sum(map(len, turns)) == len(samples) and all(turns)
+    each = tuple(float(figure(turn)) for turn in turns) if whole else ()  # type: ignore[arg-type]
+    return Figure(float(figure(samples)), "us", each)  # type: ignore[arg-type]
+
+
+def _p95(samples: Sequence[float]) -> float:
+    return float(np.percentile(samples, 95))
+
+
+def _operators(item: Measurement) -> dict[str, Figure]:
+    found: dict[str, Figure] = {}
+    turns = [turn.ops_us for turn in item.turns]
+    for index, row in enumerate(item.operators):
+        each = [ops[index] for ops in turns if ops is not None and index < len(ops)]
+        # XNNPACK tells whole microseconds: an operator of none has no ratio.
+        known = tuple(each) if len(each) == len(turns) and all(us > 0 for us in each) else ()
+        if row.masked > 0:
+            found.setdefault(row.name, Figure(row.masked, "us", known))
+    return found
