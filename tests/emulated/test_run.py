@@ -17,9 +17,11 @@ from support.places import REPOSITORY
 from support.tflite_writer import GraphWriter
 from toolchain.agreement.inputs import Batch
 from toolchain.agreement.interpreter import run_here
+from toolchain.board.connection import Connection
 from toolchain.build.bundle import Bundle
 from toolchain.hardware.board_file import Board
 from toolchain.profile.document import load_profile
+from toolchain.profile.runner_output import parse_output
 from toolchain.tflite_file.graph import read_model
 from toolchain.tflite_file.layers import find_layers
 
@@ -114,6 +116,30 @@ def test_instruction_counts_repeat_exactly_and_masks_lower_them(
     assert masked is not None
     assert masked < dense
     assert profile.measurements[1].macs_saved > 0
+
+
+# Waits until a second is nearly full, so that the runs go on into the next one.
+_ACROSS_A_SECOND = """
+while :; do case $(cut -d ' ' -f 1 /proc/uptime) in *.9[0-9]) break ;; esac; done
+exec "$1" --model "$2" --runs 60000 --warmup 0 --json -
+"""
+
+
+def test_counts_are_the_same_while_a_second_begins(
+    deploy: Deploy, connection: Connection, tmp_path: Path
+) -> None:
+    """The C library then takes more instructions to tell the time, until the kernel's next tick."""
+    model = write_two_input_model(tmp_path / "model.tflite")
+    pushed = deploy.json("push", model)["files"]
+    runner, sent = (
+        next(one["remote"] for one in pushed if one["remote"].endswith(end))
+        for end in ("/tileskip-run", ".tflite")
+    )
+    done = connection.run(["sh", "-c", _ACROSS_A_SECOND, "sh", runner, sent])
+    output = parse_output(done.stdout)
+    assert output.instructions is not None
+    assert output.timing is not None
+    assert len(set(output.instructions.per_run)) == 1
 
 
 def test_a_profile_has_operators_and_a_plot(

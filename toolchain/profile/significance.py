@@ -6,7 +6,8 @@ Nothing is asked of the distribution of times: it may have outliers, two modes, 
 - *Paired*: models that took turns in one session. Turns come in blocks of two rounds, ``A B`` then
   ``B A``, and a coin decides which of the two begins a block. Whatever the board does meanwhile,
   drift or slow waves, A and B then change places with equal chance, so that Wilcoxon's signed-rank
-  test of the blocks is exact.
+  test of the blocks is exact. Of a model's two turns in a block the faster one counts: what
+  disturbs a process makes it slower, never faster.
 - *Independent*: two sessions. The rank-sum test of Mann and Whitney, whose variance is inflated by
   what neighbouring turns have in common (autocorrelation of first order, n (1 - r) / (1 + r) turns
   are left), read on Student's distribution for the turns that are left. What differs from session
@@ -74,8 +75,8 @@ def paired_shift(
     count = min(len(first), len(second)) // 2
     if count < LEAST_BLOCKS:
         return None
-    gaps = _logs(second)[: 2 * count] - _logs(first)[: 2 * count]
-    blocks = gaps.reshape(count, 2).mean(axis=1)
+    a, b = (_logs(one)[: 2 * count].reshape(count, 2).min(axis=1) for one in (first, second))
+    blocks = b - a
     rows, columns = np.triu_indices(count)
     means = np.sort((blocks[rows] + blocks[columns]) / 2)
     orders, total = _signed_rank_orders(2 * np.arange(1, count + 1)), 2.0**count
