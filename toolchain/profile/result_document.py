@@ -141,6 +141,7 @@ class FailedModel(_Part):
     """A model that was to be measured, too."""
 
     name: str
+    """As of a model that was measured."""
     error: str
     """What the tool said, or where its output ends."""
 
@@ -149,16 +150,21 @@ class Result(_Part):
     """What one file of one tool says."""
 
     tool: Tool
+    """Which one wrote it."""
     file: str | None
-    """That was read."""
+    """That was read; ``None`` where none was."""
     created: datetime | None = None
+    """When it was measured; other tools do not tell."""
     board: KnownBoard = KnownBoard()
+    """That was measured on."""
     threads: Annotated[int, Field(ge=1)] | None = None
     """Of all models; ``None`` where it is not told, or models had different numbers of them."""
     models: list[ModelResult] = Field(min_length=1)
     """In the order of the file; a model that was measured again stands there again."""
     failed: list[FailedModel] = []
+    """Models that were to be measured, too."""
     notes: list[str] = []
+    """What to know of the file, such as that it was cut."""
 
 
 def summary_of(samples_us: Sequence[float]) -> Summary:

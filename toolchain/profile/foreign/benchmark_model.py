@@ -50,7 +50,7 @@ _ONLY_OPERATORS = (
 _KNOWN = re.compile(
     r"[Ii]nference timings in us: |Log parameter values verbosely: \["
     r"|count=\d+ (?:first|curr)=\d|Profiling Info for (?:Regular )?Benchmark"
-    r"|\bnode type\]?,?\s{1,9}(?:\[?start\]?,?\s{1,20})?\[?first"
+    r"|\bnode type\]?,?\s{1,60}(?:\[?start\]?,?\s{1,60})?\[?first"
     r"|Graph: \[[^\]\n]{1,1000}\.tflite\]"
 )
 _STATS = re.compile(r"count=(\S{1,30})(?= |$)(.{0,1000})")
@@ -67,8 +67,10 @@ _INIT = re.compile(r"Initialized session in ([^\sm]{1,40})ms")
 _DELEGATE = re.compile(
     r"(?:Explicitly applied|Applied) (\w{1,40}) delegate"
     r"|Created TensorFlow Lite (\w{1,40}) delegate for"
+    r"|Created TensorFlow Lite delegate for (\w{1,40})"
     r"|with delegate \(TfLite(\w{1,40}?)Delegate(?:V2)?\) node"
 )
+_IDLE_DELEGATE = re.compile(r"Though (\w{1,40}) delegate is explicitly applied, .* will not be")
 _CRASH = re.compile(
     r"Segmentation fault|Aborted|Killed|Illegal instruction|Bus error|not found|No such file"
     r"|Permission denied|CANNOT LINK|Benchmarking failed",
@@ -174,6 +176,7 @@ class _Reader:
         elif "timings in us" in text and (timings := _TIMINGS.match(text)):
             self._take_timings(line, timings[2])
         elif text.startswith("Running benchmark for "):
+            self._behind_the_last(line)
             self._run.told = True
             self._run.phases += 1
         elif text.startswith(("STARTING!", "Log parameter values verbosely")):
@@ -198,8 +201,9 @@ class _Reader:
             if run.init_us is None and (value := self._figure(line, text, found)) is not None:
                 run.init_us = scaled(value, 1e3)
         elif found := _DELEGATE.search(text[:400]):
-            name = next(one for one in found.groups() if one)
-            run.delegates["XNNPACK" if name.upper() == "XNNPACK" else tidy(name)] = None
+            run.delegates[_delegate(next(one for one in found.groups() if one))] = None
+        elif found := _IDLE_DELEGATE.match(text[:400]):
+            run.delegates.pop(_delegate(found[1]), None)
         elif line.error or _CRASH.search(text[:400]):
             run.failed |= "Benchmarking failed" in text
             if run.error is None:
@@ -211,6 +215,13 @@ class _Reader:
             self._finish()
             self._run = _Run(OperatorTables(self._log), line.number)
         self._run.told = True
+
+    def _behind_the_last(self, line: Line) -> _Run:
+        """The process that times are of: another one where that at hand has told all of them."""
+        if self._run.timings is not None:
+            self._finish()
+            self._run = _Run(OperatorTables(self._log), line.number)
+        return self._run
 
     def _take_parameter(self, line: Line, name: str, value: str) -> None:
         if name in _FIRST:
@@ -228,7 +239,7 @@ class _Reader:
         self._run.graph = graph
 
     def _take_stats(self, line: Line, found: re.Match[str]) -> None:
-        run = self._run
+        run = self._behind_the_last(line)
         run.told = True
         run.cut |= not line.ended
         summary = self._summary(line, found)
@@ -236,10 +247,7 @@ class _Reader:
             run.stats.append(_Stats(line, run.phases, summary))
 
     def _take_timings(self, line: Line, text: str) -> None:
-        if self._run.timings is not None:
-            self._finish()
-            self._run = _Run(OperatorTables(self._log), line.number)
-        run = self._run
+        run = self._behind_the_last(line)
         run.told = True
         figures = dict(_TIMING.findall(text))
         if bare := re.match(r"[^\s,]{1,40}(?= ?,)", text):  # "Average inference timings in us: 1 ,"
@@ -381,6 +389,10 @@ class _Reader:
         if later or not mean:  # the tool writes 0 where nothing ran
             return None
         return Summary(mean_us=mean)
+
+
+def _delegate(name: str) -> str:
+    return "XNNPACK" if name.upper() == "XNNPACK" else tidy(name)
 
 
 def _agree(mean: float, other: float | None) -> bool:

@@ -106,17 +106,14 @@ class OperatorTables:
     def _row(self, line: Line) -> bool:
         fields = _fields(line.text, self._separator)
         found = _figures(fields, self._columns)
+        if not line.ended:
+            self.cut = True  # wherever it ends, a figure or the name may be cut
+            return True
         if found is None:
-            if not line.ended:
-                self.cut = True
-                return True
             if self._separator == "\t" and line.text.startswith("\t"):
                 raise self._log.fault(line.number, f"{shown(line.text.strip())} is no row of the "
                                       "table that it stands in")  # fmt: skip
             return False
-        if not line.ended and len(fields) == found[0] + len(found[1]):
-            self.cut = True  # it ends in a figure
-            return True
         kept = {"Run Order": self._in_order, "Summary by node type": self._by_type}.get(self._table)
         if kept is None or self._part != "runs":
             return True

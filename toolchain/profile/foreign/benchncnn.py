@@ -93,9 +93,8 @@ class _Reader:
             self._take(line)
         if not self._models:
             why = "; ".join(f"{one.name}: {one.error}" for one in self._failed[:3])
-            raise ModelError(
-                f"{self._log.path}: no model was measured: {why or self._fault or 'it ends before'}"
-            )
+            why = why or self._fault or "no row of a model follows the header"
+            raise ModelError(f"{self._log.path}: no model was measured: {why}")
         return Result(
             tool="benchncnn",
             file=str(self._log.path),

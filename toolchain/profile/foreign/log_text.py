@@ -50,7 +50,7 @@ _BEFORE = re.compile(
     r"){1,8}"
 )
 _ERROR = re.compile(r"\b(?:ERROR|FATAL): |\[(?:ERROR|FATAL)\]|\b[EF] tflite {0,16}:|\bE/tflite")
-_NUMBER = re.compile(r"\+?(?:\d{1,40}(?:[.,]\d{0,40})?|[.,]\d{1,40})(?:[eE][+-]?\d{1,3})?")
+_NUMBER = re.compile(r"\+?(?:\d{1,40}(?:[.,]\d{0,40})?|[.,]\d{1,40})(?:[eE][+-]?\d{1,3})?", re.A)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +89,9 @@ class Log:
 
 
 def read_log(path: Path) -> Log:
-    r"""A file that a benchmark tool wrote, or what it printed.
+    """A file that a benchmark tool wrote, or what it printed.
 
-    Bytes that are no text are kept as ``\xff``: a model's name may have some.
+    Bytes that are no text are kept as a sign of replacement: a model's name may have some.
 
     Raises:
         ModelError: it cannot be read, is too large, or is no text at all.
@@ -101,7 +101,7 @@ def read_log(path: Path) -> Log:
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from error
     encoding = next((name for mark, name in _MARKS if data.startswith(mark)), "utf-8")
-    text = data.decode(encoding, errors="backslashreplace")
+    text = data.decode(encoding, errors="replace")
     if "\0" in text:
         raise ModelError(
             f"{path}: is no text: line {1 + text[: text.index(chr(0))].count(chr(10))} has a "
