@@ -348,8 +348,6 @@ class _Reader:
             notes.append(SUMMED)
         warmup = next((timings[key] for key in _WARMUP if key in timings), None)
         first = timings.get("First inference")
-        if run.stats and run.stats[0].phase == 1 and not run.stats[0].summary.count:
-            warmup = first = None
         return ModelResult(
             name=name,
             runtime=", ".join([_RUNTIME, *run.delegates]),

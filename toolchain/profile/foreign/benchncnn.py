@@ -30,7 +30,7 @@ from toolchain.profile.result_document import (
 MOST_MODELS = 50_000
 """Of a file, with those that failed."""
 CUT = "the file ends in the middle of a line, which is left out"
-NOT_LOADED = "it took no time, so that it was not computed"
+NOT_TOLD = "0.00 ms: it was not computed, or takes too little to be told"
 NONE_RAN = "no inference was timed"
 _SLACK_US = 10.0
 """Of the last digit that is printed."""
@@ -145,7 +145,7 @@ class _Reader:
             for key, text in zip(("min", "max", "avg"), figures.groups(), strict=True)
         )
         if mean == 0:  # as of a model that could not be loaded: it has a row, too
-            self._failed.append(FailedModel(name=name, error=NOT_LOADED))
+            self._failed.append(FailedModel(name=name, error=NOT_TOLD))
             return
         if not low - _SLACK_US <= mean <= high + _SLACK_US:
             raise self._log.fault(line.number, "avg is not between min and max")

@@ -195,6 +195,35 @@ def test_without_a_warm_up_its_zeros_are_not_told() -> None:
     assert model.summary.std_us is None, "of one inference"
 
 
+def test_zeros_of_the_last_line_alone_are_not_told_either(tmp_path: Path) -> None:
+    line = "Inference timings in us: Init: 9, First inference: 0, Warmup (avg): 0, "
+    model = only(reading(tmp_path, line + "Inference (avg): 7\n"))
+    assert (model.first_run_us, model.warmup_us, model.summary.mean_us) == (None, None, 7)
+
+
+def test_a_session_tells_when_it_is_ready(tmp_path: Path) -> None:
+    """A run that is cut before its last lines does not."""
+    text = PERCENTILES[: PERCENTILES.index("INFO: Inference timings")]
+    model = only(reading(tmp_path, text))
+    assert (model.init_us, model.first_run_us, model.summary.median_us) == (5579, None, 1239807)
+
+
+def test_a_model_begins_a_process_where_nothing_else_does(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    begin = PERCENTILES.index("INFO: Graph:")
+    path.write_text("Graph: [/a/other.tflite]\nERROR: it is broken\n" + PERCENTILES[begin:])
+    result = read_result(path)
+    assert [model.name for model in result.models] == ["net"]
+    assert [(one.name, one.error) for one in result.failed] == [("other", "it is broken")]
+
+
+def test_what_looks_like_a_parameter_begins_no_process(tmp_path: Path) -> None:
+    text = PERCENTILES + "INFO: Output shape: [1,10]\n"
+    assert reading(tmp_path, text) == reading(tmp_path, PERCENTILES)
+    path = tmp_path / "given.txt"
+    assert read_result(path).failed == []
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [

@@ -116,6 +116,15 @@ def test_lines_of_others_between_rows_are_passed_by(tmp_path: Path) -> None:
     assert reading(tmp_path, noisy) == reading(tmp_path, text)
 
 
+def test_a_table_ends_at_an_empty_line(tmp_path: Path) -> None:
+    text = sample("benchmark_model/xnnpack.txt")
+    assert reading(tmp_path, text + "\tno row of it\n") == reading(tmp_path, text)
+    begin = text.index("\n\n", text.index(RUNS))
+    inside = text[: begin + 1] + "\tno row of it\n" + text[begin + 1 :]
+    with pytest.raises(ModelError, match="'no row of it' is no row"):
+        reading(tmp_path, inside)
+
+
 def test_operators_that_took_no_time_have_no_share(tmp_path: Path) -> None:
     """The tool divides by their sum."""
     text = sample("benchmark_model/xnnpack.txt")
