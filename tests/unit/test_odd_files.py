@@ -23,6 +23,7 @@ from toolchain.formats import input_file
 from toolchain.formats.number_files import load_npy, load_npz
 from toolchain.hardware.board_file import load_board
 from toolchain.profile.document import load_profile
+from toolchain.profile.results import read_result
 from toolchain.sparsity.checkpoint_file import read_checkpoint_file
 from toolchain.sparsity.mask_header import read_mask_header
 from toolchain.tflite_file.graph import read_model
@@ -95,6 +96,7 @@ READERS: dict[str, Callable[[Path], object]] = {
     "a board file": lambda odd: load_board(str(called(odd, "b.toml"))),
     "a recipe": lambda odd: load_recipe(called(odd, "r.toml")),
     "a profile": load_profile,
+    "another tool's result": read_result,
     "a model": read_model,
     "an .npy file": lambda odd: load_npy(odd, ModelError),
     "an .npz file": lambda odd: load_npz(odd, ModelError),

@@ -278,9 +278,22 @@ def load_profile(path: Path) -> Profile:
     Raises:
         ModelError: no such file, or it is no profile; names the first fault.
     """
+    return parse_profile(read_text(path, ModelError), path)
+
+
+def parse_profile(text: str, path: Path) -> Profile:
+    """Read a document's text.
+
+    Args:
+        text: the JSON.
+        path: that it is from, for messages.
+
+    Raises:
+        ModelError: it is no profile; names the first fault.
+    """
     return parse_json(
         Profile,
-        read_text(path, ModelError),
+        text,
         ModelError,
         f"{path}: is no profile",
         hint="it is what deploy profile writes with --output",

@@ -25,7 +25,7 @@ from toolchain.storage import cache
 
 _SINGLE = ("ccache", "local-board")
 """Folders of the cache that are one entry as a whole."""
-_BUILDING = ("tflite-", "xnnpack-", "programs-", "xnnpack-tests-")
+_BUILDING = ("tflite-", "xnnpack-", "programs-", "xnnpack-tests-", "benchmark-model-")
 """How the locks of what runs ccache begin."""
 _KEY = re.compile(r"[0-9a-f]{32,}")
 

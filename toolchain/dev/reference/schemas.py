@@ -16,6 +16,7 @@ from toolchain.dev.reference.tables import table
 from toolchain.hardware.board_file import Board
 from toolchain.profile.document import Profile
 from toolchain.profile.estimate_document import Estimate
+from toolchain.profile.result_document import Result
 from toolchain.profile.runner_output import RunnerOutput
 from toolchain.tflite_file.inspection import Inspection
 from toolchain.tflite_file.plan import RunnerPlan
@@ -49,6 +50,7 @@ DOCUMENTS = (
         "`deploy estimate --output` and `deploy estimate --json`",
         "validation",
     ),
+    Document("result", Result, "what `toolchain.profile.results.read_result` returns"),
     Document("demo", DemoResult, "`build/demo/demo.json`; also `deploy demo --json`"),
     Document("runner", RunnerOutput, "`tileskip-run --json`", "validation"),
     Document("runner-plan", RunnerPlan, "`tileskip-run --plan --json`", "validation"),

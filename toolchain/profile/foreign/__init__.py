@@ -1,0 +1,1 @@
+"""Readers of what other benchmark tools write, a module each."""
