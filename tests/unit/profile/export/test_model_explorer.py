@@ -99,14 +99,14 @@ def test_operators_of_other_kernels_are_told_by_their_own_names(tmp_path: Path) 
 def test_weights_that_are_unpacked_once_are_no_operator_that_runs(tmp_path: Path) -> None:
     graph = GraphWriter()
     source = graph.tensor(SHAPE)
-    filters = graph.dequantize(graph.constant(np.ones((2, 1, 1, 2), np.float16)))
     value = graph.operator("RELU", [layer(graph, source)], SHAPE)
+    filters = graph.dequantize(graph.constant(np.ones((2, 1, 1, 2), np.float16)))
     output = graph.conv_2d(value, filters, np.zeros(2, np.float32), SHAPE)
     path = graph.write(tmp_path / "m.tflite", [source], [output])
     model = read_model(path)
-    assert [op.op for op in model.graph.operators] == ["DEQUANTIZE", "CONV_2D", "RELU", "CONV_2D"]
+    assert [op.op for op in model.graph.operators] == ["CONV_2D", "RELU", "DEQUANTIZE", "CONV_2D"]
     ops = listed(conv(1.0), other(1.0, UNARY), conv(1.0))
-    assert nodes_of(ops, model) == [1, 2, 3, None]
+    assert nodes_of(ops, model) == [0, 1, 3, None]
 
 
 # --- the document ----------------------------------------------------------------------------
