@@ -8,6 +8,8 @@ VENV ?= .venv
 VENV_TFLITE ?= .venv-tflite
 # What `make bench-peers` compares with; nothing else needs it.
 VENV_PEERS ?= .venv-peers
+# What opens the files of `deploy profile --save`: Model Explorer, Perfetto's engine, pandas.
+VENV_VIEWERS ?= .venv-viewers
 # The generator of the documentation's site and its link checker.
 VENV_DOCS ?= .venv-docs
 PYTHON ?= $(shell command -v python3.11 || echo python3)
@@ -57,6 +59,12 @@ $(VENV_PEERS)/.done: requirements-peers.lock | packages
 	$(VENV_PEERS)/bin/python $(LOCKED) $<
 	@touch $@
 
+$(VENV_VIEWERS)/.done: tests/viewers/requirements.lock | packages
+	@.ci/debian-packages nodejs
+	$(PYTHON) -m venv $(VENV_VIEWERS)
+	$(VENV_VIEWERS)/bin/python $(LOCKED) $<
+	@touch $@
+
 $(VENV_DOCS)/.done: docs/site.lock | packages
 	$(PYTHON) -m venv $(VENV_DOCS)
 	$(VENV_DOCS)/bin/python $(LOCKED) $<
@@ -93,6 +101,10 @@ test-native: $(VENV)/.dev $(VENV_TFLITE)/.done  ## the runtime built for this ma
 
 test-emulated: $(VENV)/.dev  ## cross-built, on the emulated board and under qemu-user
 	$(PYTEST) --numprocesses 2 --dist loadfile tests/emulated
+
+.PHONY: test-viewers
+test-viewers: host-bundle $(VENV_VIEWERS)/.done  ## what is saved of a profile, in Perfetto's engine, Model Explorer and pandas; not in test, it needs them
+	$(PYTEST) tests/viewers
 
 .PHONY: test-armv7
 test-armv7: $(VENV)/.dev  ## the runtime of 32-bit boards; not in test, it compiles for ten minutes once
@@ -210,4 +222,4 @@ format: $(VENV)/.dev  ## lay the code out
 
 .PHONY: clean
 clean:  ## remove what was built here; the cache outside the tree stays
-	rm -rf .cache build dist *.egg-info $(VENV) $(VENV_TFLITE) $(VENV_PEERS) $(VENV_DOCS)
+	rm -rf .cache build dist *.egg-info $(VENV) $(VENV_TFLITE) $(VENV_PEERS) $(VENV_VIEWERS) $(VENV_DOCS)

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import tempfile
 import uuid
 
 import pytest
@@ -52,11 +54,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 _STATE = pytest.StashKey[dict[str, str]]()
+_DATA = pytest.StashKey[str]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Remember how things are; xdist's workers inherit the mark."""
+    """Remember how things are; xdist's workers inherit the mark.
+
+    What programs of ours keep of the user's, such as a history of profiles, goes to a folder that
+    is removed.
+    """
     if not hasattr(config, "workerinput"):
+        config.stash[_DATA] = tempfile.mkdtemp(prefix="tileskip-data-")
+        os.environ["XDG_DATA_HOME"] = config.stash[_DATA]
         os.environ[traces.MARK] = uuid.uuid4().hex
         config.stash[_STATE] = traces.state()
 
@@ -66,6 +75,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     before = session.config.stash.get(_STATE, None)
     if before is None:  # one of xdist's workers
         return
+    shutil.rmtree(session.config.stash[_DATA], ignore_errors=True)
     left = traces.left_processes(os.environ[traces.MARK])
     traces.end(left)
     after = traces.state()

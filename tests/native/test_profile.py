@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import resource
@@ -17,7 +18,10 @@ from support.bundles import write_masked_model
 from support.places import REPOSITORY
 from toolchain.build.bundle import Bundle
 from toolchain.profile.document import load_profile
+from toolchain.profile.history import read
 from toolchain.storage.cache import sha256_file
+from toolchain.tflite_file.graph import read_model
+from toolchain.tflite_file.layers import find_layers
 
 
 def deploy(*arguments: object, code: int = 0, **options: Any) -> subprocess.CompletedProcess[str]:
@@ -202,3 +206,43 @@ def test_layers_are_named_with_what_they_lose(
             assert row["kept"] < row["pixels"]
             assert row["by_plan"] is not None
             assert row["ideal"] == pytest.approx(row["dense"] / row["by_plan"])
+
+
+def test_a_run_is_saved_and_remembered(
+    host_bundle: Bundle, models: tuple[Path, Path], tmp_path: Path
+) -> None:
+    history, folder = tmp_path / "history.jsonl", tmp_path / "runs/first"
+    arguments = ["profile", *models, *on_host(host_bundle), "--runs", "15", "--history", history]
+    deploy(*arguments, "--per-op", "--save", folder)
+    profile = load_profile(folder / "profile.json")
+    with (folder / "samples.csv").open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    for item in profile.measurements:
+        assert item.output.timing is not None
+        samples = [float(row["time_us"]) for row in rows if row["model"] == item.name]
+        assert samples == item.output.timing.samples_us
+    for path in models:
+        data = json.loads((folder / f"model-explorer/{path.stem}.json").read_text())
+        layers = {str(layer.index) for layer in find_layers(read_model(path))}
+        assert set(data["main"]["results"]) == layers
+    (run,) = read(history)
+    assert run.saved == str(folder)
+    assert [one.sha256 for one in run.models] == [sha256_file(path) for path in models]
+    deploy(*arguments)
+    assert [run.saved for run in read(history)] == [str(folder), None]
+    assert "is not empty" in deploy(*arguments, "--save", folder, code=13).stderr
+    assert len(list(read(history))) == 2
+
+
+def test_a_run_that_is_interrupted_is_saved_and_in_no_history(
+    host_bundle: Bundle, models: tuple[Path, Path], tmp_path: Path
+) -> None:
+    script = counting(tmp_path, "masked.tflite", "kill -INT $PPID; sleep 60")
+    bundle = wrapped(host_bundle, tmp_path / "bundle", script)
+    history, folder = tmp_path / "h", tmp_path / "run"
+    deploy(
+        "profile", *models, *on_host(bundle), "--runs", "15", "--save", folder, "--history",
+        history, code=130,
+    )  # fmt: skip
+    assert len(load_profile(folder / "profile.json").measurements) == 2
+    assert not history.exists()

@@ -9,7 +9,7 @@ from support.runner_outputs import runner_output, timing
 from toolchain.profile.document import BoardRecord, Failure, Measurement, Profile, Spread
 from toolchain.profile.facts import BoardFacts, Vitals
 from toolchain.profile.operators import LayerTrace, timed_rows
-from toolchain.profile.runner_output import Instructions, RunnerOutput
+from toolchain.profile.runner_output import Instructions, Op, PerOp, RunnerOutput
 from toolchain.profile.stability import doubts as doubts_of
 from toolchain.profile.turns import merged, turn_of
 
@@ -71,6 +71,38 @@ def in_turns(
             whole.timing, [CALM, CALM], turns=turns, interval=spread.interval, load=load, cores=4
         ),
     ).model_copy(update={"turns": turns, "spread": spread})
+
+
+def timed_in_turns(
+    name: str,
+    turns: Sequence[tuple[Sequence[float], Sequence[Op]]],
+    layers: Sequence[LayerTrace] = (),
+    *,
+    first: Measurement | None = None,
+) -> Measurement:
+    """A model whose operators were timed: for each process the times of its runs, and operators.
+
+    Args:
+        name: of the model.
+        turns: operators have the remainder at their end.
+        layers: of the file.
+        first: a model that its operators are set beside.
+    """
+    base = runner_output()
+    outputs = [
+        base.model_copy(
+            update={
+                "timing": timing(samples),
+                "per_op": PerOp(runs=3, total_us=sum(op.median_us or 0.0 for op in ops)),
+                "ops": list(ops),
+            }
+        )
+        for samples, ops in turns
+    ]
+    item = measurement(name, merged(outputs)).model_copy(
+        update={"turns": [turn_of(output) for output in outputs]}
+    )
+    return with_operators(item, layers, first)
 
 
 def with_operators(

@@ -173,9 +173,13 @@ class GraphWriter:
         """``MUL``."""
         return self.operator("MUL", [left, right], shape, "MulOptions", schema.MulOptionsT())
 
-    def add(self, left: int, right: int, shape: tuple[int, ...]) -> int:
+    def add(
+        self, left: int, right: int, shape: tuple[int, ...], *, activation: str | None = None
+    ) -> int:
         """``ADD``."""
-        return self.operator("ADD", [left, right], shape, "AddOptions", schema.AddOptionsT())
+        options = schema.AddOptionsT()
+        options.fusedActivationFunction = ACTIVATIONS[activation]
+        return self.operator("ADD", [left, right], shape, "AddOptions", options)
 
     def concatenate(self, sources: list[int], shape: tuple[int, ...]) -> int:
         """``CONCATENATION`` of channels."""

@@ -13,7 +13,7 @@ _SECONDS_TO_END = 30.0
 """On a busy machine, what is ended takes a while; a guard on a board gives up after twice that."""
 _OF_PYTHON = b"multiprocessing.resource_tracker"
 """A helper of an interpreter that has used multiprocessing; it ends with that."""
-_KEPT = (".ssh", ".config/tileskip", ".local/state/tileskip")
+_KEPT = (".ssh", ".config/tileskip", ".local/share/tileskip", ".local/state/tileskip")
 """Folders of the user's home that programs of ours read, and no test may touch."""
 
 

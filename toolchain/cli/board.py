@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from toolchain.cli import bars
+from toolchain.cli import bars, profile_files
 from toolchain.cli.command_help import App
 from toolchain.cli.options import (
     BoardOption,
@@ -227,6 +227,7 @@ def narrow_down(board: Board, done: Verification, threads: int | None = None) ->
 
 @commands.example(
     "deploy profile dense.tflite s20.tflite --output profile.json --plot profile.png",
+    "deploy profile dense.tflite s20.tflite --per-op --save run",
     "deploy profile --board rpi4 --host pi@raspberrypi --per-op dense.tflite s20.tflite",
 )
 def profile(
@@ -308,6 +309,26 @@ def profile(
     plot: Annotated[
         Path | None, typer.Option("--plot", help="Draw it: .png, .svg or .pdf.")
     ] = None,
+    save: Annotated[
+        Path | None,
+        typer.Option(
+            "--save",
+            help="Save it as files in a new folder: tables (CSV), a trace for Perfetto, and more.",
+            metavar="FOLDER",
+        ),
+    ] = None,
+    history: Annotated[
+        Path | None,
+        typer.Option(
+            "--history",
+            help="Add a line to this file.",
+            show_default="history.jsonl among the user's data",
+            metavar="FILE",
+        ),
+    ] = None,
+    no_history: Annotated[
+        bool, typer.Option("--no-history", help="Add no line to a history.")
+    ] = False,
     json_output: JsonOption = False,
 ) -> None:
     """Measure models on a board; the first is the one that the others are compared with."""
@@ -322,12 +343,14 @@ def profile(
     from toolchain.storage.files import check_writable
 
     check_alone(output, json_output)
+    kept = profile_files.Kept(save, history, no_history)
     chosen, failures = load_board(board), Failures()
     good = readable_models(models, failures)
     if output:
         check_writable(output, inputs=models)
     if plot:
         profile_plot.check_plot_path(plot, others=[output] if output else [])
+    kept.check(inputs=models, outputs=[path for path in (output, plot) if path])
     stock = load_bundle(chosen, stock_bundle, stock=True) if stock_bundle else None
     counts = thread_counts(threads) or [chosen.threads]
     settings = Settings.measuring(
@@ -361,6 +384,7 @@ def profile(
     if plot:
         with failures.of_output(plot):
             profile_plot.plot_profile(measured, plot)
+    kept.write(measured, good, failures)
     tables = [profile_table.profile_table, operator_table.operator_tables][: 1 + per_op]
     show(
         measured,

@@ -57,6 +57,7 @@ LOCKS = (
     Lock("requirements-peers.lock", ("--group=peers", "--no-deps")),
     Lock("tests/tflite-runtime.lock", ("--group=tflite-runtime",), pythons=("3.11",)),
     Lock("tests/fuzz/requirements.lock", ("--group=fuzz",)),
+    Lock("tests/viewers/requirements.lock", ("--group=viewers",), pythons=("3.11",)),
     Lock(
         "tests/mutation/requirements.lock",
         (_PROJECT, "--extra=all", "--group=dev", "--group=mutants"),

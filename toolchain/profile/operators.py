@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
@@ -299,17 +300,32 @@ def _tile(op: Operator | None) -> Tile | None:
     return Tile(ukernel=op.ukernel, mr=op.mr, rows=op.kept)
 
 
-def timed_rows(
-    dense: tuple[Sequence[Op], Sequence[LayerTrace]] | None,
-    own: tuple[Sequence[Op], Sequence[LayerTrace]],
-) -> list[TimedRow]:
+class ToldRow(NamedTuple):
+    """A row with what the runner said of the operators that it is of."""
+
+    row: TimedRow
+    dense: Op | None
+    """``None`` where the dense model has no such operator, or there is none to compare with."""
+    own: Op | None
+    """``None`` where only the dense model has it."""
+
+
+Timed = tuple[Sequence[Op], Sequence[LayerTrace]]
+"""Operators of a model as the runner timed them, the remainder at their end; and its layers."""
+
+
+def timed_rows(dense: Timed | None, own: Timed) -> list[TimedRow]:
     """The operators of a model in the order of execution, beside another form of it or alone.
 
     Args:
-        dense: operators of the other model, the remainder at their end, and its layers. A network
-            of other layers is left out, and so is ``None``.
-        own: the same of the model.
+        dense: of the other model. A network of other layers is left out, and so is ``None``.
+        own: of the model.
     """
+    return [each.row for each in told_rows(dense, own)]
+
+
+def told_rows(dense: Timed | None, own: Timed) -> list[ToldRow]:
+    """As :func:`timed_rows`, each row with the operators themselves."""
     mine, layers = _slots_of(own)
     other, other_layers = _slots_of(dense) if dense is not None else (None, [])
     if mine is None:  # the layers are not to be told
@@ -330,18 +346,18 @@ def timed_rows(
             # "Binary Elementwise (ND)" is Binary: types and ways to compute take too much room.
             name = re.sub(r"( Elementwise)?( \(.*)?$", "", row.kind)
             row = row.model_copy(update={"name": f"{name} {place}" if place else name})
-        rows.append(row)
-    rests = [
+        rows.append(ToldRow(row, *(op.told if op else None for op in each[:2])))
+    dense_rest, rest = [
         next((timed(op) for op in ops if op.type == REMAINDER), None)
         for ops in ((dense or own)[0], own[0])
     ]
-    rest = _timed_row(len(rows), rests[0] if beside else None, rests[1], None, beside=beside)
-    return [*rows, rest.model_copy(update={"name": "outside of operators", "kind": REMAINDER})]
+    last = _timed_row(len(rows), dense_rest if beside else None, rest, None, beside=beside)
+    last = last.model_copy(update={"name": "outside of operators", "kind": REMAINDER})
+    told = dense_rest.told if beside and dense_rest else None
+    return [*rows, ToldRow(last, told, rest.told if rest else None)]
 
 
-def _slots_of(
-    model: tuple[Sequence[Op], Sequence[LayerTrace]],
-) -> tuple[list[Slot] | None, Sequence[LayerTrace]]:
+def _slots_of(model: Timed) -> tuple[list[Slot] | None, Sequence[LayerTrace]]:
     ops, layers = model
     return timed_slots(ops, layers), layers
 

@@ -26,6 +26,8 @@ def lines_for(command: str, output: str) -> list[object]:
     lines: dict[str, list[object]] = {
         "profile": ["profile", "m.tflite", *empty, "--output", output],
         "plot": ["profile", "m.tflite", *empty, "--plot", output],
+        "save": ["profile", "m.tflite", *empty, "--save", output],
+        "history": ["profile", "m.tflite", *empty, "--history", output],
         "estimate": ["estimate", "m.tflite", "--bundle", "no-bundle", "--output", output],
         "run": ["run", "m.tflite", *empty, "--input", "x.npy", "--output-dir", output],
         "convert": ["convert", CHECKPOINT, "--output", output],
@@ -43,13 +45,16 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     np.save(tmp_path / "x.npy", np.zeros((1, 16, 16, 3), np.float32))
     (tmp_path / "file").write_text("kept")
     (tmp_path / "folder.png").mkdir()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "into").mkdir()
+    (tmp_path / "full/kept").write_text("kept")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TILESKIP_CACHE", str(tmp_path / "cache"))
     return tmp_path
 
 
-FILES = ["profile", "plot", "estimate", "convert", "train"]
-FOLDERS = ["run", "build", "demo"]
+FILES = ["profile", "plot", "history", "estimate", "convert", "train"]
+FOLDERS = ["save", "run", "build", "demo"]
 
 
 @pytest.mark.parametrize(
@@ -61,7 +66,11 @@ FOLDERS = ["run", "build", "demo"]
         (FILES, "/proc/o.png", "/proc/o.png: cannot be written"),
         (["plot"], "o.jpg", "o.png"),
         (["plot"], "o", "has no suffix"),
-        (["profile"], "m.tflite", "m.tflite: is read here"),
+        (["profile", "history"], "m.tflite", "m.tflite: is read here"),
+        (["save"], "full", "--save full-2"),
+        (["save"], ".", "working folder"),
+        (["history"], "-", "keeps no history"),
+        (["history"], "/dev/null", "is no regular file"),
         (["convert"], CHECKPOINT, "is read here"),
         (FOLDERS, "file", "file"),
         (FOLDERS, "-", "./-"),
@@ -112,11 +121,14 @@ def contents(folder: Path) -> dict[str, bytes | None]:
     ("words", "taken"),
     [
         (["profile", "m.tflite", "--output", "p.svg", "--plot", "./p.svg"], "p.svg"),
+        (["profile", "m.tflite", "--output", "h", "--history", "./h"], "h"),
+        (["profile", "m.tflite", "--output", "into/p.json", "--save", "into"], "into/p.json"),
+        (["profile", "m.tflite", "--history", "run", "--save", "run"], "run"),
         (["run", "m.tflite", "--input", "output0.npy", "--output-dir", "."], "output0.npy"),
         (["train", "r.toml", "--output", "first.safetensors"], "first.safetensors"),
         (["train", "r.toml", "--output", "teacher.safetensors"], "teacher.safetensors"),
     ],
-    ids=["profile", "run", "train", "teacher"],
+    ids=["profile", "history", "save", "history in save", "run", "train", "teacher"],
 )
 def test_no_output_takes_the_place_of_another_or_of_what_is_read(
     place: Path, words: list[str], taken: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, NamedTuple
 
-from pydantic import BaseModel
+from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
 
 from toolchain.build.bundle import Manifest
@@ -17,6 +17,7 @@ from toolchain.hardware.board_file import Board
 from toolchain.profile.document import Profile
 from toolchain.profile.estimate_document import Estimate
 from toolchain.profile.result_document import Result
+from toolchain.profile.history import Run
 from toolchain.profile.runner_output import RunnerOutput
 from toolchain.tflite_file.inspection import Inspection
 from toolchain.tflite_file.plan import RunnerPlan
@@ -28,7 +29,8 @@ class Document(NamedTuple):
     """A document that has a schema."""
 
     name: str
-    model: type[BaseModel]
+    model: type[Any]
+    """A model of pydantic's or a dataclass."""
     what: str
     mode: JsonSchemaMode = "serialization"
 
@@ -44,6 +46,7 @@ DOCUMENTS = (
     Document(
         "profile", Profile, "`deploy profile --output` and `deploy profile --json`", "validation"
     ),
+    Document("history", Run, "a line of `deploy profile --history`", "validation"),
     Document(
         "estimate",
         Estimate,
@@ -89,7 +92,7 @@ def _describe(made: dict[str, Any], kind: type) -> dict[str, Any]:
 
 def schema(document: Document) -> str:
     """A document's JSON Schema."""
-    made = document.model.model_json_schema(
+    made = TypeAdapter(document.model).json_schema(
         by_alias=True, schema_generator=_Described, mode=document.mode
     )
     if document.model is Board:
