@@ -28,7 +28,8 @@ def compare(
         list[Path],
         typer.Argument(
             metavar="BEFORE [AFTER ...]",
-            help="Profiles of deploy profile --output; of one alone its models are compared.",
+            help="Profiles of deploy profile --output, or what benchmark_model, benchncnn or "
+            "ExecuTorch's Inspector said. Of one alone its models are compared.",
         ),
     ],
     fail_if: Annotated[
@@ -97,12 +98,15 @@ def _rules(texts: list[str], policy: Path | None, *, strict: bool) -> tuple[list
 def _compared(results: list[Path]) -> tuple[list[str], list[Comparison]]:
     """What is compared in words, and the comparisons."""
     from toolchain.errors import ModelError
-    from toolchain.profile.comparable import subjects_of
+    from toolchain.profile.comparable import subjects_of, subjects_of_result
     from toolchain.profile.compare import compare_all
-    from toolchain.profile.document import load_profile
+    from toolchain.profile.document import Profile
+    from toolchain.profile.results import read_profile_or_result
 
-    profiles = [load_profile(file) for file in results]
-    sides = [subjects_of(profile) for profile in profiles]
+    found = [read_profile_or_result(file) for file in results]
+    sides = [
+        subjects_of(one) if isinstance(one, Profile) else subjects_of_result(one) for one in found
+    ]
     if len(results) > 1:
         titles = [f"{results[0].name} and {file.name}" for file in results[1:]]
         return titles, compare_all([(sides[0], after) for after in sides[1:]])
@@ -115,7 +119,8 @@ def _compared(results: list[Path]) -> tuple[list[str], list[Comparison]]:
             hint="give a second result, or profile two models together",
         )
     titles = [f"{first.model} and {one.model}" for one in others]
-    return titles, compare_all([([first], [one]) for one in others], together=True)
+    together = isinstance(found[0], Profile)
+    return titles, compare_all([([first], [one]) for one in others], together=together)
 
 
 def _document(

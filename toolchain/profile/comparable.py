@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from toolchain.profile.document import Measurement, Profile
+from toolchain.profile.result_document import ModelResult, OperatorResult, Result
 from toolchain.profile.turns import samples_of_turns
 
 Unit = Literal["us", "KiB", "B", "ms", ""]
@@ -45,7 +46,8 @@ class Subject:
     """Its file's name, with what sets it apart from others of the same result."""
     setup: Setup
     figures: dict[str, Figure]
-    """``median``, ``p95``, ``instructions``, ``memory``, ``size``; ``estimate on BOARD``."""
+    """``median``, ``mean``, ``p95``, ``instructions``, ``memory``, ``size``; ``estimate on
+    BOARD``."""
     operators: dict[str, Figure] = field(default_factory=dict)
     """The time of each, by its name in the file."""
     sha256: str | None = None
@@ -97,6 +99,7 @@ def _figures(profile: Profile, item: Measurement) -> Iterator[tuple[str, Figure]
     if output.timing is not None and not emulated:
         turns = samples_of_turns(output.timing.samples_us, item.turns)
         yield "median", _of_turns(output.timing.samples_us, turns, np.median)
+        yield "mean", _of_turns(output.timing.samples_us, turns, np.mean)
         yield "p95", _of_turns(output.timing.samples_us, turns, _p95)
     if item.instructions is not None:
         counts = tuple(turn.instructions for turn in item.turns if turn.instructions is not None)
@@ -109,6 +112,53 @@ def _figures(profile: Profile, item: Measurement) -> Iterator[tuple[str, Figure]
         for one in estimate.models:
             if one.sha256 == item.sha256 and estimate.threads == profile.threads_of(item):
                 yield f"estimate on {estimate.board}", Figure(one.ms, "ms", exact=True)
+
+
+def subjects_of_result(result: Result) -> list[Subject]:
+    """The models of another tool's result, in their order."""
+    board = result.board
+    setup = Setup(board.name, board.core, board.clock_mhz, board.emulated)
+    names = [one.name for one in result.models]
+    return [
+        Subject(
+            model=f"{one.name} #{names[: index + 1].count(one.name)}"
+            if one.name in names[:index]
+            else one.name,
+            setup=setup,
+            figures=dict(_told(one)),
+            operators=_told_operators(one.operators),
+            sha256=one.sha256,
+            runtime=one.runtime,
+            threads=one.threads or result.threads,
+        )
+        for index, one in enumerate(result.models)
+    ]
+
+
+def _told(one: ModelResult) -> Iterator[tuple[str, Figure]]:
+    whole = [turn for turn in one.turns if turn]
+    for name, value, make in (
+        ("median", one.summary.median_us, np.median),
+        ("mean", one.summary.mean_us, np.mean),
+        ("p95", one.summary.p95_us, _p95),
+    ):
+        if value is not None:
+            yield name, Figure(value, "us", tuple(float(make(turn)) for turn in whole))
+    if one.instructions is not None:
+        yield "instructions", Figure(one.instructions, "")
+    if one.peak_memory_kib is not None:
+        yield "memory", Figure(one.peak_memory_kib, "KiB")
+    if one.model_bytes is not None:
+        yield "size", Figure(float(one.model_bytes), "B", exact=True)
+
+
+def _told_operators(operators: Sequence[OperatorResult]) -> dict[str, Figure]:
+    found: dict[str, Figure] = {}
+    for one in operators:
+        us = one.median_us if one.median_us is not None else one.mean_us
+        if one.name and us:
+            found.setdefault(one.name, Figure(us, "us"))
+    return found
 
 
 def _of_turns(

@@ -16,7 +16,7 @@ from toolchain.formats.toml_file import read_toml, validate
 from toolchain.profile.compare import Change, Comparison
 from toolchain.profile.figures import written
 
-FIGURES = ("median", "p95", "instructions", "memory", "size", "estimate")
+FIGURES = ("median", "mean", "p95", "instructions", "memory", "size", "estimate")
 Outcome = Literal["passes", "fails", "unclear"]
 
 _NUMBER = r"[0-9]{1,15}(?:\.[0-9]{1,9})?"

@@ -29,7 +29,6 @@ from toolchain.foreign_text import harmless_json
 from toolchain.formats.input_file import check_readable
 from toolchain.formats.json_text import without_lone_bytes
 from toolchain.profile.document import Measurement, Profile
-from toolchain.profile.stability import time_interval
 from toolchain.storage.files import STDOUT, check_writable, disk_full
 
 _LONGEST = 4 << 20
@@ -285,7 +284,7 @@ def latest(
 
 
 def _figures(item: Measurement) -> Figures:
-    interval = time_interval(item.turns)
+    interval = item.spread.interval if item.spread else None
     return Figures(
         name=_text(item.name),
         sha256=_text(item.sha256),

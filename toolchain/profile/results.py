@@ -93,7 +93,24 @@ def read_result(path: Path) -> Result:
         ModelError: it cannot be read, is of no kind that is known or of two, or has a fault; names
             the line.
     """
+    return _result_of(read_log(path))
+
+
+def read_profile_or_result(path: Path) -> Profile | Result:
+    """The same, but a profile of our own as it is, with all that other tools do not tell.
+
+    Args:
+        path: of the file, or of a pipe.
+
+    Raises:
+        ModelError: as :func:`read_result`.
+    """
     log = read_log(path)
+    return parse_profile(log.text, log.path) if _is_json(log.text) else _result_of(log)
+
+
+def _result_of(log: Log) -> Result:
+    path = log.path
     found = [kind for kind in KINDS if kind.recognises(log.text)]
     if found and found[0].tool in ("tileskip", "executorch"):
         return found[0].read(log)  # the whole file is of this form

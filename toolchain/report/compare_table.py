@@ -19,6 +19,8 @@ _MARKS = {"better": "🟢 better", "worse": "🔴 worse", "no change": "no chang
           "no verdict": "❔ no verdict"}  # fmt: skip
 _QUIET = ("p95", "size")
 """Figures that are shown where they changed."""
+_INSTEAD = "mean"
+"""A figure that is shown where there is no median."""
 
 
 def comparison_table(
@@ -44,7 +46,13 @@ def comparison_table(
 
 def shown_changes(found: Comparison) -> list[Change]:
     """The changes that a table shows: all but quiet figures that did not change."""
-    return [one for one in found.changes if one.figure not in _QUIET or one.verdict != "no change"]
+    has_median = {one.model for one in found.changes if one.figure == "median"}
+    return [
+        one
+        for one in found.changes
+        if (one.figure not in _QUIET or one.significant)
+        and (one.figure != _INSTEAD or one.model not in has_median)
+    ]
 
 
 def gate_table(judgements: Sequence[Judgement], width: int = 200) -> RenderableType:

@@ -56,7 +56,7 @@ def test_a_real_change_of_time_is_told() -> None:
     assert time.ratio == pytest.approx(0.8, rel=0.03)
     assert time.low is not None
     assert time.high is not None
-    assert time.low <= time.ratio <= time.high < 1
+    assert time.low <= 0.8 <= time.high < 1
     assert time.p_value is not None
     assert time.p_value < 0.001
 
@@ -102,7 +102,8 @@ def test_what_slows_the_board_for_a_while_slows_both_that_took_turns() -> None:
     slow = [100.0 + 5 * turn for turn in range(20)]
     first, second = subject("a", slow), subject("b", [0.9 * us for us in slow])
     (time,) = compare([first], [second], together=True).changes
-    assert (time.verdict, time.ratio) == ("better", pytest.approx(0.9))
+    assert time.verdict == "better"
+    assert time.ratio == pytest.approx(0.9)
 
 
 def test_a_profile_without_turns_is_read_and_gets_no_verdict() -> None:
@@ -173,7 +174,7 @@ def test_a_single_instruction_of_a_thousand_is_a_change() -> None:
 def test_seconds_are_left_out_under_emulation() -> None:
     emulated = profile_of(measurement("m"), emulated=True)
     found = compared(emulated, profile_of(measurement("m")))
-    assert all(item.figure not in ("median", "p95") for item in found.changes)
+    assert all(item.unit != "us" for item in found.changes)
     assert any("mean nothing" in note for note in found.notes)
 
 

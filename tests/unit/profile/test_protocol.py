@@ -104,6 +104,9 @@ class Board(Silent):
         assert steps == 0
         self.said.append(detail or "")
 
+    def total(self, steps: float) -> None:
+        raise AssertionError(f"a wait has no length, and not {steps}")
+
     def wait(self, limits: Limits) -> str | None:
         def pause(seconds: float) -> None:
             self.now += seconds

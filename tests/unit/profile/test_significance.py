@@ -154,7 +154,8 @@ def test_models_that_take_turns_are_told_apart_by_chance_as_often_as_stated(kind
     random = np.random.default_rng(3)
     alarms = 0
     for session in np.exp(_noise(kind, count, 40)):
-        first, second = [], []
+        first: list[float] = []
+        second: list[float] = []
         for a, b, c, d in session.reshape(10, 4):
             mine, other = ((a, d), (b, c)) if random.random() < 0.5 else ((b, c), (a, d))
             first += mine

@@ -165,7 +165,7 @@ def told(*states: Vitals) -> list[str]:
 
 def running(**more: Any) -> Vitals:
     """A board that runs as it should."""
-    calm = {
+    calm: dict[str, Any] = {
         "governor": "performance",
         "frequency_khz": 1_800_000,
         "temperature_c": 55.0,

@@ -16,8 +16,8 @@ from toolchain.dev.reference.tables import table
 from toolchain.hardware.board_file import Board
 from toolchain.profile.document import Profile
 from toolchain.profile.estimate_document import Estimate
-from toolchain.profile.result_document import Result
 from toolchain.profile.history import Run
+from toolchain.profile.result_document import Result
 from toolchain.profile.runner_output import RunnerOutput
 from toolchain.tflite_file.inspection import Inspection
 from toolchain.tflite_file.plan import RunnerPlan

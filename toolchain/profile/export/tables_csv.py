@@ -24,7 +24,6 @@ from toolchain.profile.export.profiled_models import (
     unique_names,
 )
 from toolchain.profile.operators import ToldRow
-from toolchain.profile.stability import time_interval
 
 Cell = str | int | float | bool | None
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001
@@ -62,14 +61,14 @@ def _sample_rows(profile: Profile) -> Iterator[dict[str, Cell]]:
 
 def _model(profile: Profile, item: Measurement) -> dict[str, Cell]:
     output = item.output
-    first = item is profile.measurements[0]
-    interval = None if profile.by_instructions else time_interval(item.turns)
+    first = item is profile.first(item)
+    interval = item.spread.interval if item.spread else None
     of_ratio = None if first else profile.ratio_interval(item)
     times = ("min_us", "mean_us", "p95_us", "max_us", "runs")
     return {
         "board": profile.board.name,
         "emulated": profile.board.facts.emulated,
-        "threads": profile.threads,
+        "threads": profile.threads_of(item),
         "stock_runtime": item.stock,
         "median_us": item.median_us,
         "mad_us": _of(output.timing, "mad_us"),
