@@ -35,9 +35,9 @@ MAX_RUNS = 10_000
 """Of a turn: enough for models of some microseconds, and few enough to keep every sample."""
 FIRST_RUNS = 3
 """Of the process that tells how long a run takes; not among the samples."""
-_SETTLING_RUNS = 16
-_SETTLING_SECONDS = 2.0
-MAX_WARMUP = 10
+_SETTLING_RUNS = 200
+_SETTLING_SECONDS = 1.0
+MAX_WARMUP = 50
 """Runs before the timed ones, of each process."""
 _SETTLED = 0.01
 """By this part, or by three deviations, a run that has settled is above those after it."""
