@@ -218,10 +218,10 @@ def test_a_model_begins_a_process_where_nothing_else_does(tmp_path: Path) -> Non
 
 
 def test_what_looks_like_a_parameter_begins_no_process(tmp_path: Path) -> None:
-    text = PERCENTILES + "INFO: Output shape: [1,10]\n"
-    assert reading(tmp_path, text) == reading(tmp_path, PERCENTILES)
-    path = tmp_path / "given.txt"
-    assert read_result(path).failed == []
+    path = tmp_path / "a.txt"
+    path.write_text(PERCENTILES + "INFO: Output shape: [1,10]\n")
+    result = read_result(path)
+    assert (result.models, result.failed) == (reading(tmp_path, PERCENTILES), [])
 
 
 @pytest.mark.parametrize(

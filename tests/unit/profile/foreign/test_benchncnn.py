@@ -95,6 +95,24 @@ def test_a_gpu_is_named_where_vulkan_names_it(tmp_path: Path) -> None:
     assert [model.runtime for model in models] == ["ncnn, GPU 0 (V3D 7.1.7)", "ncnn"]
 
 
+def test_each_process_has_the_gpu_that_it_names_itself(tmp_path: Path) -> None:
+    on_gpu = HEADER.replace("= -1", "= 0")
+    other = VULKAN.replace("V3D 7.1.7", "Mali-G52")
+    models = reading(tmp_path, VULKAN + on_gpu + ROW + other + on_gpu + ROW)
+    assert [model.runtime for model in models] == [
+        "ncnn, GPU 0 (V3D 7.1.7)", "ncnn, GPU 0 (Mali-G52)",
+    ]  # fmt: skip
+    # The first versions print no gpu_device.
+    short = "loop_count = 4\nnum_threads = 2\npowersave = 0\n"
+    models = reading(tmp_path, VULKAN + on_gpu + ROW + short + ROW)
+    assert [model.runtime for model in models] == ["ncnn, GPU 0 (V3D 7.1.7)", "ncnn"]
+
+
+def test_what_failed_before_the_tool_began_is_not_its_fault(tmp_path: Path) -> None:
+    text = "Failed to set the governor\n" + HEADER + ROW
+    assert reading(tmp_path, text) == reading(tmp_path, HEADER + ROW)
+
+
 def test_a_gpu_that_nobody_names_may_not_have_computed() -> None:
     """ncnn without Vulkan takes the CPU and says nothing."""
     text = sample("benchncnn/gpu_without_vulkan.txt")

@@ -81,6 +81,13 @@ def test_operators_times_are_read() -> None:
     assert (one.share, one.calls, one.type) == (None, None, None)
 
 
+def test_a_delegates_own_operators_have_times() -> None:
+    told = rows(CSV)["Convolution (NHWC, F32) IGEMM #1"]
+    assert told["is_delegated_op"] == "True"
+    one = next(one for one in model_of(CSV).operators if one.name == told["event_name"])
+    assert one.mean_us == pytest.approx(float(told["avg (ms)"]) * 1000, abs=1e-5)
+
+
 def test_csv_tsv_and_the_printed_table_say_the_same() -> None:
     in_csv, in_tsv = model_of("executorch/portable.csv"), model_of("executorch/portable.tsv")
     printed = model_of("executorch/table.txt")
@@ -134,6 +141,13 @@ def test_how_it_was_saved_makes_no_difference(tmp_path: Path, change: object) ->
 def test_a_spreadsheets_semicolons_and_commas_are_read(tmp_path: Path) -> None:
     text = re.sub(r"(\d)\.(\d)", r"\1,\2", sample(TSV).replace("\t", ";"))
     assert reading(tmp_path, text) == reading(tmp_path, sample(TSV))
+
+
+def test_a_table_of_markdown_is_read(tmp_path: Path) -> None:
+    lines = sample(TSV).splitlines()
+    table = [f"| {line.replace(chr(9), ' | ')} |" for line in lines]
+    table.insert(1, "|" + "---|" * len(lines[0].split("\t")))
+    assert reading(tmp_path, "\n".join(table) + "\n") == reading(tmp_path, sample(TSV))
 
 
 @pytest.mark.parametrize(("unit", "scale"), [("ns", 1e-3), ("us", 1.0), ("ms", 1e3), ("s", 1e6)])
