@@ -16,13 +16,24 @@ from toolchain.storage.cache import hold
 
 
 class LocalConnection(Connection):
-    """Runs programs here; relative paths are relative to ``home``."""
+    """Runs programs here; relative paths are relative to ``home``.
 
-    def __init__(self, name: str, home: Path) -> None:
+    Args:
+        name: what messages call the board.
+        home: a folder, which is made if it is not there, and held: it is one of the cache.
+        look_only: leave it as it is. Where it is not there, programs run in the nearest folder
+            above that is.
+    """
+
+    def __init__(self, name: str, home: Path, *, look_only: bool = False) -> None:
         self.name = name
-        home.mkdir(parents=True, exist_ok=True)
-        hold(home)
-        self._home = home
+        if look_only:
+            home = next(part for part in (home, *home.absolute().parents) if part.is_dir())
+        else:
+            home.mkdir(parents=True, exist_ok=True)
+            hold(home)
+        self.home = home
+        """The folder that programs run in."""
 
     def execute(
         self,
@@ -45,7 +56,7 @@ class LocalConnection(Connection):
                     stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
                     stdout=subprocess.DEVNULL if stdout is None else output,
                     stderr=errors,
-                    cwd=self._home,
+                    cwd=self.home,
                     process_group=0,
                 )
             except OSError as error:

@@ -10,10 +10,12 @@ from dataclasses import dataclass, field
 from typing import get_args
 from weakref import WeakKeyDictionary
 
-from toolchain.board.connection import Connection
+from toolchain.board.connection import Connection, TimeUp
 from toolchain.errors import BoardError
 from toolchain.hardware.facts import Isa, core_name, isa_facts
 
+_TELL_S = 10.0
+"""Seconds that a program may take there which tells one fact."""
 AT_HWCAP, AT_HWCAP2 = 16, 26  # <elf.h>
 _AT_PAGESZ = 6
 
@@ -169,7 +171,8 @@ def read_files_and_answer(
     Args:
         connection: the board.
         paths: the files.
-        argv: the program, which need not be there, and its arguments; may be empty.
+        argv: the program, which need not be there, and its arguments; may be empty. One that
+            hangs says nothing.
     """
     mark = secrets.token_hex(12)
     script = (
@@ -178,7 +181,10 @@ def read_files_and_answer(
         'if [ $# -gt 1 ]; then shift; printf "%s\\n" "$mark"; "$@" 2>/dev/null </dev/null; fi'
     )
     words = ["sh", "-c", script, "sh", mark, *paths, "--", *argv]
-    result = connection.run(words, check=False)
+    try:
+        result = connection.run(words, check=False, timeout=_TELL_S if argv else None)
+    except TimeUp:
+        return read_files_and_answer(connection, paths, [])
     found: dict[str, bytes] = {}
     for piece in result.stdout.split(mark.encode())[1:]:
         name, _, data = piece.partition(b"\n")
