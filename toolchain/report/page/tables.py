@@ -104,7 +104,7 @@ def model_table(result: Result) -> Table:
     ]
     rows = list(zip(*(cells for _, cells in shown), strict=True))
     used = "1 thread" if result.threads == 1 else f"{result.threads} threads"
-    return Table(f"{result.title}, {used}", [head for head, _ in shown], rows)
+    return Table(f"{result.title}, {used}, {result.kind}", [head for head, _ in shown], rows)
 
 
 def _cost_title(kind: Kind) -> str:

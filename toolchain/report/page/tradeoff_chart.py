@@ -125,7 +125,7 @@ def _by_accuracy(result: Result, models: Sequence[Model], prefix: str) -> Chart:
         .mark_point(size=300, filled=False, color=PARETO, strokeWidth=1.5)
         .encode(x=plane.x, y=plane.y)
     )
-    layers = [_dashed(plane, "Pareto front", PARETO), *_marks(plane, _HOWS), ring]
+    layers = [_dashed(plane, "Pareto front", PARETO), ring, *_marks(plane, _HOWS)]
     notes = [
         "Up and to the left is better. A ring marks the Pareto front: no other model is both "
         "faster and more accurate."

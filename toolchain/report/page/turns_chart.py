@@ -62,6 +62,7 @@ def turns_chart(result: Result, prefix: str) -> Chart:
     height = min(max(44, 7 * lanes), 120) if len(names) < 5 else min(max(36, 5 * lanes), 84)
     ends = [scale.of(low), scale.of(high)]
     layers = _layers(names, ends, cost_title(result, scale), height, turns=bool(rows))
+    data = {"turns": rows, "models": spans} if rows else {"models": spans}
     beyond = [turn.median for one in result.models for turn in one.turns if turn.median > high]
     notes = list(_turn_notes(result))
     if beyond:
@@ -79,7 +80,7 @@ def turns_chart(result: Result, prefix: str) -> Chart:
         place=place_of(result),
         says=listed(result, result.models, scale),
         notes=notes,
-        spec=spec(layers, {"turns": rows, "models": spans}, height * len(names)),
+        spec=spec(layers, data, height * len(names)),
         table=tables.turn_table(result),
         key=_KEYS[result.kind],
     )
