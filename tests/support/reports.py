@@ -10,7 +10,7 @@ from support.estimates import estimated_model
 from support.profiles import in_turns, profile_of, with_operators
 from support.timed_ops import IGEMM, LIVE, PIXELS, conv, listed, other
 from toolchain.profile.document import Failure, Measurement, Profile
-from toolchain.profile.estimate_document import Estimate
+from toolchain.profile.estimate_document import Estimate, ModelEstimate
 from toolchain.profile.facts import BoardFacts, Throttled, Vitals
 from toolchain.profile.operators import LayerTrace, trace
 from toolchain.profile.runner_output import Op, PerOp
@@ -121,7 +121,7 @@ def measured_profile(
 
 def estimate_of(files: dict[str, Path]) -> Estimate:
     """An estimate of the same files for a Raspberry Pi 4."""
-    found = []
+    found: list[ModelEstimate] = []
     for path in files.values():
         first = found[0] if found else None
         ops = ops_of(path, 1.1 if first else 1.0)

@@ -19,7 +19,7 @@ from toolchain.profile.document import Profile
 from toolchain.profile.estimate_document import Estimate
 from toolchain.report.page.estimated import result_of_estimate
 from toolchain.report.page.measured import result_of_profile
-from toolchain.report.page.view import Masks, PublishedRow, Report, Result, Source
+from toolchain.report.page.view import Masks, PublishedRow, Report, Result, Source, boards_of
 
 Accuracies = Mapping[str, float]
 _HINT = "a report is of what deploy profile or deploy estimate writes with --output"
@@ -96,10 +96,9 @@ def make_report(
     notes = []
     if lost:
         notes.append(f"Accuracies of no model of this report: {', '.join(map(harmless, lost))}.")
-    boards = dict.fromkeys(result.title for result in results)
     return Report(
         tool=toolchain.__version__,
-        title=title or ", ".join(boards),
+        title=title or boards_of(results),
         results=results,
         sources=[source for source, _ in documents],
         masks=list(masks),

@@ -69,7 +69,7 @@ def render(report: Report, charts: Sequence[Chart]) -> bytes:
     environment.filters["breakable"] = _breakable
     page = environment.get_template("page.html").render(
         report=report,
-        titled=report.title not in report.leading.headline.text,
+        titled=report.titled,
         sections=SECTIONS,
         charts={name: [one for one in charts if one.section == name] for name in SECTIONS},
         missing=_missing(report),

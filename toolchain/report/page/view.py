@@ -7,6 +7,7 @@ read these types alone. ``deploy report --json`` prints them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Literal
 
@@ -243,7 +244,17 @@ class Report(_Part):
     """The same of models."""
 
     @property
+    def titled(self) -> bool:
+        """Whether its title says more than the names of its boards."""
+        return self.title != boards_of(self.results)
+
+    @property
     def leading(self) -> Result:
         """What the headline is of: the first result with times, measured ones before others."""
         order: list[Kind] = ["measured", "estimated", "counted"]
         return min(self.results, key=lambda result: order.index(result.kind))
+
+
+def boards_of(results: Sequence[Result]) -> str:
+    """The titles of boards, each once."""
+    return ", ".join(dict.fromkeys(result.title for result in results))
