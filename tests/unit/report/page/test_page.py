@@ -155,7 +155,7 @@ def test_hostile_texts_add_no_element_and_no_comment(calm: bytes, hostile: bytes
     expected, found = (
         Counter(tag for tag, _ in _Reader(page.decode()).elements) for page in (calm, hostile)
     )
-    assert set(found) == set(expected)
+    assert set(found) - {"wbr"} == set(expected) - {"wbr"}
     for tag in ("a", "button", "h1", "h2", "h3", "img", "input", "meta", "script", "style"):
         assert found[tag] == expected[tag], tag
     assert _Reader(hostile.decode()).comments == []
