@@ -1,8 +1,9 @@
 """Packages that not every installation has: those of the extras in ``pyproject.toml``.
 
-The base has what a board needs. Converting, training and plots need more, and heavy, packages:
-``pip install 'tileskip[convert]'``. A command whose extra is missing says so before it begins, by
-:func:`require`; so modules that only such commands import may import these packages at their top.
+The base has what a board needs. Converting, training, plots and reports need more, and heavy,
+packages: ``pip install 'tileskip[convert]'``. A command whose extra is missing says so before it
+begins, by :func:`require`; so modules that only such commands import may import these packages at
+their top.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ MODULES = {
         "torch_pruning",
     ),
     "plot": ("matplotlib",),
+    "report": ("altair", "jinja2", "vl_convert"),
 }
 """What the packages of each extra are imported as; of ``pyproject.toml``, which a test holds."""
 

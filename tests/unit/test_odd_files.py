@@ -24,6 +24,9 @@ from toolchain.formats.number_files import load_npy, load_npz
 from toolchain.hardware.board_file import load_board
 from toolchain.profile.document import load_profile
 from toolchain.profile.results import read_result
+from toolchain.report.page.accuracies import load_accuracies
+from toolchain.report.page.documents import read_document
+from toolchain.report.page.published import load_published
 from toolchain.sparsity.checkpoint_file import read_checkpoint_file
 from toolchain.sparsity.mask_header import read_mask_header
 from toolchain.tflite_file.graph import read_model
@@ -97,6 +100,10 @@ READERS: dict[str, Callable[[Path], object]] = {
     "a recipe": lambda odd: load_recipe(called(odd, "r.toml")),
     "a profile": load_profile,
     "another tool's result": read_result,
+    "a report's document": lambda odd: read_document(odd, {}),
+    "accuracies": load_accuracies,
+    "a table of accuracies": lambda odd: load_accuracies(called(odd, "a.csv")),
+    "published times": load_published,
     "a model": read_model,
     "an .npy file": lambda odd: load_npy(odd, ModelError),
     "an .npz file": lambda odd: load_npz(odd, ModelError),

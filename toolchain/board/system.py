@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import get_args
 from weakref import WeakKeyDictionary
 
-from toolchain.board.connection import Connection, TimeUp
+from toolchain.board.connection import COMMAND_S, Connection, TimeUp
 from toolchain.errors import BoardError
 from toolchain.hardware.facts import Isa, core_name, isa_facts
 
@@ -182,7 +182,7 @@ def read_files_and_answer(
     )
     words = ["sh", "-c", script, "sh", mark, *paths, "--", *argv]
     try:
-        result = connection.run(words, check=False, timeout=_TELL_S if argv else None)
+        result = connection.run(words, check=False, timeout=_TELL_S if argv else COMMAND_S)
     except TimeUp:
         return read_files_and_answer(connection, paths, [])
     found: dict[str, bytes] = {}

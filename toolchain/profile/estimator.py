@@ -6,11 +6,9 @@ The board's own runner is traced on the core that QEMU plays, and the trace beco
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -37,7 +35,7 @@ from toolchain.tflite_file.graph import read_model
 from toolchain.tflite_file.layers import find_layers
 from toolchain.timing.bounds import Limit, busy_units, core_limit
 from toolchain.timing.calibration import Measured, calibrated
-from toolchain.timing.core_table import Arithmetic, TimedCore, core_table, timed
+from toolchain.timing.core_table import TimedCore, arithmetic_of, core_table, timed
 from toolchain.timing.model import Bound, Cycles, TimingModel, model_of
 from toolchain.timing.pipeline import TablePipeline
 from toolchain.timing.trace import trace_model, traced_core
@@ -45,13 +43,6 @@ from toolchain.timing.windows import OUTSIDE, Floats, Windows, windows_of
 
 Chosen = npt.NDArray[np.bool_]
 """Some of the windows."""
-
-_TYPES: Final[tuple[tuple[re.Pattern[str], Arithmetic], ...]] = (
-    (re.compile(r"\b(F32)\b"), "fp32"),
-    (re.compile(r"\b(F16)\b"), "fp16"),
-    (re.compile(r"\b(QC8|QS8|QU8|QD8)\b"), "int8"),
-)
-"""What XNNPACK's name of an operator says of what it multiplies: ``Convolution (NHWC, QC8)``."""
 
 
 @dataclass(frozen=True)
@@ -280,7 +271,7 @@ class Estimator:
         """Part of the time that the multiplications would take at the best of all cores."""
         best = 0.0
         for op in ops:
-            kind = next((kind for name, kind in _TYPES if name.search(op.type)), None)
+            kind = arithmetic_of(op.type)
             if not op.macs_computed or kind not in self._table.peak:
                 return None
             best += op.macs_computed / self._table.peak[kind]

@@ -30,6 +30,12 @@ Unit = Literal["multiply", "load", "store", "integer", "branch", "divide"]
 """Ports that do the same kind of work. Those of vectors are named after what they do most."""
 Arithmetic = Literal["fp32", "fp16", "int8"]
 
+_ARITHMETIC: Final[tuple[tuple[re.Pattern[str], Arithmetic], ...]] = (
+    (re.compile(r"\b(F32)\b"), "fp32"),
+    (re.compile(r"\b(F16)\b"), "fp16"),
+    (re.compile(r"\b(QC8|QS8|QU8|QD8)\b"), "int8"),
+)
+
 _Count = Annotated[int, Field(ge=1)]
 _Cycles = Annotated[int, Field(ge=0)]
 _UOP: Final = re.compile(r"(?P<ports>\w+)(\*(?P<cycles>\d+))?(\+(?P<after>\d+))?")
@@ -257,6 +263,11 @@ def _halves(instruction: Instruction) -> int:
 def _share(instruction: Instruction, operations: tuple[MicroOperation, ...]) -> int:
     several = len(instruction.writes) > 1
     return len(operations) // len(instruction.writes) if several and not operations[-1].after else 0
+
+
+def arithmetic_of(operator: str) -> Arithmetic | None:
+    """What an operator multiplies, by XNNPACK's name of it: ``Convolution (NHWC, QC8)``."""
+    return next((kind for name, kind in _ARITHMETIC if name.search(operator)), None)
 
 
 def timed(core: Core) -> TimedCore | None:

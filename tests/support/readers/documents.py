@@ -23,6 +23,7 @@ from support.readers.format import (
     deploy_here,
     sound_model,
 )
+from support.reports import estimate_of, measured_profile, models
 from support.runner_outputs import runner_output
 from toolchain.board import emulator
 from toolchain.board.image import Image as BoardImage
@@ -35,10 +36,16 @@ from toolchain.dev.experiment.runs import load_trainings
 from toolchain.dev.figures.tables import writers
 from toolchain.errors import DeployError
 from toolchain.fetch.sources import load_sources
+from toolchain.formats.json_text import to_json
 from toolchain.formats.text_file import read_text
 from toolchain.hardware.board_file import load_board
 from toolchain.profile.runner_output import parse_output, parse_versions
 from toolchain.profile.turns import merged, turn_of
+from toolchain.report.page.accuracies import load_accuracies
+from toolchain.report.page.charts import charts_of
+from toolchain.report.page.documents import make_report, read_document
+from toolchain.report.page.published import load_published
+from toolchain.report.page.tables import model_table
 from toolchain.sparsity.mask_header import by_layer, read_mask_header
 from toolchain.storage.cache import RECORD, entry, present
 from toolchain.tflite_file.plan import parse_plan, plan_layers
@@ -79,6 +86,26 @@ def _profile(path: Path) -> None:
         profile_of(in_turns("dense", [[1000.0]] * 5), in_turns("s20", [[800.0]] * 5)).save(sound)
     deploy_here("compare", str(path), str(sound))
     deploy_here("compare", str(sound), str(path), "--json")
+
+
+def _reported() -> Bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        files = models(Path(folder), dense=0.0, s25=0.25)
+        every = [measured_profile(files), estimate_of(files)]
+    return documents(*(json.loads(to_json(one)) for one in every))
+
+
+def _report(path: Path) -> None:
+    document = read_document(path, {"dense": 0.9, "s25": 0.8})
+    report = make_report([document], {"s25": 0.8})
+    for result in report.results:
+        model_table(result)
+    charts_of(report)
+
+
+def _accuracies() -> Bytes:
+    demo = {"networks": [{"name": "s20", "accuracy_board": 0.9}]}
+    return documents({"s20": 0.9, "dense": 0.92}, demo, {"path": "a.safetensors", "accuracy": 0.9})
 
 
 def _runner_outputs() -> Bytes:
@@ -204,6 +231,16 @@ DOCUMENTS = (
         lambda: _toml(REPOSITORY / "runtime_patch/sources.toml"), load_sources, 0.3,
     ),
     Format("profile", "profile.json", _profiles, _profile),
+    Format("report", "reported.json", _reported, _report, 0.5),
+    Format("accuracies", "accuracies.json", _accuracies, load_accuracies),
+    Format(
+        "table of accuracies", "accuracies.csv",
+        lambda: damaged([b"model,accuracy\ns20,0.9\n'a b',0.8\n"]), load_accuracies,
+    ),
+    Format(
+        "published times", "published.csv",
+        lambda: damaged([b'model,ms,source\nresnet18,191.1,"a, b"\nvgg,9,c\n']), load_published,
+    ),
     Format("runner output", "output.json", _runner_outputs, _runner_output),
     Format(
         "runner version", "version.json",

@@ -1,0 +1,156 @@
+"""What a core can do at most, and what each layer does of it: the roofline model.
+
+Williams, Waterman and Patterson, "Roofline: an insightful visual performance model for multicore
+architectures", Communications of the ACM 52(4), 2009. Work is counted in multiply-accumulates; the
+bytes are those that a layer has to move at least: its input and weights once, and the output that
+is kept. What lies in a cache already is faster than memory, so that layers of small networks may
+stand above the slope.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from toolchain.hardware.caches import LINE_BYTES
+from toolchain.hardware.facts import core_called
+from toolchain.profile.operators import LayerTrace, timed_slots
+from toolchain.profile.runner_output import Op
+from toolchain.report.page.view import LayerRate, Roofline
+from toolchain.timing.core_table import Arithmetic, CoreTable, arithmetic_of, core_table, timed
+from toolchain.timing.model import COEFFICIENTS, Coefficients, model_of
+
+_BYTES: Mapping[Arithmetic, int] = {"fp32": 4, "fp16": 2, "int8": 1}
+_FITTED = f"toolchain/timing/{COEFFICIENTS}"
+Timed = tuple[str, Sequence[Op], Sequence[LayerTrace]]
+"""A model's name, its operators with times, the remainder at their end, and its layers."""
+
+
+@dataclass(frozen=True)
+class Roof:
+    """A core and its memory."""
+
+    table: CoreTable
+    core: str
+    """Its key: ``cortex-a72``."""
+    clock_mhz: int
+    threads: int
+    line_ns: float
+    """Nanoseconds that a line of 64 bytes takes from memory, all threads together."""
+    fitted: str
+    """Where ``line_ns`` is from."""
+
+
+def roof_of_board(cores: Mapping[str, int], clock_mhz: int | None, threads: int) -> Roof | str:
+    """The roof of a board that was measured; or why it is not known, a sentence.
+
+    Args:
+        cores: how many cores there are of each kind, by Arm's name.
+        clock_mhz: of its cores.
+        threads: that were used.
+    """
+    if len(cores) != 1:
+        said = ", ".join(cores) or "cores that it does not name"
+        return f"The board has {said}: a roofline is of one kind of core."
+    (name,) = cores
+    called = core_called(name)
+    core = timed(called) if called else None
+    if core is None:
+        return f"The peak of {name} and the bandwidth of its memory are not known here."
+    if clock_mhz is None:
+        return "The clock of the board is not known."
+    line_ns = model_of(core).coefficients.line(threads)
+    return Roof(core_table(core), core, clock_mhz, threads, line_ns, _FITTED)
+
+
+def roof_of_estimate(
+    coefficients: Coefficients, core: str, clock_mhz: int, threads: int
+) -> Roof | str:
+    """The roof of a board that times were estimated for; or why it is not known, a sentence.
+
+    Args:
+        coefficients: of the estimate's model of time.
+        core: by Arm's name.
+        clock_mhz: of its cores.
+        threads: that were assumed.
+    """
+    called = core_called(core)
+    known = timed(called) if called else None
+    if known is None:
+        return f"The peak of {core} and the bandwidth of its memory are not known here."
+    line_ns = coefficients.line(threads)
+    return Roof(core_table(known), known, clock_mhz, threads, line_ns, "the estimate's own model")
+
+
+def roofline(roof: Roof, models: Sequence[Timed]) -> tuple[Roofline | None, str | None]:
+    """The layers of models under a roof; or why there is none, a sentence.
+
+    Args:
+        roof: of their core.
+        models: whose layers were timed.
+    """
+    kinds = {arithmetic_of(op.type) for _, ops, _ in models for op in ops if op.macs_computed}
+    if len(kinds) != 1:
+        said = "The layers multiply several types, each of which has a peak of its own."
+        return None, said if kinds else "The runtime does not tell what its layers compute."
+    (kind,) = kinds
+    if kind is None or kind not in roof.table.peak:
+        return None, f"The peak of {roof.table.name} for this type is not known here."
+    points = [point for model in models for point in _points(*model, kind)]
+    if not points:
+        return None, "No layer took long enough to be timed."
+    a_cycle = roof.table.peak[kind]
+    return Roofline(
+        core=roof.table.name,
+        clock_mhz=roof.clock_mhz,
+        threads=roof.threads,
+        peak=a_cycle * roof.clock_mhz * 1e6 * roof.threads,
+        arithmetic=kind,
+        bandwidth=LINE_BYTES / roof.line_ns * 1e9,
+        sources=[
+            f"Peak: {a_cycle} {kind} multiply-accumulates a cycle and core "
+            f"(toolchain/timing/cores/{roof.core}.toml), at {roof.clock_mhz} MHz, "
+            f"threads: {roof.threads}.",
+            f"Memory: {LINE_BYTES} bytes in {roof.line_ns:.3g} ns ({roof.fitted}), which is fitted "
+            "to times, not measured.",
+        ],
+        points=points,
+    ), None
+
+
+def _points(
+    model: str, ops: Sequence[Op], layers: Sequence[LayerTrace], kind: Arithmetic
+) -> Iterator[LayerRate]:
+    for (_, operator), layer in zip(timed_slots(ops, layers) or [], layers, strict=False):
+        op = operator.told if operator else None
+        if op is None or not op.macs_computed or not op.median_us:
+            continue
+        yield LayerRate(
+            model=model,
+            layer=layer.name,
+            intensity=op.macs_computed / bytes_moved(layer, op.kept, _BYTES[kind]),
+            rate=op.macs_computed / op.median_us * 1e6,
+        )
+
+
+def bytes_moved(layer: LayerTrace, kept: int | None, size: int) -> int:
+    """What a layer moves at least: input and weights once, and the output that is kept.
+
+    Args:
+        layer: with multiply-accumulates.
+        kept: output pixels that are computed; all where that is not told.
+        size: bytes of a number.
+    """
+    channels, images = layer.output_shape[-1], layer.output_shape[0]
+    if layer.kernel is None:  # each weight is used once
+        return size * (layer.macs // max(channels, 1) + layer.macs + channels)
+    weights = layer.macs // max(images * layer.pixels, 1)
+    # A window that is smaller than the stride leaves some of the input out.
+    stride = layer.stride or (1, 1)
+    read = math.prod(map(min, zip(stride, layer.kernel, strict=True)))
+    inputs = weights // max(math.prod(layer.kernel) * channels, 1)
+    if layer.op == "DEPTHWISE_CONV_2D":
+        inputs = channels
+    outputs = channels * (layer.pixels if kept is None else kept)
+    return size * (images * (inputs * layer.pixels * read + outputs) + weights)
