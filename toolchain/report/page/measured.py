@@ -135,7 +135,7 @@ def _single(samples: Sequence[float]) -> list[Turn]:
 
 
 def _layers(profile: Profile) -> list[Layers]:
-    first = profile.measurements[0].label
+    first = profile.label(profile.measurements[0])
     return [
         Layers(
             model=profile.label(item),
