@@ -260,7 +260,7 @@ def escape_sequence(place: Place, number: int) -> str:
 
 
 def malformed_file(place: Place, number: int) -> str:
-    """One of each 38 formats in turn."""
+    """One of each 40 formats in turn."""
     kind, found = FORMATS[number % len(FORMATS)], list[str]()
     folder = place.fresh(number)
     path = folder / kind.file

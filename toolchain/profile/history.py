@@ -105,7 +105,7 @@ class Run:
     board: Board
     threads: int
     runtime: Runtime
-    models: list[Figures]
+    models: Annotated[list[Figures], Field(min_length=1)]
     """In the order of the profile: the first is the one that others are compared with."""
     saved: str | None = None
     """The folder of ``--save``, where there is one."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
+from hypothesis import strategies as st
 from torch import nn
 
 from support import tiny_training
@@ -17,7 +19,7 @@ from support.bundles import write_bundle
 from support.malformed import Bytes, damaged, documents, toml_text
 from support.places import REPOSITORY
 from support.plans import kernel, operator, runner_plan
-from support.profiles import in_turns, profile_of
+from support.profiles import in_turns, profile_of, timed_in_turns
 from support.readers.format import (
     Format,
     deploy_here,
@@ -25,6 +27,7 @@ from support.readers.format import (
 )
 from support.reports import estimate_of, measured_profile, models
 from support.runner_outputs import runner_output
+from support.timed_ops import conv, listed, other
 from toolchain.board import emulator
 from toolchain.board.image import Image as BoardImage
 from toolchain.build.bundle import Bundle
@@ -39,6 +42,9 @@ from toolchain.fetch.sources import load_sources
 from toolchain.formats.json_text import to_json
 from toolchain.formats.text_file import read_text
 from toolchain.hardware.board_file import load_board
+from toolchain.profile import history
+from toolchain.profile.document import load_profile
+from toolchain.profile.export.saved_run import save
 from toolchain.profile.runner_output import parse_output, parse_versions
 from toolchain.profile.turns import merged, turn_of
 from toolchain.report.page.accuracies import load_accuracies
@@ -106,6 +112,39 @@ def _report(path: Path) -> None:
 def _accuracies() -> Bytes:
     demo = {"networks": [{"name": "s20", "accuracy_board": 0.9}]}
     return documents({"s20": 0.9, "dense": 0.92}, demo, {"path": "a.safetensors", "accuracy": 0.9})
+
+
+def _timed_profiles() -> Bytes:
+    item = timed_in_turns("m", [([1000.0], listed(conv(4.0), other(1.0)))] * 3)
+    return documents(json.loads(profile_of(item, item).to_json()))
+
+
+def _saved(path: Path) -> None:
+    profile, place = load_profile(path), path.with_name("saved")
+    try:
+        save(place, profile)
+        history.append(place / "history.jsonl", profile, place)
+        assert list(history.read(place / "history.jsonl")) == [history.run_of(profile, place)]
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _histories() -> Bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "history.jsonl"
+        for name in "ab":
+            history.append(path, profile_of(in_turns(name, [[1000.0]] * 9)))
+        lines = path.read_bytes()
+    values = [json.loads(line) for line in lines.splitlines()]
+    return st.one_of(documents(*values), damaged([lines]))
+
+
+def _history(path: Path) -> None:
+    for run in history.read(path):
+        assert [sum(one.turns_us) for one in run.models]
+    history.latest(path, board="rpi4", model="a")
+    history.append(path, profile_of(in_turns("c", [[1000.0]])))
+    assert list(history.read(path))[-1].models[0].name == "c"
 
 
 def _runner_outputs() -> Bytes:
@@ -241,6 +280,8 @@ DOCUMENTS = (
         "published times", "published.csv",
         lambda: damaged([b'model,ms,source\nresnet18,191.1,"a, b"\nvgg,9,c\n']), load_published,
     ),
+    Format("saved run", "timed.json", _timed_profiles, _saved),
+    Format("history", "history.jsonl", _histories, _history),
     Format("runner output", "output.json", _runner_outputs, _runner_output),
     Format(
         "runner version", "version.json",

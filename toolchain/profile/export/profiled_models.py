@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from itertools import islice
 
 from toolchain.profile.document import Measurement, Profile
 from toolchain.profile.operators import ToldRow, told_rows
@@ -36,11 +35,13 @@ def samples_by_turn(item: Measurement) -> list[list[float]]:
     What one process measured, as under emulation, is one turn. Runs that no turn accounts for come
     last, as one more.
     """
-    left = iter(item.output.timing.samples_us if item.output.timing else [])
-    found = [list(islice(left, max(turn.runs, 0))) for turn in item.turns]
-    if rest := list(left):
-        found.append(rest)
-    return found
+    samples = item.output.timing.samples_us if item.output.timing else []
+    found, begin = [], 0
+    for turn in item.turns:
+        end = begin + max(turn.runs, 0)
+        found.append(samples[begin:end])
+        begin = end
+    return [*found, samples[begin:]] if begin < len(samples) else found
 
 
 def operators_by_turn(item: Measurement) -> list[list[float] | None]:

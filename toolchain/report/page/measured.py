@@ -157,7 +157,9 @@ def _roofline(profile: Profile) -> tuple[Roofline | None, str | None]:
     roof = roof_of_board(profile.board.facts.cores, clock, profile.threads)
     if not isinstance(roof, Roof):
         return None, roof
-    return roofline(roof, [(profile.label(item), item.output.ops or [], item.layers) for item in timed])
+    return roofline(
+        roof, [(profile.label(item), item.output.ops or [], item.layers) for item in timed]
+    )
 
 
 def _board(profile: Profile) -> Board | None:
@@ -242,7 +244,9 @@ def _doubts(profile: Profile) -> Iterator[Doubt]:
             what = "the ratio has no interval: too few turns"
             if interval:
                 what = f"the ratio may be anything from {interval.low:.3f} to {interval.high:.3f}"
-            yield Doubt(models=[profile.label(item)], what=what, to_do="end other programs, measure again")
+            yield Doubt(
+                models=[profile.label(item)], what=what, to_do="end other programs, measure again"
+            )
 
 
 def _commands(profile: Profile, file: str) -> list[str]:
