@@ -22,6 +22,7 @@ commands = App()
 @commands.example(
     "deploy compare before.json after.json",
     "deploy compare before.json after.json --fail-if 'median > +3%' --fail-if 'size > 500kB'",
+    "deploy compare after.json --baseline --policy tileskip-gate.toml",
 )
 def compare(
     results: Annotated[
@@ -48,6 +49,21 @@ def compare(
         bool,
         typer.Option("--strict", help="What may be past a limit by chance alone is, too."),
     ] = False,
+    baseline: Annotated[
+        bool,
+        typer.Option(
+            "--baseline", help="Compare one profile with the latest earlier run in the history."
+        ),
+    ] = False,
+    history: Annotated[
+        Path | None,
+        typer.Option(
+            "--history",
+            metavar="FILE",
+            help="That --baseline reads.",
+            show_default="where deploy profile keeps it",
+        ),
+    ] = None,
     per_op: Annotated[bool, typer.Option("--per-op", help="Compare layers as well.")] = False,
     markdown: Annotated[
         bool, typer.Option("--markdown", help="Print Markdown, for a pull request.")
@@ -62,10 +78,14 @@ def compare(
 
     if markdown and json_output:
         raise wrong_use("--json", "is no Markdown; leave one of the two away")
+    if baseline and len(results) > 1:
+        raise wrong_use("--baseline", "is what one profile is compared with; give one alone")
+    if history and not baseline:
+        raise wrong_use("--history", "is what --baseline reads; give both, or neither")
     rules, strict = _rules(fail_if or [], policy, strict=strict)
     for file in results:
         check_readable(file, ModelError, pipe=True)
-    titles, found = _compared(results)
+    titles, found = _beside_history(results, history) if baseline else _compared(results)
     judgements = [one for comparison in found for one in gate.judge(rules, comparison)]
     if markdown:
         say(compare_table.markdown(titles, found, judgements), fold=False)
@@ -121,6 +141,19 @@ def _compared(results: list[Path]) -> tuple[list[str], list[Comparison]]:
     titles = [f"{first.model} and {one.model}" for one in others]
     together = isinstance(found[0], Profile)
     return titles, compare_all([([first], [one]) for one in others], together=together)
+
+
+def _beside_history(
+    results: list[Path], history: Path | None
+) -> tuple[list[str], list[Comparison]]:
+    from toolchain.profile.comparable import baseline_of, subjects_of
+    from toolchain.profile.compare import compare
+    from toolchain.profile.document import load_profile
+    from toolchain.profile.history import default_path
+
+    profile = load_profile(results[0])
+    before = baseline_of(profile, history or default_path())
+    return [f"history and {results[0].name}"], [compare(before, subjects_of(profile))]
 
 
 def _document(

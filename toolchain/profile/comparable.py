@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
+from toolchain.errors import ModelError
 from toolchain.profile.document import Measurement, Profile
+from toolchain.profile.history import Found, latest, run_of
 from toolchain.profile.result_document import ModelResult, OperatorResult, Result
 from toolchain.profile.turns import samples_of_turns
 
@@ -133,6 +136,75 @@ def subjects_of_result(result: Result) -> list[Subject]:
         )
         for index, one in enumerate(result.models)
     ]
+
+
+def subject_of_history(found: Found, model: str) -> Subject:
+    """What a history keeps of a model.
+
+    Args:
+        found: its line.
+        model: what it is to be called.
+    """
+    run, kept = found.run, found.figures
+    board = run.board
+    clock = board.frequency_khz if board.governor == "performance" else None
+    clock = clock or board.max_frequency_khz
+    figures: dict[str, Figure] = {}
+    if kept.median_us is not None and not board.emulated:
+        figures["median"] = Figure(kept.median_us, "us", tuple(kept.turns_us))
+    if kept.p95_us is not None and not board.emulated:
+        figures["p95"] = Figure(kept.p95_us, "us")
+    if kept.instructions is not None:
+        figures["instructions"] = Figure(kept.instructions, "", exact=board.emulated)
+    if kept.peak_rss_kib is not None:
+        figures["memory"] = Figure(float(kept.peak_rss_kib), "KiB")
+    if kept.bytes is not None:
+        figures["size"] = Figure(float(kept.bytes), "B", exact=True)
+    return Subject(
+        model=model,
+        setup=Setup(
+            board=board.name,
+            core=" + ".join(board.cores) or None,
+            clock_mhz=clock / 1000 if clock else None,
+            emulated=board.emulated,
+        ),
+        figures=figures,
+        sha256=kept.sha256,
+        runtime=f"{'stock' if kept.stock else 'Tileskip'} {run.runtime.version}, XNNPACK "
+        f"{run.runtime.xnnpack}, {run.runtime.compiler}",
+        threads=kept.threads or run.threads,
+        doubts=tuple(kept.doubts),
+    )
+
+
+def baseline_of(profile: Profile, history: Path) -> list[Subject]:
+    """The latest earlier figures of each model of a profile, on the same board.
+
+    Args:
+        profile: what they are the baseline of; its own line in the history is none.
+        history: the file.
+
+    Raises:
+        ModelError: the history cannot be read, or has none of the models.
+    """
+    found = []
+    for label, item in _named(profile):
+        kept = latest(
+            history,
+            board=profile.board.name,
+            model=item.name,
+            stock=item.stock,
+            threads=profile.threads_of(item),
+            before=run_of(profile).id,
+        )
+        if kept is not None:
+            found.append(subject_of_history(kept, label))
+    if not found:
+        raise ModelError(
+            f"{history}: has no earlier run of these models on {profile.board.name}",
+            hint="deploy profile adds a run to the history each time",
+        )
+    return found
 
 
 def _told(one: ModelResult) -> Iterator[tuple[str, Figure]]:

@@ -89,6 +89,8 @@ class Figures:
     peak_rss_kib: int | None
     doubts: list[str]
     """Why its times may be unstable; empty if they seem sound."""
+    threads: int | None = None
+    """``None``: those of the run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,7 @@ class Run:
     """Version of this toolchain."""
     board: Board
     threads: int
+    """Of the first model."""
     runtime: Runtime
     models: Annotated[list[Figures], Field(min_length=1)]
     """In the order of the profile: the first is the one that others are compared with."""
@@ -274,10 +277,15 @@ def latest(
         for run in runs:
             if before is not None and run.id == before:
                 break
-            if run.board.name != board or threads not in (None, run.threads):
+            if run.board.name != board:
                 continue
             for figures in run.models:
-                wanted = ((model, figures.name), (sha256, figures.sha256), (stock, figures.stock))
+                wanted = (
+                    (model, figures.name),
+                    (sha256, figures.sha256),
+                    (stock, figures.stock),
+                    (threads, figures.threads or run.threads),
+                )
                 if all(asked in (None, own) for asked, own in wanted):
                     found = Found(run, figures)
     return found
@@ -297,6 +305,7 @@ def _figures(item: Measurement) -> Figures:
         instructions=item.instructions,
         peak_rss_kib=item.output.peak_rss_kib,
         doubts=[_text(doubt) for doubt in item.doubts],
+        threads=item.threads,
     )
 
 

@@ -12,6 +12,7 @@ from support.profiles import in_turns, measurement, profile_of
 from support.runner_outputs import runner_output
 from toolchain.cli.app import app
 from toolchain.errors import DeployError
+from toolchain.profile.history import append
 
 FAST, SLOW = [[99.0], [101.0]] * 10, [[109.0], [111.0]] * 10
 
@@ -107,3 +108,33 @@ def test_markdown_is_for_a_pull_request(files: tuple[Path, Path]) -> None:
     assert done.stdout.startswith("### before.json and after.json\n")
     assert "| m | median | 100 µs | 110 µs |" in done.stdout
     assert deploy(*files, "--markdown", "--json").exit_code == 2
+
+
+def test_a_profile_is_compared_with_the_latest_earlier_run_of_a_history(tmp_path: Path) -> None:
+    log, after = tmp_path / "h.jsonl", tmp_path / "after.json"
+    late = profile_of(in_turns("m", SLOW))
+    late.save(after)
+    for one in (profile_of(in_turns("m", SLOW)), profile_of(in_turns("m", FAST)), late):
+        append(log, one.model_copy(update={"seed": len(one.measurements[0].turns)}))
+    append(log, late)
+    append(log, profile_of(in_turns("m", FAST)))
+    # The last one before its own line is a copy of it but for a seed.
+    found = json.loads(deploy(after, "--baseline", "--history", log, "--json").stdout)
+    (comparison,) = found["comparisons"]
+    assert comparison["title"] == "history and after.json"
+    time = next(one for one in comparison["changes"] if one["figure"] == "median")
+    assert (time["verdict"], time["before"]) == ("no change", time["after"])
+
+
+def test_a_history_without_such_a_model_is_told(tmp_path: Path) -> None:
+    log, after = tmp_path / "h.jsonl", tmp_path / "after.json"
+    append(log, profile_of(in_turns("other", FAST)))
+    profile_of(in_turns("m", SLOW)).save(after)
+    done = deploy(after, "--baseline", "--history", log)
+    assert isinstance(done.exception, DeployError)
+    assert "no earlier run" in done.exception.what
+
+
+@pytest.mark.parametrize("words", [["--history", "h.jsonl"], ["--baseline", "x.json"]])
+def test_a_baseline_is_for_one_profile(files: tuple[Path, Path], words: list[str]) -> None:
+    assert deploy(files[0], *words).exit_code == 2
