@@ -266,21 +266,25 @@ def _notes(
         notes += [
             f"{one.model} is in the {which} result only" for one in side if id(one) not in in_pairs
         ]
-    if tested := [one for one in changes if one.figure == "median" and one.p_value is not None]:
+    whole = [one for one in changes if one.operator is None]
+    if tested := [one for one in whole if one.figure == "median" and one.p_value is not None]:
         notes.append(
             f"{len(tested)} time{'s'[: len(tested) != 1]} compared: with a probability of "
             f"{1 - ERROR:.0%} none is called a change that is none"
         )
-    untested = [one.model for one in changes if one.unit == "us" and one.p_value is None]
+    timed = {one.model for one in whole if one.p_value is not None}
+    untested = [one.model for one in whole if one.unit == "us" and one.model not in timed]
     if untested:
         notes.append(
             f"{', '.join(dict.fromkeys(untested))}: no verdict on times without {LEAST_TURNS} "
             "turns on both sides: measure with deploy profile, without --runs"
         )
-    for which, index in (("before", 0), ("after", 1)):
-        notes += [
-            f"? {pair[index].model}, {which}: {doubt}"
-            for pair in pairs
-            for doubt in pair[index].doubts
-        ]
+    told: dict[str, list[str]] = {}
+    for old, new in pairs:
+        for doubt in dict.fromkeys((*old.doubts, *new.doubts)):
+            sides = [
+                which for which, one in (("before", old), ("after", new)) if doubt in one.doubts
+            ]
+            told.setdefault(doubt, []).append(f"{new.model} ({' and '.join(sides)})")
+    notes += [f"? {', '.join(names)}: {doubt}" for doubt, names in told.items()]
     return notes

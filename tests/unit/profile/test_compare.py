@@ -202,7 +202,11 @@ def test_the_two_runtimes_of_a_model_are_kept_apart() -> None:
 def test_doubts_are_carried_over() -> None:
     shaky = profile_of(measurement("m", doubts=["times differ by 9%"]))
     notes = compared(shaky, profile_of(measurement("m"))).notes
-    assert "? m, before: times differ by 9%" in notes
+    assert "? m (before): times differ by 9%" in notes
+    both = compared(shaky, shaky).notes
+    assert [note for note in both if note.startswith("?")] == [
+        "? m (before and after): times differ by 9%"
+    ]
 
 
 def test_results_without_a_common_model_cannot_be_compared() -> None:
