@@ -23,6 +23,7 @@ PAGES = [
     "how-to/detect-objects.md",
     "how-to/embed.md",
     "how-to/quantise.md",
+    "how-to/report.md",
     "how-to/train.md",
     "how-to/training-loop.md",
 ]

@@ -38,8 +38,8 @@ def report(
         typer.Option(
             "--models",
             "-m",
-            metavar="FOLDER|MODEL",
-            help="Show the masks of these .tflite files; may be repeated.",
+            metavar="PATH",
+            help="Show the masks of this .tflite file, or of all in this folder; may be repeated.",
         ),
     ] = None,
     accuracy: Annotated[

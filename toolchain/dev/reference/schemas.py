@@ -17,6 +17,7 @@ from toolchain.hardware.board_file import Board
 from toolchain.profile.document import Profile
 from toolchain.profile.estimate_document import Estimate
 from toolchain.profile.runner_output import RunnerOutput
+from toolchain.report.page.view import Report
 from toolchain.tflite_file.inspection import Inspection
 from toolchain.tflite_file.plan import RunnerPlan
 from toolchain.train.recipe import Recipe
@@ -49,6 +50,7 @@ DOCUMENTS = (
         "`deploy estimate --output` and `deploy estimate --json`",
         "validation",
     ),
+    Document("report", Report, "`deploy report --json`"),
     Document("demo", DemoResult, "`build/demo/demo.json`; also `deploy demo --json`"),
     Document("runner", RunnerOutput, "`tileskip-run --json`", "validation"),
     Document("runner-plan", RunnerPlan, "`tileskip-run --plan --json`", "validation"),
