@@ -77,8 +77,8 @@ setup: packages $(VENV)/.runtime  ## the environment that `deploy` runs in
 demo: setup  ## build, convert, boot, push, classify, profile: one command, no board needed
 	$(DEPLOY) demo
 
-.PHONY: test lint host-bundle test-unit test-native test-emulated xnnpack-tests
-test: lint docs host-bundle test-unit test-native test-emulated xnnpack-tests  ## everything that CI runs
+.PHONY: test lint host-bundle test-unit test-native test-report test-emulated xnnpack-tests
+test: lint docs host-bundle test-unit test-native test-report test-emulated xnnpack-tests  ## everything that CI runs
 
 FORMATTED := 'runtime_patch/*.c' 'runtime_patch/*.cc' 'runtime_patch/*.h' 'tests/*.cc' 'tests/*.c'
 lint: $(VENV)/.dev  ## ruff, mypy, import-linter, clang-format, clang-tidy, the limits of hooks
@@ -98,6 +98,9 @@ test-unit: $(VENV)/.dev  ## seconds; no compiler, no emulator
 
 test-native: $(VENV)/.dev $(VENV_TFLITE)/.done  ## the runtime built for this machine
 	$(PYTEST) --numprocesses 2 --dist worksteal tests/native
+
+test-report: $(VENV)/.dev  ## the page of deploy report in Chromium, by Node.js; skipped where one of them is missing
+	$(PYTEST) tests/browser
 
 test-emulated: $(VENV)/.dev  ## cross-built, on the emulated board and under qemu-user
 	$(PYTEST) --numprocesses 2 --dist loadfile tests/emulated

@@ -24,6 +24,7 @@ PAGES = [
     "how-to/embed.md",
     "how-to/look-at-a-profile.md",
     "how-to/quantise.md",
+    "how-to/report.md",
     "how-to/train.md",
     "how-to/training-loop.md",
     "how-to/troubleshoot.md",

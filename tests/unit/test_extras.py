@@ -16,6 +16,7 @@ import pytest
 from support import base_only
 from support.bundles import LYING_RUNNER, write_bundle, write_masked_model
 from support.places import REPOSITORY
+from support.profiles import measurement, profile_of
 from toolchain import extras
 from toolchain.dev.locks import PYTHONS
 from toolchain.errors import MissingToolError
@@ -30,6 +31,7 @@ NEEDED = {
         ["profile", "model.tflite", "--board", "host", "--plot", "plot.png"],
         ["plot"],
     ),
+    "report": (["report", "profile.json"], ["report"]),
 }
 """Commands, and the extras that each needs."""
 
@@ -38,6 +40,7 @@ NEEDED = {
 def here(tmp_path: Path) -> Path:
     write_masked_model(tmp_path / "model.tflite", size=4, channels=2)
     (tmp_path / "recipe.toml").write_text("")
+    profile_of(measurement("model")).save(tmp_path / "profile.json")
     board = (REPOSITORY / "boards/host.toml").read_text()
     (tmp_path / "lying.toml").write_text(board)
     write_bundle(tmp_path / "build/lying", LYING_RUNNER)
@@ -101,6 +104,7 @@ def test_where_all_is_missing_one_line_installs_it(command: str, here: Path) -> 
         ["cache"],
         ["inspect", "model.tflite"],
         ["inspect", "model.tflite", "--board", "rpi4", "--json"],
+        ["report", "profile.json", "--json"],
         ["emulator", "stop"],
     ],
     ids=" ".join,

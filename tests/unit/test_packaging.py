@@ -48,6 +48,12 @@ def test_no_data_of_the_developers_is_in_the_wheel(kind: str) -> None:
     assert not list((REPOSITORY / "toolchain/dev").rglob(f"*.{kind}"))
 
 
+def test_what_a_page_is_made_of_is_in_the_wheel() -> None:
+    assert "report/page/templates/*" in _setuptools()["package-data"]["toolchain"]
+    found = {path.name for path in (REPOSITORY / "toolchain/report/page/templates").iterdir()}
+    assert found == {"notices.txt", "page.css", "page.html", "page.js", "theme.js"}
+
+
 def test_the_facts_of_cores_are_in_the_wheel() -> None:
     assert (REPOSITORY / "toolchain/hardware/facts.toml").is_file()
 

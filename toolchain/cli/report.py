@@ -38,8 +38,8 @@ def report(
         typer.Option(
             "--models",
             "-m",
-            metavar="FOLDER|MODEL",
-            help="Show the masks of these .tflite files; may be repeated.",
+            metavar="PATH",
+            help="Show the masks of this .tflite file, or of all in this folder; may be repeated.",
         ),
     ] = None,
     accuracy: Annotated[
@@ -87,7 +87,6 @@ def report(
     The first model of a file is the one that the others are compared with. With `--json` the
     numbers of the charts are printed.
     """
-    from toolchain import extras
     from toolchain.failures import Failures
     from toolchain.report.page.summary import report_summary
     from toolchain.storage.files import check_folder, check_writable
@@ -104,11 +103,8 @@ def report(
     if title is not None and not title.strip():
         raise wrong_use("--title", "is empty: leave it away, or give a title")
     failures, written = Failures(), dict[str, str]()
-    drawing = page_file is not None or png is not None or svg is not None
-    if drawing:
-        extras.require("deploy report", "report")
     made = _read(documents, models or [], accuracy or [], published, title)
-    if drawing:
+    if page_file is not None or png is not None or svg is not None:
         written = _draw(made, page_file, png, svg, failures, bars.progress(quiet=json_output))
     show(
         made,
@@ -161,6 +157,9 @@ def _draw(
     progress: Progress,
 ) -> dict[str, str]:
     """Write what was asked for; returns the files, each with what is in it."""
+    from toolchain import extras
+
+    extras.require("deploy report", "report")
     from toolchain.report.page.chart_files import drawn
     from toolchain.report.page.charts import charts_of
     from toolchain.report.page.page import render

@@ -30,8 +30,11 @@ OURS = {
     "toolchain.signals",
 }
 """What help needs of this project."""
-OTHERS = {"annotated_doc", "markdown_it", "mdurl", "pygments", "rich", "shellingham", "typer"}
-"""What help may need of others', for which it needs no more than typer does."""
+OTHERS = {
+    *("annotated_doc", "attr", "markdown_it", "mdurl", "pygments", "rich", "shellingham", "typer"),
+}
+"""What help may need of others', for which it needs no more than typer does. ``attr`` is attrs, which
+rich looks for."""
 PYDANTIC = {
     "annotated_types",
     "pydantic",

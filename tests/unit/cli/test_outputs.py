@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from support.bundles import write_masked_model
 from support.places import REPOSITORY
+from support.profiles import measurement, profile_of
 from toolchain.cli.app import app
 from toolchain.errors import OutputError
 from toolchain.tflite_file.inspection import inspect_model
@@ -34,6 +35,8 @@ def lines_for(command: str, output: str) -> list[object]:
         "train": ["train", RECIPE, "--output", output],
         "build": ["build", "--board", "host", "--out", output],
         "demo": ["demo", "--board", "host", "--output", output],
+        "report": ["report", "p.json", "--output", output],
+        "pictures": ["report", "p.json", "--png", output],
     }
     return lines[command]
 
@@ -43,6 +46,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The working folder, with a model, an input, a file and a folder."""
     write_masked_model(tmp_path / "m.tflite")
     np.save(tmp_path / "x.npy", np.zeros((1, 16, 16, 3), np.float32))
+    profile_of(measurement("m")).save(tmp_path / "p.json")
     (tmp_path / "file").write_text("kept")
     (tmp_path / "folder.png").mkdir()
     (tmp_path / "full").mkdir()
@@ -53,8 +57,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-FILES = ["profile", "plot", "history", "estimate", "convert", "train"]
-FOLDERS = ["save", "run", "build", "demo"]
+FILES = ["profile", "plot", "history", "estimate", "convert", "train", "report"]
+FOLDERS = ["save", "run", "build", "demo", "pictures"]
 
 
 @pytest.mark.parametrize(
@@ -100,7 +104,7 @@ def test_a_dash_is_standard_output_and_what_is_said_goes_beside_it(place: Path) 
     assert not (place / "-").exists()
 
 
-@pytest.mark.parametrize("command", ["profile", "convert", "train"])
+@pytest.mark.parametrize("command", ["profile", "convert", "train", "report"])
 def test_standard_output_is_not_taken_twice(place: Path, command: str) -> None:
     result = CliRunner().invoke(app, [*map(str, lines_for(command, "-")), "--json"])
     assert result.exit_code == 2

@@ -20,6 +20,7 @@ from toolchain.profile.estimate_document import Estimate
 from toolchain.profile.history import Run
 from toolchain.profile.result_document import Result
 from toolchain.profile.runner_output import RunnerOutput
+from toolchain.report.page.view import Report
 from toolchain.tflite_file.inspection import Inspection
 from toolchain.tflite_file.plan import RunnerPlan
 from toolchain.train.recipe import Recipe
@@ -56,6 +57,7 @@ DOCUMENTS = (
     ),
     Document("result", Result, "what `toolchain.profile.results.read_result` returns"),
     Document("diagnosis", Diagnosis, "`deploy doctor --json`; also `findings.json` of its archive"),
+    Document("report", Report, "`deploy report --json`"),
     Document("demo", DemoResult, "`build/demo/demo.json`; also `deploy demo --json`"),
     Document("runner", RunnerOutput, "`tileskip-run --json`", "validation"),
     Document("runner-plan", RunnerPlan, "`tileskip-run --plan --json`", "validation"),

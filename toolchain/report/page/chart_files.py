@@ -16,6 +16,9 @@ Format = Literal["png", "svg"]
 WIDTH = 760
 """Of a chart, in pixels of a page; a PNG has twice as many."""
 _SCALE = 2.0
+_LETTERS, _PADDING = 13, 14
+_AXIS, _ENTRY = 120, 200
+"""What an axis takes of the width, and an entry of a legend at most, in pixels."""
 _NAME = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -26,13 +29,24 @@ def drawn(charts: Sequence[Chart], kind: Format) -> Iterator[tuple[str, bytes]]:
         charts: of a report.
         kind: of the files.
     """
-    settings = on_paper(config(size=13) | {"background": LIGHT["card"], "padding": 14})
     for chart in charts:
+        settings = _settings(chart)
         for ending, values in (chart.parameters or {"": {}}).items():
             several = len(chart.parameters) > 1
             spec = paper_spec(chart, values, ending if several else "")
             name = f"{chart.name}-{_file_name(ending)}" if several else chart.name
             yield f"{name}.{kind}", _draw(spec, settings, kind)
+
+
+def _settings(chart: Chart) -> dict[str, Any]:
+    """How a chart looks on paper; its legend has rows where a single one is too long."""
+    made = config(size=_LETTERS) | {"background": LIGHT["card"], "padding": _PADDING}
+    made["title"]["limit"] = WIDTH - 2 * _PADDING
+    width = WIDTH - _AXIS
+    if chart.spec["usermeta"]["legend"] > width:
+        made["legend"] |= {"columns": width // _ENTRY, "layout": {"top": {"direction": "vertical"}}}
+    settings: dict[str, Any] = on_paper(made)
+    return settings
 
 
 def paper_spec(chart: Chart, values: Mapping[str, int], model: str) -> dict[str, Any]:

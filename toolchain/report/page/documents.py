@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import toolchain
-from toolchain.errors import ModelError
+from toolchain.errors import ModelError, first_line
 from toolchain.foreign_text import harmless
 from toolchain.formats.json_text import loads, parse_json
 from toolchain.formats.text_file import read_text
@@ -61,7 +61,13 @@ def read_document(path: Path, accuracies: Accuracies) -> tuple[Source, list[Resu
     reader = next((reader for key, reader in READERS.items() if key in keys), None)
     if reader is None:
         raise ModelError(f"{path}: is neither a profile nor an estimate", hint=_HINT)
-    results = list(reader(text, path, accuracies))
+    try:
+        results = list(reader(text, path, accuracies))
+    except (ArithmeticError, LookupError, ValueError) as error:
+        # A document of the right form may say what no board does: a layer of no pixels.
+        raise ModelError(
+            f"{path}: has figures that make no sense: {first_line(error)}", hint=_HINT
+        ) from error
     source = Source(
         file=path.name,
         sha256=hashlib.sha256(text.encode()).hexdigest(),

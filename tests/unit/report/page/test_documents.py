@@ -99,6 +99,15 @@ def test_another_file_is_told_with_what_is_wrong(tmp_path: Path, text: str, said
     assert "deploy profile or deploy estimate" in (caught.value.hint or "")
 
 
+def test_figures_that_make_no_sense_are_told(tmp_path: Path, files: dict[str, Path]) -> None:
+    estimate = estimate_of(files)
+    wrong = estimate.models[0].operators[0].model_copy(update={"mr": -1})
+    model = estimate.models[0].model_copy(update={"operators": [wrong]})
+    (tmp_path / "e.json").write_text(to_json(estimate.model_copy(update={"models": [model]})))
+    with pytest.raises(ModelError, match="has figures that make no sense"):
+        read_document(tmp_path / "e.json", {})
+
+
 def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="cannot be read"):
         read_document(tmp_path / "none.json", {})
