@@ -6,7 +6,7 @@ A message says three things: what failed, where, and what to do next. Anything t
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 
 class DeployError(Exception):
@@ -43,10 +43,18 @@ class BoardConfigError(DeployError):
     exit_code = 5
 
 
+ConnectionStep = Literal["key file", "name", "port", "server", "host key", "login"]
+"""What is done one after the other until a board is reached: the key file is looked for, the name
+found, the port connected to, the server's greeting and keys taken, its host key compared, and the
+user logged in."""
+
+
 class ConnectionFailed(DeployError):  # noqa: N818 - ConnectionError is a builtin
     """The board could not be reached or refused the user."""
 
     exit_code = 6
+    step: ConnectionStep | None = None
+    """Where it failed, if it did while the connection was made."""
 
 
 class HostKeyError(ConnectionFailed):

@@ -10,7 +10,9 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import json
+import re
 import sys
+import tomllib
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -42,6 +44,13 @@ MODULES = {
 }
 """What the packages of each extra are imported as; of ``pyproject.toml``, which a test holds."""
 
+USED_BY = {
+    "convert": "deploy convert and deploy demo",
+    "train": "deploy train",
+    "plot": "deploy demo and deploy profile --plot",
+}
+"""What cannot run without each extra."""
+
 
 def require(doing: str, *extras: str) -> None:
     """Check that extras are installed; nothing is imported for it.
@@ -53,14 +62,34 @@ def require(doing: str, *extras: str) -> None:
     Raises:
         MissingToolError: a package is missing; the hint is the line that installs all of them.
     """
-    wanting = [name for name in extras if not all(map(_is_there, MODULES[name]))]
+    wanting = [name for name in extras if missing_modules(name)]
     if wanting:
-        modules = dict.fromkeys(module for name in wanting for module in MODULES[name])
-        missing = ", ".join(module for module in modules if not _is_there(module))
+        modules = dict.fromkeys(module for name in wanting for module in missing_modules(name))
         raise MissingToolError(
-            f"{doing} needs packages of Python that are not installed: {missing}",
+            f"{doing} needs packages of Python that are not installed: {', '.join(modules)}",
             hint=f"run: {install_line(*wanting)}",
         )
+
+
+def missing_modules(extra: str) -> list[str]:
+    """What an extra's packages are imported as, of those that are not installed."""
+    return [module for module in MODULES[extra] if not _is_there(module)]
+
+
+def supported_pythons() -> tuple[str, str] | None:
+    """The oldest and the newest Python that the project says it runs on: ``3.11``, ``3.13``.
+
+    ``None`` where it is neither a checkout nor installed.
+    """
+    text = None
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        said = tomllib.loads((_CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))
+        text = said["project"]["requires-python"]
+    if not isinstance(text, str):
+        with suppress(importlib.metadata.PackageNotFoundError):
+            text = importlib.metadata.metadata(_NAME)["Requires-Python"]
+    found = re.search(r">=\s*(3\.\d+).*<\s*3\.(\d+)", text or "")
+    return (found[1], f"3.{int(found[2]) - 1}") if found else None
 
 
 def install_line(*extras: str) -> str:

@@ -31,6 +31,12 @@ def quoted(word: str) -> str:
     return "$'" + "".join(chr(b) if b in safe else f"\\x{b:02x}" for b in os.fsencode(word)) + "'"
 
 
+def apt_line(*packages: str) -> str:
+    """The line that installs Debian packages, for whoever runs this: root or not."""
+    words = [] if os.geteuid() == 0 else ["sudo"]
+    return " ".join([*words, "apt-get install --no-install-recommends", *sorted(set(packages))])
+
+
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name that a wrong one is nearest to; ``None`` where none is near."""
     names = {other.casefold(): other for other in known}

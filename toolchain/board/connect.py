@@ -12,10 +12,16 @@ from toolchain.board.target import resolve
 from toolchain.errors import EmulatorError
 from toolchain.hardware.board_file import Board
 from toolchain.hints import command
-from toolchain.storage.cache import cache_dir
+from toolchain.storage.cache import cache_place
 
 
-def connect(board: Board, host: str | None = None, *, identity: Path | None = None) -> Connection:
+def connect(
+    board: Board,
+    host: str | None = None,
+    *,
+    identity: Path | None = None,
+    look_only: bool = False,
+) -> Connection:
     """Open a connection to a board.
 
     Args:
@@ -23,6 +29,7 @@ def connect(board: Board, host: str | None = None, *, identity: Path | None = No
         host: a real board, as one gives it to ``ssh``; goes before the board's file, and before
             the kind of connection that the file names.
         identity: a key to log in with, from its file or from the agent; no other is tried.
+        look_only: make nothing on this machine where it is the board.
 
     Raises:
         HostKeyError: the host key is unknown or not the one on record.
@@ -30,7 +37,7 @@ def connect(board: Board, host: str | None = None, *, identity: Path | None = No
         EmulatorError: the emulated board does not run.
     """
     if host is None and board.connection == "local":
-        return LocalConnection(board.name, cache_dir() / "local-board")
+        return LocalConnection(board.name, cache_place() / "local-board", look_only=look_only)
     if host is None and board.connection == "emulator":
         state = emulator.status(board)
         if state is None or not state.ready:

@@ -26,12 +26,14 @@ from toolchain.board.target import SshTarget
 from toolchain.errors import BoardConfigError, ConnectionFailed, EmulatorError, MissingToolError
 from toolchain.formats.validation import faults
 from toolchain.hardware.board_file import Board, Emulator
-from toolchain.hints import command
+from toolchain.hints import apt_line, command
 from toolchain.storage import cache
 from toolchain.storage.files import write_whole
 
 BOOT_TIMEOUT_S = 180.0
 _QEMU = "qemu-system-aarch64"
+NEEDED_TOOLS = {_QEMU: "qemu-system-arm"}
+"""The programs that it calls, each with the Debian package that has it."""
 _LOOPBACK = "127.0.0.1"
 _PORT_ATTEMPTS = 5
 _POWEROFF_S = 15.0
@@ -131,7 +133,7 @@ def start(
     if not qemu:
         raise MissingToolError(
             f"{_QEMU} is not installed, so there is no emulated board",
-            hint="apt-get install --no-install-recommends qemu-system-arm",
+            hint=apt_line(*NEEDED_TOOLS.values()),
         )
     with _locked(board, report):
         running = status(board)
@@ -415,7 +417,7 @@ def _processes(log: Path, pid: int | None = None) -> list[int]:
 
 
 def _state_file(board: Board) -> Path:
-    return cache.cache_dir() / "emulator" / board.name / "state.json"
+    return cache.cache_place() / "emulator" / board.name / "state.json"
 
 
 def _save(board: Board, state: State) -> None:

@@ -16,12 +16,22 @@ from toolchain.storage.cache import hold
 
 
 class LocalConnection(Connection):
-    """Runs programs here; relative paths are relative to ``home``."""
+    """Runs programs here; relative paths are relative to ``home``.
 
-    def __init__(self, name: str, home: Path) -> None:
+    Args:
+        name: what messages call the board.
+        home: a folder, which is made if it is not there, and held: it is one of the cache.
+        look_only: leave it as it is. Where it is not there, programs run in the nearest folder
+            above that is.
+    """
+
+    def __init__(self, name: str, home: Path, *, look_only: bool = False) -> None:
         self.name = name
-        home.mkdir(parents=True, exist_ok=True)
-        hold(home)
+        if look_only:
+            home = next(part for part in (home, *home.absolute().parents) if part.is_dir())
+        else:
+            home.mkdir(parents=True, exist_ok=True)
+            hold(home)
         self._home = home
 
     def execute(

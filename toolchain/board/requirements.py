@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from toolchain.board.connection import Connection
 from toolchain.board.system import System, read_system
@@ -70,46 +71,110 @@ def compare(
         system: the board's.
         build: the line that builds the bundle, for hints.
     """
-    manifest = bundle.manifest
-    build = build or command("build", "--board", manifest.board)
-    if system.machine not in isa_facts(manifest.isa).runs_on:
-        fault = f"it was built for {manifest.isa}, the board is a machine of type {system.machine}"
-        return Findings((fault,), (_other_machine(system.machine),), ())
-    faults, hints, notes = [], [], []
-    features = _features(manifest.isa, system)
+    build = build or command("build", "--board", bundle.manifest.board)
+    found = list(compare_needs(Needs.of(bundle, files), system, build=build))
+    lacks = [one for one in found if one.is_fault]
+    return Findings(
+        tuple(one.what for one in lacks),
+        tuple(dict.fromkeys(one.hint for one in lacks if one.hint)),
+        tuple(one.what for one in found if not one.is_fault),
+    )
+
+
+Subject = Literal["machine", "cores", "userland", "glibc"]
+"""What of a board is compared: its instruction set, the features of its cores, how many bits its
+own programs have, and its C library."""
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What programs need of a board."""
+
+    isa: Isa
+    march: str
+    """What they were compiled for."""
+    hwcap: tuple[str, ...]
+    """The features of its cores."""
+    files: tuple[str, ...]
+    """What messages call them."""
+    floors: Mapping[str, str]
+    """The oldest glibc that each of them loads with; those that need none are not in it."""
+
+    @classmethod
+    def of(cls, bundle: Bundle, files: Sequence[str]) -> Needs:
+        """What files of a bundle need, as its manifest says."""
+        manifest = bundle.manifest
+        floors = {
+            name: record.elf.glibc_floor
+            for name in files
+            if (record := manifest.files[name]).elf and record.elf.glibc_floor
+        }
+        return cls(manifest.isa, manifest.march, manifest.hwcap, tuple(files), floors)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One thing that a board lacks or does not tell."""
+
+    subject: Subject
+    what: str
+    is_fault: bool
+    hint: str | None = None
+    """What to do about a fault."""
+
+
+def compare_needs(needs: Needs, system: System, *, build: str) -> Iterator[Difference]:
+    """Compare what programs need with what a board has, see :func:`compare`."""
+    if system.machine not in isa_facts(needs.isa).runs_on:
+        fault = f"it was built for {needs.isa}, the board is a machine of type {system.machine}"
+        yield Difference("machine", fault, True, _other_machine(system.machine))
+        return
+    features = _features(needs.isa, system)
+    one = len(needs.files) == 1
     if features is None:
-        notes.append("does not tell what its cores can do, so that was not compared")
+        said = "does not tell what its cores can do, so that was not compared"
+        yield Difference("cores", said, False)
     elif not features:
-        faults.append("its programs are 32-bit ones, which the board's kernel does not run")
-        hints.append("build for its 64-bit system, with --board rpi4 for example")
-    elif missing := [name for name in manifest.hwcap if name not in features]:
-        faults.append(
-            f"{_joined(files)} {'needs' if len(files) == 1 else 'need'} cores with "
-            f"{' '.join(missing)}, the board's have {' '.join(sorted(features))}"
+        yield Difference(
+            "cores",
+            "its programs are 32-bit ones, which the board's kernel does not run",
+            True,
+            "build for its 64-bit system, with --board rpi4 for example",
         )
-        hints.append(f"lower march in the board's file (now {manifest.march}), then run: {build}")
-    floors = {
-        name: record.elf.glibc_floor
-        for name in files
-        if (record := manifest.files[name]).elf and record.elf.glibc_floor
-    }
-    old = {name: floor for name, floor in floors.items() if _older(system.glibc, floor)}
+    elif missing := [name for name in needs.hwcap if name not in features]:
+        yield Difference(
+            "cores",
+            f"{_joined(needs.files)} {'needs' if one else 'need'} cores with "
+            f"{' '.join(missing)}, the board's have {' '.join(sorted(features))}",
+            True,
+            f"lower march in the board's file (now {needs.march}), then run: {build}",
+        )
+    yield from _compare_libraries(needs, system, build)
+
+
+def _compare_libraries(needs: Needs, system: System, build: str) -> Iterator[Difference]:
+    floors = needs.floors
+    libraries = _joined(list(floors))
     if not floors:
-        pass
-    elif system.bits not in (None, isa_facts(manifest.isa).bits):
-        notes.append(
-            f"its system's programs are {system.bits}-bit ones: {_joined(list(floors))} will not "
-            "load in them"
+        return
+    if system.bits not in (None, isa_facts(needs.isa).bits):
+        said = (
+            f"its system's programs are {system.bits}-bit ones: {libraries} will not load in them"
         )
-    elif system.glibc is None:
-        notes.append(f"has no glibc, or does not tell: {_joined(list(floors))} may not load there")
-    elif old:
-        faults += [
-            f"{name} needs glibc {floor}, the board has {system.glibc}"
-            for name, floor in old.items()
-        ]
-        hints.append(f'put glibc = "{system.glibc}" into the board\'s file, then run: {build}')
-    return Findings(tuple(faults), tuple(hints), tuple(notes))
+        yield Difference("userland", said, False)
+        return
+    if system.glibc is None:
+        said = f"has no glibc, or does not tell: {libraries} may not load there"
+        yield Difference("glibc", said, False)
+        return
+    for name, floor in floors.items():
+        if _older(system.glibc, floor):
+            yield Difference(
+                "glibc",
+                f"{name} needs glibc {floor}, the board has {system.glibc}",
+                True,
+                f'put glibc = "{system.glibc}" into the board\'s file, then run: {build}',
+            )
 
 
 def _joined_hints(hints: Sequence[str], build: str) -> str:

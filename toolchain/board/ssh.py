@@ -20,7 +20,7 @@ from toolchain.board.proxy import ProxyProcess
 from toolchain.board.remote_shell import ABANDONED, BEAT, LINGER_S, BetweenMarks
 from toolchain.board.target import SshTarget, is_there
 from toolchain.board.transport import SILENCE_S, Keepalive, Transport
-from toolchain.errors import BoardError, ConnectionFailed, DeployError
+from toolchain.errors import BoardError, ConnectionFailed, ConnectionStep, DeployError
 
 CONNECT_TIMEOUT_S = 15.0
 _FAMILIES = {"inet": socket.AF_INET, "inet6": socket.AF_INET6}
@@ -68,9 +68,12 @@ class SshConnection(Connection):
         self._proxy: ProxyProcess | None = None
         self._transport: Transport | None = None
         self._keepalive: Keepalive | None = None
+        self._step: ConnectionStep = "key file"
         try:
             self._open(name)
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, ConnectionFailed) and error.step is None:
+                error.step = self._step
             self.close()
             raise
 
@@ -166,10 +169,14 @@ class SshConnection(Connection):
                     hint="name an existing private key with --identity",
                 )
         host_keys = HostKeys(self.name, target)
+        self._step = "port"
         try:
             link = self._link(name)
         except (paramiko.SSHException, EOFError, OSError) as error:
+            if isinstance(error, socket.gaierror):
+                self._step = "name"
             raise self._unreachable(error) from error
+        self._step = "server"
         self._transport = transport = Transport(link, host_keys.algorithms(), self._timeout)
         try:
             transport.start_client(timeout=2 * self._timeout)
@@ -178,8 +185,10 @@ class SshConnection(Connection):
             shown = ShownKey.of(transport.get_remote_server_key())
         except (paramiko.SSHException, EOFError, OSError) as error:
             raise self._no_server(error) from error
+        self._step = "host key"
         host_keys.check(shown)
         transport.words.clear()  # greetings
+        self._step = "login"
         try:
             login.log_in(self.name, target, transport, self._timeout)
         except (paramiko.SSHException, EOFError, OSError) as error:

@@ -24,8 +24,11 @@ import paramiko
 
 from toolchain.errors import ConnectionFailed
 from toolchain.formats.input_file import read_limited
+from toolchain.hints import apt_line
 from toolchain.storage.scratch import temporary_folder
 
+OPTIONAL_TOOLS = {"ssh": "openssh-client"}
+"""What is asked where it is installed, with the Debian package that has it."""
 _SYSTEM_CONFIG = Path("/etc/ssh/ssh_config")
 _ASK_TIMEOUT_S = 60
 _MAX_INCLUDES = 16  # as in OpenSSH
@@ -259,7 +262,7 @@ def _flat(path: Path, home: Path, depth: int) -> Iterator[str]:
         elif keyword == "match" and re.search(r"\bexec\b", value, re.I):
             raise ConnectionFailed(
                 f"{path}: 'Match exec' needs OpenSSH's own client, which is not installed",
-                hint="sudo apt-get install openssh-client",
+                hint=apt_line(*OPTIONAL_TOOLS.values()),
             )
         elif keyword in _VERBATIM:
             line = f"{keyword} {value}"

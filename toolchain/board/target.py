@@ -137,6 +137,42 @@ def resolve(
         ConnectionFailed: no host is named anywhere, one is malformed, or the SSH configuration has
             a fault.
     """
+    target = _lookup(_named(board, host), config, depth=0)
+    if identity is not None:
+        return replace(target, identities=(identity.expanduser(),), only_identities=True, absent=())
+    return target
+
+
+def usual(*, config: Path | None = None) -> SshTarget:
+    """What the SSH configuration says of a host of which it says nothing in particular.
+
+    Raises:
+        ConnectionFailed: the SSH configuration has a fault.
+    """
+    return _lookup(HostSpec("localhost"), config, depth=0)
+
+
+def login_words(board: Board, host: str | None, identity: Path | None) -> list[str]:
+    """The words of a shell's command line that log in to a board by hand: ``ssh pi@raspberrypi``.
+
+    Args:
+        board: the board.
+        host: ``--host``, if given.
+        identity: ``--identity``, if given.
+
+    Raises:
+        ConnectionFailed: no host is named anywhere, or one is malformed.
+    """
+    spec = _named(board, host)
+    return [
+        "ssh",
+        *([] if identity is None else ["-i", str(identity), "-o", "IdentitiesOnly=yes"]),
+        *([] if spec.port is None else ["-p", str(spec.port)]),
+        spec.host if spec.user is None else f"{spec.user}@{spec.host}",
+    ]
+
+
+def _named(board: Board, host: str | None) -> HostSpec:
     named = host or board.ssh.host
     if not named:
         raise ConnectionFailed(
@@ -144,11 +180,7 @@ def resolve(
             hint="name it with --host user@address, or as [ssh] host = in the board's file",
         )
     spec = parse_host(named)
-    spec = HostSpec(spec.host, spec.user or board.ssh.user, spec.port or board.ssh.port)
-    target = _lookup(spec, config, depth=0)
-    if identity is not None:
-        return replace(target, identities=(identity.expanduser(),), only_identities=True, absent=())
-    return target
+    return HostSpec(spec.host, spec.user or board.ssh.user, spec.port or board.ssh.port)
 
 
 def _split_port(address: str) -> tuple[str, str | None]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import platform
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from toolchain import children
 from toolchain.errors import BuildError, MissingToolError
 from toolchain.hardware.facts import DebArch, Isa, isa_facts, isa_of_machine
+from toolchain.hints import apt_line
 
 
 @dataclass(frozen=True)
@@ -48,19 +50,8 @@ def find_compiler(isa: Isa) -> Compiler:
     Raises:
         MissingToolError: tools are missing; the hint is one line that installs all of them.
     """
-    cross = isa_of_machine(platform.machine()) != isa
-    triple = isa_facts(isa).triple
-    prefix = f"{triple}-" if cross else ""
-    compiler_package = f"g++-{triple.replace('_', '-')}" if cross else "g++"
-    needed = {
-        f"{prefix}gcc": compiler_package,
-        f"{prefix}g++": compiler_package,
-        f"{prefix}strip": compiler_package,
-        "cmake": "cmake",
-        "ninja": "ninja-build",
-        "patch": "patch",
-    }
-    require(needed)
+    require(needed_tools(isa))
+    cross, prefix = _prefix(isa)
     cxx = f"{prefix}g++"
     shown = _output(cxx, "--version").splitlines()
     return Compiler(
@@ -73,19 +64,42 @@ def find_compiler(isa: Isa) -> Compiler:
     )
 
 
-def require(tools: dict[str, str]) -> None:
+def needed_tools(isa: Isa) -> dict[str, str]:
+    """The programs that a build for an ISA calls, each with the Debian package that has it."""
+    cross, prefix = _prefix(isa)
+    compiler_package = f"g++-{isa_facts(isa).triple.replace('_', '-')}" if cross else "g++"
+    return {
+        f"{prefix}gcc": compiler_package,
+        f"{prefix}g++": compiler_package,
+        f"{prefix}strip": compiler_package,
+        "cmake": "cmake",
+        "ninja": "ninja-build",
+        "patch": "patch",
+    }
+
+
+def missing_tools(tools: Mapping[str, str]) -> list[str]:
+    """Those of ``tools``, as :func:`require` takes them, that are not installed."""
+    return [tool for tool in tools if not shutil.which(tool)]
+
+
+def require(tools: Mapping[str, str]) -> None:
     """Check that programs are there; ``tools`` maps each to the Debian package that has it.
 
     Raises:
         MissingToolError: names all that are missing, and the line that installs them.
     """
-    missing = [tool for tool in tools if not shutil.which(tool)]
-    if missing:
-        packages = sorted({tools[tool] for tool in missing})
+    if missing := missing_tools(tools):
         raise MissingToolError(
             f"not installed: {', '.join(missing)}",
-            hint=f"apt-get install --no-install-recommends {' '.join(packages)}",
+            hint=apt_line(*(tools[tool] for tool in missing)),
         )
+
+
+def _prefix(isa: Isa) -> tuple[bool, str]:
+    """Whether an ISA's compiler is a cross compiler, and what its programs' names begin with."""
+    cross = isa_of_machine(platform.machine()) != isa
+    return cross, f"{isa_facts(isa).triple}-" if cross else ""
 
 
 def _output(*command: str) -> str:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from toolchain import children
+from toolchain.build.compiler import missing_tools
 from toolchain.errors import BuildError
 from toolchain.progress import Progress, Stage
 from toolchain.signals import sigterm_exits
 from toolchain.storage.cache import cache_dir
 
+OPTIONAL_TOOLS = {"ccache": "ccache"}
+"""What keeps compiled files where it is installed, with the Debian package that has it."""
 _STEP = re.compile(r"^\[(\d+)/(\d+)\] (.*)$")
 _LINES_SHOWN = 12
 _LINE_WIDTH = 300
@@ -43,7 +45,7 @@ def configure(
     command = [
         "cmake", "-G", "Ninja", "-S", str(source), "-B", str(build),
         "-DFETCHCONTENT_FULLY_DISCONNECTED=ON", "-DCMAKE_EXPORT_COMPILE_COMMANDS=ON",
-        *(launcher if shutil.which("ccache") else []),
+        *(launcher if not missing_tools(OPTIONAL_TOOLS) else []),
         *extra,
         *(f"-D{key}={_cmake_value(value)}" for key, value in definitions.items()),
     ]  # fmt: skip

@@ -8,6 +8,12 @@ from toolchain.build.compiler import require
 from toolchain.hardware.facts import Core, Isa, core_facts, isa_facts, played_cores
 
 
+def needed_tools(isa: Isa) -> dict[str, str]:
+    """QEMU's program for an ISA, with its Debian package; none where it plays no core."""
+    program = isa_facts(isa).qemu_user
+    return {} if program is None else {program: "qemu-user"}
+
+
 def emulator_command(core: Core, root: Path, isa: Isa = "aarch64") -> list[str]:
     """The command that runs a program as on ``core``; ``root`` is a folder for its /proc.
 
@@ -22,9 +28,9 @@ def emulator_command(core: Core, root: Path, isa: Isa = "aarch64") -> list[str]:
     Raises:
         MissingToolError: QEMU's user mode is not installed.
     """
+    require(needed_tools(isa))
     program = isa_facts(isa).qemu_user
     assert program is not None  # noqa: S101 (no core is played for other programs)
-    require({program: "qemu-user"})
     played = played_cores(isa)[core]
     processors = [
         f"processor\t: {index}\nFeatures\t: {played.features}\nCPU implementer\t: 0x41\n"

@@ -27,7 +27,7 @@ from toolchain.fetch.archive import unpack_tarball
 from toolchain.fetch.sources import SourceList, deb_tree, fetch, tree
 from toolchain.progress import Progress
 from toolchain.resources import runtime_patch_dir
-from toolchain.storage.cache import cache_dir, digest, entry, present
+from toolchain.storage.cache import cache_dir, cache_place, digest, entry, present
 
 # -O3 takes 40% longer to compile (five large kernels: 56 s, not 40); the kernels that count are
 # XNNPACK's.
@@ -409,9 +409,14 @@ def program_definitions(
     }
 
 
+def log_folder() -> Path:
+    """Where the logs of all stages go; it may not be there yet."""
+    return cache_place() / "logs"
+
+
 def log_file(stage: str, key: str) -> Path:
     """Where a stage's output goes; it stays when the stage fails."""
-    return cache_dir() / "logs" / f"{stage}-{key[:16]}.log"
+    return log_folder() / f"{stage}-{key[:16]}.log"
 
 
 def _tflite_trees(recipe: Recipe, shop: Workshop) -> dict[str, object]:

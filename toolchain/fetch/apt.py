@@ -23,6 +23,7 @@ from toolchain.errors import MissingToolError, SourceError
 from toolchain.fetch import unpack
 from toolchain.fetch.archive import check_sha256, take_cached
 from toolchain.hardware.facts import DebArch
+from toolchain.hints import apt_line
 from toolchain.progress import Progress, Silent, Stage
 from toolchain.storage.cache import cache_dir, digest, hold, locked, sha256_file
 from toolchain.storage.scratch import scratch_folder
@@ -155,12 +156,7 @@ class AptRoot:
 
     def _root(self, suite: str, kind: str) -> Path:
         """The ``apt.conf`` of the root for one suite and kind, its index at most a day old."""
-        for tool in ("apt-get", "apt-cache", "apt-config"):
-            if not shutil.which(tool):
-                raise MissingToolError(
-                    f"{tool} is not here, so nothing can be fetched from Debian",
-                    hint="name a folder that holds the archives with --sources DIR",
-                )
+        _require_apt()
         mirror = debian_mirror()
         key = f"{suite}-{kind}-{digest(mirror)[:8]}"
         folder = cache_dir() / "apt" / key
@@ -224,11 +220,52 @@ class AptRoot:
         )
 
 
-def debian_mirror() -> str:
-    """The Debian mirror to use: ``$TILESKIP_DEBIAN_MIRROR``, or the one that the host's apt uses.
+def require_tools() -> None:
+    """Check that all that fetches and unpacks is on this machine; nothing is fetched.
 
     Raises:
-        SourceError: the host is no Debian and the variable is not set.
+        MissingToolError: apt, ``dpkg-deb`` or the keys of Debian's archive are not.
+    """
+    _require_apt()
+    _dpkg_deb()
+    _keyring()
+
+
+def _require_apt() -> None:
+    for tool in ("apt-get", "apt-cache", "apt-config"):
+        if not shutil.which(tool):
+            raise MissingToolError(
+                f"{tool} is not here, so nothing can be fetched from Debian",
+                hint="name a folder that holds the archives with --sources DIR",
+            )
+
+
+def _dpkg_deb() -> str:
+    tool = shutil.which("dpkg-deb")
+    if not tool:
+        raise MissingToolError(
+            "dpkg-deb is not here, so .deb files cannot be unpacked", hint="install dpkg"
+        )
+    return tool
+
+
+def _keyring() -> Path:
+    keyring = next((path for path in _KEYRINGS if path.is_file()), None)
+    if keyring is None:
+        raise MissingToolError(
+            "the keys of Debian's archive are not here", hint=apt_line("debian-archive-keyring")
+        )
+    return keyring
+
+
+def debian_mirror(*, limit: float = _APT_S) -> str:
+    """The Debian mirror to use: ``$TILESKIP_DEBIAN_MIRROR``, or the one that the host's apt uses.
+
+    Args:
+        limit: seconds that apt may take to tell it.
+
+    Raises:
+        SourceError: the host is no Debian and the variable is not set, or apt does not tell.
     """
     chosen = os.environ.get(MIRROR_VARIABLE)
     if chosen:
@@ -239,7 +276,7 @@ def debian_mirror() -> str:
         return chosen.rstrip("/")
     # apt reads both styles of source lists itself, so none is parsed here.
     listed = _run_host("apt-get", "indextargets", "--format", "$(REPO_URI) $(ORIGIN)",
-                       "Created-By: Packages")  # fmt: skip
+                       "Created-By: Packages", limit=limit)  # fmt: skip
     for line in listed.splitlines():
         address, _, origin = line.partition(" ")
         uri = address.rstrip("/")
@@ -265,11 +302,7 @@ def unpack_deb(deb: Path, dest: Path, *, without: Collection[str] = ()) -> None:
         OSError: the disk is full.
         MissingToolError: there is no ``dpkg-deb``.
     """
-    tool = shutil.which("dpkg-deb")
-    if not tool:
-        raise MissingToolError(
-            "dpkg-deb is not here, so .deb files cannot be unpacked", hint="install dpkg"
-        )
+    tool = _dpkg_deb()
     dest.mkdir(parents=True, exist_ok=True)
     with (
         subprocess.Popen(
@@ -298,12 +331,7 @@ def unpack_deb(deb: Path, dest: Path, *, without: Collection[str] = ()) -> None:
 
 
 def _write_root(folder: Path, mirror: str, suite: str, kind: str) -> None:
-    keyring = next((path for path in _KEYRINGS if path.is_file()), None)
-    if keyring is None:
-        raise MissingToolError(
-            "the keys of Debian's archive are not here",
-            hint="apt-get install debian-archive-keyring",
-        )
+    keyring = _keyring()
     for name in ("etc/preferences.d", "etc/apt.conf.d", "state/lists/partial",
                  "cache/archives/partial"):  # fmt: skip
         (folder / name).mkdir(parents=True, exist_ok=True)
@@ -341,10 +369,10 @@ def _environment(conf: Path) -> dict[str, str]:
     return {**os.environ, "APT_CONFIG": str(conf), "LC_ALL": "C.UTF-8"}
 
 
-def _run_host(*command: str) -> str:
+def _run_host(*command: str, limit: float = _APT_S) -> str:
     """What the host's own apt, untouched, prints."""
     environment = {**os.environ, "LC_ALL": "C.UTF-8"}
-    result = children.run(command, limit=_APT_S, fault=SourceError, env=environment)
+    result = children.run(command, limit=limit, fault=SourceError, env=environment)
     return _output(command, result)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pydantic import BaseModel, ConfigDict, Field
 
 from toolchain.board import system
-from toolchain.board.connection import Connection
+from toolchain.board.connection import Connection, TimeUp
 
 _MODEL = "/proc/device-tree/model"
 _MEMINFO = "/proc/meminfo"
@@ -17,6 +17,8 @@ _FREQUENCY = "/sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq"
 _MAX_FREQUENCY = "/sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq"
 _TEMPERATURE = "/sys/class/thermal/thermal_zone0/temp"
 _VITALS = (_GOVERNOR, _FREQUENCY, _TEMPERATURE)
+_TELL_S = 30.0
+"""Seconds that a program may take there which tells one fact."""
 _NUMBER = "[0-9]{1,18}"
 """What no computation with it can overflow; Python refuses to read 5,000 digits."""
 _FILES = (_MODEL, _MEMINFO, _MAX_FREQUENCY)
@@ -165,7 +167,10 @@ def _meminfo(text: str) -> dict[str, int]:
 
 
 def _run(connection: Connection, argv: Sequence[str]) -> str | None:
-    result = connection.run(argv, check=False)
+    try:
+        result = connection.run(argv, check=False, timeout=_TELL_S)
+    except TimeUp:  # firmware that hangs, say: a fact that is not told
+        return None
     return None if result.exit_code else result.text.strip() or None
 
 

@@ -35,10 +35,15 @@ _held: dict[Path, int] = {}
 """What this process holds, as open files."""
 
 
-def cache_dir() -> Path:
-    """``$TILESKIP_CACHE``, or the user's cache folder for ``tileskip``; made if it is not there."""
+def cache_place() -> Path:
+    """Where the cache is or would be: ``$TILESKIP_CACHE``, or among the user's caches."""
     chosen = os.environ.get("TILESKIP_CACHE")
-    root = Path(chosen) if chosen else platformdirs.user_cache_path("tileskip")
+    return Path(chosen) if chosen else platformdirs.user_cache_path("tileskip")
+
+
+def cache_dir() -> Path:
+    """The cache's folder, see :func:`cache_place`; made if it is not there."""
+    root = cache_place()
     root.mkdir(parents=True, exist_ok=True)
     return root
 

@@ -29,6 +29,8 @@ _HEADERS: dict[Plugin, tuple[str, ...]] = {
 FLAGS = ("-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-fPIC", "-shared",
           "-fvisibility=hidden")  # fmt: skip
 """What a plugin is compiled with."""
+NEEDED_TOOLS = {"gcc": "gcc"}
+"""The compiler, with the Debian package that has it."""
 
 
 def compiled_plugin(plugin: Plugin) -> Path:
@@ -38,7 +40,7 @@ def compiled_plugin(plugin: Plugin) -> Path:
         BuildError: it cannot be compiled.
         MissingToolError: there is no C compiler.
     """
-    require({"gcc": "gcc"})
+    require(NEEDED_TOOLS)
     folder = runtime_patch_dir() / "qemu_plugin"
     sources = [folder / name for name in _SOURCES[plugin]]
     files = sorted([*sources, *(folder / name for name in _HEADERS[plugin])])

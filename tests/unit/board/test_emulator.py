@@ -21,6 +21,7 @@ from toolchain.board.emulator import State
 from toolchain.board.image import Image, module_order
 from toolchain.errors import BoardConfigError, EmulatorError, MissingToolError
 from toolchain.hardware.board_file import Board, Emulator, load_board
+from toolchain.hints import apt_line
 from toolchain.progress import Silent
 from toolchain.storage.cache import cache_dir, locked
 
@@ -215,7 +216,7 @@ def test_without_qemu_the_line_that_installs_it_is_told(
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(MissingToolError, match="qemu-system-aarch64 is not installed") as caught:
         emulator.start(board, Silent())
-    assert caught.value.hint == "apt-get install --no-install-recommends qemu-system-arm"
+    assert caught.value.hint == apt_line("qemu-system-arm")
 
 
 def test_a_real_board_is_not_booted() -> None:

@@ -11,6 +11,7 @@ import pytest
 from toolchain.board import ssh_config
 from toolchain.board.ssh_config import Settings
 from toolchain.errors import ConnectionFailed
+from toolchain.hints import apt_line
 
 
 @pytest.fixture(params=["asked", "read"], autouse=True)
@@ -144,7 +145,7 @@ def test_programs_of_the_configuration_are_asked(tmp_path: Path, reader: str) ->
     if reader == "read":
         with pytest.raises(ConnectionFailed, match="needs OpenSSH's own client") as caught:
             lookup(config)
-        assert caught.value.hint == "sudo apt-get install openssh-client"
+        assert caught.value.hint == apt_line("openssh-client")
     else:
         assert (lookup(config).port, lookup(config, "other").port) == (2222, 22)
 

@@ -9,6 +9,7 @@ import pytest
 from toolchain.build.compiler import find_compiler, require
 from toolchain.errors import MissingToolError
 from toolchain.hardware.facts import Isa
+from toolchain.hints import apt_line
 
 
 @pytest.mark.parametrize(
@@ -21,9 +22,7 @@ def test_all_missing_tools_are_in_one_line(
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
     with pytest.raises(MissingToolError) as caught:
         find_compiler(isa)
-    assert caught.value.hint == (
-        f"apt-get install --no-install-recommends cmake g++-{triple} ninja-build patch"
-    )
+    assert caught.value.hint == apt_line("cmake", f"g++-{triple}", "ninja-build", "patch")
     assert f"{triple}-g++" in caught.value.what
 
 
@@ -51,4 +50,4 @@ def test_tools_that_are_there_are_not_asked_for() -> None:
     with pytest.raises(MissingToolError) as caught:
         require({"sh": "dash", "no-such-tool-here": "some-package"})
     assert caught.value.what == "not installed: no-such-tool-here"
-    assert caught.value.hint == "apt-get install --no-install-recommends some-package"
+    assert caught.value.hint == apt_line("some-package")
