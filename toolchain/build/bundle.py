@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -16,7 +17,7 @@ from toolchain.build.compiler import find_compiler
 from toolchain.build.elf import ElfFacts, read_elf
 from toolchain.build.glibc import parse_version
 from toolchain.build.hwcap import required_features
-from toolchain.build.patches import load_series
+from toolchain.build.patches import Series, load_series
 from toolchain.build.sanitizers import Sanitizer
 from toolchain.build.stages import C_LIBRARY, DELEGATE, RUNNER, Recipe, Workshop
 from toolchain.errors import BundleError, OutputError
@@ -180,7 +181,7 @@ def build(
 
     with locked(f"bundle-{digest(str(out.resolve()))[:16]}", waiting):
         recipe = recipe_for(board, stock=stock, sanitizer=sanitizer)
-        key = digest(recipe.programs_key(), board.name)
+        key = bundle_key(recipe, board)
         present = None if force else _present(out, key)
         if present:
             return present
@@ -198,20 +199,44 @@ def recipe_for(board: Board, *, stock: bool = False, sanitizer: Sanitizer | None
         SourceError, BuildError: ``sources.toml`` or a series is faulty.
         MissingToolError: no compiler.
     """
-    patch_dir = runtime_patch_dir()
+    xnnpack, tensorflow, pthreadpool = patch_series(stock=stock)
     return Recipe(
         compiler=find_compiler(board.isa),
         march=board.march,
         stock=stock,
         sources=load_sources(),
-        xnnpack_series=load_series(patch_dir / "xnnpack", stock=stock),
-        tensorflow_series=load_series(patch_dir / "tensorflow", stock=stock),
-        patch_dir=patch_dir,
+        xnnpack_series=xnnpack,
+        tensorflow_series=tensorflow,
+        patch_dir=runtime_patch_dir(),
         glibc=board.glibc,
         sanitizer=sanitizer,
-        # Whole in a stock bundle, too: its overlay is the test of a fix.
-        pthreadpool_series=load_series(patch_dir / "pthreadpool"),
+        pthreadpool_series=pthreadpool,
     )
+
+
+def bundle_key(recipe: Recipe, board: Board) -> str:
+    """The key of the bundle that is made by a recipe: another one is made of other things."""
+    return digest(recipe.programs_key(), board.name)
+
+
+def patch_series(*, stock: bool = False) -> tuple[Series, Series, Series]:
+    """What is done to XNNPACK, TensorFlow and pthreadpool.
+
+    Raises:
+        BuildError: a series is faulty.
+    """
+    folder = runtime_patch_dir()
+    return (
+        load_series(folder / "xnnpack", stock=stock),
+        load_series(folder / "tensorflow", stock=stock),
+        # Whole in a stock bundle, too: its overlay is the test of a fix.
+        load_series(folder / "pthreadpool"),
+    )
+
+
+def patch_hashes(series: Iterable[Series]) -> dict[str, dict[str, str]]:
+    """The hash of each file of each series, as a manifest has them."""
+    return {one.name: one.hashes() for one in series}
 
 
 def _check_out(out: Path) -> None:
@@ -295,14 +320,9 @@ def _manifest(folder: Path, board: Board, recipe: Recipe, key: str) -> Manifest:
             "programs": f"{recipe.program_flags} -march={board.march}",
         },
         sources=records,
-        patches={
-            series.name: series.hashes()
-            for series in (
-                recipe.xnnpack_series,
-                recipe.tensorflow_series,
-                recipe.pthreadpool_series,
-            )
-        },
+        patches=patch_hashes(
+            (recipe.xnnpack_series, recipe.tensorflow_series, recipe.pthreadpool_series)
+        ),
         glibc_floor=max(known, key=parse_version, default=None),
         files=files,
     )

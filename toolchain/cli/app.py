@@ -7,7 +7,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from toolchain import console
-from toolchain.cli import board, build, cache, convert, demo, emulator, estimate, train
+from toolchain.cli import board, build, cache, convert, demo, doctor, emulator, estimate, train
 from toolchain.cli.command_help import App
 from toolchain.signals import sigterm_exits
 
@@ -20,7 +20,7 @@ app = App(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (train, convert, build, board, estimate, demo):
+for module in (train, convert, build, board, estimate, demo, doctor):
     app.add_typer(module.commands)
 app.add_typer(emulator.commands, name="emulator")
 app.add_typer(cache.commands, name="cache")

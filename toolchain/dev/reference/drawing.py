@@ -20,6 +20,7 @@ _WORDS = {
     "console": "streams, exit codes",
     "report": "tables and plots",
     "demo": "all of it, once",
+    "doctor": "what is wrong, and what mends it",
     "profile": "turns, intervals, comparison",
     "board": "SSH, push, run, verify",
     "timing": "traces under QEMU",
