@@ -200,7 +200,7 @@ def _folder(patient: Patient) -> Iterator[Finding]:
 def _private(patient: Patient) -> Iterator[Finding]:
     directory = patient.board.ssh.directory
     if patient.board.ssh.shared:
-        yield _board.ok("folder", f"{directory} can be written to; it is shared, as its file says")
+        yield _board.ok("folder", f"the folder {directory} is shared, as the board's file says")
         return
     runner = posixpath.join(directory, "bundles", "any", RUNNER)
     try:
@@ -208,7 +208,7 @@ def _private(patient: Patient) -> Iterator[Finding]:
     except BoardError as error:
         yield _board.told("folder", error, "fault", name=patient.connection.name)
     else:
-        yield _board.ok("folder", f"{directory} can be written to, by its user alone")
+        yield _board.ok("folder", f"the folder {directory} can be written to, by its user alone")
 
 
 def _place(text: str) -> _Place | None:

@@ -67,7 +67,7 @@ _MAC = re.compile(
     r"(?<![0-9A-Fa-f])(?:[0-9A-Fa-f]{2}([:-]))(?:[0-9A-Fa-f]{2}\1){4}[0-9A-Fa-f]{2}(?![0-9A-Fa-f])"
     r"|(?<![0-9A-Fa-f.])(?:[0-9A-Fa-f]{4}\.){2}[0-9A-Fa-f]{4}(?![0-9A-Fa-f.])"
 )
-_IPV6 = re.compile(r"(?<!\w)[0-9A-Fa-f:]{0,40}:[0-9A-Fa-f:.]{0,45}(?:%[A-Za-z0-9_.-]{1,32})?")
+_IPV6 = re.compile(r"(?<!\w)[0-9A-Fa-f:]{0,40}:[0-9A-Fa-f:.]{0,45}(?:%[A-Za-z0-9_.-]{1,32})?(?!\w)")
 _BYTE = r"(?:25[0-5]|2[0-4]\d|1\d\d|0?0?\d|0?\d\d)"
 _IPV4 = re.compile(rf"(?<!\d)(?<!\d\.)(?:{_BYTE}\.){{3}}{_BYTE}(?!\d)")
 _CONFIDENTIAL = (
@@ -126,6 +126,8 @@ _PARTS = rf"(?:{_PART}|:(?=[^\s\d/:]))*"
 _TAIL = rf"{_PARTS}(?:(?: (?![-/]){_PART}+){{1,3}}(?<=[^\s/])/{_PART}*)*"
 _SYSTEM = "/(?:bin|boot|dev|etc|lib|proc|run|sbin|sys|usr|var)/"
 """Where names have no blanks, and programs are that have arguments."""
+_HOMES = ("/home/", "/root/", "/Users/", "/mnt/", "/media/", "/srv/")
+"""Where paths of people begin, whatever stands before them."""
 _QUOTED_PATH = re.compile(
     r"(?P<quote>[\"'`])(?P<path>(?:~[\w.-]*)?/(?:(?!(?P=quote))[^\n])+)(?P=quote)"
 )
@@ -149,7 +151,8 @@ class Scrubber:
         self._place: dict[str, int] = {}
         self._known_hosts = {name.casefold() for name in known.hosts}
         self._known_users = {name.casefold() for name in known.users}
-        self._path_pattern = _path_pattern(known.paths)
+        self._prefixes = (*known.paths, *_HOMES)
+        self._path_pattern = _path_pattern(self._prefixes)
         self._steps = self._all_steps()
 
     def text(self, text: str) -> str:
@@ -269,7 +272,8 @@ class Scrubber:
     def _ipv6(self, found: re.Match[str]) -> str:
         text = found[0]
         for end in range(len(text), 1, -1):
-            if _is_address(text[:end]) and any(map(str.isalnum, text[:end])):
+            is_whole = end == len(text) or text[end] in ":.%"
+            if is_whole and _is_address(text[:end]) and any(map(str.isalnum, text[:end])):
                 return self._hold("address", text[:end]) + text[end:]
         return text
 
@@ -297,6 +301,10 @@ class Scrubber:
         parts, at = list[str](), 0
         while found := self._path_pattern.search(text, at):
             begin, path = found.end() - len(found["path"]), found["path"]
+            if not path.startswith(self._prefixes) and _is_relative(text, begin, path):
+                parts.append(text[at : begin + 1])
+                at = begin + 1
+                continue
             path = path[: len(path.rstrip(".…!"))] or path
             path += _rest_of_name(path, text[begin + len(path) :])
             parts += [text[at:begin], self._path(path)]
@@ -357,10 +365,21 @@ def _patterns(names: Sequence[str], *, bounded: bool) -> list[re.Pattern[str]]:
 
 
 def _path_pattern(known: Sequence[str]) -> re.Pattern[str]:
-    """What looks like a path; and what begins with a known one, whose name may have blanks."""
-    prefixes = "".join(rf"(?:{re.escape(path)}){_TAIL}|" for path in known)
+    """What looks like a path; and what begins with a known one, whose name may have blanks.
+
+    CMake puts sources that are elsewhere below its own folders: ``x.dir/home/alice/y.cc.o``.
+    """
+    prefixes = "|".join(map(re.escape, known))
     return re.compile(
-        rf"(?:(?P<option>(?<![^\s\"'=(])-[A-Za-z]+)|(?<![\w.~/{_END}-]))"
-        rf"(?P<path>{prefixes}{_SYSTEM}{_PARTS}|(?:~[\w.-]*)?/(?=[^\s/\"'`<>|;,)]){_TAIL}"
-        r"|~[A-Za-z_][\w.-]*)"
+        rf"(?:(?P<option>(?<![^\s\"'=(])-[A-Za-z]+)|(?<![\w.~/{_END}-])|(?<=\.dir)"
+        rf"|(?={prefixes}))"
+        rf"(?P<path>(?:{prefixes}){_TAIL}|{_SYSTEM}{_PARTS}"
+        rf"|(?:~[\w.-]*)?/(?=[^\s/\"'`<>|;,)]){_TAIL}|~[A-Za-z_][\w.-]*)"
     )
+
+
+def _is_relative(text: str, begin: int, path: str) -> bool:
+    """Whether what stands behind ``.dir`` is a folder of CMake's and no folder of this machine."""
+    if not text[:begin].endswith(".dir") or not path.startswith("/"):
+        return False
+    return not os.path.lexists(f"/{path.split('/')[1]}")

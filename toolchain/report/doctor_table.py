@@ -18,7 +18,7 @@ from toolchain.doctor.finding import Diagnosis, Finding
 from toolchain.report.fitting import note
 
 _STYLES = {"fault": "red", "warning": "yellow", "unknown": "magenta", "ok": "green"}
-_AREAS = {"host": "this machine", "ssh": "ssh", "board": "board"}
+_AREAS = {"host": "here", "ssh": "ssh", "board": "board"}
 _WIDEST = 72
 """Columns in which a sentence reads well."""
 _LEAST = 24
