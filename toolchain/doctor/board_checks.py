@@ -75,6 +75,11 @@ def _programs(patient: Patient) -> Iterator[Finding]:
         "userland": f"its own programs are {own.bits or '?'}-bit ones",
         "glibc": f"glibc {own.glibc}" if own.glibc else "no glibc, and nothing needs one",
     }
+    if other := found.get("machine"):
+        yield _board.fault("machine", BoardError, other.what, advice=other.hint)
+        rest = ("cores", "userland", "glibc", "board file")
+        yield from _board.all_unknown(rest, "was not compared: it is another machine")
+        return
     for subject, said in fine.items():
         told = found.get(subject)
         if told is None:
@@ -85,8 +90,7 @@ def _programs(patient: Patient) -> Iterator[Finding]:
             yield _board.warning(subject, told.what, advice=_userland_advice(board))
         else:
             yield _board.unknown(subject, told.what)
-    if "machine" not in found:
-        yield from _core(patient)
+    yield from _core(patient)
 
 
 def _fine(patient: Patient, subject: Subject, said: str, *, compared: bool) -> Iterator[Finding]:
@@ -131,7 +135,11 @@ def _core(patient: Patient) -> Iterator[Finding]:
     """Whether the board's file is that of these cores, by which masks and plans are made."""
     cores, board = patient.system().cores, patient.board
     known = {name.casefold() for name in cores}
-    if patient.is_local or not known or board.cpu.casefold() in known:
+    check = "board file"
+    if patient.is_local or not known:
+        return
+    if board.cpu.casefold() in known:
+        yield _board.ok(check, f"the file of board '{board.name}' is for such cores")
         return
     same = [
         one.name
@@ -140,7 +148,7 @@ def _core(patient: Patient) -> Iterator[Finding]:
     ]
     other = f"--board {same[0]} for example" if same else "a board file with that cpu ="
     yield _board.warning(
-        "core",
+        check,
         f"it has {_cores(patient.system())}, and the file of board '{board.name}' is for a "
         f"{board.cpu}: tiles and estimates would be of another core",
         advice=f"name what it is: {other}",
@@ -329,7 +337,7 @@ def _current(board: Board) -> set[str]:
 
 
 CHECKS: Mapping[tuple[str, ...], Check] = {
-    ("machine", "cores", "userland", "glibc"): _programs,
+    ("machine", "cores", "userland", "glibc", "board file"): _programs,
     ("hashing",): _hashing,
     ("folder", "disk"): _folder,
     ("memory",): _memory,
