@@ -20,6 +20,7 @@ from toolchain.formats.input_file import read_limited
 from toolchain.hardware.board_file import Board, board_names
 from toolchain.storage.cache import cache_place
 
+_PASSWD, _HOSTS, _HOSTNAME = map(Path, ("/etc/passwd", "/etc/hosts", "/etc/hostname"))
 _LARGEST = 1 << 20
 _FIRST_USER, _LAST_USER = 1000, 60000
 """Numbers of people's accounts on Debian; others are of the system."""
@@ -103,7 +104,7 @@ def _users(variables: Mapping[str, str]) -> Iterator[str]:
     with suppress(OSError, KeyError):
         yield getpass.getuser()
     own = os.getuid()
-    for line in _lines(Path("/etc/passwd")):
+    for line in _lines(_PASSWD):
         fields = line.split(":")
         if len(fields) < 6 or not re.fullmatch("[0-9]{1,10}", fields[2]):
             continue
@@ -113,6 +114,7 @@ def _users(variables: Mapping[str, str]) -> Iterator[str]:
             full = fields[4].partition(",")[0].strip()
             if full and full != fields[0]:
                 yield full
+    yield from _of_ssh_files(users=True)
     # A home may have another name than its user.
     home = Path(variables.get("HOME", ""))
     if home.parent.name in ("home", "Users"):
@@ -120,28 +122,46 @@ def _users(variables: Mapping[str, str]) -> Iterator[str]:
 
 
 def _hosts() -> Iterator[str]:
-    own = {socket.gethostname(), *_lines(Path("/etc/hostname"))}
-    for line in _lines(Path("/etc/hosts")):
+    own = {socket.gethostname(), *_lines(_HOSTNAME)}
+    for line in _lines(_HOSTS):
         address, *names = line.partition("#")[0].split() or [""]
         if address:
             own.update(name for name in names if not re.match(r"ip6-|localhost", name))
     for name in own:
         yield name.strip()
         yield name.strip().partition(".")[0]
+    yield from _of_ssh_files(users=False)
+
+
+def _of_ssh_files(*, users: bool) -> Iterator[str]:
+    """Names in the user's own SSH configuration, and in his record of host keys."""
     folder = Path("~/.ssh").expanduser()
     for line in _lines(folder / "config"):
-        words = line.replace("=", " ").split()
-        if len(words) > 1 and words[0].lower() in ("host", "hostname", "hostkeyalias", "proxyjump"):
-            for word in words[1:]:
-                yield from (
-                    part for part in re.split(r"[,@]", word) if not re.search(r"[*?!%]", part)
-                )
+        keyword, *words = line.replace("=", " ").split() or [""]
+        if keyword.lower() == "user" and users:
+            yield from words
+        if keyword.lower() in ("host", "hostname", "hostkeyalias", "proxyjump"):
+            for part in (part for word in words for part in word.split(",")):
+                if not re.search(r"[*?!%]", part):
+                    yield _user_of(part) if users else _host_of(part)
+    if users:
+        return
     with suppress(OSError):
         for record in known_hosts.read([folder / "known_hosts"]).records:
             if record.is_plain and not record.names.startswith("|"):
-                yield from (
-                    re.sub(r"^\[|\](?::\d+)?$", "", name) for name in record.names.split(",")
-                )
+                yield from map(_host_of, record.names.split(","))
+
+
+def _host_of(text: str) -> str:
+    """The host of ``user@host:port``, whose address may stand in brackets."""
+    address = text.removeprefix("ssh://").rpartition("@")[2].rstrip("/")
+    if bracketed := re.fullmatch(r"\[([^\]]*)\](?::\d+)?", address):
+        return bracketed[1]
+    return re.sub(r":\d+$", "", address) if address.count(":") == 1 else address
+
+
+def _user_of(text: str) -> str:
+    return text.removeprefix("ssh://").rpartition("@")[0]
 
 
 def _of_board(
@@ -156,24 +176,22 @@ def _of_board(
             yield target.alias or ""
             yield target.host_key_alias or ""
         target = target.jump
-    for text in named:
-        login, at, address = text.removeprefix("ssh://").rpartition("@")
-        if users:
-            yield login if at else ""
-        else:
-            yield re.sub(r"^\[|\](?::\d+)?$|:\d+/?$", "", address)
+    yield from map(_user_of if users else _host_of, named)
     if board is not None:
         yield (board.ssh.user or "") if users else ("" if board.given == board.name else board.name)
 
 
 def _paths(board: Board | None, variables: Mapping[str, str]) -> Iterator[str]:
     """Folders and files whose names may have blanks, so that they are not known by their looks."""
-    places = [Path.cwd(), Path("~").expanduser(), cache_place(), Path(variables.get("HOME", "/"))]
+    places = [Path("~").expanduser(), cache_place(), Path(variables.get("HOME", "/"))]
+    with suppress(FileNotFoundError):  # a working folder that has gone
+        places.append(Path.cwd())
     if board is not None and board.given != board.name:
         places.append(Path(board.given))
     for place in places:
-        if len(place.absolute().parts) > 2:
-            yield str(place.absolute())
+        with suppress(FileNotFoundError):
+            if len(place.absolute().parts) > 2:
+                yield str(place.absolute())
 
 
 def _secrets(variables: Mapping[str, str]) -> Iterator[str]:

@@ -65,7 +65,7 @@ _FINGERPRINT = re.compile(
 )
 _MAC = re.compile(
     r"(?<![0-9A-Fa-f])(?:[0-9A-Fa-f]{2}([:-]))(?:[0-9A-Fa-f]{2}\1){4}[0-9A-Fa-f]{2}(?![0-9A-Fa-f])"
-    r"|(?<![0-9A-Fa-f.])(?:[0-9A-Fa-f]{4}\.){2}[0-9A-Fa-f]{4}(?![0-9A-Fa-f.])"
+    r"|(?<![0-9A-Fa-f])(?<![0-9A-Fa-f]\.)(?:[0-9A-Fa-f]{4}\.){2}[0-9A-Fa-f]{4}(?!\.?[0-9A-Fa-f])"
 )
 _IPV6 = re.compile(r"(?<!\w)[0-9A-Fa-f:]{0,40}:[0-9A-Fa-f:.]{0,45}(?:%[A-Za-z0-9_.-]{1,32})?(?!\w)")
 _BYTE = r"(?:25[0-5]|2[0-4]\d|1\d\d|0?0?\d|0?\d\d)"
@@ -92,12 +92,12 @@ _RANDOM = re.compile(r"(?<![A-Za-z0-9+/_])[A-Za-z0-9+/]{32,}={0,2}(?![A-Za-z0-9+
 _HELD_LETTERS = f"{_BEGIN}{_END}{_DIGITS}"
 _URL = re.compile(
     r"\b(?P<scheme>[A-Za-z][A-Za-z0-9+.-]{1,30}://)(?P<login>[^\s/@\"'<>]*@)?"
-    r"(?P<host>\[[0-9A-Fa-f:.%]+\]|[^\s/:\"'<>?#,;)\]]*)(?P<port>:\d{1,5})?"
+    r"(?P<host>\[[0-9A-Fa-f:.]+(?:%[\w.-]+)?\]|[^\s/:\"'<>?#,;)\]]*)(?P<port>:\d{1,5})?"
     r"(?P<path>[/?#][^\s\"'<>]*)?"
 )
 _LOGIN = re.compile(
     rf"(?<![\w.+\\{_HELD_LETTERS}-])(?P<user>[\w.+\\{_HELD_LETTERS}-]+)@"
-    rf"(?P<host>\[[0-9A-Fa-f:.%]+\]|[\w{_HELD_LETTERS}][\w.{_HELD_LETTERS}-]*)"
+    rf"(?P<host>\[[0-9A-Fa-f:.]+(?:%[\w.-]+)?\]|[\w{_HELD_LETTERS}][\w.{_HELD_LETTERS}-]*)"
     r"(?P<path>:(?!\d{1,5}\b)[^\s:\"'),;]+)?"
 )
 _SYMBOL_VERSION = re.compile(r"(?:GLIBC|GLIBCXX|GCC|CXXABI)_[0-9.]+")
@@ -113,6 +113,12 @@ _CALLED = re.compile(
     r"(?P<quote>[\"'])(?P<value>(?:(?!(?P=quote))[^\n]){1,80})(?P=quote)",
     re.I,
 )
+_CONNECTED = re.compile(
+    r"(?P<name>\b(?:resolve hostname|connect to host|connect to address|lookup of)[ \t]+)"
+    r"(?P<value>[\w.-]*[\w-])",
+    re.I,
+)
+"""How OpenSSH and others tell whom they do not reach."""
 _DOMAIN = re.compile(
     r"(?<![\w./-])(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+"
     r"(?:local|lan|home|internal|corp|intranet|localdomain|arpa|box|com|org|net|edu|gov|mil|info|"
@@ -213,6 +219,7 @@ class Scrubber:
             whole(_IPV4, "address"),
             by(_SETTING, self._setting),
             by(_CALLED, self._called),
+            by(_CONNECTED, lambda found: found["name"] + self._host(found["value"])),
             self._paths,
             by(_RANDOM, self._random),
             *named(known.hosts, "host"),
