@@ -81,14 +81,13 @@ def supported_pythons() -> tuple[str, str] | None:
 
     ``None`` where it is neither a checkout nor installed.
     """
-    text = None
+    text = ""
+    with suppress(importlib.metadata.PackageNotFoundError):
+        text = importlib.metadata.metadata(_NAME)["Requires-Python"] or ""
     with suppress(OSError, ValueError, KeyError, TypeError):
         said = tomllib.loads((_CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))
-        text = said["project"]["requires-python"]
-    if not isinstance(text, str):
-        with suppress(importlib.metadata.PackageNotFoundError):
-            text = importlib.metadata.metadata(_NAME)["Requires-Python"]
-    found = re.search(r">=\s*(3\.\d+).*<\s*3\.(\d+)", text or "")
+        text = str(said["project"]["requires-python"])
+    found = re.search(r">=\s*(3\.\d+).*<\s*3\.(\d+)", text)
     return (found[1], f"3.{int(found[2]) - 1}") if found else None
 
 

@@ -17,6 +17,7 @@ from support import base_only
 from support.bundles import LYING_RUNNER, write_bundle, write_masked_model
 from support.places import REPOSITORY
 from toolchain import extras
+from toolchain.dev.locks import PYTHONS
 from toolchain.errors import MissingToolError
 from toolchain.hints import quoted
 
@@ -181,3 +182,38 @@ def test_in_a_checkout_it_is_the_checkout_that_is_installed() -> None:
 
 def test_nothing_is_wrong_where_all_is_installed() -> None:
     extras.require("this test", *extras.MODULES)
+
+
+def test_what_is_missing_of_an_extra_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert extras.missing_modules("plot") == []
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert extras.missing_modules("plot") == ["matplotlib"]
+
+
+def test_every_extra_says_what_it_is_for() -> None:
+    assert set(extras.USED_BY) == set(extras.MODULES)
+
+
+def test_the_pythons_that_are_supported_are_those_of_the_project(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert extras.supported_pythons() == (PYTHONS[0], PYTHONS[-1])
+    monkeypatch.setattr(extras, "_CHECKOUT", tmp_path)
+    installed = {"Requires-Python": "<3.20,>=3.12"}
+    monkeypatch.setattr(importlib.metadata, "metadata", lambda _: installed)
+    assert extras.supported_pythons() is None, "of another form"
+    installed["Requires-Python"] = ">=3.12,<3.20"
+    assert extras.supported_pythons() == ("3.12", "3.19")
+
+
+@pytest.mark.parametrize("text", ["", "[", "[project]\nrequires-python = 3\n", "\0"])
+def test_a_garbled_project_file_says_nothing_of_pythons(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str
+) -> None:
+    def not_installed(name: str) -> None:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(extras, "_CHECKOUT", tmp_path)
+    monkeypatch.setattr(importlib.metadata, "metadata", not_installed)
+    (tmp_path / "pyproject.toml").write_text(text)
+    assert extras.supported_pythons() is None

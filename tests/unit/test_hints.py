@@ -31,9 +31,10 @@ from toolchain.board.verify import Verification
 from toolchain.cli.app import app
 from toolchain.cli.board import narrow_down
 from toolchain.dev.bench import counts
+from toolchain.doctor.finding import Diagnosis
 from toolchain.errors import BoardError
 from toolchain.hardware.board_file import load_board
-from toolchain.hints import command, did_you_mean, nearest, quoted
+from toolchain.hints import apt_line, command, did_you_mean, nearest, quoted
 from toolchain.timing import trace
 
 # --- the pieces ------------------------------------------------------------------------------
@@ -49,6 +50,14 @@ def test_any_name_comes_back_from_the_shell(name: bytes) -> None:
     line = f"printf %s {quoted(os.fsdecode(name))}"
     assert line.isprintable()
     assert subprocess.run(["/bin/bash", "-c", line], capture_output=True, check=True).stdout == name
+
+
+@pytest.mark.parametrize(("user", "begin"), [(0, "apt-get"), (1000, "sudo apt-get")])
+def test_the_line_that_installs_packages_is_for_whoever_runs_it(
+    monkeypatch: pytest.MonkeyPatch, user: int, begin: str
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    assert apt_line("g++", "cmake", "g++") == f"{begin} install --no-install-recommends cmake g++"
 
 
 def test_the_nearest_name_is_meant() -> None:
@@ -282,6 +291,30 @@ def test_the_line_that_inspects_a_file_that_cannot_run_runs(here: Path) -> None:
     assert run(here, line_in(told))[0] == 0
 
 
+@pytest.mark.parametrize("board", [*BOARDS[:-1], "../pc.toml"])
+def test_the_lines_that_doctor_tells_run(here: Path, board: str) -> None:
+    board = board.replace("/TMP", str(here.parent))
+    _, told = run(here, f"deploy doctor --board {shlex.quote(board)} --json >&2")
+    found = Diagnosis.model_validate_json(told[told.index("{") : told.rindex("}") + 1]).findings
+    lines = [one.fix for one in found if one.runs and (one.fix or "").startswith("deploy ")]
+    assert f"deploy build --board {shlex.quote(board)}" in lines
+    if board != "../pc.toml":
+        assert f"deploy emulator start --board {shlex.quote(board)}" in lines
+    for line in lines:
+        assert run(here, line or "")[0] == NOT_INSTALLED, line
+
+
+def test_the_line_in_doctors_advice_on_an_old_board_runs(here: Path) -> None:
+    write_bundle(here / "build/pc", b"#!/bin/sh\n", glibc_floor="2.99")
+    typed = "deploy doctor --board ../pc.toml --json >&2"
+    _, told = run(here, f"PATH={shlex.quote(os.environ['PATH'])} {typed}")
+    found = Diagnosis.model_validate_json(told[told.index("{") : told.rindex("}") + 1]).findings
+    (advice,) = [one.fix or "" for one in found if one.check == "glibc"]
+    line = advice.rpartition("then run: ")[2]
+    assert line == "deploy build --board ../pc.toml"
+    assert run(here, line)[0] == NOT_INSTALLED
+
+
 # --- none is forgotten -----------------------------------------------------------------------
 
 COMMANDS = "|".join(get_command(app).commands)  # type: ignore[attr-defined]
@@ -302,6 +335,9 @@ TRIED = {
     "toolchain/board/emulator.py",
     "toolchain/board/invoke.py",
     "toolchain/board/requirements.py",
+    "toolchain/doctor/board_checks.py",
+    "toolchain/doctor/host_checks.py",
+    "toolchain/doctor/reach.py",
     "toolchain/train/run.py",
 }
 

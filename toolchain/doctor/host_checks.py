@@ -7,7 +7,7 @@ import platform
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -95,8 +95,7 @@ def _extras() -> Iterator[Finding]:
         if missing:
             yield _host.warning(
                 f"extra {name}",
-                f"not installed: {', '.join(missing)}; without them {extras.USED_BY[name]} "
-                "cannot run",
+                _lack(missing, extras.USED_BY[name]),
                 run=extras.install_line(name),
             )
         else:
@@ -114,10 +113,11 @@ def _build(board: Board | None) -> Iterator[Finding]:
     if not missing:
         yield _host.ok(check, "the compiler and all other programs are installed")
     else:
-        what = f"not installed: {', '.join(missing)}; deploy build --board {wanted.given} needs it"
+        what = _lack(missing, command("build", "--board", wanted.given))
         line = apt_line(*(tools[name] for name in missing))
         if board is not None and _whole(board):
-            yield _host.warning(check, f"{what}, should its bundle be built again", run=line)
+            what = f"{what}; its bundle is built already"
+            yield _host.warning(check, what, run=line)
         else:
             yield _host.fault(check, MissingToolError, what, run=line)
     known = set(missing)
@@ -142,12 +142,16 @@ def _other_build(isa: Isa, known: set[str]) -> Iterator[Finding]:
     if missing:
         yield _host.warning(
             f"build for {isa}",
-            f"not installed: {', '.join(missing)}; boards of {isa} need it "
-            f"({', '.join(_boards_of(isa))})",
+            _lack(missing, f"deploy build for boards of {isa} ({', '.join(_boards_of(isa))})"),
             run=apt_line(*(tools[name] for name in missing)),
         )
     else:
         yield _host.ok(f"build for {isa}", "the compiler is installed")
+
+
+def _lack(missing: Sequence[str], what: str) -> str:
+    them = "it" if len(missing) == 1 else "them"
+    return f"not installed: {', '.join(missing)}; without {them} {what} cannot run"
 
 
 def _boards_of(isa: Isa) -> list[str]:
@@ -159,7 +163,7 @@ def _emulator() -> Iterator[Finding]:
     if not missing:
         yield _host.ok("emulated board", "QEMU is installed")
         return
-    what = f"not installed: {', '.join(missing)}; without it there is no emulated board"
+    what = _lack(missing, "the emulated board")
     line = apt_line(*(emulator.NEEDED_TOOLS[name] for name in missing))
     yield _host.fault("emulated board", MissingToolError, what, run=line)
 
@@ -169,7 +173,7 @@ def _estimates() -> Iterator[Finding]:
     if missing := compiler.missing_tools(tools):
         yield _host.warning(
             "estimates",
-            f"not installed: {', '.join(missing)}; without it deploy estimate cannot run",
+            _lack(missing, "deploy estimate"),
             run=apt_line(*(tools[name] for name in missing)),
         )
     else:
@@ -205,7 +209,7 @@ def _test_packages() -> Iterator[Finding]:
     if missing:
         yield _host.warning(
             check,
-            f"not installed: {', '.join(missing)}; make test needs them",
+            _lack(missing, "make test"),
             run=apt_line(*missing),
         )
     else:

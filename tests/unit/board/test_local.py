@@ -78,3 +78,14 @@ def test_free_space_is_what_the_file_system_says(connection: Connection, tmp_pat
     known = os.statvfs(tmp_path)
     free = connection.free_bytes(".")
     assert abs(free - known.f_bavail * known.f_frsize) < 1 << 30
+
+
+def test_who_only_looks_makes_nothing_and_works_in_what_is_there(tmp_path: Path) -> None:
+    looking = LocalConnection("host", tmp_path / "a" / "b", look_only=True)
+    assert looking.run(["pwd", "-P"]).text.strip() == str(tmp_path.resolve())
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    before = (tmp_path / "a" / "b").stat().st_mtime_ns
+    again = LocalConnection("host", tmp_path / "a" / "b", look_only=True)
+    assert again.run(["pwd", "-P"]).text.strip() == str((tmp_path / "a" / "b").resolve())
+    assert (tmp_path / "a" / "b").stat().st_mtime_ns == before

@@ -124,3 +124,16 @@ def test_the_board_is_asked_before_anything_is_sent(tmp_path: Path) -> None:
     assert "no-such-feature" in caught.value.what
     assert "libtileskip_delegate.so needs glibc 2.99" in caught.value.what
     assert not list((tmp_path / "board").iterdir())
+
+
+def test_each_difference_says_what_it_is_of(tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path / "b", b"x", isa="aarch64", hwcap=("sve",), glibc_floor="2.36")
+    needs = requirements.Needs.of(bundle, FILES)
+    found = list(requirements.compare_needs(needs, PI4, build="deploy build"))
+    assert [(one.subject, one.is_fault) for one in found] == [("cores", True), ("glibc", True)]
+    assert all(one.hint and one.hint.endswith("run: deploy build") for one in found)
+    (other,) = requirements.compare_needs(needs, PI2, build="deploy build")
+    assert (other.subject, other.is_fault) == ("machine", True)
+    old = requirements.Needs("aarch64", "armv8-a", (), ("all of it",), {"all of it": "2.31"})
+    (bits,) = requirements.compare_needs(old, PI4_32_BIT, build="deploy build")
+    assert (bits.subject, bits.is_fault) == ("userland", False)

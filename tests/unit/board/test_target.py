@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
 
-from toolchain.board.target import HostSpec, parse_host, resolve
+from toolchain.board.target import HostSpec, login_words, parse_host, resolve, usual
 from toolchain.errors import ConnectionFailed
 from toolchain.hardware.board_file import Board, Ssh
 
@@ -121,3 +122,27 @@ def test_proxy_commands_are_expanded(tmp_path: Path) -> None:
 )
 def test_known_hosts_name(tmp_path: Path, host: str, name: str) -> None:
     assert resolve(board(), host, None, config=config(tmp_path)).known_name == name
+
+
+@pytest.mark.parametrize(
+    ("host", "identity", "line"),
+    [
+        ("raspberrypi", None, "ssh raspberrypi"),
+        ("me@raspberrypi:2222", None, "ssh -p 2222 me@raspberrypi"),
+        ("pi@[fe80::1%eth0]:22", None, "ssh -p 22 pi@fe80::1%eth0"),
+        ("pi", Path("/k e y"), "ssh -i '/k e y' -o IdentitiesOnly=yes pi"),
+        (None, None, "ssh -p 77 you@lab"),
+    ],
+)
+def test_the_words_that_log_in_by_hand_are_what_was_said(
+    host: str | None, identity: Path | None, line: str
+) -> None:
+    of_file = board() if host else board(host="lab", user="you", port=77)
+    assert shlex.join(login_words(of_file, host, identity)) == line
+
+
+def test_what_is_usual_is_what_the_configuration_says_of_every_host(tmp_path: Path) -> None:
+    found = usual(config=config(tmp_path, f"Host *\n  UserKnownHostsFile {tmp_path}/known\n"))
+    assert found.known_hosts[0] == tmp_path / "known"
+    with pytest.raises(ConnectionFailed):
+        usual(config=config(tmp_path, f"Include {tmp_path}/config\n"))

@@ -95,6 +95,7 @@ CASES: dict[str, tuple[int, list[str], dict[str, str]]] = {
     "no address": (6, ["push", "-b", "bare.toml", "--host", "me@"], {}),
     "a runner that fails": (8, ["verify", "model.tflite", "-b", "failing.toml"], {}),
     "no archive": (9, ["emulator", "start"], {"TILESKIP_DEBIAN_MIRROR": "http://127.0.0.1:1"}),
+    "a machine without compilers": (11, ["doctor"], NOWHERE),
     "no compiler": (11, ["build", "--board", "bare.toml"], NOWHERE),
     "no QEMU": (11, ["emulator", "start"], NOWHERE),
     "a board that is down": (12, ["emulator", "status"], {}),
