@@ -25,6 +25,7 @@ PAGES = [
     "how-to/quantise.md",
     "how-to/train.md",
     "how-to/training-loop.md",
+    "how-to/troubleshoot.md",
 ]
 
 

@@ -138,7 +138,6 @@ def _other_build(isa: Isa, known: set[str]) -> Iterator[Finding]:
     """The compiler of boards that are not looked at; what is known to be missing is told once."""
     tools = compiler.needed_tools(isa)
     missing = [name for name in compiler.missing_tools(tools) if name not in known]
-    known.update(missing)
     if missing:
         yield _host.warning(
             f"build for {isa}",

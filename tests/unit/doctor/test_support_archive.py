@@ -225,6 +225,9 @@ def test_what_is_no_log_is_left_alone(place: Path) -> None:
     os.mkfifo(log_folder() / "pipe.log")
     (log_folder() / "folder.log").mkdir()
     (log_folder() / "bad.log").write_bytes(b"\xff\xfe\0a\0b\n")
+    os.utime(log_folder() / "bad.log", (1, 1))
+    for number in range(10):  # none of these takes its place among the newest
+        (log_folder() / f"newer-{number}.log").mkdir()
     assert list(contents(Examination(None)))[2:] == ["logs/bad.log"]
 
 

@@ -100,6 +100,12 @@ def test_what_could_not_be_asked_for_one_reason_is_one_row() -> None:
     assert sum(line.startswith("unknown") for line in lines(others, 160)) == 2
 
 
+def test_what_is_fine_for_one_reason_has_a_row_each() -> None:
+    found = [HERE.ok(f"extra {name}", "all of it is there") for name in ("convert", "train")]
+    shown = lines(found, 100, everything=True)
+    assert [line.split()[3] for line in shown if line.startswith("ok")] == ["convert", "train"]
+
+
 def test_one_command_that_mends_two_things_is_told_once() -> None:
     found = [
         HERE.fault("a", MissingToolError, "first", run="apt-get install x"),

@@ -20,7 +20,7 @@ _WORDS = {
     "console": "streams, exit codes",
     "report": "tables and plots",
     "demo": "all of it, once",
-    "doctor": "what is wrong, and what mends it",
+    "doctor": "looks for what is wrong",
     "profile": "turns, intervals, comparison",
     "board": "SSH, push, run, verify",
     "timing": "traces under QEMU",

@@ -13,6 +13,7 @@ from toolchain.convert.conversion import Conversion
 from toolchain.demo import DemoResult
 from toolchain.dev.reference.attributes import attribute_docs, markdown
 from toolchain.dev.reference.tables import table
+from toolchain.doctor.finding import Diagnosis
 from toolchain.hardware.board_file import Board
 from toolchain.profile.document import Profile
 from toolchain.profile.estimate_document import Estimate
@@ -49,6 +50,7 @@ DOCUMENTS = (
         "`deploy estimate --output` and `deploy estimate --json`",
         "validation",
     ),
+    Document("diagnosis", Diagnosis, "`deploy doctor --json`; also `findings.json` of its archive"),
     Document("demo", DemoResult, "`build/demo/demo.json`; also `deploy demo --json`"),
     Document("runner", RunnerOutput, "`tileskip-run --json`", "validation"),
     Document("runner-plan", RunnerPlan, "`tileskip-run --plan --json`", "validation"),
