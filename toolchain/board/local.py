@@ -32,7 +32,8 @@ class LocalConnection(Connection):
         else:
             home.mkdir(parents=True, exist_ok=True)
             hold(home)
-        self._home = home
+        self.home = home
+        """The folder that programs run in."""
 
     def execute(
         self,
@@ -55,7 +56,7 @@ class LocalConnection(Connection):
                     stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
                     stdout=subprocess.DEVNULL if stdout is None else output,
                     stderr=errors,
-                    cwd=self._home,
+                    cwd=self.home,
                     process_group=0,
                 )
             except OSError as error:

@@ -50,6 +50,13 @@ _SAID = {
 }
 
 
+class OpenPlaceError(BoardError):
+    """Somebody else could put something in the place of what runs on a board."""
+
+    mend: str | None = None
+    """The line that closes it, for a shell on the board; ``None`` where it is to be removed."""
+
+
 def require_private(connection: Connection, directory: str, files: Sequence[str]) -> None:
     """Refuse files whose place others could put something else in.
 
@@ -59,8 +66,10 @@ def require_private(connection: Connection, directory: str, files: Sequence[str]
         files: what will be read or written there; they and their folders need not be there.
 
     Raises:
-        BoardError: a folder on the way belongs to another user or may be written to by one; it, or
-            a file, is a link; a file is none. The folders above ``directory`` may be root's links.
+        OpenPlaceError: a folder on the way belongs to another user or may be written to by one; it,
+            or a file, is a link; a file is none. The folders above ``directory`` may be root's
+            links.
+        BoardError: the board does not tell.
     """
     top = posixpath.normpath(directory)
     above = _parents(top)
@@ -75,12 +84,14 @@ def require_private(connection: Connection, directory: str, files: Sequence[str]
         raise connection.failure(result, "looking at whose the folders there are (ls, id)")
     if not fault:
         return
-    first = {"others": f"run on the board: chmod go-w {shlex.quote(path)}"}
-    hint = first.get(fault, "remove it there")
+    mend = f"chmod go-w {shlex.quote(path)}" if fault == "others" else None
+    hint = f"run on the board: {mend}" if mend else "remove it there"
     hint += ", or name another folder as [ssh] directory = in the board's file"
     if fault != "kind":
         hint += "; where it is meant to be so, say shared = true there"
-    raise BoardError(f"{connection.name}: {path}: {_SAID[fault]}", hint=hint)
+    error = OpenPlaceError(f"{connection.name}: {path}: {_SAID[fault]}", hint=hint)
+    error.mend = mend
+    raise error
 
 
 def _parents(path: str) -> list[str]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from toolchain.board import push, system
-from toolchain.board.private_folder import require_private
+from toolchain.board.private_folder import OpenPlaceError, require_private
 from toolchain.board.requirements import Needs, Subject, compare_needs
 from toolchain.board.system import System
 from toolchain.build.bundle import Bundle, bundle_path
@@ -133,10 +133,10 @@ def _needs(patient: Patient) -> tuple[Needs, bool]:
 
 def _core(patient: Patient) -> Iterator[Finding]:
     """Whether the board's file is that of these cores, by which masks and plans are made."""
-    cores, board = patient.system().cores, patient.board
-    known = {name.casefold() for name in cores}
+    own, board = patient.system(), patient.board
+    known = {name.casefold() for name in own.cores if not name.startswith("implementer")}
     check = "board file"
-    if patient.is_local or not known:
+    if not known or board.isa == "x86-64":  # kernels tell no core there that a file would name
         return
     if board.cpu.casefold() in known:
         yield _board.ok(check, f"the file of board '{board.name}' is for such cores")
@@ -146,12 +146,13 @@ def _core(patient: Patient) -> Iterator[Finding]:
         for one in map(load_board, board_names())
         if one.cpu.casefold() in known and one.isa == board.isa and one.connection == "ssh"
     ]
-    other = f"--board {same[0]} for example" if same else "a board file with that cpu ="
     yield _board.warning(
         check,
-        f"it has {_cores(patient.system())}, and the file of board '{board.name}' is for a "
-        f"{board.cpu}: tiles and estimates would be of another core",
-        advice=f"name what it is: {other}",
+        f"it has {_cores(own)}, and the file of board '{board.name}' is for a {board.cpu}: tiles "
+        "and estimates would be of another core",
+        advice=f"name what it is: --board {same[0]} for example"
+        if same
+        else "write a board file for it: docs/how-to/add-a-board.md",
     )
 
 
@@ -213,8 +214,10 @@ def _private(patient: Patient) -> Iterator[Finding]:
     runner = posixpath.join(directory, "bundles", "any", RUNNER)
     try:
         require_private(patient.connection, directory, [runner])
-    except BoardError as error:
-        yield _board.told("folder", error, "fault", name=patient.connection.name)
+    except OpenPlaceError as error:
+        what = error.what.removeprefix(f"{patient.connection.name}: ")
+        line = patient.line(error.mend, at_home=True) if error.mend else None
+        yield _board.fault("folder", BoardError, what, run=line, advice=error.hint)
     else:
         yield _board.ok("folder", f"the folder {directory} can be written to, by its user alone")
 
@@ -259,13 +262,14 @@ def _disk(patient: Patient, place: _Place) -> Finding:
     if manifest is not None:
         needed = sum(manifest.files[name].bytes for name in (RUNNER, DELEGATE)) + (1 << 20)
     what = f"{place.free / 1e6:,.0f} MB of {place.mount} are free"
-    large = patient.line("du -xk . | sort -n | tail")
-    advice = f"free some space there; this shows what is large: {large}"
+    line = patient.line("du -xk . | sort -n | tail", at_home=True)
+    shown = "free some space, the command shows what is large"
     if place.free < needed:
-        what = f"{what}, and the runtime needs {needed / 1e6:,.0f} MB"
-        return _board.fault("disk", BoardError, what, advice=advice)
+        what = f"{what}, and the runtime needs {needed / 1e6:,.0f} MB: {shown}"
+        return _board.fault("disk", BoardError, what, run=line)
     if place.free < needed + _MODELS_ROOM:
-        return _board.warning("disk", f"{what}: too little for large networks", advice=advice)
+        what = f"{what}, too little for large networks: {shown}"
+        return _board.warning("disk", what, run=line)
     return _board.ok("disk", what)
 
 
@@ -277,9 +281,9 @@ def _memory(patient: Patient) -> Iterator[Finding]:
     elif free < _GOOD_MEMORY_KIB:
         yield _board.warning(
             "memory",
-            f"{free / 1024:,.0f} MiB of memory are free: large networks may be ended",
-            advice="end other programs there; this shows which take it: "
-            + patient.line("ps -eo rss,args | sort -n | tail"),
+            f"{free / 1024:,.0f} MiB of memory are free, and large networks may be ended: end "
+            "other programs, the command shows which take it",
+            run=patient.line("ps -eo rss,args | sort -n | tail"),
         )
     else:
         yield _board.ok("memory", f"{free / 1024:,.0f} MiB of memory are free")
@@ -315,7 +319,7 @@ def _old_runners(patient: Patient) -> Iterator[Finding]:
         check,
         f"{_runners(len(old))} there that came from earlier bundles, "
         f"{sum(old.values()) / 1024:,.0f} MiB: nothing starts them any more",
-        run=patient.line(f"rm -r -- {paths}"),
+        run=patient.line(f"rm -r -- {paths}", at_home=True),
     )
 
 

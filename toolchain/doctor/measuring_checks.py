@@ -132,9 +132,9 @@ def _throttled(patient: Patient) -> Iterator[Finding]:
     if found is None:
         yield _board.unknown(
             check,
-            "its firmware does not tell whether it is held back",
-            advice="vcgencmd has to be there, and its user in the group video; as root: "
-            + patient.line('{sudo}usermod -aG video "$USER"'),
+            "its firmware does not tell whether it is held back: vcgencmd is not there, or its "
+            "user is not in the group video",
+            run=patient.line('{sudo}usermod -aG video "$USER"'),
         )
     elif found.now:
         what = f"it is held back now: {', '.join(found.now)}"
@@ -194,8 +194,9 @@ def _load(patient: Patient) -> Iterator[Finding]:
         of = f" of {cores}" if cores else ""
         yield _board.warning(
             "load",
-            f"other programs keep {load:.1f}{of} cores busy: times will be too long",
-            advice=f"end them; this shows them: {patient.line('top -b -n 1 | head -n 15')}",
+            f"other programs keep {load:.1f}{of} cores busy, and times will be too long: end them, "
+            "the command shows which they are",
+            run=patient.line("top -b -n 1 | head -n 15"),
         )
     else:
         yield _board.ok("load", f"other programs keep {load:.1f} cores busy")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import BinaryIO, Generic, TypeVar
 
 from toolchain import children
@@ -95,6 +96,8 @@ class Patient:
     login: tuple[str, ...]
     """The words that log in to it by hand; none for this machine."""
     emulated: bool
+    home: Path = Path()
+    """The folder that programs run in, where it is this machine."""
     system: Once[System] = field(init=False)
     facts: Once[BoardFacts] = field(init=False)
     user: Once[int | None] = field(init=False)
@@ -115,15 +118,18 @@ class Patient:
         """What a script for ``sh`` prints there; its exit code says nothing."""
         return self.connection.run(["sh", "-c", script, "sh", *words], check=False).text
 
-    def line(self, text: str) -> str:
+    def line(self, text: str, *, at_home: bool = False) -> str:
         """The line that runs something there.
 
         Args:
             text: for a shell; ``{sudo}`` is where it needs root's rights.
+            at_home: whether it names files from the folder on that programs begin in there.
         """
         sudo = "{sudo}" in text and self.user() != 0
         text = text.replace("{sudo}", "sudo " if sudo else "")
-        return text if self.is_local else " ".join([*self._shell(sudo), quoted(text)])
+        if not self.is_local:
+            return " ".join([*self._shell(sudo), quoted(text)])
+        return f"(cd {quoted(str(self.home))} && {text})" if at_home else text
 
     def clock_line(self) -> str:
         """The line that gives it this machine's date."""

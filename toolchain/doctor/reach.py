@@ -11,6 +11,7 @@ from typing import get_args
 from toolchain.board import emulator
 from toolchain.board.connect import connect
 from toolchain.board.emulator import State
+from toolchain.board.local import LocalConnection
 from toolchain.board.target import SshTarget, login_words
 from toolchain.build import bundle
 from toolchain.build.bundle import Bundle
@@ -70,10 +71,10 @@ def reached(
             words = shlex.split(state.ssh_command)
         else:
             words = [] if target is None else login_words(board, host, identity)
-        yield (
-            Patient(connection, board, _built(board), tuple(words), emulated=state is not None),
-            findings,
-        )
+        patient = Patient(connection, board, _built(board), tuple(words), state is not None)
+        if isinstance(connection, LocalConnection):
+            patient.home = connection.home
+        yield patient, findings
 
 
 def _running(board: Board) -> State:

@@ -120,6 +120,16 @@ def test_a_core_that_is_not_the_board_files_is_warned_of(
     assert "--board rpi5" in (one.fix or "")
 
 
+def test_a_core_without_a_name_is_compared_with_no_file(
+    patient: Patient, played: PlayedBoard
+) -> None:
+    played.file(
+        "proc/cpuinfo", "processor: 0\nFeatures: fp asimd\nCPU implementer: 0x61\nCPU part: 1\n"
+    )
+    check = next(check for names, check in CHECKS.items() if "board file" in names)
+    assert "board file" not in {one.check for one in check(patient)}
+
+
 def test_a_board_that_tells_no_machine_is_not_known(patient: Patient, played: PlayedBoard) -> None:
     played.program("uname", "exit 1")
     check = next(check for names, check in CHECKS.items() if "machine" in names)
@@ -196,9 +206,18 @@ def test_a_folder_that_others_may_write_to_is_a_fault_with_the_line_that_closes_
     (played.home / "tileskip").chmod(0o777)
     one = found(patient, "folder")
     assert one.state == "fault"
-    assert "chmod go-w tileskip" in (one.fix or "")
+    assert one.fix == "ssh pi@raspberrypi 'chmod go-w tileskip'"
     with_board(patient, ssh=patient.board.ssh.model_copy(update={"shared": True}))
     assert found(patient, "folder").state == "ok"
+
+
+def test_a_link_in_the_place_of_the_folder_is_a_fault_without_a_line(
+    patient: Patient, played: PlayedBoard
+) -> None:
+    (played.home / "tileskip").symlink_to(played.bin)
+    one = found(patient, "folder")
+    assert (one.state, one.runs) == ("fault", False)
+    assert "is a link" in one.what
 
 
 def test_the_folder_is_looked_for_and_not_made(patient: Patient, played: PlayedBoard) -> None:

@@ -6,6 +6,7 @@ import os
 import shlex
 import shutil
 import socket
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -274,6 +275,16 @@ def test_this_machine_as_a_board_is_asked_and_left_as_it_is(place: Path) -> None
     assert found["machine"].state == "ok"
     assert not {*STEPS, "date", "connection"} & set(found)
     assert everything(place) == before
+
+
+def test_a_line_for_this_machine_runs_from_wherever_the_user_is(place: Path) -> None:
+    folder = place / "cache/local-board/tileskip"
+    folder.mkdir(parents=True)
+    folder.chmod(0o777)
+    one = of_board(examined(None, "host"))["folder"]
+    assert one.state == "fault"
+    subprocess.run(["/bin/sh", "-c", one.fix or ""], cwd=place, check=True)
+    assert of_board(examined(None, "host"))["folder"].state == "ok"
 
 
 def test_an_emulated_board_that_does_not_run_is_told_with_the_line_that_starts_it(
