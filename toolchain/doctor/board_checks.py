@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from toolchain.board import push, system
+from toolchain.board.connection import TimeUp
 from toolchain.board.private_folder import OpenPlaceError, require_private
 from toolchain.board.requirements import Needs, Subject, compare_needs
 from toolchain.board.system import System
@@ -163,6 +164,8 @@ def _cores(own: System) -> str:
 def _hashing(patient: Patient) -> Iterator[Finding]:
     try:
         patient.connection.sha256s([])
+    except TimeUp:  # says nothing of what is there
+        raise
     except BoardError as error:
         yield _board.told("hashing", error, "fault", name=patient.connection.name)
     else:

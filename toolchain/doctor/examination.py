@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 from toolchain.board import target
+from toolchain.board.connection import TimeUp
 from toolchain.board.target import SshTarget
 from toolchain.doctor import board_checks, measuring_checks
 from toolchain.doctor.finding import Area, Diagnosis, Finding, Findings
@@ -23,6 +26,9 @@ _CHECKS = {**board_checks.CHECKS, **measuring_checks.CHECKS}
 _NOT_REACHED = "was not asked: the board is not reached"
 _NO_CONFIGURATION = "was not asked: the SSH configuration has a fault"
 _LOST = "was not asked: the connection was lost"
+_HANGS = "was not asked: programs there do not come to an end"
+_PATIENCE = 2
+"""Checks, one after the other, that are waited for in vain before no more are made."""
 _board = Findings("board")
 
 
@@ -45,6 +51,7 @@ class Examination:
     """What the board says of itself, if it was reached."""
     target: SshTarget | None = None
     """Where a real board is."""
+    created: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @property
     def is_real(self) -> bool:
@@ -56,7 +63,7 @@ class Examination:
         """The document."""
         name = None if self.board is None else self.board.name
         at = f" ({self.target})" if self.is_real and self.target else ""
-        return Diagnosis.of(self.findings, name and f"{name}{at}")
+        return Diagnosis.of(self.findings, name and f"{name}{at}", self.created)
 
     def run(self, report: Progress) -> None:
         """Make all checks; changes nothing anywhere.
@@ -131,26 +138,28 @@ class Examination:
 
     def _ask(self, patient: Patient, stage: Stage) -> None:
         """Make the checks of a board that answers; what was found stays when it goes away."""
-        lost, name = False, patient.connection.name
+        given_up, name, slow = "", patient.connection.name, 0
         for names, check in _CHECKS.items():
             stage.advance(0, names[0])
             try:
-                if not lost:
+                if not given_up:
                     # One by one: those before a fault are kept.
                     for one in check(patient):
                         self.findings.append(one)
+                    slow = 0
             except ConnectionFailed as error:
-                lost = True
+                given_up = _LOST
                 self.findings.append(_board.told("connection", error, "fault", name=name))
             except DeployError as error:
                 self._add_unknown(names, error.what.removeprefix(f"{name}: "), error.hint)
-            if lost:
-                self._add_unknown(names, _LOST)
+                slow += isinstance(error, TimeUp)
+                given_up = _HANGS if slow >= _PATIENCE else ""
+            if given_up:
+                self._add_unknown(names, given_up)
             stage.advance(1)
-        try:
-            self.facts = patient.facts()
-        except DeployError:  # a finding says why
-            return
+        if given_up != _HANGS:
+            with suppress(DeployError):  # a finding says why
+                self.facts = patient.facts()
 
     def _add_unknown(self, names: Iterable[str], what: str, advice: str | None = None) -> None:
         """Say of those checks of the board that have not said anything why they do not."""

@@ -60,17 +60,20 @@ class Diagnosis(_Part):
     """Faults first, then warnings, then what could not be asked; each in the order of checks."""
 
     @classmethod
-    def of(cls, findings: Sequence[Finding], board: str | None) -> Diagnosis:
+    def of(
+        cls, findings: Sequence[Finding], board: str | None, created: datetime | None = None
+    ) -> Diagnosis:
         """The document of all findings.
 
         Args:
             findings: in the order of checks.
             board: what was looked at beside this machine.
+            created: when; now unless given.
         """
         faults = [one.exit_code for one in findings if one.state == "fault"]
         return cls(
             tool=toolchain.__version__,
-            created=datetime.now(UTC),
+            created=created or datetime.now(UTC),
             board=board,
             exit_code=faults[0] if faults else 0,
             findings=sorted(findings, key=lambda one: ORDER.index(one.state)),

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from toolchain.doctor.known_names import KnownNames
+from toolchain.foreign_text import harmless
 from toolchain.formats.json_text import without_lone_bytes
 
 Step = Callable[[str], str]
@@ -162,12 +163,12 @@ class Scrubber:
         self._steps = self._all_steps()
 
     def text(self, text: str) -> str:
-        """A text with placeholders. What a terminal would take for colour is dropped, too."""
-        text = without_lone_bytes(_COLOUR.sub("", text).replace("\0", ""))
+        """A text with placeholders, harmless for a terminal. Colours are dropped, too."""
+        text = without_lone_bytes(_COLOUR.sub("", text).replace("\0", "").replace("\r\n", "\n"))
         text = _PRIVATE.sub("?", text)
         for step in self._steps:
             text = step(text)
-        return _HELD.sub(lambda found: self._held[_number(found[1])], text)
+        return harmless(_HELD.sub(lambda found: self._held[_number(found[1])], text))
 
     def value(self, value: Any) -> Any:
         """The same of a document's value: of each text in it, be it a key or not."""

@@ -61,7 +61,7 @@ def test_the_first_fault_decides_the_code_and_json_has_all(here: Path) -> None:
     found = Diagnosis.model_validate_json(done.stdout)
     assert done.returncode == found.exit_code == 11
     codes = [one.exit_code for one in found.findings if one.state == "fault"]
-    assert codes == [11, 16, 6]
+    assert codes == [11, 17, 6]
     assert found.board == "rpi4 (me@127.0.0.1:1)"
     assert json.loads(done.stdout)["schema"] == 1
     assert {one.state for one in found.findings} == {"fault", "warning", "unknown", "ok"}

@@ -256,6 +256,21 @@ def test_a_program_that_hangs_is_given_up_and_the_others_are_asked(
             assert f"did not end in {limit:g} s" in found["disk"].what
 
 
+def test_a_board_on_which_nothing_ends_is_given_up_after_two_checks(
+    place: Path, key: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = place / "board/begun"
+    monkeypatch.setattr(patients.Hurried.__init__, "__defaults__", (1.0,))
+    with pi(place, key, f"echo >>{begun}; exec sleep 600"):
+        found = of_board(examined())
+        asked = len(begun.read_text().splitlines()) if begun.exists() else 0
+    assert found["login"].state == "ok"
+    assert "did not end in 1 s" in found["machine"].what
+    assert found["folder"].what == "was not asked: programs there do not come to an end"
+    assert {one.state for name, one in found.items() if name not in STEPS} == {"unknown"}
+    assert asked <= 2
+
+
 def test_firmware_that_hangs_is_a_fact_that_is_not_told(played: PlayedBoard) -> None:
     played.program("vcgencmd", "exec /bin/sleep 600")
     with played:

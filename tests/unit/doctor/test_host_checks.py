@@ -257,7 +257,7 @@ def current(place: Path, monkeypatch: pytest.MonkeyPatch, **changes: object) -> 
 
 def test_a_bundle_that_is_not_built_is_a_fault_of_its_board_alone(place: Path) -> None:
     told = one("bundles", load_board("rpi4"))
-    assert (told.state, told.exit_code) == ("fault", 16)
+    assert (told.state, told.exit_code) == ("fault", 17)
     assert told.fix == "deploy build --board rpi4"
     assert found("bundles") == [], "nobody asked for a board"
     assert not (place / "work/build").exists()
@@ -274,7 +274,7 @@ def test_a_bundle_that_was_changed_is_a_fault(place: Path) -> None:
 @pytest.mark.parametrize("manifest", [b"", b"{", b"\xff", b"[]", b'{"schema": 2}'])
 def test_a_manifest_that_is_garbled_is_a_fault(place: Path, manifest: bytes) -> None:
     (write(place).path / "manifest.json").write_bytes(manifest)
-    assert one("bundles").exit_code == 16
+    assert one("bundles").exit_code == 17
 
 
 def test_what_is_in_the_place_of_a_bundle_is_moved_away_by_the_line(place: Path) -> None:

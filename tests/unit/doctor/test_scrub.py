@@ -300,6 +300,12 @@ def test_paths_that_are_the_same_everywhere_stay(path: str) -> None:
     assert path not in scrubbed(f"{path}/zqmore")
 
 
+def test_what_a_terminal_would_act_on_is_written_as_plain_letters() -> None:
+    assert scrubbed("\x1b[31mred\x1b[0m \x9b31m \x1b]0;title\x07 a\u202eb\r\nc\td") == (
+        "red \\x9b31m  a\\u202eb\nc\td"
+    )
+
+
 def test_documents_keep_their_form() -> None:
     document = {"a": [1, None, True, "/srv/x.py"], "token": "zqvalue", "pi@zeus": {"n": 1.5}}
     assert Scrubber(KNOWN).value(document) == {

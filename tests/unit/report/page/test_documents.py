@@ -58,7 +58,7 @@ def test_the_document_is_kept_to_the_letter(tmp_path: Path, files: dict[str, Pat
     content = (tmp_path / "p.json").read_bytes()
     assert source.text.encode() == content
     assert source.sha256 == hashlib.sha256(content).hexdigest()
-    assert source.schema_version == 1
+    assert source.schema_version == 2
     assert "text" not in to_json(source)
 
 
