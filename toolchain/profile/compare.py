@@ -27,8 +27,8 @@ BAND_TOGETHER = 0.005
 MATTERS = 0.05
 """A time that may have changed by more, but for chance, is no time that did not change."""
 LEAST_COUNTED = 2e-5
-"""By this part two counts of an emulated core differ, or they do not. Where the host is busy, a
-clock that is read again between two runs adds a dozen instructions."""
+"""By this part two counts of an emulated core differ, or they do not: a handful of instructions, as
+another version of the C library makes of them, is no change of a model."""
 _LEAST_KIB = 102.4
 """The last digit of memory that is shown."""
 _CLOCK_SLACK = 0.02
