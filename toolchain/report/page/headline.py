@@ -68,10 +68,10 @@ def _estimated(first: Model, best: Model) -> str:
 
 
 def _sureness(best: Model) -> str:
-    """``(99% interval 1.44 to 1.75, doubtful)``."""
+    """``(95% interval 1.44 to 1.75, doubtful)``."""
     interval, said = best.ratio_interval, []
     if interval is not None:
-        said.append(f"99% interval {interval.low:.2f} to {interval.high:.2f}")
+        said.append(f"95% interval {interval.low:.2f} to {interval.high:.2f}")
     said += ["doubtful"] if best.in_doubt else []
     return f" ({', '.join(said)})" if said else ""
 

@@ -12,6 +12,7 @@ from toolchain.hints import command
 from toolchain.profile.document import Measurement, Profile
 from toolchain.profile.facts import BoardFacts, Vitals
 from toolchain.profile.figures import memory
+from toolchain.profile.protocol import Limits
 from toolchain.profile.turns import Interval
 from toolchain.report.page.headline import headline
 from toolchain.report.page.roofline import Roof, roof_of_board, roofline
@@ -256,9 +257,13 @@ def _commands(profile: Profile, file: str) -> list[str]:
     models = dict.fromkeys(f"{item.name}.tflite" for item in profile.measurements)
     models |= dict.fromkeys(item.model for item in profile.failed)
     stock = any(item.stock for item in profile.measurements)
-    words: list[object] = ["profile", *models, "--board", given, "--threads", profile.threads]
+    counts = dict.fromkeys(str(profile.threads_of(item)) for item in profile.measurements)
+    words: list[object] = ["profile", *models, "--board", given, "--threads", ",".join(counts)]
     words += ["--runs", profile.runs] if profile.runs else []
-    words += ["--warmup", profile.warmup] if profile.warmup != 1 else []
+    # Without --runs no number is the rule: until times have settled.
+    usual = None if profile.limits else 1
+    words += ["--warmup", profile.warmup] if profile.warmup not in (None, usual) else []
+    words += _limits(profile)
     words += ["--per-op"] if any(item.output.per_op for item in profile.measurements) else []
     words += ["--stock-bundle", f"build/{name}-stock"] if stock else []
     words += ["--output", file]
@@ -269,6 +274,23 @@ def _commands(profile: Profile, file: str) -> list[str]:
     lines += [command("build", "--board", given, "--stock")] if stock else []
     lines += [command("emulator", "start")] if board and board.connection == "emulator" else []
     return [*lines, line]
+
+
+def _limits(profile: Profile) -> list[object]:
+    """Options for the limits that are not the usual ones."""
+    own, usual = profile.limits or Limits(), Limits()
+    given = {
+        "--precision": (100 * own.precision, 100 * usual.precision),
+        "--max-time": (own.max_time_s, usual.max_time_s),
+        "--max-temp": (own.max_temp_c, usual.max_temp_c),
+        "--max-wait": (own.max_wait_s, usual.max_wait_s),
+    }
+    return [
+        word
+        for option, (mine, other) in given.items()
+        if mine != other
+        for word in (option, f"{mine:g}")
+    ]
 
 
 def _versions(profile: Profile) -> dict[str, str]:

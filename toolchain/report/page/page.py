@@ -185,7 +185,7 @@ def _tiles(result: Result) -> Iterator[Tile]:
     yield Tile(
         f"{best.ratio:.2f}\N{MULTIPLICATION SIGN}",
         f"instructions of {first.name} over {best.name}" if result.kind == "counted" else "as fast",
-        f"99% interval {span.low:.2f} to {span.high:.2f}" if span else "",
+        f"95% interval {span.low:.2f} to {span.high:.2f}" if span else "",
         best.in_doubt,
     )
     yield Tile(

@@ -83,7 +83,7 @@ def model_table(result: Result) -> Table:
             [_cost(one, result) for one in models],
         ),
         (Column("ratio", "first over this"), [_ratio(one, longest) for one in models]),
-        (Column("99% interval", "of the ratio"), [_span(one) for one in models]),
+        (Column("95% interval", "of the ratio"), [_span(one) for one in models]),
         (Column("by pixels"), [Cell(ratio(one.by_pixels)) for one in models]),
         (Column("by plan"), [Cell(ratio(one.by_plan)) for one in models]),
         (Column("accuracy"), [Cell(_percent(one.accuracy)) for one in models]),
@@ -96,7 +96,7 @@ def model_table(result: Result) -> Table:
         (Column("peak memory"), [Cell(memory(one.peak_rss_kib)) for one in models]),
     ]
     alone = len(models) == 1
-    compared = ("ratio", "99% interval", "by pixels", "by plan")
+    compared = ("ratio", "95% interval", "by pixels", "by plan")
     shown = [
         (head, cells)
         for head, cells in columns

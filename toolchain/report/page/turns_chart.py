@@ -87,7 +87,7 @@ def turns_chart(result: Result, prefix: str) -> Chart:
 
 
 _KEYS = {
-    "measured": "Point: a turn. Line: the median. Band: its 99% interval.",
+    "measured": "Point: a turn. Line: the median. Band: its 95% interval.",
     "counted": "Point: a run. Line: the median.",
     "estimated": "Line: the estimate. Band: nine of ten times are expected in it.",
 }
@@ -151,7 +151,7 @@ def _turn_notes(result: Result) -> Iterator[str]:
         yield (
             "Point: the median of a turn, which is a process of its own; the first turn is at the "
             "top. Grey line: nine of ten of its runs. Black or white line: the median of all runs. "
-            "Band: where the median is likely to lie (99%)."
+            "Band: where the median is likely to lie (95%)."
         )
     else:
         yield "Point: one run, or one turn. There are too few turns for an interval."

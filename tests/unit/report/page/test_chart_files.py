@@ -72,4 +72,4 @@ def test_a_file_says_what_its_marks_are(charts: list[Chart]) -> None:
     turns = next(chart for chart in charts if chart.section == "turns")
     title = paper_spec(turns, {}, "")["title"]
     assert title["text"] == "Every turn of every model"
-    assert title["subtitle"][1] == "Point: a turn. Line: the median. Band: its 99% interval."
+    assert title["subtitle"][1] == "Point: a turn. Line: the median. Band: its 95% interval."

@@ -27,7 +27,7 @@ FAST = model("s20", 1000.0, 1.2, ratio_interval=Span(low=1.18, high=1.21))
 
 def test_it_names_model_board_ratio_and_interval() -> None:
     assert text(DENSE, FAST) == (
-        "Raspberry Pi 4, 1 thread: s20 is 1.20 times as fast as dense (99% interval 1.18 to 1.21)."
+        "Raspberry Pi 4, 1 thread: s20 is 1.20 times as fast as dense (95% interval 1.18 to 1.21)."
     )
 
 
@@ -41,7 +41,7 @@ def test_a_doubtful_ratio_says_so() -> None:
     doubtful = FAST.model_copy(update={"in_doubt": True})
     found = headline("measured", "T", 1, [DENSE, doubtful])
     assert found.in_doubt
-    assert "(99% interval 1.18 to 1.21, doubtful)" in found.text
+    assert "(95% interval 1.18 to 1.21, doubtful)" in found.text
     assert not headline("measured", "T", 1, [DENSE, FAST]).in_doubt
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from support.reports import PI, measured_profile, models, turns
 from support.runner_outputs import runner_output
 from toolchain.profile.document import BoardRecord, Failure
 from toolchain.profile.facts import BoardFacts, Vitals
+from toolchain.profile.protocol import Limits
 from toolchain.report.page.measured import result_of_profile, split_doubt
 from toolchain.report.page.view import Result
 
@@ -205,3 +207,24 @@ def test_a_stock_runtime_is_built_too() -> None:
     assert found[1] == "deploy build --board host --stock"
     assert "profile s20.tflite --board" in found[2]
     assert "--stock-bundle build/host-stock" in found[2]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"runs": 0, "warmup": None, "limits": Limits()}, ""),
+        ({"runs": 0, "warmup": 1, "limits": Limits()}, " --warmup 1"),
+        ({"runs": 20, "warmup": 1}, " --runs 20"),
+        ({"runs": 20, "warmup": 3}, " --runs 20 --warmup 3"),
+        (
+            {"runs": 0, "warmup": None, "limits": Limits(precision=0.005, max_wait_s=5)},
+            " --precision 0.5 --max-wait 5",
+        ),
+    ],
+)
+def test_the_line_to_measure_again_has_what_is_not_the_rule(
+    changes: dict[str, Any], words: str
+) -> None:
+    profile = profile_of(in_turns("m", [[1.0]] * 8)).model_copy(update=changes)
+    line = result_of_profile(profile, "p.json", {}).again.commands[-1]
+    assert f"--threads 1{words} --output p.json" in line

@@ -52,7 +52,7 @@ def test_the_models_have_the_figures_of_the_profile(files: dict[str, Path]) -> N
     assert "instructions" not in heads(table)
     interval = profile.ratio_interval(items[1])
     assert interval is not None
-    assert column(table, "99% interval") == ["-", f"{interval.low:.3f} to {interval.high:.3f}"]
+    assert column(table, "95% interval") == ["-", f"{interval.low:.3f} to {interval.high:.3f}"]
 
 
 def test_bars_are_as_long_as_ratios_and_end_at_the_longest(files: dict[str, Path]) -> None:
@@ -71,7 +71,7 @@ def test_bars_are_as_long_as_ratios_and_end_at_the_longest(files: dict[str, Path
 
 def test_one_model_alone_has_no_ratios() -> None:
     table = model_table(result_of_profile(profile_of(in_turns("m", turns(1000.0))), "p", {}))
-    assert not {"ratio", "99% interval", "by pixels", "by plan"} & set(heads(table))
+    assert not {"ratio", "95% interval", "by pixels", "by plan"} & set(heads(table))
 
 
 def test_a_doubtful_figure_is_marked() -> None:
