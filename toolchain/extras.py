@@ -50,6 +50,7 @@ USED_BY = {
     "convert": "deploy convert and deploy demo",
     "train": "deploy train",
     "plot": "deploy demo and deploy profile --plot",
+    "report": "deploy report",
 }
 """What cannot run without each extra."""
 

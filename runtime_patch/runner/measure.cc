@@ -12,6 +12,7 @@
 #include "marks.h"
 #include "op_profiler.h"
 #include "operator_plan.h"
+#include "operator_times.h"
 #include "statistics.h"
 #include "tensors.h"
 
@@ -194,6 +195,7 @@ Status MarkedInvoke(Session* session) {
 // `session` was made with `profiler`, and its inputs are filled.
 Status RunPerOp(const Options& options, OpProfiler* profiler, Session* session,
                 Figures* figures) {
+  if (!options.marks) SwitchOperatorTimesOn();
   TILESKIP_RETURN_IF_ERROR(MarkedInvoke(session));
 
   PerOpFigures per_op;

@@ -1,9 +1,11 @@
 #include "op_profiler.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "clock.h"
 #include "marks.h"
+#include "operator_times.h"
 
 namespace tileskip {
 namespace {
@@ -42,6 +44,18 @@ void OpProfiler::AddEvent(const char* tag, EventType type, uint64_t metric,
   ops_.push_back({tag, /*delegated=*/true, static_cast<double>(metric)});
 }
 
-std::vector<OpTime> OpProfiler::Take() { return std::exchange(ops_, {}); }
+std::vector<OpTime> OpProfiler::Take() {
+  const std::vector<int64_t> times = TakeOperatorTimes();
+  std::vector<OpTime> ops = std::exchange(ops_, {});
+  const auto delegated =
+      std::count_if(ops.begin(), ops.end(),
+                    [](const OpTime& each) { return each.delegated; });
+  if (static_cast<size_t>(delegated) != times.size()) return ops;
+  auto time = times.begin();
+  for (OpTime& op : ops) {
+    if (op.delegated) op.us = static_cast<double>(*time++) / 1000;
+  }
+  return ops;
+}
 
 }  // namespace tileskip

@@ -14,7 +14,8 @@ namespace tileskip {
 
 struct OpTime {
   std::string type;
-  // Whether XNNPACK ran it. Its times are whole microseconds, rounded down.
+  // Whether XNNPACK ran it. XNNPACK's own times, whole microseconds rounded
+  // down, stand in where operator_times.h has others than it tells of.
   bool delegated = false;
   double us = 0;
 };

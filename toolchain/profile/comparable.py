@@ -252,7 +252,7 @@ def _operators(item: Measurement) -> dict[str, Figure]:
     turns = [turn.ops_us for turn in item.turns]
     for index, row in enumerate(item.operators):
         each = [ops[index] for ops in turns if ops is not None and index < len(ops)]
-        # XNNPACK tells whole microseconds: an operator of none has no ratio.
+        # Earlier versions told whole microseconds: an operator of none has no ratio.
         known = tuple(each) if len(each) == len(turns) and all(us > 0 for us in each) else ()
         if row.masked > 0:
             found.setdefault(row.name, Figure(row.masked, "us", known))

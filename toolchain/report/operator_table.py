@@ -125,7 +125,7 @@ def _share(value: float | None) -> str:
 
 def _lost(row: OperatorRow) -> str:
     if not row.dense and not row.masked:
-        return ""  # too short for XNNPACK, which tells whole microseconds
+        return ""  # too short for earlier versions, which told whole microseconds
     sign = "-" if row.lost < 0 else ""
     return sign + microseconds(abs(row.lost))
 
