@@ -37,7 +37,9 @@ def test_every_chart_is_a_picture_twice_as_wide_as_on_a_page(charts: list[Chart]
         assert picture.width >= 2 * WIDTH
         rim = np.ones((picture.height, picture.width), bool)
         rim[8:-8, 8:-8] = False
-        assert (np.asarray(picture.convert("RGB"))[rim] == 255).all(), f"{name}: something is cut off"
+        assert (np.asarray(picture.convert("RGB"))[rim] == 255).all(), (
+            f"{name}: something is cut off"
+        )
         assert len(picture.convert("RGB").getcolors(1 << 24) or []) > 20
 
 
