@@ -33,8 +33,8 @@ OURS = {
 OTHERS = {
     *("annotated_doc", "attr", "markdown_it", "mdurl", "pygments", "rich", "shellingham", "typer"),
 }
-"""What help may need of others', for which it needs no more than typer does. ``attr`` is attrs, which
-rich looks for."""
+"""What help may need of others', for which it needs no more than typer does. ``attr`` is attrs,
+which rich looks for."""
 PYDANTIC = {
     "annotated_types",
     "pydantic",
