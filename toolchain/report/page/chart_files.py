@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
@@ -57,7 +56,7 @@ def paper_spec(chart: Chart, values: Mapping[str, int], model: str) -> dict[str,
         values: of its parameters.
         model: that it is of, where it shows one of several.
     """
-    spec: dict[str, Any] = on_paper(copy.deepcopy(chart.spec))
+    spec: dict[str, Any] = on_paper(chart.spec)
     spec["width"] = WIDTH
     for parameter in spec.get("params", ()):
         parameter["value"] = values.get(parameter["name"], parameter["value"])

@@ -36,8 +36,8 @@ _WIDE = 420
 _HEIGHT = 340
 _HOWS = ["ideal by pixels", "ideal by plan"]
 _DASH = [[5, 4]]
-_TICK = "M0,-1.7L0,1.7"
-"""A shape: a line that stands."""
+_TICKS = {True: "M0,-1.7L0,1.7", False: "M-1.7,0L1.7,0"}
+"""A line across the axis of costs, which lies or stands."""
 _IDEALS = (
     "Ideal by pixels: the first model's figure times the share of multiply-accumulates that masks "
     "leave. Ideal by plan: times the share that the runtime computes, as it says itself: dead taps "
@@ -220,7 +220,9 @@ def _marks(plane: _Plane, hows: Sequence[str]) -> list[alt.Chart]:
     plain = alt.Color("model:N", scale=hues, legend=None, title=None)
     how = alt.Shape(
         "how:N",
-        scale=alt.Scale(domain=list(hows), range=["diamond", _TICK][-len(hows) :]),
+        scale=alt.Scale(
+            domain=list(hows), range=["diamond", _TICKS[plane.by_accuracy]][-len(hows) :]
+        ),
         legend=legend(symbolStrokeColor=SOFT, symbolFillColor="transparent"),
         title=None,
     )

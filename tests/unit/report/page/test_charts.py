@@ -75,6 +75,21 @@ def test_the_front_is_drawn_as_stairs_and_marked(files: dict[str, Path]) -> None
     assert [row[-1].text for row in chart.table.rows] == ["no", "yes", "yes"]
 
 
+def test_ideals_stand_where_cost_would_be_by_work(files: dict[str, Path]) -> None:
+    profile = measured_profile(files)
+    chart = charts(measured(profile, dense=0.9, s25=0.9, s50=0.8))["tradeoff"]
+    dense, item = profile.cost(profile.measurements[0]) or 0, profile.measurements[2]
+    found = {row["how"]: row["cost"] for row in data(chart, "ideals") if row["model"] == "s50"}
+    for how, ratio in (
+        ("ideal by pixels", profile.ratio_by_pixels(item)),
+        ("ideal by plan", profile.ratio_by_plan(item)),
+    ):
+        assert ratio
+        assert ratio > 1
+        assert found[how] == pytest.approx(dense / ratio / 1e3)
+    assert "dense" not in {row["model"] for row in data(chart, "ideals")}
+
+
 def test_models_without_an_accuracy_are_left_out_and_told(files: dict[str, Path]) -> None:
     chart = charts(measured(measured_profile(files), dense=0.9, s25=0.91))["tradeoff"]
     assert [row["model"] for row in data(chart, "points")] == ["dense", "s25"]

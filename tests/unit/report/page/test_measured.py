@@ -76,6 +76,8 @@ def test_of_an_emulated_board_instructions_are_shown_and_no_roofline() -> None:
     assert [model.cost for model in result.models] == [1500, 1000]
     assert [turn.median for turn in result.models[1].turns] == [1000] * 5
     assert result.no_roofline == "The board is emulated: its seconds mean nothing."
+    facts = BoardFacts(emulated=True, max_frequency_khz=1_000_000)
+    assert shown(measurement("m", runner_output(instructions=1)), facts=facts).clock_mhz is None
 
 
 def test_a_stock_runtime_saves_nothing() -> None:

@@ -16,7 +16,9 @@ from typing import Any
 
 import pytest
 
+from support.profiles import measurement, profile_of
 from support.reports import HOSTILE, estimate_of, measured_profile, models
+from support.runner_outputs import runner_output
 from toolchain.foreign_text import harmless
 from toolchain.formats.json_text import to_json
 from toolchain.profile.document import Failure
@@ -202,6 +204,15 @@ def test_what_is_missing_is_said_with_the_reason(folder: Path) -> None:
     assert words.count("No layer was timed. Measure with --per-op.") == 2
     assert "the models were not given" in words
     assert "None were given." in words
+
+
+def test_a_model_without_a_time_is_said_in_the_place_of_its_charts(folder: Path) -> None:
+    nothing = measurement("m", runner_output().model_copy(update={"timing": None}))
+    profile_of(nothing).save(folder / "nothing.json")
+    report = make_report([read_document(folder / "nothing.json", {})], {})
+    words = "".join(_Reader(render(report, charts_of(report)).decode()).words)
+    assert words.count("A model has no figure.") == 2
+    assert "m has no time" in words
 
 
 def test_a_picture_says_what_it_shows(calm: bytes) -> None:
