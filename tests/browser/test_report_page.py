@@ -40,6 +40,9 @@ class Site:
         rows = [PublishedRow(model="dense", ms=1.5, source="a table", board="rpi4")]
         self.full = self._page(folder / "full.html", [self.document], ACCURACIES, rows)
         self.both = self._page(folder / "both.html", [self.document, estimated], {}, [])
+        named = measured_profile(self.files, names=LONG)
+        named.save(folder / "long.json")
+        self.long = self._page(folder / "long.html", [folder / "long.json"], {}, [])
         hostile = measured_profile(
             self.files,
             names={"dense": "dense", "s25": HOSTILE, "s50": "s50"},
@@ -79,6 +82,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
     return Site(tmp_path_factory.mktemp("report"))
 
 
+LONG = {name: f"network_with_a_long_name_masked_{name}" for name in ("dense", "s25", "s50")}
 Seen = dict[tuple[str, int, str], Any]
 LOOKS = list(itertools.product(("full", "both"), WIDTHS, THEMES))
 STEPS: dict[str, Visit] = {
@@ -92,6 +96,7 @@ STEPS: dict[str, Visit] = {
     "full theme dark": {"theme": "dark"},
     "full print": {"theme": "dark"},
     "full plain": {"scripts": False},
+    "long resize": {},
     "hostile hostile": {},
     "hostile tooltip": {},
     "hostile download": {},
@@ -102,7 +107,7 @@ each_look = pytest.mark.parametrize("look_at", LOOKS, ids=lambda value: "-".join
 
 @pytest.fixture(scope="session")
 def pages(site: Site) -> dict[str, Path]:
-    return {"full": site.full, "both": site.both, "hostile": site.hostile}
+    return {"full": site.full, "both": site.both, "hostile": site.hostile, "long": site.long}
 
 
 @pytest.fixture(scope="session")
@@ -308,6 +313,16 @@ def test_layers_are_sorted_and_chosen_by_the_keyboard(site: Site, done: dict[str
     lost = [row.name for row in sorted(rows, key=lambda row: -row.lost)]
     assert found["sorted"] == lost != found["before"]["order"]
     assert found["shown"] == 1
+
+
+def test_charts_follow_the_window_and_long_names_stay_apart(done: dict[str, Any]) -> None:
+    before, after = done["long resize"]["before"], done["long resize"]["after"]
+    assert after["box"] < before["box"]
+    assert after["chart"] <= after["box"]
+    assert set(LONG.values()) <= set(before["names"])
+    short = [name for name in after["names"] if "…" in name]
+    assert [name[-8:] for name in short] == [name[-8:] for name in LONG.values()]
+    assert all(len(name) <= after["letters"] for name in short)
 
 
 def test_it_is_printed_in_light_colours_without_buttons(done: dict[str, Any]) -> None:

@@ -163,6 +163,25 @@ const steps = {
     return places;
   },
 
+  // The window becomes narrow: charts follow, and long names lose their middle.
+  resize: async (page) => {
+    const look = () =>
+      page.evaluate(() => ({
+        letters: window.tileskipViews.turns.signal("axisLetters"),
+        chart: document.querySelector("#chart-turns svg").getBoundingClientRect().width,
+        box: document.querySelector("#chart-turns").clientWidth,
+        names: [...document.querySelectorAll("#chart-turns .role-axis-label text")].map((one) => one.textContent),
+      }));
+    const before = await look();
+    await page.setViewportSize({ width: 340, height: 800 });
+    await page.waitForFunction((was) => window.tileskipViews.turns.signal("axisLetters") !== was, before.letters);
+    await page.waitForFunction(() => {
+      const chart = document.querySelector("#chart-turns svg");
+      return chart && chart.getBoundingClientRect().width <= document.querySelector("#chart-turns").clientWidth;
+    });
+    return { before, after: await look() };
+  },
+
   // Arrow keys on the chart's radio buttons.
   controls: async (page) => {
     const order = () =>

@@ -24,7 +24,9 @@ from typer.testing import CliRunner
 from support.bundles import write_bundle, write_masked_model
 from support.patience import PATIENCE
 from support.places import REPOSITORY
+from support.profiles import measurement, profile_of
 from support.quantized_ops import FileWriter
+from support.reports import estimate_of
 from support.tiny_training import NET, write_recipe
 from toolchain.board.emulator import State
 from toolchain.board.verify import Verification
@@ -35,6 +37,8 @@ from toolchain.doctor.finding import Diagnosis
 from toolchain.errors import BoardError
 from toolchain.hardware.board_file import load_board
 from toolchain.hints import apt_line, command, did_you_mean, nearest, quoted
+from toolchain.report.page.estimated import result_of_estimate
+from toolchain.report.page.measured import result_of_profile
 from toolchain.timing import trace
 
 # --- the pieces ------------------------------------------------------------------------------
@@ -264,7 +268,7 @@ def test_the_lines_after_a_difference_run(here: Path, board: str) -> None:
     assert len(lines) == 2
     for line in lines:
         # Neither bundle is there yet.
-        assert run(here, line)[0] == (NOT_INSTALLED if " build " in line else 16)
+        assert run(here, line)[0] == (NOT_INSTALLED if " build " in line else 17)
 
 
 def test_the_line_that_converts_an_exported_program_is_understood(here: Path) -> None:
@@ -325,6 +329,32 @@ PROSE = {
     "it is what deploy profile writes with --output",
 }
 """Hints that tell of a command without being one."""
+
+
+@pytest.mark.parametrize("board", ["host", "qemu"])
+def test_the_lines_of_a_report_that_measure_again_run(here: Path, board: str) -> None:
+    profile = profile_of(measurement("model"))
+    record = profile.board.model_copy(update={"name": board})
+    lines = result_of_profile(
+        profile.model_copy(update={"board": record}), "out.json", {}
+    ).again.commands
+    assert len(lines) == (3 if board == "qemu" else 2)
+    for line in lines:
+        # There is no compiler, no QEMU, and so no bundle.
+        assert run(here, line)[0] == (17 if " profile " in line else NOT_INSTALLED)
+
+
+def test_the_line_of_a_report_that_estimates_again_runs(here: Path) -> None:
+    (line,) = (
+        one
+        for one in result_of_estimate(
+            estimate_of({"model": here / "model.tflite"}), "out.json", {}
+        ).again.commands
+        if " estimate " in one
+    )
+    assert run(here, line)[0] in (17, NOT_INSTALLED)
+
+
 TRIED = {
     "toolchain/cli/board.py",
     "toolchain/cli/convert.py",
@@ -338,6 +368,8 @@ TRIED = {
     "toolchain/doctor/board_checks.py",
     "toolchain/doctor/host_checks.py",
     "toolchain/doctor/reach.py",
+    "toolchain/report/page/estimated.py",
+    "toolchain/report/page/measured.py",
     "toolchain/train/run.py",
 }
 

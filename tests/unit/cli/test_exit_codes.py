@@ -13,6 +13,7 @@ import pytest
 from support.bundles import LYING_RUNNER, write_bundle, write_masked_model
 from support.patience import PATIENCE
 from support.places import REPOSITORY
+from support.profiles import measurement, profile_of
 from toolchain import console, errors
 
 CLASSES = [
@@ -51,6 +52,7 @@ def here(tmp_path: Path) -> Path:
     write_bundle(tmp_path / "build/failing", b"#!/bin/sh\nexit 4\n")
     write_bundle(tmp_path / "build/lying", LYING_RUNNER)
     (tmp_path / "wrong.toml").write_text(f"{board}\nthread = 2\n")
+    profile_of(measurement("model")).save(tmp_path / "p.json")
     return tmp_path
 
 
@@ -109,6 +111,7 @@ CASES: dict[str, tuple[int, list[str], dict[str, str]]] = {
         {},
     ),
     "no recipe": (15, ["train", "recipe.toml"], {}),
+    "a file past its limit": (16, ["compare", "p.json", "p.json", "--fail-if", "size > 1B"], {}),
     "no bundle": (17, ["verify", "model.tflite", "--board", "bare.toml"], {}),
     "no stock bundle": (
         17,

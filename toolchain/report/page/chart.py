@@ -80,21 +80,38 @@ def spec(
         height: of the plot, in pixels.
         parameters: that the page's controls set.
         marks: whether layers share their scales of colours and shapes.
-        entries: of the legend, which stand in a row where there is room.
+        entries: of the legend, which stand in a row where there is room. The page and files set
+            how many letters they have, and names of axes.
     """
     chart = alt.layer(*layers, datasets=seen(data)).resolve_scale(
         color=marks, shape=marks, strokeDash="independent"
     )
     chart = chart.properties(width="container", height=height, autosize=_FIT)
-    made: dict[str, Any] = chart.add_params(*parameters).to_dict()
+    room = [alt.param(name="axisLetters", value=40), alt.param(name="legendLetters", value=40)]
+    made: dict[str, Any] = chart.add_params(*parameters, *room).to_dict()
     made.pop("config", None)
-    made["usermeta"] = {"legend": sum(_SYMBOL + _LETTER * len(name) for name in entries)}
+    widths = [_SYMBOL + _LETTER * len(name) for name in entries]
+    made["usermeta"] = {"legend": sum(widths), "entry": max(widths, default=0)}
     return made
 
 
 def legend(**settings: Any) -> alt.Legend:
     """A legend above the plot, without a title."""
-    return alt.Legend(title=None, orient="top", **settings)
+    return alt.Legend(
+        title=None, orient="top", labelExpr=_short("legendLetters"), labelLimit=0, **settings
+    )
+
+
+def names_axis() -> alt.Axis:
+    """An axis of names, which lose their middle where there is no room."""
+    short = _short("axisLetters")
+    return alt.Axis(ticks=False, domain=False, labelExpr=short, labelLimit=0)
+
+
+def _short(most: str) -> str:
+    """An expression for a label of so many letters: names often differ at their end alone."""
+    cut = f"slice(datum.label, 0, {most} - 9) + '…' + slice(datum.label, -8)"
+    return f"length(datum.label) > {most} ? {cut} : datum.label"
 
 
 def tips(*names: str) -> list[alt.Tooltip]:

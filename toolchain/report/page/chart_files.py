@@ -16,8 +16,8 @@ WIDTH = 760
 """Of a chart, in pixels of a page; a PNG has twice as many."""
 _SCALE = 2.0
 _LETTERS, _PADDING = 13, 14
-_AXIS, _ENTRY = 120, 200
-"""What an axis takes of the width, and an entry of a legend at most, in pixels."""
+_AXIS = 120
+"""What an axis takes of the width, in pixels."""
 _NAME = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -42,8 +42,10 @@ def _settings(chart: Chart) -> dict[str, Any]:
     made = config(size=_LETTERS) | {"background": LIGHT["card"], "padding": _PADDING}
     made["title"]["limit"] = WIDTH - 2 * _PADDING
     width = WIDTH - _AXIS
-    if chart.spec["usermeta"]["legend"] > width:
-        made["legend"] |= {"columns": width // _ENTRY, "layout": {"top": {"direction": "vertical"}}}
+    needed = chart.spec["usermeta"]
+    if needed["legend"] > width:
+        columns = max(1, width // needed["entry"])
+        made["legend"] |= {"columns": columns, "layout": {"top": {"direction": "vertical"}}}
     settings: dict[str, Any] = on_paper(made)
     return settings
 

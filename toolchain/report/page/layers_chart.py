@@ -18,6 +18,7 @@ from toolchain.report.page.chart import (
     Control,
     Rows,
     legend,
+    names_axis,
     place_of,
     spec,
     tips,
@@ -135,7 +136,7 @@ def _layer_spec(rows: Rows, title: str, height: int, *, beside: bool) -> dict[st
         "layer:N",
         sort=alt.EncodingSortField("position", op="min", order="ascending"),
         title=None,
-        axis=alt.Axis(ticks=False, domain=False),
+        axis=names_axis(),
     )
     x = alt.X("time:Q", title=title, axis=alt.Axis(orient="top", tickCount=5))
     told = tips("layer", "what", "time", "ideal", "lost", "kind", "shape", "kept", "why")

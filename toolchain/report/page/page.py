@@ -184,7 +184,9 @@ def _tiles(result: Result) -> Iterator[Tile]:
     span = best.ratio_interval
     yield Tile(
         f"{best.ratio:.2f}\N{MULTIPLICATION SIGN}",
-        f"instructions of {first.name} over {best.name}" if result.kind == "counted" else "as fast",
+        f"instructions of {first.name} over {best.name}"
+        if result.kind == "counted"
+        else f"as fast as {first.name}",
         f"95% interval {span.low:.2f} to {span.high:.2f}" if span else "",
         best.in_doubt,
     )

@@ -101,7 +101,7 @@ def config(*, size: int = 12) -> dict[str, Any]:
         "axisQuantitative": {"labelOverlap": "parity", "labelSeparation": 4},
         "legend": {
             **text, **title, "labelColor": "var(--ink)", "symbolStrokeWidth": 2, "symbolSize": 90,
-            "labelLimit": 240, "rowPadding": 4, "offset": 8,
+            "rowPadding": 4, "offset": 8,
         },
         "title": {
             "color": "var(--ink)", "subtitleColor": "var(--soft)", "anchor": "start",

@@ -19,6 +19,7 @@ from toolchain.report.page.chart import (
     cost_scale,
     cost_title,
     listed,
+    names_axis,
     place_of,
     spec,
     tips,
@@ -109,8 +110,7 @@ def _domain(result: Result) -> tuple[float, float]:
 def _layers(
     names: Any, ends: Sequence[float], title: str, height: int, *, turns: bool
 ) -> list[alt.Chart]:
-    axis = alt.Axis(ticks=False, domain=False)
-    y = alt.Y("model:N", sort=names, title=None, axis=axis)
+    y = alt.Y("model:N", sort=names, title=None, axis=names_axis())
     ticks = alt.Axis(tickCount=8)
     x = alt.X(
         "low:Q", title=title, axis=ticks, scale=alt.Scale(zero=False, nice=False, domain=list(ends))

@@ -278,6 +278,15 @@ def test_a_chart_asks_for_data_that_it_brings(files: dict[str, Path]) -> None:
         assert "url" not in json.dumps(chart.spec)
 
 
+def test_a_legend_tells_how_much_room_it_needs(files: dict[str, Path]) -> None:
+    result = measured(measured_profile(files), dense=0.9, s25=0.8, s50=0.7)
+    short = charts(result)["tradeoff"].spec["usermeta"]
+    names = {name: f"a_network_of_long_name_{name}" for name in files}
+    long = charts(measured(measured_profile(files, names=names)))["tradeoff"].spec["usermeta"]
+    assert long["entry"] > short["entry"]
+    assert long["legend"] > 3 * long["entry"]
+
+
 def test_a_headline_and_a_chart_use_the_same_figures(files: dict[str, Path]) -> None:
     result = measured(measured_profile(files))
     assert headline("measured", result.title, 1, result.models).text == result.headline.text

@@ -25,13 +25,17 @@
   const specs = read("specs");
   const views = {};
   window.tileskipViews = views;
-  const settings = (width, needed) => {
+  // Room for names: in the legend, and at an axis. Those that are longer lose their middle.
+  const LETTER = 7;
+  const fitted = (name, width) => {
+    const spec = structuredClone(specs[name]);
     const config = read("configuration");
-    config.axisY = { labelLimit: narrow() ? 0.4 * window.innerWidth : 260 };
-    config.legend.columns = Math.max(1, Math.floor(width / 190));
-    config.legend.labelLimit = Math.min(240, width / config.legend.columns - 30);
-    if (needed > width) config.legend.layout = { top: { direction: "vertical" } };
-    return config;
+    const { legend, entry } = spec.usermeta;
+    config.legend.columns = Math.max(1, Math.floor(width / Math.max(entry, 90)));
+    if (legend > width) config.legend.layout = { top: { direction: "vertical" } };
+    const room = { axisLetters: narrow() ? (0.4 * window.innerWidth) / LETTER : 38, legendLetters: (width - 30) / LETTER };
+    for (const one of spec.params) if (one.name in room) one.value = Math.floor(room[one.name]);
+    return { spec, config };
   };
   const draw = async (name) => {
     const place = document.getElementById(`chart-${name}`);
@@ -39,22 +43,32 @@
     const values = {};
     if (kept) for (const one of ["shown", "order"]) try { values[one] = kept.signal(one); } catch { /* has none */ }
     if (kept) kept.finalize();
-    const done = await vegaEmbed(place, specs[name], {
-      actions: false, ast: true, config: settings(place.clientWidth - 60, specs[name].usermeta.legend), defaultStyle: false, renderer: "svg",
+    const { spec, config } = fitted(name, place.clientWidth - 60);
+    const done = await vegaEmbed(place, spec, {
+      actions: false, ast: true, config, defaultStyle: false, renderer: "svg",
       tooltip: { disableDefaultStyle: true, theme: "page" },
     });
     views[name] = done.view;
     for (const [one, value] of Object.entries(values)) done.view.signal(one, value);
     await done.view.runAsync();
   };
-  const drawAll = async () => {
-    for (const name of Object.keys(specs)) await draw(name);
-    root.dataset.drawn = "yes";
+  let drawing = Promise.resolve();
+  let drawnAt = 0;
+  const drawAll = () => {
+    drawnAt = window.innerWidth;
+    drawing = drawing.then(async () => {
+      for (const name of Object.keys(specs)) await draw(name);
+      root.dataset.drawn = "yes";
+    });
   };
   drawAll();
-  let was = narrow();
+  // Vega follows the width by itself; legends and names are laid out anew where it changes much.
+  let waiting = 0;
   window.addEventListener("resize", () => {
-    if (was !== narrow()) { was = narrow(); drawAll(); }
+    clearTimeout(waiting);
+    waiting = setTimeout(() => {
+      if (Math.abs(window.innerWidth - drawnAt) > 60) drawAll();
+    }, 200);
   });
   for (const input of document.querySelectorAll("input[data-chart]")) {
     input.addEventListener("change", () => {
