@@ -323,6 +323,7 @@ def test_the_line_in_doctors_advice_on_an_old_board_runs(here: Path) -> None:
 
 COMMANDS = "|".join(get_command(app).commands)  # type: ignore[attr-defined]
 PROSE = {
+    "deploy profile adds a run to the history each time",
     "quantized weights say nothing without their scales: give the weights from before, and "
     "quantize with deploy convert --quantize",
     "a .tflite file has 'TFL3' at byte 4; deploy convert makes one",

@@ -286,7 +286,7 @@ def profile(
             metavar="SECONDS",
             help="But no longer; nor for one that is busy.",
         ),
-    ] = 60.0,
+    ] = 30.0,
     threads: ThreadCountsOption = None,
     timeout: TimeoutOption = None,
     per_op: Annotated[

@@ -55,7 +55,7 @@ class Limits:
     max_temp_c: float = 65.0
     """A board that is warmer is waited for. Firmware of a Raspberry Pi slows it down from 80, on
     a 3B+ from 60."""
-    max_wait_s: float = 60.0
+    max_wait_s: float = 30.0
     """Then a board is measured however warm or busy it is, and its figures are doubtful."""
 
 
