@@ -288,7 +288,7 @@ class Session:
                 entry.run_us = output.timing.median_us
                 break
         entry.settled = settled is not None and settled <= MAX_WARMUP
-        entry.warmup = min(MAX_WARMUP, settled if settled is not None else MAX_WARMUP)
+        entry.warmup = min(MAX_WARMUP, runs if settled is None else settled)
 
     def _survey(self, entry: _Entry, stage: Stage, *, runs: int) -> None:
         """How long a run takes, and what the runtime skips of each convolution."""
@@ -375,7 +375,7 @@ class Session:
             )
         if not entry.settled:
             found.append(
-                f"times had not settled after {MAX_WARMUP} runs: measure it again with --warmup"
+                "times had not settled when warm-up runs ended: measure it again with --warmup"
             )
         return found
 
