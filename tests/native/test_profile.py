@@ -170,7 +170,9 @@ def test_what_was_measured_is_shown_and_kept_when_it_is_interrupted(
     path = tmp_path / "p.json"
     done = deploy("profile", *models, *on_host(bundle), "--runs", "15", "-o", path, code=130)
     assert "masked" in done.stdout
-    assert [len(item.turns) for item in load_profile(path).measurements] == [11, 10]
+    dense, masked = (len(item.turns) for item in load_profile(path).measurements)
+    assert masked == 10
+    assert dense in (10, 11), "by chance its turn was before or after"
 
 
 def test_what_was_measured_is_shown_when_it_cannot_be_written(
