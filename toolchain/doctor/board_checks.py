@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from toolchain.board import push, system
+from toolchain.board import push
 from toolchain.board.connection import TimeUp
 from toolchain.board.private_folder import OpenPlaceError, require_private
 from toolchain.board.requirements import Needs, Subject, compare_needs
@@ -238,9 +238,7 @@ def _place(text: str) -> _Place | None:
 
 
 def _mount_options(patient: Patient, mount: str | None) -> list[str]:
-    text = (
-        system.read_files(patient.connection, [_MOUNTS]).get(_MOUNTS, b"").decode(errors="replace")
-    )
+    text = patient.read(_MOUNTS)
     options: list[str] = []
     for line in text.splitlines():
         fields = line.split(" ")

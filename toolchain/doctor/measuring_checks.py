@@ -161,11 +161,7 @@ def _relief(reasons: list[str]) -> str:
 def _counters(patient: Patient) -> Iterator[Finding]:
     check = "counters"
     names = patient.ask("ls /sys/bus/event_source/devices 2>/dev/null").split()
-    text = (
-        system.read_files(patient.connection, [_PARANOID])
-        .get(_PARANOID, b"")
-        .decode(errors="replace")
-    )
+    text = patient.read(_PARANOID)
     level = int(text) if re.fullmatch(r"\s*-?[0-9]{1,9}\s*", text) else None
     if not any(_PMUS.fullmatch(name) for name in names):
         yield _board.warning(

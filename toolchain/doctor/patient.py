@@ -118,6 +118,11 @@ class Patient:
         """What a script for ``sh`` prints there; its exit code says nothing."""
         return self.connection.run(["sh", "-c", script, "sh", *words], check=False).text
 
+    def read(self, path: str) -> str:
+        """The text of a file there; empty where it cannot be read."""
+        files = system.read_files(self.connection, [path])
+        return files.get(path, b"").decode(errors="replace")
+
     def line(self, text: str, *, at_home: bool = False) -> str:
         """The line that runs something there.
 

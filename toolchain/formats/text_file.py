@@ -18,6 +18,11 @@ _MARKS = (
 )
 
 
+def encoding_of(data: bytes) -> str:
+    """What the byte-order mark at the beginning of a file says; UTF-8 without one."""
+    return next((name for mark, name in _MARKS if data.startswith(mark)), "utf-8")
+
+
 def read_text(
     path: Path, fault: type[DeployError], *, kind: str = "", hint: str | None = None
 ) -> str:
@@ -36,9 +41,8 @@ def read_text(
         data = read_limited(path, LARGEST, pipe=True)
     except OSError as error:
         raise fault(f"{path}: cannot be read: {error.strerror or error}") from error
-    encoding = next((name for mark, name in _MARKS if data.startswith(mark)), "utf-8")
     try:
-        return data.decode(encoding)
+        return data.decode(encoding_of(data))
     except UnicodeDecodeError as error:
         what = f"is not {kind}: not" if kind else "is not"
         line = 1 + data[: error.start].count(b"\n")

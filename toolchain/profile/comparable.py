@@ -10,10 +10,13 @@ from typing import Literal
 import numpy as np
 
 from toolchain.errors import ModelError
+from toolchain.profile import history
 from toolchain.profile.document import Measurement, Profile
-from toolchain.profile.history import Found, latest, run_of
+from toolchain.profile.export.profiled_models import unique_names
+from toolchain.profile.facts import BoardFacts
 from toolchain.profile.result_document import ModelResult, OperatorResult, Result
 from toolchain.profile.turns import samples_of_turns
+from toolchain.tflite_file.runner_facts import RunnerVersions
 
 Unit = Literal["us", "KiB", "B", "ms", ""]
 """``""`` is a count."""
@@ -66,35 +69,45 @@ def subjects_of(profile: Profile) -> list[Subject]:
 
 
 def _named(profile: Profile) -> Iterator[tuple[str, Measurement]]:
-    """Measurements by label; one that was measured twice is numbered."""
-    seen: dict[str, int] = {}
-    for item in profile.measurements:
-        label = profile.label(item)
-        seen[label] = number = seen.get(label, 0) + 1
-        yield (f"{label} #{number}" if number > 1 else label), item
+    return zip(unique_names(profile), profile.measurements, strict=True)
 
 
 def _subject(profile: Profile, item: Measurement, name: str) -> Subject:
     facts = profile.board.facts
-    runner = item.output.runner
-    clock = facts.vitals.frequency_khz if facts.vitals.governor == "performance" else None
-    clock = clock or facts.max_frequency_khz
     return Subject(
         model=name,
-        setup=Setup(
-            board=profile.board.name,
-            core=" + ".join(facts.cores) or None,
-            clock_mhz=clock / 1000 if clock else None,
-            emulated=facts.emulated,
+        setup=_setup(
+            profile.board.name,
+            facts,
+            governor=facts.vitals.governor,
+            frequency_khz=facts.vitals.frequency_khz,
         ),
         figures=dict(_figures(profile, item)),
         operators={} if facts.emulated else _operators(item),
         sha256=item.sha256,
-        runtime=f"{'Tileskip' if runner.patched else 'stock'} {runner.version}, XNNPACK "
-        f"{runner.xnnpack}, {runner.compiler}",
+        runtime=_runtime(item.output.runner, stock=not item.output.runner.patched),
         threads=profile.threads_of(item),
         doubts=tuple(item.doubts),
     )
+
+
+def _setup(
+    name: str, board: BoardFacts | history.Board, *, governor: str | None, frequency_khz: int | None
+) -> Setup:
+    # A governor that lowers the clock of a board at rest says nothing of the one it computes at.
+    clock = frequency_khz if governor == "performance" else None
+    clock = clock or board.max_frequency_khz
+    return Setup(
+        board=name,
+        core=" + ".join(board.cores) or None,
+        clock_mhz=clock / 1000 if clock else None,
+        emulated=board.emulated,
+    )
+
+
+def _runtime(runner: RunnerVersions | history.Runtime, *, stock: bool) -> str:
+    own = "stock" if stock else "Tileskip"
+    return f"{own} {runner.version}, XNNPACK {runner.xnnpack}, {runner.compiler}"
 
 
 def _figures(profile: Profile, item: Measurement) -> Iterator[tuple[str, Figure]]:
@@ -138,7 +151,7 @@ def subjects_of_result(result: Result) -> list[Subject]:
     ]
 
 
-def subject_of_history(found: Found, model: str) -> Subject:
+def subject_of_history(found: history.Found, model: str) -> Subject:
     """What a history keeps of a model.
 
     Args:
@@ -147,8 +160,6 @@ def subject_of_history(found: Found, model: str) -> Subject:
     """
     run, kept = found.run, found.figures
     board = run.board
-    clock = board.frequency_khz if board.governor == "performance" else None
-    clock = clock or board.max_frequency_khz
     figures: dict[str, Figure] = {}
     if kept.median_us is not None and not board.emulated:
         figures["median"] = Figure(kept.median_us, "us", tuple(kept.turns_us))
@@ -162,46 +173,40 @@ def subject_of_history(found: Found, model: str) -> Subject:
         figures["size"] = Figure(float(kept.bytes), "B", exact=True)
     return Subject(
         model=model,
-        setup=Setup(
-            board=board.name,
-            core=" + ".join(board.cores) or None,
-            clock_mhz=clock / 1000 if clock else None,
-            emulated=board.emulated,
-        ),
+        setup=_setup(board.name, board, governor=board.governor, frequency_khz=board.frequency_khz),
         figures=figures,
         sha256=kept.sha256,
-        runtime=f"{'stock' if kept.stock else 'Tileskip'} {run.runtime.version}, XNNPACK "
-        f"{run.runtime.xnnpack}, {run.runtime.compiler}",
+        runtime=_runtime(run.runtime, stock=kept.stock),
         threads=kept.threads or run.threads,
         doubts=tuple(kept.doubts),
     )
 
 
-def baseline_of(profile: Profile, history: Path) -> list[Subject]:
+def baseline_of(profile: Profile, log: Path) -> list[Subject]:
     """The latest earlier figures of each model of a profile, on the same board.
 
     Args:
         profile: what they are the baseline of; its own line in the history is none.
-        history: the file.
+        log: the history.
 
     Raises:
         ModelError: the history cannot be read, or has none of the models.
     """
-    found = []
+    found, own = [], history.run_of(profile).id
     for label, item in _named(profile):
-        kept = latest(
-            history,
+        kept = history.latest(
+            log,
             board=profile.board.name,
             model=item.name,
             stock=item.stock,
             threads=profile.threads_of(item),
-            before=run_of(profile).id,
+            before=own,
         )
         if kept is not None:
             found.append(subject_of_history(kept, label))
     if not found:
         raise ModelError(
-            f"{history}: has no earlier run of these models on {profile.board.name}",
+            f"{log}: has no earlier run of these models on {profile.board.name}",
             hint="deploy profile adds a run to the history each time",
         )
     return found

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,6 +27,7 @@ from toolchain.profile.result_document import (
     Tool,
     summary_of,
 )
+from toolchain.profile.turns import samples_of_turns
 
 __all__ = [
     "KINDS",
@@ -202,8 +202,7 @@ def _turns(item: Measurement) -> list[list[float]]:
     samples, runs = timing.samples_us, [turn.runs for turn in item.turns]
     if min(runs, default=0) < 1 or sum(runs) != len(samples):
         return [samples]
-    ends = list(accumulate(runs))
-    return [samples[end - count : end] for count, end in zip(runs, ends, strict=True)]
+    return samples_of_turns(samples, item.turns)
 
 
 def _operators(item: Measurement) -> list[OperatorResult]:

@@ -28,14 +28,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from toolchain.profile.bootstrap import LEAST_TURNS
 from toolchain.profile.rank_statistics import student_quantile, student_tails
 
 ERROR = 0.05
 """How likely at least one of all verdicts of a comparison is a false alarm."""
 LEAST_BLOCKS = 6
 """Fewer blocks cannot say anything with an error of 0.05: 2 of 2^n orders are the extreme ones."""
-LEAST_TURNS = 8
-"""Of each of two sessions."""
 _MAX_CORRELATION = 0.95
 
 _Array = NDArray[np.float64]

@@ -12,9 +12,9 @@ import scipy.stats
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from toolchain.profile.bootstrap import LEAST_TURNS
 from toolchain.profile.significance import (
     LEAST_BLOCKS,
-    LEAST_TURNS,
     holm,
     independent_shift,
     midranks,

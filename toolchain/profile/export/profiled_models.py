@@ -14,7 +14,7 @@ def unique_names(profile: Profile) -> list[str]:
 
     It is its label; those that several have get a number.
     """
-    labels = [item.label for item in profile.measurements]
+    labels = [profile.label(item) for item in profile.measurements]
     taken, seen = set(labels), Counter[str]()
     names = []
     for label in labels:
@@ -64,6 +64,8 @@ def operators_by_turn(item: Measurement) -> list[list[float] | None]:
 def told_operators(profile: Profile, item: Measurement) -> Sequence[ToldRow]:
     """The operators of a model, beside those of the first one where that has the same layers.
 
+    The first one is what the profile compares the model with: it has as many threads.
+
     Args:
         profile: that it is of.
         item: one of its measurements.
@@ -73,7 +75,7 @@ def told_operators(profile: Profile, item: Measurement) -> Sequence[ToldRow]:
     """
     if item.output.ops is None:
         return []
-    first = profile.measurements[0]
+    first = profile.first(item)
     dense = None
     if item is not first and not profile.reference_failed and first.output.ops is not None:
         dense = first.output.ops, first.layers

@@ -6,7 +6,6 @@ name of a container. The last one may be cut in the middle.
 
 from __future__ import annotations
 
-import codecs
 import math
 import re
 from collections.abc import Iterator
@@ -16,19 +15,13 @@ from pathlib import Path
 from toolchain.errors import ModelError
 from toolchain.foreign_text import harmless
 from toolchain.formats.input_file import LARGEST, read_limited
+from toolchain.formats.text_file import encoding_of
 from toolchain.profile.result_document import LONGEST_US
 
 LONGEST_LINE = 20_000
 """Letters of a line that are looked at."""
 _LONGEST_NAME, _SHOWN = 300, 60
 
-_MARKS = (
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
 # Control sequences of a terminal (ECMA-48): colours, cursor, and a window's title.
 _COLOUR = re.compile(
     r"\x1b(?:\[[0-?]{0,64}[ -/]{0,8}[@-~]|\][^\x07\x1b]{0,500}(?:\x07|\x1b\\)|[@-Z\\^_])"
@@ -100,8 +93,7 @@ def read_log(path: Path) -> Log:
         data = read_limited(path, LARGEST, pipe=True)
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from error
-    encoding = next((name for mark, name in _MARKS if data.startswith(mark)), "utf-8")
-    text = data.decode(encoding, errors="replace")
+    text = data.decode(encoding_of(data), errors="replace")
     if "\0" in text:
         raise ModelError(
             f"{path}: is no text: line {1 + text[: text.index(chr(0))].count(chr(10))} has a "

@@ -13,7 +13,7 @@ from toolchain.profile.document import Measurement, Profile
 from toolchain.profile.facts import BoardFacts, Vitals
 from toolchain.profile.figures import memory
 from toolchain.profile.protocol import Limits
-from toolchain.profile.turns import Interval
+from toolchain.profile.turns import Interval, samples_of_turns
 from toolchain.report.page.headline import headline
 from toolchain.report.page.roofline import Roof, roof_of_board, roofline
 from toolchain.report.page.view import (
@@ -76,7 +76,7 @@ def split_doubt(text: str) -> tuple[str, str | None]:
 
 
 def _model(profile: Profile, item: Measurement, accuracies: Mapping[str, float]) -> Model:
-    first = item is profile.measurements[0]
+    first = item is profile.first(item)
     timing = item.output.timing
     counts = item.output.instructions
     interval = item.spread.interval if item.spread else None
@@ -118,10 +118,9 @@ def _turns(profile: Profile, item: Measurement) -> list[Turn]:
     samples = item.output.timing.samples_us if item.output.timing else []
     if not item.turns:
         return _single(samples)
-    found, begin = [], 0
-    for number, turn in enumerate(item.turns, start=1):
-        own = samples[begin : begin + turn.runs]
-        begin += turn.runs
+    found = []
+    by_turn = zip(item.turns, samples_of_turns(samples, item.turns), strict=True)
+    for number, (turn, own) in enumerate(by_turn, start=1):
         low, high = np.percentile(own, _NINE_OF_TEN) if own else [turn.median_us] * 2
         span = Span(low=float(low), high=float(high))
         found.append(Turn(number=number, median=turn.median_us, span=span))
@@ -136,11 +135,12 @@ def _single(samples: Sequence[float]) -> list[Turn]:
 
 
 def _layers(profile: Profile) -> list[Layers]:
-    first = profile.label(profile.measurements[0])
     return [
         Layers(
             model=profile.label(item),
-            beside=first if any(row.dense for row in item.operators) else None,
+            beside=profile.label(profile.first(item))
+            if any(row.dense for row in item.operators)
+            else None,
             rows=item.operators,
         )
         for item in profile.measurements
@@ -238,10 +238,9 @@ def _doubts(profile: Profile) -> Iterator[Doubt]:
     for text, models in told.items():
         what, to_do = split_doubt(text)
         yield Doubt(models=models, what=what, to_do=to_do)
-    first = profile.measurements[0]
     for item in profile.measurements[1:]:
         interval = profile.ratio_interval(item)
-        if profile.ratio_in_doubt(item) and not item.doubts and not first.doubts:
+        if profile.ratio_in_doubt(item) and not item.doubts and not profile.first(item).doubts:
             what = "the ratio has no interval: too few turns"
             if interval:
                 what = f"the ratio may be anything from {interval.low:.3f} to {interval.high:.3f}"

@@ -87,3 +87,16 @@ def test_without_the_model_to_compare_with_operators_stand_alone(tmp_path: Path)
     profile = profile_of(*items, reference_failed=True)
     assert all(each.dense is None for each in told_operators(profile, items[1]))
     assert told_operators(profile_of(measurement("m")), measurement("m")) == []
+
+
+def test_models_of_several_numbers_of_threads_stand_beside_those_of_as_many(tmp_path: Path) -> None:
+    layers = two_layers(tmp_path)
+    items = [
+        timed_in_turns("m", [([9.0], listed(conv(us), conv(2.0)))], layers).model_copy(
+            update={"threads": threads}
+        )
+        for us, threads in ((4.0, 1), (3.0, 2))
+    ]
+    profile = profile_of(*items)
+    assert unique_names(profile) == ["m, 1 thread", "m, 2 threads"]
+    assert all(not each.dense for item in items for each in told_operators(profile, item))
