@@ -40,6 +40,12 @@ class Reachable:
     host_key: paramiko.Ed25519Key
     home: Path
     """Where commands run."""
+
+
+@dataclass
+class Cuttable(Reachable):
+    """One that may be cut."""
+
     drop: Callable[[], None]
     """Cuts every connection, as a board does that loses its power."""
 
@@ -48,18 +54,30 @@ class Reachable:
 def reachable(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Reachable]:
-    folder = tmp_path_factory.mktemp("ssh")
+    with _reachable(request.param, tmp_path_factory.mktemp("ssh")) as found:
+        yield found
+
+
+@pytest.fixture(params=["paramiko", "openssh"])
+def cuttable(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Cuttable]:
+    """Nobody else's: a test that cuts it leaves the others' connections whole."""
+    with _reachable(request.param, tmp_path) as found:
+        yield found
+
+
+@contextmanager
+def _reachable(kind: str, folder: Path) -> Iterator[Cuttable]:
     home = folder / "board home"
     home.mkdir()
     host_key, user_key = write_key(folder / "host"), write_key(folder / "user")
-    serve = _paramiko if request.param == "paramiko" else _openssh
+    serve = _paramiko if kind == "paramiko" else _openssh
     with serve(folder, home, host_key, user_key) as (user, port, drop):
         known = folder / "known_hosts"
         known.write_text(f"[127.0.0.1]:{port} ssh-ed25519 {host_key.get_base64()}\n")
         target = SshTarget(
             "127.0.0.1", user, port, (folder / "user",), (known,), only_identities=True
         )
-        yield Reachable(target, host_key, home, drop)
+        yield Cuttable(target, host_key, home, drop)
 
 
 Served = tuple[str, int, Callable[[], None]]

@@ -29,7 +29,7 @@ from toolchain.board.target import SshTarget
 from toolchain.errors import BoardError, ConnectionFailed, DeployError, HostKeyError
 from toolchain.storage.cache import sha256_file
 
-from .conftest import Reachable, write_key
+from .conftest import Cuttable, Reachable, write_key
 
 
 @pytest.fixture(scope="module")
@@ -365,10 +365,10 @@ def require_ended(pid: int) -> None:
     await_that("the program on the board ends", ended)
 
 
-def test_a_lost_connection_is_told(reachable: Reachable) -> None:
-    begun = reachable.home / "begun"
-    with SshConnection("test", reachable.target) as own:
-        once(begun.exists, reachable.drop)
+def test_a_lost_connection_is_told(cuttable: Cuttable) -> None:
+    begun = cuttable.home / "begun"
+    with SshConnection("test", cuttable.target) as own:
+        once(begun.exists, cuttable.drop)
         with pytest.raises(ConnectionFailed, match="connection was lost") as caught:
             own.run(["sh", "-c", "touch begun; exec sleep 30"])
         assert "check that the board still runs" in (caught.value.hint or "")
