@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "clock.h"
+#include "copies.h"
 #include "examples.h"
 #include "marks.h"
 #include "op_profiler.h"
@@ -203,6 +204,7 @@ Status RunPerOp(const Options& options, OpProfiler* profiler, Session* session,
     OpFigures& figure = per_op.ops.emplace_back();
     figure.type = op.type;
     figure.delegated = op.delegated;
+    if (!op.delegated) figure.why_not_delegated = session->WhyLeft(op.node);
   }
   if (IsPatched()) {
     AddConvolutions(session->PartitionNodes(), &per_op.ops, &figures->notes);
@@ -218,11 +220,21 @@ Status RunPerOp(const Options& options, OpProfiler* profiler, Session* session,
   for (int i = 0; options.runs > 0 && i < options.warmup; ++i) {
     TILESKIP_RETURN_IF_ERROR(MarkedInvoke(session));
   }
+  std::optional<Copies> copies;  // marks tell of runs alone, as they are
+  if (!options.marks) copies.emplace(session);
+  std::vector<double> copied_in;
+  std::vector<double> copied_out;
   for (int i = 0; i < options.runs; ++i) {
     profiler->Take();
+    const int64_t filling = NowNs();
+    if (copies) copies->In();
     const int64_t began = NowNs();
     TILESKIP_RETURN_IF_ERROR(MarkedInvoke(session));
-    double remainder = Microseconds(NowNs() - began);
+    const int64_t ended = NowNs();
+    if (copies) copies->Out();
+    copied_out.push_back(Microseconds(NowNs() - ended));
+    copied_in.push_back(Microseconds(began - filling));
+    double remainder = Microseconds(ended - began);
     const std::vector<OpTime> ops = profiler->Take();
     if (ops.size() != count) {
       figures->notes.push_back("ops: the operators differ from run to run");
@@ -244,6 +256,10 @@ Status RunPerOp(const Options& options, OpProfiler* profiler, Session* session,
       total += median;
     }
     per_op.total_us = total;
+    if (copies) {
+      per_op.input_copy_us = Median(copied_in);
+      per_op.output_copy_us = Median(copied_out);
+    }
     for (OpFigures& op : per_op.ops) {
       if (total > 0 && op.median_us) op.share = *op.median_us / total;
     }
@@ -272,6 +288,7 @@ Result<Figures> Measure(const Options& options) {
   TILESKIP_RETURN_IF_ERROR(Time(&counter, load, &init));
   Mark(MarkKind::kReady);
   figures.init_us = init.us;
+  figures.load_us = Microseconds(session->load_ns());
   if (init.instructions) {
     figures.instructions.emplace().init = *init.instructions;
   }

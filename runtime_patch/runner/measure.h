@@ -31,6 +31,8 @@ struct OpFigures {
   std::string type;
   // Whether XNNPACK runs the operator.
   bool delegated = false;
+  // Why it does not, in its words, where they are known.
+  std::string why_not_delegated;
   std::optional<double> median_us;
   // The part of PerOpFigures::total_us.
   std::optional<double> share;
@@ -51,6 +53,10 @@ struct PerOpFigures {
   size_t runs = 0;
   // The sum of all medians.
   std::optional<double> total_us;
+  // What copying takes in these runs: to the input tensors before an inference,
+  // from the output tensors after it. Neither is part of `total_us`.
+  std::optional<double> input_copy_us;
+  std::optional<double> output_copy_us;
   // The last one is the remainder: of each run, what no operator accounts for.
   std::vector<OpFigures> ops;
 };
@@ -73,6 +79,8 @@ struct Figures {
   size_t examples = 1;
   std::optional<uint64_t> seed;
   double init_us = 0;
+  // The part of `init_us` until the file was read and checked.
+  double load_us = 0;
   double first_run_us = 0;
   std::vector<double> samples_us;
   std::optional<uint64_t> peak_rss_kib;

@@ -16,11 +16,11 @@ constexpr uint32_t kOperator = 1;
 
 }  // namespace
 
-uint32_t OpProfiler::BeginEvent(const char* tag, EventType type, int64_t,
+uint32_t OpProfiler::BeginEvent(const char* tag, EventType type, int64_t node,
                                 int64_t) {
   if (type != EventType::OPERATOR_INVOKE_EVENT) return kIgnored;
   if (depth_++ == 0) {
-    ops_.push_back({tag, /*delegated=*/false, 0});
+    ops_.push_back({tag, /*delegated=*/false, 0, static_cast<int>(node)});
     began_ns_ = NowNs();
     Mark(MarkKind::kOperatorBegin);
   }
@@ -41,7 +41,7 @@ void OpProfiler::AddEvent(const char* tag, EventType type, uint64_t metric,
       depth_ != 0) {
     return;
   }
-  ops_.push_back({tag, /*delegated=*/true, static_cast<double>(metric)});
+  ops_.push_back({tag, /*delegated=*/true, static_cast<double>(metric), 0});
 }
 
 std::vector<OpTime> OpProfiler::Take() {

@@ -18,6 +18,8 @@ struct OpTime {
   // down, stand in where operator_times.h has others than it tells of.
   bool delegated = false;
   double us = 0;
+  // Of the graph, where TensorFlow Lite runs it itself.
+  int node = 0;
 };
 
 // TensorFlow Lite tells a profiler of each operator that it runs itself by a

@@ -30,7 +30,7 @@ bool IsLayer(int builtin_code) {
 class Planner {
  public:
   explicit Planner(const Session& session)
-      : interpreter_(session.interpreter()) {
+      : session_(session), interpreter_(session.interpreter()) {
     if (session.delegate() != nullptr) {
       refused_ = RefusedMasks(*session.delegate());
     }
@@ -62,10 +62,11 @@ class Planner {
   }
 
  private:
-  static PlannedOperator OfKernel(int index,
-                                  const TfLiteRegistration& registration) {
+  PlannedOperator OfKernel(int index,
+                           const TfLiteRegistration& registration) const {
     PlannedOperator planned;
     planned.node = index;
+    planned.why_not_delegated = session_.WhyLeft(index);
     const auto code =
         static_cast<tflite::BuiltinOperator>(registration.builtin_code);
     const bool is_custom = registration.custom_name != nullptr &&
@@ -111,6 +112,7 @@ class Planner {
     }
   }
 
+  const Session& session_;
   const tflite::Interpreter& interpreter_;
   std::map<int, std::string> refused_;
 };

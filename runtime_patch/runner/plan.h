@@ -21,6 +21,8 @@ struct PlannedOperator {
   // The node of the graph that it computes, of those with multiply-accumulates
   // and of those that XNNPACK leaves alone.
   std::optional<int> node;
+  // Why XNNPACK leaves it alone, in its words, where they are known.
+  std::string why_not_delegated;
   std::optional<std::string> ukernel;
 };
 

@@ -31,6 +31,8 @@ void WriteOperator(size_t index, const PlannedOperator& each,
   Count(each.node.has_value(), static_cast<uint64_t>(each.node.value_or(0)),
         json);
   json->Key("delegated").Bool(each.delegated);
+  json->Key("why_not_delegated");
+  Text(each.why_not_delegated, json);
   json->Key("path").String(plan.path);
   json->Key("ukernel");
   Text(each.ukernel.value_or(""), json);
@@ -108,6 +110,7 @@ std::string PlanText(const ModelPlan& plan) {
     if (told.compact_input) text += ", reads compact";
     if (told.compact_output) text += ", writes compact";
     if (each.ukernel) text += "  " + *each.ukernel;
+    AppendReason("not by XNNPACK", each.why_not_delegated, &text);
     AppendReason("all pixels", told.why_all_pixels, &text);
     AppendReason("all taps", told.why_all_taps, &text);
     AppendReason("dense output", told.why_dense, &text);

@@ -106,6 +106,10 @@ void WriteOps(const std::optional<PerOpFigures>& per_op, JsonWriter* json) {
   json->Key("runs").Uint(per_op->runs);
   json->Key("total_us");
   Time(per_op->total_us, json);
+  json->Key("input_copy_us");
+  Time(per_op->input_copy_us, json);
+  json->Key("output_copy_us");
+  Time(per_op->output_copy_us, json);
   json->EndObject();
   json->Key("ops").BeginArray();
   size_t index = 0;
@@ -114,6 +118,9 @@ void WriteOps(const std::optional<PerOpFigures>& per_op, JsonWriter* json) {
     json->Key("index").Uint(index++);
     json->Key("type").String(op.type);
     json->Key("delegated").Bool(op.delegated);
+    json->Key("why_not_delegated");
+    op.why_not_delegated.empty() ? json->Null()
+                                 : json->String(op.why_not_delegated);
     json->Key("median_us");
     Time(op.median_us, json);
     json->Key("share");
@@ -183,6 +190,8 @@ std::string JsonReport(const Options& options, const Figures& figures) {
   Number(figures.seed, &json);
   json.Key("init_us");
   Time(figures.init_us, &json);
+  json.Key("load_us");
+  Time(figures.load_us, &json);
   json.Key("first_run_us");
   Time(figures.first_run_us, &json);
   json.Key("timing");
@@ -204,8 +213,8 @@ std::string TextReport(const Options& options, const Figures& figures) {
         "XNNPACK runs %zu of %zu operators (partitions: %zu, threads: %d)\n",
         figures.delegation.nodes_delegated, figures.delegation.nodes,
         figures.delegation.partitions, options.threads);
-  Print(&text, "init %.1f us, first run %.1f us\n", figures.init_us,
-        figures.first_run_us);
+  Print(&text, "init %.1f us (load %.1f), first run %.1f us\n", figures.init_us,
+        figures.load_us, figures.first_run_us);
   if (!figures.samples_us.empty()) {
     const Summary summary = Summarize(figures.samples_us);
     Print(&text,
@@ -238,8 +247,14 @@ std::string TextReport(const Options& options, const Figures& figures) {
         Print(&text, ", %.1f%% of their taps dead", 100 * share);
       }
       if (op.ukernel) text += "  " + *op.ukernel;
+      if (!op.why_not_delegated.empty()) {
+        text += "  (not by XNNPACK: " + op.why_not_delegated + ")";
+      }
       text += '\n';
     }
+    Print(&text, "copies: input %.1f us, output %.1f us\n",
+          figures.per_op->input_copy_us.value_or(0),
+          figures.per_op->output_copy_us.value_or(0));
   }
   for (const std::string& note : figures.notes) text += "note: " + note + "\n";
   return text;

@@ -2,12 +2,15 @@
 
 #include <sys/stat.h>
 
+#include <cctype>
 #include <cerrno>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <map>
 #include <utility>
 
+#include "clock.h"
 #include "interrupt.h"
 #include "model_check.h"
 #include "operators.h"
@@ -22,6 +25,22 @@ namespace {
 
 // A fault deep in a graph is told again at every level above it.
 constexpr size_t kMaxMessages = 3;
+// What ends the reasons for leaving a node; its number follows.
+constexpr char kLeaves[] = "XNNPACK leaves node #";
+
+// "unsupported type INT32 in tensor #4" of the same with "in node #2" behind
+// it: who reads it knows the node.
+std::string WithoutNode(const std::string& reason, const std::string& number) {
+  for (const char* name : {" in node #", " node #", " node ", " operator #"}) {
+    const std::string reference = name + number;
+    const size_t begin = reason.find(reference);
+    if (begin == std::string::npos) continue;
+    const size_t end = begin + reference.size();
+    if (end < reason.size() && std::isdigit(reason[end])) continue;
+    return reason.substr(0, begin) + reason.substr(end);
+  }
+  return reason;
+}
 
 Status CheckFile(const std::string& path) {
   struct stat facts;
@@ -49,7 +68,15 @@ int Session::Messages::Report(const char* format, va_list arguments) {
   if (source != std::string::npos && source < line.find(' ')) {
     line.erase(0, source);
   }
-  if (!line.empty() && lines_.size() < kMaxMessages) lines_.push_back(line);
+  if (line.rfind(kLeaves, 0) == 0) {
+    const std::string number = line.substr(sizeof(kLeaves) - 1);
+    // The main graph comes first, and none of its nodes comes twice.
+    left_.emplace(std::atoi(number.c_str()),
+                  lines_.empty() ? "" : WithoutNode(lines_.front(), number));
+    lines_.clear();
+  } else if (!line.empty() && lines_.size() < kMaxMessages) {
+    lines_.push_back(line);
+  }
   return length;
 }
 
@@ -77,6 +104,8 @@ Status Session::Failure(const std::string& what) {
 Status Session::Load(const SessionOptions& options) {
   tflite::LoggerOptions::SetMinimumLogSeverity(tflite::TFLITE_LOG_SILENT);
   path_ = options.model;
+  // Instructions are counted meanwhile: clock.h.
+  const int64_t began = KernelNowNs();
   TILESKIP_RETURN_IF_ERROR(CheckFile(path_));
   ModelCheck check;
   model_ = tflite::FlatBufferModel::VerifyAndBuildFromFile(path_.c_str(),
@@ -85,6 +114,7 @@ Status Session::Load(const SessionOptions& options) {
     return ModelError(path_ + ": is damaged or no TensorFlow Lite model: " +
                       messages_.Take("no reason given"));
   }
+  load_ns_ = KernelNowNs() - began;
 
   TILESKIP_RETURN_IF_ERROR(BuildInterpreter(options));
   if (options.delegate) TILESKIP_RETURN_IF_ERROR(ApplyDelegate(options));
@@ -128,8 +158,9 @@ Status Session::ApplyDelegate(const SessionOptions& options) {
     messages_.Take("");
   } else if (status != kTfLiteOk) {
     // The file may be sound all the same: TensorFlow Lite's own kernels say so.
+    why_refused_ = messages_.Take("no reason given");
     notes_.push_back("delegate: not used, XNNPACK refuses the model: " +
-                     messages_.Take("no reason given"));
+                     why_refused_);
     interpreter_.reset();
     TILESKIP_RETURN_IF_ERROR(BuildInterpreter(options));
     return Status();
@@ -142,15 +173,20 @@ Status Session::ApplyDelegate(const SessionOptions& options) {
         static_cast<size_t>(parameters->nodes_to_replace->size);
   }
   if (notes_.empty()) {
-    const std::string reason = messages_.Take("");
-    if (!reason.empty()) {
+    why_refused_ = messages_.Take("");
+    if (!why_refused_.empty()) {
       notes_.push_back("delegate: not used, XNNPACK refuses the model: " +
-                       reason);
+                       why_refused_);
     } else if (const std::string others = OperatorsLeft(); !others.empty()) {
       notes_.push_back("delegate: TensorFlow Lite's own kernels run " + others);
     }
   }
   return Status();
+}
+
+std::string Session::WhyLeft(int node) const {
+  const auto it = messages_.left().find(node);
+  return it == messages_.left().end() ? why_refused_ : it->second;
 }
 
 std::string Session::OperatorsLeft() const {

@@ -5,6 +5,8 @@
 
 #include <cstdarg>
 #include <cstddef>
+#include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -60,7 +62,12 @@ class Session {
   const tflite::Interpreter& interpreter() const { return *interpreter_; }
   // XNNPACK's, null where it was not asked for.
   const TfLiteDelegate* delegate() const { return delegate_.get(); }
+  // Why XNNPACK leaves a node of the graph alone, in its words; empty if it
+  // takes it, was not asked, or does not say.
+  std::string WhyLeft(int node) const;
   size_t model_bytes() const { return model_->allocation()->bytes(); }
+  // What reading and checking the file took.
+  int64_t load_ns() const { return load_ns_; }
   const std::vector<std::string>& notes() const { return notes_; }
 
  private:
@@ -70,9 +77,12 @@ class Session {
     int Report(const char* format, va_list arguments) override;
     // Everything since the last call, on one line; `otherwise` if nothing.
     std::string Take(const std::string& otherwise);
+    // The nodes that XNNPACK said it leaves alone, and why.
+    const std::map<int, std::string>& left() const { return left_; }
 
    private:
     std::vector<std::string> lines_;
+    std::map<int, std::string> left_;
   };
 
   Session() = default;
@@ -93,7 +103,10 @@ class Session {
   std::unique_ptr<TfLiteDelegate, void (*)(TfLiteDelegate*)> delegate_{
       nullptr, [](TfLiteDelegate*) {}};
   std::unique_ptr<tflite::Interpreter> interpreter_;
+  int64_t load_ns_ = 0;
   Delegation delegation_;
+  // Why XNNPACK refuses the graph as a whole, where it does.
+  std::string why_refused_;
   std::vector<std::string> notes_;
 };
 

@@ -17,7 +17,8 @@ from support.runtimes import InPython, ThroughCLibrary, run_checked
 from support.tflite_writer import Array
 from toolchain.agreement.interpreter import load
 from toolchain.build.bundle import Bundle
-from toolchain.profile.runner_output import RunnerOutput, parse_output
+from toolchain.profile.runner_output import REMAINDER, RunnerOutput, parse_output
+from toolchain.tflite_file.plan import parse_plan
 
 Build = Callable[[FileWriter], tuple[int, int]]
 
@@ -171,6 +172,48 @@ def test_what_xnnpack_has_of_such_a_graph_it_still_runs(
     )
 
 
+def _reasons(bundle: Bundle, path: Path, *options: str) -> dict[str, str | None]:
+    """Of each operator that XNNPACK does not run, by its type; the plan has the same."""
+    _, report = _run(bundle, path, _input(path), "--per-op", *options)
+    told = {op.type: op.why_not_delegated for op in report.ops or [] if op.type != REMAINDER}
+    delegated = {op.type for op in report.ops or [] if op.delegated}
+    assert {told[name] for name in delegated} <= {None}
+    if report.runner.patched:
+        command = [str(bundle.runner), "--model", str(path), "--plan", "--json", "-", *options]
+        plan = parse_plan(run_checked(command)).plan
+        planned = {op.type: op.why_not_delegated for op in plan or [] if not op.delegated}
+        assert planned == {name: told[name] for name in told.keys() - delegated}
+    return {name: why for name, why in told.items() if name not in delegated}
+
+
+def test_each_operator_that_xnnpack_leaves_has_its_reason(
+    tmp_path: Path, host_bundle: Bundle, host_stock_bundle: Bundle
+) -> None:
+    file = FileWriter()
+    x, y = _partly(file)
+    path = file.write(tmp_path / "model.tflite", [x], [y])
+    told = {
+        "QUANTIZE": "unsupported type INT16 in tensor #2",
+        "TRANSPOSE": "unsupported type INT16 in tensor #2",
+        "DEQUANTIZE": "unsupported type INT16 in tensor #3",
+    }
+    assert _reasons(host_bundle, path) == told
+    assert _reasons(host_bundle, path, "--no-delegate") == dict.fromkeys(
+        ["ABS", *told, "NEG"], None
+    )
+    assert _reasons(host_stock_bundle, path) == dict.fromkeys(told, None)
+
+
+def test_a_reason_that_names_no_operator_goes_to_the_one_that_it_is_of(
+    tmp_path: Path, host_bundle: Bundle
+) -> None:
+    file = FileWriter()
+    x, y = _network(file)
+    reasons = _reasons(host_bundle, file.write(tmp_path / "model.tflite", [x], [y]))
+    assert len(reasons) == 6
+    assert all(why and "INT16" in why and "node" not in why for why in reasons.values()), reasons
+
+
 def test_a_model_runs_whatever_xnnpack_says_of_its_numbers(
     tmp_path: Path, host_bundle: Bundle, host_stock_bundle: Bundle
 ) -> None:
@@ -192,6 +235,7 @@ def test_a_model_runs_whatever_xnnpack_says_of_its_numbers(
         assert np.array_equal(found, expected)
         (note,) = (note for note in report.notes if note.startswith("delegate: "))
         assert "XNNPACK refuses the model: failed to create XNNPACK runtime" in note
+        assert _reasons(host_bundle, path) == {"CONV_2D": "failed to create XNNPACK runtime"}
     assert np.array_equal(InPython(host_bundle).run(path, given).outputs[0], expected)
     (found,) = ThroughCLibrary.build(host_bundle, tmp_path).run(path, given).outputs
     assert np.array_equal(found, expected)

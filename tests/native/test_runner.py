@@ -238,6 +238,7 @@ def test_no_runs_time_nothing(run: Run, models: Path) -> None:
     assert report.first_run_us > 0
     assert report.per_op is not None
     assert (report.per_op.runs, report.per_op.total_us) == (0, None)
+    assert (report.per_op.input_copy_us, report.per_op.output_copy_us) == (None, None)
     assert report.ops is not None
     assert len(report.ops) == 4
     assert all(op.median_us is None and op.share is None for op in report.ops)
@@ -250,7 +251,17 @@ def test_a_figure_that_is_not_to_be_had_has_its_reason_in_the_notes(run: Run, mo
     explained = any(note.startswith("instructions: ") for note in report.notes)
     assert explained == (report.instructions is None)
     assert report.peak_rss_kib is not None
-    assert report.init_us > 0
+    assert report.load_us is not None
+    assert report.init_us > report.load_us > 0
+
+
+def test_copies_are_timed_apart_from_the_operators(run: Run, models: Path) -> None:
+    for options in ([], ["--no-delegate"]):
+        per_op = measure(run, "--model", models / "two.tflite", "--per-op", *options).per_op
+        assert per_op is not None
+        assert per_op.input_copy_us is not None
+        assert per_op.output_copy_us is not None
+        assert per_op.input_copy_us > 0 < per_op.output_copy_us
 
 
 def test_instruction_counts_are_one_a_run(run: Run, models: Path) -> None:
@@ -343,6 +354,8 @@ def test_operators_of_both_sides_stand_in_the_order_of_execution(run: Run, model
     assert report.ops is not None
     kinds = [(op.type.split(" ")[0], op.delegated) for op in report.ops]
     assert kinds == [("Convolution", True), ("SIN", False), ("Convolution", True), ("other", False)]
+    reasons = [op.why_not_delegated for op in report.ops]
+    assert reasons == [None, "unsupported operator type SIN", None, None]
     assert report.ops[0].kept == report.ops[2].kept == 16
 
 

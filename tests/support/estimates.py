@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from toolchain.profile.estimate_document import EstimatedOperator, ModelEstimate
-from toolchain.profile.operators import LayerTrace, timed_rows
+from toolchain.profile.operators import LayerTrace
 from toolchain.profile.runner_output import REMAINDER, Op
+from toolchain.profile.timed_operators import timed_rows
 
 
 def estimated_model(

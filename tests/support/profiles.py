@@ -8,9 +8,10 @@ from datetime import UTC, datetime
 from support.runner_outputs import runner_output, timing
 from toolchain.profile.document import BoardRecord, Failure, Measurement, Profile, Spread
 from toolchain.profile.facts import BoardFacts, Vitals
-from toolchain.profile.operators import LayerTrace, timed_rows
+from toolchain.profile.operators import LayerTrace
 from toolchain.profile.runner_output import Instructions, Op, PerOp, RunnerOutput
 from toolchain.profile.stability import doubts as doubts_of
+from toolchain.profile.timed_operators import timed_rows
 from toolchain.profile.turns import merged, turn_of
 
 CALM = Vitals(governor="performance")

@@ -15,11 +15,12 @@ from toolchain.formats.json_text import parse_json, to_json
 from toolchain.formats.text_file import read_text
 from toolchain.profile.estimate_document import Estimate
 from toolchain.profile.facts import BoardFacts, Vitals
-from toolchain.profile.operators import LayerTrace, TimedRow
+from toolchain.profile.operators import LayerTrace
 from toolchain.profile.protocol import Limits
 from toolchain.profile.runner_output import RunnerOutput
 from toolchain.profile.significance import paired_shift
 from toolchain.profile.stability import MAX_SPREAD
+from toolchain.profile.timed_operators import TimedRow
 from toolchain.profile.turns import CONFIDENCE, Interval, Turn, ratios, time_interval
 from toolchain.storage.files import write_or_keep
 

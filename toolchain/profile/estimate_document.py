@@ -10,8 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from toolchain.errors import ModelError
 from toolchain.formats.json_text import parse_json
 from toolchain.formats.text_file import read_text
-from toolchain.profile.operators import LayerTrace, TimedRow
+from toolchain.profile.operators import LayerTrace
 from toolchain.profile.runner_output import REMAINDER, Op
+from toolchain.profile.timed_operators import TimedRow
 from toolchain.timing.bounds import Limit
 from toolchain.timing.model import Bound, TimingModel
 

@@ -25,9 +25,10 @@ from toolchain.profile.estimate_document import (
     EstimatedOperator,
     ModelEstimate,
 )
-from toolchain.profile.operators import LayerTrace, timed_rows
+from toolchain.profile.operators import LayerTrace
 from toolchain.profile.operators import trace as trace_layer
 from toolchain.profile.runner_output import Op, parse_output
+from toolchain.profile.timed_operators import timed_rows
 from toolchain.progress import Progress, Silent
 from toolchain.resources import boards_dir
 from toolchain.storage.cache import sha256_file

@@ -13,6 +13,14 @@ def microseconds(value: float) -> str:
     return f"{value / 1e3:,.2f} ms" if value >= 1e3 else f"{value:.3g} µs"
 
 
+def macs_a_second(value: float | None) -> str:
+    """Multiply-accumulates a second in a unit that suits them, ``1.20 G``; ``-`` for none."""
+    if value is None:
+        return "-"
+    unit, size = ("G", 1e9) if value >= 1e9 else ("M", 1e6)
+    return f"{value / size:,.3g} {unit}"
+
+
 def count(value: float | None) -> str:
     """A whole number, ``-`` for none."""
     return "-" if value is None else f"{value:,.0f}"

@@ -18,7 +18,7 @@ from toolchain.failures import Failures
 from toolchain.hardware.board_file import Board
 from toolchain.profile.document import BoardRecord, Failure, Measurement, Profile, Spread
 from toolchain.profile.facts import BoardFacts, Vitals, read_facts, read_load, read_vitals
-from toolchain.profile.operators import TimedRow, live_share, macs_computed, timed_rows, trace
+from toolchain.profile.operators import trace
 from toolchain.profile.protocol import (
     FIRST_RUNS,
     MAX_WARMUP,
@@ -34,10 +34,12 @@ from toolchain.profile.protocol import (
 )
 from toolchain.profile.runner_output import RunnerOutput, parse_output
 from toolchain.profile.stability import busy, doubts
+from toolchain.profile.timed_operators import TimedRow, live_share, macs_computed, timed_rows
 from toolchain.profile.turns import Turn, merged, time_interval, turn_of
 from toolchain.progress import Progress, Stage
 from toolchain.tflite_file.graph import Model, read_model
 from toolchain.tflite_file.layers import find_layers, totals
+from toolchain.timing.roof import Roof, roof_of_board
 
 _EMULATED_RUNS = 3
 """Counts do not vary, and runs are slow."""
@@ -183,7 +185,7 @@ class Session:
             limits=None if self.settings.runs or self._facts.emulated else self.limits,
             seed=None if self._facts.emulated else self._seed,
             not_calm=self._not_calm,
-            measurements=_with_operators(measurements, beside_first=not reference_failed),
+            measurements=self._with_operators(measurements, beside_first=not reference_failed),
             failed=failed,
             reference_failed=reference_failed,
             load=self._load,
@@ -379,17 +381,28 @@ class Session:
             )
         return found
 
+    def _with_operators(
+        self, measurements: list[Measurement], *, beside_first: bool
+    ) -> list[Measurement]:
+        """With their operators beside the first one's, where operators were timed."""
+        found = []
+        for item in measurements:
+            first = next(one for one in measurements if one.threads == item.threads)
+            rows: list[TimedRow] = []
+            if item.output.ops is not None:
+                dense = None
+                if beside_first and item is not first and first.output.ops is not None:
+                    dense = first.output.ops, first.layers
+                rows = timed_rows(dense, (item.output.ops, item.layers), self._roof(item))
+            found.append(item.model_copy(update={"operators": rows}))
+        return found
 
-def _with_operators(measurements: list[Measurement], *, beside_first: bool) -> list[Measurement]:
-    """Measurements with their operators beside the first one's, where operators were timed."""
-    found = []
-    for item in measurements:
-        first = next(one for one in measurements if one.threads == item.threads)
-        rows: list[TimedRow] = []
-        if item.output.ops is not None:
-            dense = None
-            if beside_first and item is not first and first.output.ops is not None:
-                dense = first.output.ops, first.layers
-            rows = timed_rows(dense, (item.output.ops, item.layers))
-        found.append(item.model_copy(update={"operators": rows}))
-    return found
+    def _roof(self, item: Measurement) -> Roof | None:
+        """What the board's cores can do at most; ``None`` where that is not known."""
+        facts = self._facts
+        if facts is None or facts.emulated:
+            return None
+        khz = facts.max_frequency_khz
+        clock_mhz = round(khz / 1000) if khz else self.board.clock_mhz
+        roof = roof_of_board(facts.cores, clock_mhz, item.threads or 1)
+        return None if isinstance(roof, str) else roof

@@ -16,7 +16,6 @@ from toolchain.formats.validation import faults
 from toolchain.profile.document import Measurement, Profile, parse_profile
 from toolchain.profile.foreign import benchmark_model, benchncnn, executorch
 from toolchain.profile.foreign.log_text import Log, name_of, read_log, tidy
-from toolchain.profile.operators import timed_rows
 from toolchain.profile.result_document import (
     FailedModel,
     KnownBoard,
@@ -27,6 +26,7 @@ from toolchain.profile.result_document import (
     Tool,
     summary_of,
 )
+from toolchain.profile.timed_operators import timed_rows
 from toolchain.profile.turns import samples_of_turns
 
 __all__ = [

@@ -78,6 +78,10 @@ class PerOp(RunnerObject):
     runs: Count
     total_us: Microseconds | None
     """Sum of ``median_us`` over all operators and the remainder."""
+    input_copy_us: Microseconds | None = None
+    """What an application's copy into the input tensors takes; no part of ``total_us``."""
+    output_copy_us: Microseconds | None = None
+    """The same out of the output tensors."""
 
 
 class Op(RunnerObject):
@@ -87,6 +91,8 @@ class Op(RunnerObject):
     type: str
     delegated: bool
     """Whether XNNPACK runs it."""
+    why_not_delegated: str | None = None
+    """Why it does not, in its words; ``None`` where it does not say, or was not asked."""
     median_us: Microseconds | None
     share: Share | None
     """Of ``per_op.total_us``."""
@@ -138,6 +144,8 @@ class RunnerOutput(RunnerObject):
     """What the generated input was seeded with; None when inputs came from files."""
     init_us: Microseconds
     """Load, delegate, allocate."""
+    load_us: Microseconds | None = None
+    """The part of ``init_us`` until the file was read and checked."""
     first_run_us: Microseconds
     timing: Timing | None
     """None with ``--runs 0``."""

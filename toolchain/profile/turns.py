@@ -118,11 +118,14 @@ def merged(outputs: Sequence[RunnerOutput]) -> RunnerOutput:
     notes = dict.fromkeys(note for output in outputs for note in output.notes)
     ops = _ops(outputs)
     per_op = None
+    timed = [output.per_op for output in outputs if output.per_op is not None]
     if first.per_op is not None and ops is not None:
         per_op = first.per_op.model_copy(
             update={
-                "runs": sum(output.per_op.runs for output in outputs if output.per_op),
+                "runs": sum(each.runs for each in timed),
                 "total_us": sum(op.median_us or 0.0 for op in ops),
+                "input_copy_us": _median_of([each.input_copy_us for each in timed]),
+                "output_copy_us": _median_of([each.output_copy_us for each in timed]),
             }
         )
     return first.model_copy(
@@ -130,6 +133,7 @@ def merged(outputs: Sequence[RunnerOutput]) -> RunnerOutput:
             "timing": _timing(timings),
             "instructions": _instructions(outputs),
             "init_us": float(np.median([output.init_us for output in outputs])),
+            "load_us": _median_of([output.load_us for output in outputs]),
             "first_run_us": float(np.median([output.first_run_us for output in outputs])),
             "peak_rss_kib": int(np.median(peaks)) if peaks else None,
             "per_op": per_op,
@@ -137,6 +141,11 @@ def merged(outputs: Sequence[RunnerOutput]) -> RunnerOutput:
             "notes": list(notes),
         }
     )
+
+
+def _median_of(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.median(known)) if known else None
 
 
 def _timing(timings: Sequence[Timing]) -> Timing:

@@ -7,11 +7,16 @@ from collections.abc import Iterator, Sequence
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from toolchain.foreign_text import harmless
 from toolchain.profile.document import Measurement, Profile
-from toolchain.profile.figures import microseconds
-from toolchain.profile.operators import OperatorRow, Tile, TimedRow
+from toolchain.profile.figures import macs_a_second, microseconds
+from toolchain.profile.operators import OperatorRow, Tile
 from toolchain.profile.runner_output import REMAINDER, computes_any_rows
+from toolchain.profile.timed_operators import TimedRow
 from toolchain.report.fitting import NAME, Column, fitted_table, note
+
+_NAMED = 3
+"""Operators that are named where several stay off XNNPACK for one reason."""
 
 
 def operator_tables(profile: Profile, width: int = 200, *, wide: bool = False) -> RenderableType:
@@ -61,6 +66,8 @@ def operator_table(
         Column("by\npixels", [_ratio(row.by_pixels) for row in rows], 2),
         Column("by\nplan", [_ratio(row.by_plan) for row in rows], 3),
         Column("dead\ntaps", [_share(row.dead_tap_share) for row in rows], 6),
+        Column("MACs\na second", [_rate(profile, row) for row in rows], 9),
+        Column("of the\npeak", [_share(row.of_peak) for row in rows], 5),
     ]
     if beside:
         columns.insert(4, Column("dense", [_time(row.dense) for row in rows], 5))
@@ -78,7 +85,8 @@ def operator_table(
         [column for column in columns if any(column.cells)], width, title=f"{title}, by layer"
     )
     reasons = [Text(f"[{number}] {why}") for why, number in numbers.items()]
-    return Group(table, *reasons, *map(note, _notes(profile, item, rows, beside=beside)))
+    notes = [*_notes(profile, item, rows, beside=beside), *_around(profile, item)]
+    return Group(table, *reasons, *map(note, notes))
 
 
 def _notes(
@@ -91,12 +99,58 @@ def _notes(
         )
     if any(row.dead_tap_share for row in rows):
         yield "Dead taps: read skipped pixels or padding alone, and are not computed either."
-    if not all(row.delegated for row in rows if row.kind != REMAINDER):
-        yield "*: not run by XNNPACK."
+    if any(row.of_peak for row in rows):
+        yield "Of the peak: of the multiply-accumulates that these cores can do at most."
+    yield from _left(profile, rows)
     if profile.by_instructions:
         yield "Emulated: these times stand for instructions; they say nothing about seconds."
     elif item.doubts or (beside and profile.ratio_in_doubt(item)):
         yield "?: times of this model may be unstable, see above; so may those of its layers."
+
+
+def _left(profile: Profile, rows: Sequence[TimedRow]) -> Iterator[str]:
+    """What XNNPACK does not run, what that costs, and why; operators of one reason together."""
+    left = [row for row in rows if not row.delegated and row.kind != REMAINDER]
+    if not left:
+        return
+    total = sum(row.masked for row in rows)
+
+    def cost(some: Sequence[TimedRow]) -> str:
+        own = sum(row.masked for row in some)
+        share = f"{own / total:.1%}" if total else "-"
+        return share if profile.by_instructions else f"{microseconds(own)}, {share}"
+
+    yield f"*: TensorFlow Lite's own kernels run it, not XNNPACK ({cost(left)} of the whole)."
+    by_reason: dict[str, list[TimedRow]] = {}
+    for row in left:
+        why = harmless(row.why_not_delegated or "XNNPACK does not say why")
+        by_reason.setdefault(why, []).append(row)
+    for why, some in sorted(by_reason.items(), key=lambda each: -sum(r.masked for r in each[1])):
+        names = ", ".join(row.name for row in some[:_NAMED])
+        more = f" and {len(some) - _NAMED} more" if len(some) > _NAMED else ""
+        yield f"* {names}{more} ({cost(some)}): {why}."
+
+
+def _around(profile: Profile, item: Measurement) -> Iterator[str]:
+    """What takes time around an inference, none of it in the table."""
+    if profile.by_instructions:
+        return
+    output, per_op = item.output, item.output.per_op
+    told = {
+        "load the file": output.load_us,
+        "prepare the model": None if output.load_us is None else output.init_us - output.load_us,
+        "the first run": output.first_run_us,
+        "copy the input": per_op.input_copy_us if per_op else None,
+        "copy the output": per_op.output_copy_us if per_op else None,
+    }
+    parts = [f"{what} {microseconds(us)}" for what, us in told.items() if us is not None]
+    yield f"Around an inference of {profile.label(item)}: {', '.join(parts)}."
+
+
+def _rate(profile: Profile, row: TimedRow) -> str:
+    if profile.by_instructions or row.macs_per_second is None:
+        return ""
+    return macs_a_second(row.macs_per_second)
 
 
 def _beside(item: Measurement) -> bool:

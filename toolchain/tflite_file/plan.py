@@ -54,6 +54,8 @@ class PlannedOperator(RunnerObject):
     TensorFlow Lite's own kernels compute."""
     delegated: bool
     """Whether XNNPACK computes it."""
+    why_not_delegated: str | None = None
+    """Why it does not, in its words; ``None`` where it does not say, or was not asked."""
     path: Path
     ukernel: str | None
     """The micro-kernel, of a convolution or a matrix."""
@@ -158,6 +160,7 @@ class LayerPlan(_Report):
         if told is None:
             return []
         found = (
+            ("XNNPACK does not run it", told.why_not_delegated),
             ("all pixels are computed", told.why_all_pixels),
             ("all taps are computed", told.why_all_taps),
             ("the output is dense", told.why_dense),

@@ -9,19 +9,9 @@ import pytest
 
 from support.tflite_writer import GraphWriter
 from support.timed_ops import IGEMM, LIVE, PIXELS, conv, listed, other, two_layers
-from toolchain.profile.operators import (
-    LayerTrace,
-    Operator,
-    Tile,
-    TimedRow,
-    live_share,
-    macs_computed,
-    operator_row,
-    slots,
-    timed_rows,
-    trace,
-)
+from toolchain.profile.operators import LayerTrace, Operator, Tile, operator_row, slots, trace
 from toolchain.profile.runner_output import Op
+from toolchain.profile.timed_operators import TimedRow, live_share, macs_computed, timed_rows
 from toolchain.tflite_file.graph import read_model
 from toolchain.tflite_file.layers import find_layers
 

@@ -9,14 +9,8 @@ import pytest
 
 from support.benches import GEMM, KERNEL, operator_row
 from support.timed_ops import two_layers
-from toolchain.profile.operators import (
-    UNEXPLAINED,
-    LayerTrace,
-    OperatorRow,
-    Tile,
-    reason,
-    time_reason,
-)
+from toolchain.profile.operator_reasons import UNEXPLAINED, reason, time_reason
+from toolchain.profile.operators import LayerTrace, OperatorRow, Tile
 
 LARGE = KERNEL.replace("4x8", "6x8")
 LIVE = "xnn_qs8_qc8w_live_igemm_minmax_fp32_ukernel_6x8__neon"

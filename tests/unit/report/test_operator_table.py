@@ -11,7 +11,9 @@ from support.runner_outputs import runner_output
 from support.timed_ops import LIVE, conv, listed, other, two_layers
 from toolchain.profile.document import Measurement, Profile
 from toolchain.profile.runner_output import Op
+from toolchain.profile.timed_operators import timed_rows
 from toolchain.report.operator_table import operator_tables
+from toolchain.timing.roof import Roof, roof_of_board
 
 
 def shown(profile: Profile, width: int = 200, *, wide: bool = False) -> list[str]:
@@ -35,7 +37,9 @@ def profile(tmp_path: Path) -> Profile:
     first, second = (layer.kept for layer in layers)
     ops = listed(
         conv(60.0, kept=first, kernel=LIVE, dead=0.125),
-        other(10.0, "Add (ND, F32)", delegated=False),
+        other(10.0, "Add (ND, F32)", delegated=False).model_copy(
+            update={"why_not_delegated": "unsupported type \x1b[31mINT16 in tensor #3"}
+        ),
         conv(190.0, kept=second),
     )
     return profile_of(dense, with_operators(model("masked", ops), layers, dense))
@@ -51,7 +55,7 @@ def test_one_row_a_layer_dense_beside_masked(profile: Profile) -> None:
     first, second = (layer.name for layer in profile.measurements[1].layers)
     assert cells(lines, first)[1:] == [
         "3x3", "3 -> 8, 16x16", "198/256", "100 µs", "60 µs", "1.667", "22.6%", "1.293", "12.5%",
-        "-17.3 µs", "",
+        "922 M", "-17.3 µs", "",
     ]  # fmt: skip
     assert "1.053" in cells(lines, second)
     assert sum("masked beside dense" in line for line in lines) == 1
@@ -66,11 +70,44 @@ def test_what_loses_most_comes_first_with_its_reason(profile: Profile) -> None:
     assert any(line.startswith("[1] ") for line in lines)
 
 
-def test_an_operator_that_xnnpack_does_not_run_is_marked(profile: Profile) -> None:
+def test_an_operator_that_xnnpack_does_not_run_is_marked_with_its_cost_and_reason(
+    profile: Profile,
+) -> None:
     lines = shown(profile)
     first = profile.measurements[0].layers[0].name
     assert cells(lines, f"Add after {first} *")
-    assert any("not run by XNNPACK" in line for line in lines)
+    assert (
+        "*: TensorFlow Lite's own kernels run it, not XNNPACK (10 µs, 3.8% of the whole)." in lines
+    )
+    reason = "unsupported type \\x1b[31mINT16 in tensor #3"
+    assert f"* Add after {first} (10 µs, 3.8%): {reason}." in lines
+
+
+def test_how_fast_a_layer_is_stands_beside_what_the_cores_can_do(tmp_path: Path) -> None:
+    layers = two_layers(tmp_path)
+    item = model("masked", listed(conv(60.0), other(10.0), conv(190.0)))
+    roof = roof_of_board({"Cortex-A72": 4}, 1500, 1)
+    assert isinstance(roof, Roof)
+    rows = timed_rows(None, (item.output.ops or [], layers), roof)
+    row = rows[0]
+    assert row.macs_computed == layers[0].macs
+    assert row.macs_per_second == pytest.approx(layers[0].macs / 60e-6)
+    assert row.of_peak == pytest.approx(layers[0].macs / 60e-6 / (4 * 1.5e9))
+    lines = shown(profile_of(item.model_copy(update={"operators": rows})))
+    assert f"{row.of_peak:.1%}" in cells(lines, layers[0].name)
+    assert any("these cores can do at most" in line for line in lines)
+
+
+def test_what_an_inference_takes_around_itself_is_told(profile: Profile) -> None:
+    item = profile.measurements[1]
+    assert item.output.per_op
+    per_op = item.output.per_op.model_copy(update={"input_copy_us": 3.0, "output_copy_us": 0.5})
+    output = item.output.model_copy(update={"load_us": 4.0, "per_op": per_op})
+    lines = shown(profile_of(item.model_copy(update={"output": output})))
+    assert (
+        "Around an inference of masked: load the file 4 µs, prepare the model 6 µs, the first run "
+        "20 µs, copy the input 3 µs, copy the output 0.5 µs." in lines
+    )
 
 
 def test_micro_kernels_are_named_when_asked_for(profile: Profile) -> None:

@@ -10,15 +10,14 @@ from pydantic import BaseModel, ConfigDict
 from toolchain.dev.bench.counts import ModelCount, OpCount
 from toolchain.dev.bench.taps import live_taps
 from toolchain.errors import ModelError
+from toolchain.profile.operator_reasons import UNEXPLAINED, reason
 from toolchain.profile.operators import (
-    UNEXPLAINED,
     Operator,
     OperatorRow,
     Slot,
     is_layer,
     operator_row,
     pair,
-    reason,
     slots,
     trace,
 )

@@ -10,7 +10,8 @@ from toolchain.dev.bench.native import Spread
 from toolchain.dev.bench.plots import gap_plot, speedup_plot
 from toolchain.dev.bench.results import BenchResults, CaseResult
 from toolchain.hardware.facts import core_facts
-from toolchain.profile.operators import GOAL, UNEXPLAINED, OperatorRow
+from toolchain.profile.operator_reasons import GOAL, UNEXPLAINED
+from toolchain.profile.operators import OperatorRow
 from toolchain.storage.files import write_into
 
 NAME = "bench"

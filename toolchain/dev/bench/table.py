@@ -9,7 +9,8 @@ from rich.text import Text
 from toolchain.dev.bench.compare import Comparison
 from toolchain.dev.bench.operators import OperatorTable
 from toolchain.dev.bench.results import BenchResults
-from toolchain.profile.operators import GOAL, UNEXPLAINED, OperatorRow
+from toolchain.profile.operator_reasons import GOAL, UNEXPLAINED
+from toolchain.profile.operators import OperatorRow
 
 
 def operator_table(table: OperatorTable) -> Group:

@@ -34,7 +34,7 @@ from toolchain.profile.export.profiled_models import (
     told_operators,
     unique_names,
 )
-from toolchain.profile.operators import ToldRow
+from toolchain.profile.timed_operators import ToldRow
 
 RUNS = "runs"
 OPERATORS = "operators (medians of a turn)"

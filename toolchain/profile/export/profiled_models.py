@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from toolchain.profile.document import Measurement, Profile
-from toolchain.profile.operators import ToldRow, told_rows
+from toolchain.profile.timed_operators import ToldRow, told_rows
 
 
 def unique_names(profile: Profile) -> list[str]:
@@ -79,4 +79,8 @@ def told_operators(profile: Profile, item: Measurement) -> Sequence[ToldRow]:
     dense = None
     if item is not first and not profile.reference_failed and first.output.ops is not None:
         dense = first.output.ops, first.layers
-    return told_rows(dense, (item.output.ops, item.layers))
+    told = told_rows(dense, (item.output.ops, item.layers))
+    if len(told) != len(item.operators):
+        return told
+    # The profile's own rows know what the board's cores can do.
+    return [each._replace(row=row) for each, row in zip(told, item.operators, strict=True)]

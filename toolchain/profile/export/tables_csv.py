@@ -23,7 +23,7 @@ from toolchain.profile.export.profiled_models import (
     told_operators,
     unique_names,
 )
-from toolchain.profile.operators import ToldRow
+from toolchain.profile.timed_operators import ToldRow
 
 Cell = str | int | float | bool | None
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001
@@ -89,8 +89,11 @@ def _model(profile: Profile, item: Measurement) -> dict[str, Cell]:
         "macs_saved": item.macs_saved,
         "macs_computed": item.macs_computed,
         "peak_memory_kib": output.peak_rss_kib,
-        "load_us": output.init_us,
+        "init_us": output.init_us,
+        "load_us": output.load_us,
         "first_run_us": output.first_run_us,
+        "input_copy_us": _of(output.per_op, "input_copy_us"),
+        "output_copy_us": _of(output.per_op, "output_copy_us"),
         "model_bytes": output.model.bytes,
         "operators": output.delegate.nodes,
         "operators_by_xnnpack": output.delegate.nodes_delegated,
@@ -119,6 +122,7 @@ def _operator(each: ToldRow, *, beside: bool) -> dict[str, Cell]:
         "shape": row.shape,
         "type": _of(told, "type"),
         "by_xnnpack": _of(told, "delegated"),
+        "why_not_by_xnnpack": row.why_not_delegated,
         "time_us": _of(own, "median_us"),
         "share": _of(own, "share"),
         "first_model_us": _of(dense, "median_us"),
@@ -132,7 +136,9 @@ def _operator(each: ToldRow, *, beside: bool) -> dict[str, Cell]:
         "ratio_by_plan": row.by_plan,
         "dead_tap_share": row.dead_tap_share,
         "macs": row.macs or None,
-        "macs_computed": _of(own, "macs_computed"),
+        "macs_computed": row.macs_computed,
+        "macs_a_second": row.macs_per_second,
+        "of_peak_share": row.of_peak,
         "micro_kernel": _of(own, "ukernel"),
         "tile_rows": _of(own, "mr"),
         "tile_columns": _of(own, "nr"),

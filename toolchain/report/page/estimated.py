@@ -6,10 +6,11 @@ from collections.abc import Mapping
 
 from toolchain.hints import command
 from toolchain.profile.estimate_document import Estimate, ModelEstimate
-from toolchain.profile.operators import live_share, macs_computed, timed_rows
+from toolchain.profile.timed_operators import live_share, macs_computed, timed_rows
 from toolchain.report.page.headline import headline
-from toolchain.report.page.roofline import Roof, roof_of_estimate, roofline
+from toolchain.report.page.roofline import roofline
 from toolchain.report.page.view import Again, Fact, Layers, Model, Result, Roofline, Span
+from toolchain.timing.roof import Roof, roof_of_estimate
 
 NOT_MEASURED = "Estimated, not measured: nine of ten published times lie within the interval."
 

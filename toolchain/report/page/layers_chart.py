@@ -8,7 +8,7 @@ from typing import Any
 
 import altair as alt
 
-from toolchain.profile.operators import TimedRow
+from toolchain.profile.timed_operators import TimedRow
 from toolchain.report.page import tables
 from toolchain.report.page.chart import (
     FIRST,

@@ -15,7 +15,7 @@ from toolchain.profile.figures import memory
 from toolchain.profile.protocol import Limits
 from toolchain.profile.turns import Interval, samples_of_turns
 from toolchain.report.page.headline import headline
-from toolchain.report.page.roofline import Roof, roof_of_board, roofline
+from toolchain.report.page.roofline import roofline
 from toolchain.report.page.view import (
     Again,
     Doubt,
@@ -28,6 +28,7 @@ from toolchain.report.page.view import (
     Span,
     Turn,
 )
+from toolchain.timing.roof import Roof, roof_of_board
 
 _NINE_OF_TEN = (5, 95)
 

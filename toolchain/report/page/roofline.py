@@ -1,4 +1,4 @@
-"""What a core can do at most, and what each layer does of it: the roofline model.
+"""What each layer does of what a core can do at most: the roofline model.
 
 Williams, Waterman and Patterson, "Roofline: an insightful visual performance model for multicore
 architectures", Communications of the ACM 52(4), 2009. Work is counted in multiply-accumulates; the
@@ -11,76 +11,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from toolchain.hardware.caches import LINE_BYTES
-from toolchain.hardware.facts import core_called
 from toolchain.profile.operators import LayerTrace, timed_slots
 from toolchain.profile.runner_output import Op
 from toolchain.report.page.view import LayerRate, Roofline
-from toolchain.timing.core_table import Arithmetic, CoreTable, arithmetic_of, core_table, timed
-from toolchain.timing.model import COEFFICIENTS, Coefficients, model_of
+from toolchain.timing.core_table import Arithmetic, arithmetic_of
+from toolchain.timing.roof import Roof
 
 _BYTES: Mapping[Arithmetic, int] = {"fp32": 4, "fp16": 2, "int8": 1}
-_FITTED = f"toolchain/timing/{COEFFICIENTS}"
 Timed = tuple[str, Sequence[Op], Sequence[LayerTrace]]
 """A model's name, its operators with times, the remainder at their end, and its layers."""
-
-
-@dataclass(frozen=True)
-class Roof:
-    """A core and its memory."""
-
-    table: CoreTable
-    core: str
-    """Its key: ``cortex-a72``."""
-    clock_mhz: int
-    threads: int
-    line_ns: float
-    """Nanoseconds that a line of 64 bytes takes from memory, all threads together."""
-    fitted: str
-    """Where ``line_ns`` is from."""
-
-
-def roof_of_board(cores: Mapping[str, int], clock_mhz: int | None, threads: int) -> Roof | str:
-    """The roof of a board that was measured; or why it is not known, a sentence.
-
-    Args:
-        cores: how many cores there are of each kind, by Arm's name.
-        clock_mhz: of its cores.
-        threads: that were used.
-    """
-    if len(cores) != 1:
-        said = ", ".join(cores) or "cores that it does not name"
-        return f"The board has {said}: a roofline is of one kind of core."
-    (name,) = cores
-    called = core_called(name)
-    core = timed(called) if called else None
-    if core is None:
-        return f"The peak of {name} and the bandwidth of its memory are not known here."
-    if clock_mhz is None:
-        return "The clock of the board is not known."
-    line_ns = model_of(core).coefficients.line(threads)
-    return Roof(core_table(core), core, clock_mhz, threads, line_ns, _FITTED)
-
-
-def roof_of_estimate(
-    coefficients: Coefficients, core: str, clock_mhz: int, threads: int
-) -> Roof | str:
-    """The roof of a board that times were estimated for; or why it is not known, a sentence.
-
-    Args:
-        coefficients: of the estimate's model of time.
-        core: by Arm's name.
-        clock_mhz: of its cores.
-        threads: that were assumed.
-    """
-    called = core_called(core)
-    known = timed(called) if called else None
-    if known is None:
-        return f"The peak of {core} and the bandwidth of its memory are not known here."
-    line_ns = coefficients.line(threads)
-    return Roof(core_table(known), known, clock_mhz, threads, line_ns, "the estimate's own model")
 
 
 def roofline(roof: Roof, models: Sequence[Timed]) -> tuple[Roofline | None, str | None]:
@@ -95,7 +36,8 @@ def roofline(roof: Roof, models: Sequence[Timed]) -> tuple[Roofline | None, str 
         said = "The layers multiply several types, each of which has a peak of its own."
         return None, said if kinds else "The runtime does not tell what its layers compute."
     (kind,) = kinds
-    if kind is None or kind not in roof.table.peak:
+    peak = roof.peak(kind)
+    if kind is None or peak is None:
         return None, f"The peak of {roof.table.name} for this type is not known here."
     points = [point for model in models for point in _points(*model, kind)]
     if not points:
@@ -105,7 +47,7 @@ def roofline(roof: Roof, models: Sequence[Timed]) -> tuple[Roofline | None, str 
         core=roof.table.name,
         clock_mhz=roof.clock_mhz,
         threads=roof.threads,
-        peak=a_cycle * roof.clock_mhz * 1e6 * roof.threads,
+        peak=peak,
         arithmetic=kind,
         bandwidth=LINE_BYTES / roof.line_ns * 1e9,
         sources=[

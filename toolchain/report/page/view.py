@@ -13,7 +13,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from toolchain.profile.operators import TimedRow
+from toolchain.profile.timed_operators import TimedRow
 
 Kind = Literal["measured", "counted", "estimated"]
 """Times of a board; instructions of an emulated one; times of a board that is not there."""

@@ -13,7 +13,7 @@ from toolchain.dev.bench.peer_estimates import PeerEstimate
 from toolchain.dev.bench.peers import PeerGroup, PeerResult, PeerResults
 from toolchain.dev.bench.peers_page import peers_page
 from toolchain.dev.bench.results import load_results
-from toolchain.profile.operators import UNEXPLAINED
+from toolchain.profile.operator_reasons import UNEXPLAINED
 
 ROWS = [
     operator_row(name="a"),

@@ -10,9 +10,10 @@ import pytest
 from support.reports import layers_of, models, ops_of
 from support.timed_ops import PIXELS
 from toolchain.profile.operators import LayerTrace
-from toolchain.report.page.roofline import Roof, bytes_moved, roof_of_board, roofline
+from toolchain.report.page.roofline import bytes_moved, roofline
 from toolchain.timing.core_table import arithmetic_of, core_table
 from toolchain.timing.model import model_of
+from toolchain.timing.roof import Roof, roof_of_board
 
 
 def a72(threads: int = 1) -> Roof:
