@@ -14,7 +14,7 @@ from toolchain.board.connection import COMMAND_S, Connection, TimeUp
 from toolchain.errors import BoardError
 from toolchain.hardware.facts import Isa, core_name, isa_facts
 
-_TELL_S = 10.0
+TELL_S = 10.0
 """Seconds that a program may take there which tells one fact."""
 AT_HWCAP, AT_HWCAP2 = 16, 26  # <elf.h>
 _AT_PAGESZ = 6
@@ -182,7 +182,7 @@ def read_files_and_answer(
     )
     words = ["sh", "-c", script, "sh", mark, *paths, "--", *argv]
     try:
-        result = connection.run(words, check=False, timeout=_TELL_S if argv else COMMAND_S)
+        result = connection.run(words, check=False, timeout=TELL_S if argv else COMMAND_S)
     except TimeUp:
         return read_files_and_answer(connection, paths, [])
     found: dict[str, bytes] = {}

@@ -19,8 +19,6 @@ _TEMPERATURE = "/sys/class/thermal/thermal_zone0/temp"
 _CLOCK = "/sys/devices/system/clocksource/clocksource0/current_clocksource"
 _VITALS = (_GOVERNOR, _FREQUENCY, _TEMPERATURE, _CLOCK, _MEMINFO)
 _THROTTLED = ["vcgencmd", "get_throttled"]
-_TELL_S = 30.0
-"""Seconds that a program may take there which tells one fact."""
 _NUMBER = "[0-9]{1,18}"
 """What no computation with it can overflow; Python refuses to read 5,000 digits."""
 _FILES = (_MODEL, _MEMINFO, _MAX_FREQUENCY)
@@ -175,7 +173,7 @@ def _meminfo(text: str) -> dict[str, int]:
 
 def _run(connection: Connection, argv: Sequence[str]) -> str | None:
     try:
-        result = connection.run(argv, check=False, timeout=_TELL_S)
+        result = connection.run(argv, check=False, timeout=system.TELL_S)
     except TimeUp:  # firmware that hangs, say: a fact that is not told
         return None
     return None if result.exit_code else result.text.strip() or None

@@ -5,12 +5,29 @@ A comparison asks here, too: two figures that are written alike are no change.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 
 def microseconds(value: float) -> str:
     """A time in a unit that suits it: ``1.20 ms``."""
     if value >= 1e6:
         return f"{value / 1e6:,.2f} s"
     return f"{value / 1e3:,.2f} ms" if value >= 1e3 else f"{value:.3g} µs"
+
+
+def megahertz(khz: int | None) -> str | None:
+    """A clock: ``1,500 MHz``; ``None`` where it is not told."""
+    return f"{khz / 1000:,.0f} MHz" if khz else None
+
+
+def celsius(degrees: float | None) -> str | None:
+    """``47.2 °C``; ``None`` where it is not told."""
+    return None if degrees is None else f"{degrees:.1f} °C"
+
+
+def cores(numbers: Mapping[str, int]) -> str | None:
+    """How many cores there are of each kind: ``4 x Cortex-A72``; ``None`` where it is not told."""
+    return ", ".join(f"{number} x {name}" for name, number in numbers.items()) or None
 
 
 def macs_a_second(value: float | None) -> str:

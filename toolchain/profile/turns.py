@@ -53,10 +53,6 @@ class Interval(BaseModel):
         middle = (self.low + self.high) / 2
         return (self.high - self.low) / 2 / middle if middle else 0.0
 
-    def apart(self, other: Interval) -> bool:
-        """Whether the two have no number in common."""
-        return self.high < other.low or other.high < self.low
-
 
 def ratios(first: Sequence[float], second: Sequence[float]) -> list[float]:
     """First over second of turns that came one after the other; what one side lacks is left out."""

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from toolchain.profile.document import Measurement, Profile
 from toolchain.profile.facts import BoardFacts
-from toolchain.profile.figures import count, memory, microseconds, ratio
+from toolchain.profile.figures import celsius, cores, count, megahertz, memory, microseconds, ratio
 from toolchain.report.fitting import NAME, Column, fitted_table, note
 
 EMULATED = (
@@ -149,10 +149,10 @@ def facts_line(facts: BoardFacts, width: int = 200) -> str:
     parts = [
         f"held back: {', '.join(held)}" if held else None,
         facts.model,
-        _cores(facts),
+        cores(facts.cores),
         f"governor {vitals.governor}" if vitals.governor else None,
-        _megahertz(vitals.frequency_khz),
-        _celsius(vitals.temperature_c),
+        megahertz(vitals.frequency_khz),
+        celsius(vitals.temperature_c),
         facts.kernel,
         f"glibc {facts.glibc}" if facts.glibc else None,
         memory(facts.memory_total_kib) if facts.memory_total_kib else None,
@@ -172,7 +172,7 @@ def facts_table(facts: BoardFacts) -> RenderableType:
     rows = {
         "board": facts.model,
         "emulated": "yes" if facts.emulated else "no",
-        "cores": _cores(facts),
+        "cores": cores(facts.cores),
         "features": " ".join(facts.features),
         "hwcap": " ".join(word for word in (facts.hwcap, facts.hwcap2) if word),
         "kernel": " ".join(word for word in (facts.kernel, facts.machine) if word),
@@ -181,8 +181,8 @@ def facts_table(facts: BoardFacts) -> RenderableType:
         if facts.memory_total_kib is None
         else f"{memory(facts.memory_available_kib)} free of {memory(facts.memory_total_kib)}",
         "governor": vitals.governor,
-        "frequency": _megahertz(vitals.frequency_khz),
-        "temperature": _celsius(vitals.temperature_c),
+        "frequency": megahertz(vitals.frequency_khz),
+        "temperature": celsius(vitals.temperature_c),
         "held back": None if vitals.throttled is None else ", ".join(vitals.throttled.now) or "no",
     }
     lines = [Text(f"{name:<12} {value}") for name, value in rows.items() if value]
@@ -214,18 +214,6 @@ def _plan_tells_more(profile: Profile) -> bool:
 def _dead_taps(item: Measurement) -> str:
     share = 0.0 if item.live_share is None else 1 - item.live_share
     return f"{share:.1%}" if share else ""
-
-
-def _cores(facts: BoardFacts) -> str | None:
-    return ", ".join(f"{number} x {name}" for name, number in facts.cores.items()) or None
-
-
-def _megahertz(khz: int | None) -> str | None:
-    return f"{khz / 1000:,.0f} MHz" if khz else None
-
-
-def _celsius(degrees: float | None) -> str | None:
-    return None if degrees is None else f"{degrees:.1f} °C"
 
 
 def _threads(profile: Profile) -> list[str]:

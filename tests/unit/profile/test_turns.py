@@ -16,12 +16,6 @@ from toolchain.profile.turns import (
 )
 
 
-def test_intervals_that_share_a_number_are_not_apart() -> None:
-    assert not Interval(low=1, high=2).apart(Interval(low=2, high=3))
-    assert Interval(low=1, high=2).apart(Interval(low=2.1, high=3))
-    assert Interval(low=2.1, high=3).apart(Interval(low=1, high=2))
-
-
 def test_a_turn_that_one_side_lacks_is_left_out_of_the_ratios() -> None:
     assert ratios([2.0, 4.0, 8.0], [1.0, 2.0]) == [2.0, 2.0]
     assert ratios([2.0, 4.0], [0.0, 2.0]) == [2.0]

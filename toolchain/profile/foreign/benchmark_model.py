@@ -17,6 +17,8 @@ from toolchain.errors import ModelError
 from toolchain.formats.validation import faults
 from toolchain.profile.foreign.benchmark_profile import SUMMED, OperatorTables
 from toolchain.profile.foreign.log_text import (
+    CUT_LINE,
+    NONE_RAN,
     Line,
     Log,
     name_of,
@@ -39,9 +41,7 @@ MOST_MODELS = 10_000
 """Of a file, with those that failed."""
 MOST_ROWS = 200_000
 """Operators of all models of a file."""
-CUT = "the file ends in the middle of a line, which is left out"
 ENDS = "the output ends before a time of it"
-NONE_RAN = "no inference was timed"
 _RUNTIME = "TensorFlow Lite"
 _ONLY_OPERATORS = (
     "the file tells times of operators alone: that of an inference is in what the tool prints"
@@ -159,7 +159,7 @@ class _Reader:
             threads=common_threads(self._models),
             models=self._models,
             failed=self._failed,
-            notes=[CUT] if cut else [],
+            notes=[CUT_LINE] if cut else [],
         )
 
     # --- lines ------------------------------------------------------------------------------

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 
 from toolchain.errors import ModelError
 from toolchain.profile.foreign.log_text import (
+    CUT_LINE,
+    NONE_RAN,
     Line,
     Log,
     name_of,
@@ -29,9 +31,7 @@ from toolchain.profile.result_document import (
 
 MOST_MODELS = 50_000
 """Of a file, with those that failed."""
-CUT = "the file ends in the middle of a line, which is left out"
 NOT_TOLD = "0.00 ms: it was not computed, or takes too little to be told"
-NONE_RAN = "no inference was timed"
 _SLACK_US = 10.0
 """Of the last digit that is printed."""
 
@@ -101,7 +101,7 @@ class _Reader:
             threads=common_threads(self._models),
             models=self._models,
             failed=self._failed,
-            notes=[CUT] if self._cut else [],
+            notes=[CUT_LINE] if self._cut else [],
         )
 
     def _take(self, line: Line) -> None:

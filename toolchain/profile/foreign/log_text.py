@@ -18,6 +18,8 @@ from toolchain.formats.input_file import LARGEST, read_limited
 from toolchain.formats.text_file import encoding_of
 from toolchain.profile.result_document import LONGEST_US
 
+CUT_LINE = "the file ends in the middle of a line, which is left out"
+NONE_RAN = "no inference was timed"
 LONGEST_LINE = 20_000
 """Letters of a line that are looked at."""
 _LONGEST_NAME, _SHOWN = 300, 60

@@ -61,7 +61,7 @@ def layers_chart(result: Result, prefix: str) -> Chart:
         else []
     )
     if hidden:
-        notes.append(f"Not shown, because they take less than XNNPACK tells: {hidden} operators.")
+        notes.append(f"Not shown, because no time was told for them: {hidden} operators.")
     if result.kind == "counted":
         notes.append("The board is emulated: these times stand for instructions, not for seconds.")
     return Chart(

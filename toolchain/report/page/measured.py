@@ -10,8 +10,8 @@ from toolchain.errors import BoardConfigError
 from toolchain.hardware.board_file import Board, load_board
 from toolchain.hints import command
 from toolchain.profile.document import Measurement, Profile
-from toolchain.profile.facts import BoardFacts, Vitals
-from toolchain.profile.figures import memory
+from toolchain.profile.facts import Vitals
+from toolchain.profile.figures import celsius, cores, megahertz, memory
 from toolchain.profile.protocol import Limits
 from toolchain.profile.turns import Interval, samples_of_turns
 from toolchain.report.page.headline import headline
@@ -54,7 +54,7 @@ def result_of_profile(profile: Profile, file: str, accuracies: Mapping[str, floa
         board=profile.board.name,
         title=profile.board.title,
         threads=profile.threads,
-        core=_cores(facts),
+        core=cores(facts.cores),
         clock_mhz=_clock_mhz(profile),
         created=profile.created,
         headline=headline(kind, profile.board.title, profile.threads, models),
@@ -182,10 +182,6 @@ def _clock_mhz(profile: Profile) -> int | None:
     return board.clock_mhz if board else None
 
 
-def _cores(facts: BoardFacts) -> str | None:
-    return ", ".join(f"{number} x {name}" for name, number in facts.cores.items()) or None
-
-
 def _facts(profile: Profile) -> list[Fact]:
     facts, after = profile.board.facts, profile.board.after
     before = facts.vitals
@@ -198,15 +194,15 @@ def _facts(profile: Profile) -> list[Fact]:
     fixed = {
         "board": facts.model,
         "emulated": "yes" if facts.emulated else "no",
-        "cores": _cores(facts),
+        "cores": cores(facts.cores),
         "kernel": " ".join(word for word in (facts.kernel, facts.machine) if word) or None,
         "glibc": facts.glibc,
         "memory": free,
     }
     changing = {
         "governor": (before.governor, after.governor),
-        "frequency": tuple(_megahertz(one.frequency_khz) for one in (before, after)),
-        "temperature": tuple(_celsius(one.temperature_c) for one in (before, after)),
+        "frequency": tuple(megahertz(one.frequency_khz) for one in (before, after)),
+        "temperature": tuple(celsius(one.temperature_c) for one in (before, after)),
         "held back": tuple(_held(one) for one in (before, after)),
         "held back since its boot": tuple(_held(one, boot=True) for one in (before, after)),
     }
@@ -215,14 +211,6 @@ def _facts(profile: Profile) -> list[Fact]:
         *([Fact(name="cores that other programs kept busy", before=load)] if load else []),
         *(Fact(name=name, before=one, after=two) for name, (one, two) in changing.items()),
     ]
-
-
-def _megahertz(khz: int | None) -> str | None:
-    return None if khz is None else f"{khz / 1000:,.0f} MHz"
-
-
-def _celsius(degrees: float | None) -> str | None:
-    return None if degrees is None else f"{degrees:.1f} °C"
 
 
 def _held(vitals: Vitals, *, boot: bool = False) -> str | None:

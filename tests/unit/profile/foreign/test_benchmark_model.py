@@ -9,7 +9,7 @@ import pytest
 
 from support.foreign_samples import SAMPLES, TERMINALS, reading, sample, told
 from toolchain.errors import ModelError
-from toolchain.profile.foreign import benchmark_model
+from toolchain.profile.foreign import benchmark_model, log_text
 from toolchain.profile.results import ModelResult, read_result
 
 XNNPACK = "benchmark_model/xnnpack.txt"
@@ -344,7 +344,7 @@ def test_a_cut_figure_is_not_taken_and_that_is_told(tmp_path: Path) -> None:
     result = read_result(path)
     assert result.models[0].summary.max_us == 1252566
     assert result.models[0].summary.mean_us is None
-    assert result.notes == [benchmark_model.CUT]
+    assert result.notes == [log_text.CUT_LINE]
 
 
 def test_a_last_line_that_another_one_confirms_needs_no_line_end(tmp_path: Path) -> None:

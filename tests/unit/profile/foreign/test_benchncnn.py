@@ -9,7 +9,7 @@ import pytest
 
 from support.foreign_samples import SAMPLES, TERMINALS, reading, sample
 from toolchain.errors import ModelError
-from toolchain.profile.foreign import benchncnn
+from toolchain.profile.foreign import benchncnn, log_text
 from toolchain.profile.results import Summary, read_result
 
 ALL = "benchncnn/all_models.txt"
@@ -160,7 +160,7 @@ def test_of_a_row_that_was_cut_nothing_is_made_up(tmp_path: Path, digits: int) -
     whole = ROW[:digits] == ROW.rstrip("\n")
     assert len(result.models) == 1 + whole
     begun = " min =" in ROW[:digits] and not whole
-    assert result.notes == ([benchncnn.CUT] if begun else [])
+    assert result.notes == ([log_text.CUT_LINE] if begun else [])
 
 
 @pytest.mark.parametrize(
