@@ -394,6 +394,8 @@ class Session:
                 if beside_first and item is not first and first.output.ops is not None:
                     dense = first.output.ops, first.layers
                 rows = timed_rows(dense, (item.output.ops, item.layers), self._roof(item))
+            if self._facts is None or self._facts.emulated:  # seconds mean nothing there
+                rows = [row.model_copy(update={"macs_per_second": None}) for row in rows]
             found.append(item.model_copy(update={"operators": rows}))
         return found
 

@@ -66,7 +66,7 @@ def operator_table(
         Column("by\npixels", [_ratio(row.by_pixels) for row in rows], 2),
         Column("by\nplan", [_ratio(row.by_plan) for row in rows], 3),
         Column("dead\ntaps", [_share(row.dead_tap_share) for row in rows], 6),
-        Column("MACs\na second", [_rate(profile, row) for row in rows], 9),
+        Column("MACs\na second", [_rate(row) for row in rows], 9),
         Column("of the\npeak", [_share(row.of_peak) for row in rows], 5),
     ]
     if beside:
@@ -147,10 +147,8 @@ def _around(profile: Profile, item: Measurement) -> Iterator[str]:
     yield f"Around an inference of {profile.label(item)}: {', '.join(parts)}."
 
 
-def _rate(profile: Profile, row: TimedRow) -> str:
-    if profile.by_instructions or row.macs_per_second is None:
-        return ""
-    return macs_a_second(row.macs_per_second)
+def _rate(row: TimedRow) -> str:
+    return "" if row.macs_per_second is None else macs_a_second(row.macs_per_second)
 
 
 def _beside(item: Measurement) -> bool:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from toolchain.profile.figures import count, memory, microseconds, ratio
+from toolchain.profile.figures import count, macs_a_second, memory, microseconds, ratio
+from toolchain.profile.runner_output import REMAINDER
+from toolchain.profile.timed_operators import TimedRow
 from toolchain.report.page.view import Kind, Layers, Model, PublishedRow, Result, Roofline, Unit
 
 
@@ -214,7 +216,9 @@ def layer_table(models: Sequence[Layers]) -> Table:
             Cell("" if row.pixels is None else f"{row.kept} of {row.pixels}"),
             Cell(_time(row.dense)), Cell(_time(row.masked)),
             Cell(_time(row.ideal)), Cell(_lost(row.lost, row.dense + row.masked)),
-            Cell(row.reason or ""),
+            Cell(macs_a_second(row.macs_per_second) if row.macs_per_second else ""),
+            Cell(f"{row.of_peak:.1%}" if row.of_peak else ""),
+            Cell(_why(row)),
         ]
         for one in models
         for row in one.rows
@@ -222,13 +226,24 @@ def layer_table(models: Sequence[Layers]) -> Table:
     heads = [
         Column("model", number=False), Column("layer", number=False), Column("kind", number=False),
         Column("shape", number=False), Column("pixels kept"), Column("dense"), Column("masked"),
-        Column("ideal"), Column("lost"), Column("why", number=False),
+        Column("ideal"), Column("lost"), Column("MACs a second"),
+        Column("of the peak", "of what the cores can do at most"), Column("why", number=False),
     ]  # fmt: skip
-    if not beside:
-        left = (5, 7, 8, 9)
-        heads = [head for index, head in enumerate(heads) if index not in left]
-        rows = [[cell for index, cell in enumerate(row) if index not in left] for row in rows]
-    return Table("Time of each layer", heads, rows)
+    alone = () if beside else ("dense", "ideal", "lost")
+    kept = [
+        index
+        for index, head in enumerate(heads)
+        if head.title not in alone and any(row[index].text for row in rows)
+    ]
+    heads = [heads[index] for index in kept]
+    return Table("Time of each layer", heads, [[row[index] for index in kept] for row in rows])
+
+
+def _why(row: TimedRow) -> str:
+    if row.delegated or row.kind == REMAINDER:
+        return row.reason or ""
+    said = f": {row.why_not_delegated}" if row.why_not_delegated else ""
+    return f"XNNPACK does not run it{said}"
 
 
 def _time(us: float) -> str:

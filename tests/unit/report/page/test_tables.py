@@ -124,10 +124,30 @@ def test_the_numbers_of_charts_are_in_their_tables(files: dict[str, Path]) -> No
     assert column(layer_table(result.layers[1:]), "layer") == [
         row.name for row in result.layers[1].rows
     ]
+    assert set(column(layer_table(result.layers[1:]), "MACs a second")) > {""}
+    assert "of the peak" not in heads(layer_table(result.layers[1:]))
     assert result.roofline is not None
     shares = column(roofline_table(result.roofline), "of its roof")
     assert len(shares) == 4
     assert all(share.endswith("%") for share in shares)
+
+
+def test_what_an_operator_does_of_the_peak_and_why_xnnpack_leaves_it_are_in_its_table(
+    files: dict[str, Path],
+) -> None:
+    layers = result_of_profile(measured_profile(files), "p", {}).layers[1]
+    changes: dict[int, dict[str, object]] = {
+        0: {"of_peak": 0.625},
+        1: {"delegated": False, "why_not_delegated": "unsupported type INT16 in tensor #3"},
+        2: {"delegated": False},
+    }
+    rows = [row.model_copy(update=changes.get(i, {})) for i, row in enumerate(layers.rows)]
+    table = layer_table([layers.model_copy(update={"rows": rows})])
+    assert column(table, "of the peak")[:2] == ["62.5%", ""]
+    assert column(table, "why")[1:3] == [
+        "XNNPACK does not run it: unsupported type INT16 in tensor #3",
+        "XNNPACK does not run it",
+    ]
 
 
 def test_published_times_stand_beside_those_of_models_of_the_same_name(
