@@ -136,6 +136,13 @@ def _around(profile: Profile, item: Measurement) -> Iterator[str]:
     if profile.by_instructions:
         return
     output, per_op = item.output, item.output.per_op
+    if per_op and per_op.total_us and item.median_us:
+        beyond = per_op.total_us / item.median_us - 1
+        yield (
+            f"All rows take {microseconds(per_op.total_us)} together, {abs(beyond):.1%} "
+            f"{'more' if beyond > 0 else 'less'} than the median of the runs that are not looked "
+            "into."
+        )
     told = {
         "load the file": output.load_us,
         "prepare the model": None if output.load_us is None else output.init_us - output.load_us,

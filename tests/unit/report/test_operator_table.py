@@ -101,9 +101,16 @@ def test_how_fast_a_layer_is_stands_beside_what_the_cores_can_do(tmp_path: Path)
 def test_what_an_inference_takes_around_itself_is_told(profile: Profile) -> None:
     item = profile.measurements[1]
     assert item.output.per_op
-    per_op = item.output.per_op.model_copy(update={"input_copy_us": 3.0, "output_copy_us": 0.5})
+    assert item.median_us == 1000.0
+    per_op = item.output.per_op.model_copy(
+        update={"input_copy_us": 3.0, "output_copy_us": 0.5, "total_us": 1025.0}
+    )
     output = item.output.model_copy(update={"load_us": 4.0, "per_op": per_op})
     lines = shown(profile_of(item.model_copy(update={"output": output})))
+    assert (
+        "All rows take 1.02 ms together, 2.5% more than the median of the runs that are not looked "
+        "into." in lines
+    )
     assert (
         "Around an inference of masked: load the file 4 µs, prepare the model 6 µs, the first run "
         "20 µs, copy the input 3 µs, copy the output 0.5 µs." in lines
