@@ -283,21 +283,23 @@ def choose(
     """
     left, where = list(series), ""
     if board is not None:
-        left = _those(left, lambda one: one.board, [board], f"{path}: has no board")
+        left = _those(left, lambda one: one.board, [board], f"{path}: has no board '{board}'")
         where = f" on board '{board}'"
     if models:
         known = {one.model for one in left}
         wanted = list(dict.fromkeys(_name_of(name, known) for name in models))
         for name in wanted:
-            _those(left, lambda one: one.model, [name], f"{path}: has no model", where)
+            _those(left, lambda one: one.model, [name], f"{path}: has no model '{name}'{where}")
         left = [one for name in wanted for one in left if one.model == name]
-        where += f" of {', '.join(wanted)}"
+        where = f" of {', '.join(wanted)}{where}"
     if threads:
-        left = _those(left, lambda one: one.threads, threads, f"{path}: has no threads", where)
+        counts = " or ".join(map(str, threads))
+        said = f"{path}: has no run{where} with {counts} thread{'s'[: counts != '1']}"
+        left = _those(left, lambda one: one.threads, threads, said)
     if stock is not None:
         runtimes = {True: "stock", False: "patched"}
-        said = f"{path}: has no runtime"
-        left = _those(left, lambda one: runtimes[one.stock], [runtimes[stock]], said, where)
+        said = f"{path}: has no run{where} on the {runtimes[stock]} runtime"
+        left = _those(left, lambda one: runtimes[one.stock], [runtimes[stock]], said)
     return left
 
 
@@ -307,20 +309,13 @@ def _name_of(typed: str, known: set[str]) -> str:
 
 
 def _those(
-    series: Sequence[Series],
-    key: Callable[[Series], object],
-    wanted: Sequence[object],
-    said: str,
-    where: str = "",
+    series: Sequence[Series], key: Callable[[Series], object], wanted: Sequence[object], said: str
 ) -> list[Series]:
+    """Those whose key is wanted; an error that begins with ``said`` if there are none."""
     found = [one for one in series if key(one) in wanted]
     if not found:
         names = list(dict.fromkeys(str(key(one)) for one in series))
-        listed = ", ".join(names[:_NAMED])
         more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-        typed = ", ".join(map(str, wanted))
-        raise ModelError(
-            f"{said} '{typed}'{where}",
-            hint=did_you_mean(typed, names, f"there are: {listed}{more}"),
-        )
+        there = f"there are: {', '.join(names[:_NAMED])}{more}"
+        raise ModelError(said, hint=did_you_mean(str(wanted[0]), names, there))
     return found
