@@ -40,8 +40,8 @@ def series_table(series: Sequence[Series], width: int = 200) -> RenderableType:
         Column("first\n(UTC)", [_day(one.first) for one in series], 6),
         Column("latest\n(UTC)", [_day(one.last) for one in series], 3),
         Column(figure, [_figure(one, one.latest, doubtful=one.doubtful) for one in series], FIRST),
-        Column("to the\nrun before", [_change(one.ratio) for one in series], 2),
-        Column("to earlier\nmedian", [_change(one.ratio_to_median) for one in series], 5),
+        Column("to run\nbefore", [_change(one.ratio) for one in series], FIRST),
+        Column("to\nmedian", [_change(one.ratio_to_median) for one in series], 2),
     ]  # fmt: skip
     if not any(one.stock for one in series):
         columns = [column for column in columns if column.heading != "runtime"]
