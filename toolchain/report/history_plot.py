@@ -169,14 +169,15 @@ def _draw(axes: Axes, panel: Panel, styles: dict[int, int]) -> None:
     middle = (low + high) / 2
     span = max(high - low, _LEAST_SPAN * abs(middle)) or 1.0
     axes.set_ylim(middle - 0.58 * span, middle + 0.58 * span)
-    # A label that begins with an underscore would be left out: names are filled in afterwards.
+    names = [
+        f"{shortened(printable(one.model), _NAME)}{one.label[len(one.model) :]}"
+        for one in panel.series
+    ]
     legend = axes.legend(
-        handles, [str(number) for number in range(len(handles))], loc="upper left",
-        bbox_to_anchor=(1.0, 1.0), fontsize="small", frameon=False,
-    )  # fmt: skip
-    for text, one in zip(legend.get_texts(), panel.series, strict=True):
-        name = shortened(printable(one.model), _NAME)
-        text.set(text=f"{name}{one.label[len(one.model) :]}", parse_math=False)
+        handles, names, loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize="small", frameon=False
+    )
+    for text in legend.get_texts():
+        text.set_parse_math(False)
 
 
 def _draw_series(axes: Axes, one: Series, scale: float, colour: str, marker: str) -> Artist:

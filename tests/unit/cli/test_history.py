@@ -191,6 +191,11 @@ def test_a_plot_has_all_runs_unless_a_number_is_given(
     assert drawn(tmp_path, monkeypatch, *words, "--last", 7) == {"dense": 7, "s20": 7}
 
 
+def test_a_table_beside_a_plot_has_no_more_runs_than_without(log: Path, tmp_path: Path) -> None:
+    words = ("dense", "--history", log)
+    assert deploy(*words, "--plot", tmp_path / "p.png").stdout == deploy(*words).stdout
+
+
 def test_what_a_plot_left_out_is_told(tmp_path: Path) -> None:
     log = write(tmp_path / "h", [run(figures("m"), *(figures(f"x{x}", None) for x in range(7)))])
     done = deploy("--history", log, "--plot", tmp_path / "p.png")
