@@ -18,18 +18,21 @@ if TYPE_CHECKING:  # matplotlib is slow to import
 FORMATS = ("png", "svg", "pdf")
 
 
-def check_plot_path(path: Path, others: Iterable[Path] = ()) -> None:
+def check_plot_path(
+    path: Path, others: Iterable[Path] = (), *, inputs: Iterable[Path] = ()
+) -> None:
     """Refuse a file name that no plot can be written to, before any work is done.
 
     Args:
         path: of the plot.
         others: what else is written; a plot in its place would take it away.
+        inputs: files that the work reads.
 
     Raises:
         OutputError: an unknown suffix, no such folder, or it cannot be written.
         MissingToolError: there is nothing here to draw with.
     """
-    check_writable(path, suffixes=[f".{name}" for name in FORMATS])
+    check_writable(path, suffixes=[f".{name}" for name in FORMATS], inputs=inputs)
     if any(same_place(path, other) for other in others):
         raise OutputError(
             f"{path}: is to hold the profile and the plot", hint="give the plot another name"
