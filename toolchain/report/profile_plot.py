@@ -46,6 +46,15 @@ def plot_profile(profile: Profile, path: Path) -> None:
     Raises:
         OutputError: the file cannot be written.
     """
+    import matplotlib as mpl
+
+    # A model's name is no formula, whatever dollar signs are in it.
+    with mpl.rc_context({"text.parse_math": False}):
+        drawn = _drawn(profile, path.suffix.lstrip(".").lower())
+    write_whole(path, drawn)
+
+
+def _drawn(profile: Profile, form: str) -> bytes:
     from matplotlib.figure import Figure
 
     labels = [profile.label(item) for item in profile.measurements]
@@ -70,8 +79,8 @@ def plot_profile(profile: Profile, path: Path) -> None:
     note = " (emulated: seconds mean nothing)" if profile.by_instructions else ""
     figure.suptitle(f"{profile.board.title}, threads: {profile.threads}{note}")
     stream = io.BytesIO()
-    figure.savefig(stream, format=path.suffix.lstrip(".").lower(), dpi=150)
-    write_whole(path, stream.getvalue())
+    figure.savefig(stream, format=form, dpi=150)
+    return stream.getvalue()
 
 
 def _draw_ratios(axes: Axes, profile: Profile, labels: Sequence[str]) -> None:
