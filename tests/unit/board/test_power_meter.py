@@ -38,7 +38,8 @@ def test_a_line_has_watts_and_may_have_seconds_before_them(
     "line",
     [
         b"\n", b"5.25 W\n", b"5,25\n", b"nan\n", b"inf\n", b"-1\n", b"0x10\n", b"1_000\n",
-        b"1e99\n", b"1 2 3\n", b"\xff\xfe\n", "٣".encode(), b"9" * 5000, b"power: 5\n", b"2000000\n",
+        b"1e99\n", b"1 2 3\n", b"\xff\xfe\n", "٣".encode(), b"9" * 5000, b"power: 5\n",
+        b"2000000\n",
     ],
 )  # fmt: skip
 def test_what_is_no_number_or_no_power_is_no_reading(line: bytes) -> None:
