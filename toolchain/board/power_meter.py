@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 import threading
@@ -56,7 +57,7 @@ class Meter:
     """
 
     def __init__(self, argv: Sequence[str]) -> None:
-        self._name = argv[0]
+        self._argv = tuple(argv)
         try:
             self._process = subprocess.Popen(
                 list(argv),
@@ -68,7 +69,7 @@ class Meter:
         except (OSError, ValueError) as error:
             said = error.strerror if isinstance(error, OSError) else str(error)
             raise MeterError(
-                f"the meter's program {self._name} cannot be started: {said}",
+                f"the meter's program {argv[0]} cannot be started: {said}",
                 hint="--meter takes a program and its arguments, and no shell text",
             ) from error
         self._began = time.monotonic()
@@ -133,9 +134,9 @@ class Meter:
             return
         what = self._fault or f"has printed no reading for {FIRST_S:g} s"
         raise MeterError(
-            f"the meter's program {self._name} {what}{self._wrong_line()}",
+            f"the meter's program {self._argv[0]} {what}{self._wrong_line()}",
             hint="it is to print a line for each reading, <watts> or <seconds> <watts>, and to "
-            "flush its output after each",
+            f"flush its output after each; try it by itself: {shlex.join(self._argv)}",
         )
 
     def close(self) -> None:

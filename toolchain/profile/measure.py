@@ -282,7 +282,7 @@ class Session:
             self.power, self._no_energy = None, reason
 
     def _measure_energy(self) -> None:
-        if self.power is None:
+        if self.power is None or not self._running:
             return
         with self.report.stage("energy", total=len(self._running)) as stage:
             for entry in self._running:

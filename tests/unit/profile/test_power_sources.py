@@ -244,6 +244,20 @@ def test_a_meter_that_ends_in_the_middle_takes_the_energy_alone(
     assert item.median_us is not None
 
 
+def test_heat_that_came_after_all_that_is_timed_makes_no_time_doubtful(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hot = Vitals(temperature_c=90.0)
+    vitals = [Vitals(temperature_c=50.0)] * 2  # one for each turn
+    monkeypatch.setattr(measure, "read_vitals", lambda _: vitals.pop() if vitals else hot)
+    bench.vcgencmd(saying(pmic_text(WORKING)))
+    monkeypatch.setattr(power_sources, "RUN_S", 0.1)
+    monkeypatch.setattr(power_sources, "IDLE_S", 0.1)
+    profile = bench.profile(Pmic())
+    assert profile.board.after == hot
+    assert "90 °C" not in "; ".join(profile.measurements[0].doubts)
+
+
 def test_models_measured_before_the_board_was_lost_are_kept(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
