@@ -27,9 +27,10 @@ from toolchain.progress import Silent
 _VCGENCMD = """\
 #!/bin/sh
 [ "$1" = pmic_read_adc ] || exit 1
-for exe in /proc/[0-9]*/exe; do
-  case "$(readlink "$exe")" in */tileskip-run) exec cat /tmp/working ;; esac
-done
+for file in /proc/[0-9]*/comm; do
+  read -r name <"$file" || continue
+  case $name in tileskip-run) exec cat /tmp/working ;; esac
+done 2>/dev/null
 cat /tmp/idle
 """
 

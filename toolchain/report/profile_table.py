@@ -147,8 +147,6 @@ _SLOWED = 0.05
 def _energy_columns(profile: Profile) -> list[Column]:
     """Energy and power; none where neither was measured."""
     found = [item.energy for item in profile.measurements]
-    if not any(found):
-        return []
     columns = [
         Column("energy", [energy(one.energy_j if one else None) for one in found], 3),
         Column("above\nidle", [energy(one.above_idle_j if one else None) for one in found], 5),

@@ -80,6 +80,17 @@ def test_seconds_set_readings_apart_that_arrive_together(tmp_path: Path) -> None
     assert [reading.watts for reading in found] == [1.0, 2.0, 3.0]
 
 
+def test_a_reading_that_comes_late_moves_no_other(tmp_path: Path) -> None:
+    """It was taken a tenth of a second after the first, and half a second passed."""
+    with meter(tmp_path, "echo 100.0 1; sleep 0.5; echo 100.1 2; exec sleep 600") as one:
+        one.require_first()
+        (first,) = one.readings
+        assert one.wait_for(2, PATIENCE)
+        same, late = one.readings
+    assert same == first
+    assert late.begin - first.begin == pytest.approx(0.1)
+
+
 def test_seconds_that_go_back_are_no_reading(tmp_path: Path) -> None:
     with meter(tmp_path, "printf '100 1\\n99 2\\n101 3\\n'; exec sleep 600") as one:
         assert one.wait_for(2, PATIENCE)
