@@ -10,7 +10,7 @@ from rich.text import Text
 from toolchain.foreign_text import harmless
 from toolchain.profile.compare import Change, Comparison
 from toolchain.profile.figures import written
-from toolchain.profile.gate import Judgement
+from toolchain.profile.gate import Idle, Judgement, failed
 from toolchain.report.fitting import NAME, Column, fitted_table, note
 
 _STYLES = {"better": "green", "worse": "red", "no change": "", "no verdict": "yellow"}
@@ -79,7 +79,12 @@ def gate_table(judgements: Sequence[Judgement], width: int = 200) -> RenderableT
 
 
 def markdown(
-    titles: Sequence[str], comparisons: Sequence[Comparison], judgements: Sequence[Judgement] = ()
+    titles: Sequence[str],
+    comparisons: Sequence[Comparison],
+    judgements: Sequence[Judgement] = (),
+    without: Sequence[Idle] = (),
+    *,
+    strict: bool = False,
 ) -> str:
     """Comparisons as Markdown, for a pull request.
 
@@ -87,11 +92,16 @@ def markdown(
         titles: what each compares.
         comparisons: as many.
         judgements: what limits say.
+        without: limits that concern nothing.
+        strict: whether what is unclear fails, too.
     """
     lines: list[str] = []
     if judgements:
-        failed = sum(one.outcome == "fails" for one in judgements)
-        lines += [f"**{failed} of {len(judgements)} limited figures are past their limit.**", ""]
+        past = len(failed(judgements, strict=strict))
+        lines += [f"**{past} of {len(judgements)} limited figures are past their limit.**", ""]
+    for told in dict.fromkeys(f"{one.what}; they have: {one.they_have}" for one in without):
+        lines += [f"**{_cell(told)}.**", ""]
+    if judgements:
         lines += _rows(
             ("limit", "figure", ""),
             [(one.rule.text, one.what, one.outcome) for one in judgements],

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import rich.console
 from rich.console import RenderableType
 
 from toolchain.profile.compare import Change, Comparison
-from toolchain.profile.gate import judge, parse_rule
+from toolchain.profile.gate import idle, judge, parse_rule
 from toolchain.report.compare_table import comparison_table, gate_table, markdown, shown_changes
 
 SLOWER = Change(
@@ -72,6 +73,24 @@ def test_markdown_begins_with_what_the_limits_say() -> None:
     judgements = list(judge([parse_rule("median > +3%")], FOUND))
     first = markdown(["x and y"], [FOUND], judgements).splitlines()[0]
     assert first == "**1 of 1 limited figures are past their limit.**"
+
+
+def test_markdown_counts_what_may_be_chance_where_that_fails() -> None:
+    shaky = Comparison([replace(SLOWER, verdict="no verdict")], [], [], [])
+    judgements = list(judge([parse_rule("median > +3%")], shaky))
+    first = markdown(["x and y"], [shaky], judgements).splitlines()[0]
+    assert first == "**0 of 1 limited figures are past their limit.**"
+    first = markdown(["x and y"], [shaky], judgements, strict=True).splitlines()[0]
+    assert first == "**1 of 1 limited figures are past their limit.**"
+
+
+def test_markdown_tells_a_limit_of_nothing() -> None:
+    without = list(idle([parse_rule("p95 > +3%")], FOUND))
+    text = markdown(["x and y", "x and z"], [FOUND, FOUND], [], [*without, *without])
+    line = "**'p95 &gt; +3%' limits nothing that both results have; they have: median, size, "
+    assert text.splitlines()[0] == f"{line}median&#64;conv1.**"
+    assert text.count("limits nothing") == 1
+    assert "| s20 | median |" in text
 
 
 def test_markdown_tells_what_cannot_be_compared() -> None:
