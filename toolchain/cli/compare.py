@@ -89,7 +89,9 @@ def compare(
     judgements = [one for comparison in found for one in gate.judge(rules, comparison)]
     without = [one for comparison in found for one in gate.idle(rules, comparison)]
     if markdown:
-        text = compare_table.markdown(titles, found, judgements, without, strict=strict)
+        text = compare_table.markdown(
+            titles, found, judgements, without, strict=strict, per_op=per_op
+        )
         say(text, fold=False)
     else:
         tables = [

@@ -39,8 +39,7 @@ def comparison_table(
         parts.append(Text(f"Not comparable: {'; '.join(found.obstacles)}.", style="yellow"))
     parts.append(_table(shown_changes(found), width, title))
     if per_op and found.operators:
-        by_size = sorted(found.operators, key=lambda one: -abs((one.ratio or 1) - 1))
-        parts.append(_table(by_size, width, f"{title}, by operator"))
+        parts.append(_table(_by_time(found.operators), width, f"{title}, by operator"))
     return Group(*parts, *map(note, found.notes))
 
 
@@ -53,6 +52,11 @@ def shown_changes(found: Comparison) -> list[Change]:
         if (one.figure not in _QUIET or one.significant)
         and (one.figure != _INSTEAD or one.model not in has_median)
     ]
+
+
+def _by_time(operators: Sequence[Change]) -> list[Change]:
+    """Operators that changed first, and among them those that gained or lost most time."""
+    return sorted(operators, key=lambda one: (not one.significant, -abs(one.after - one.before)))
 
 
 def gate_table(judgements: Sequence[Judgement], width: int = 200) -> RenderableType:
@@ -85,6 +89,7 @@ def markdown(
     without: Sequence[Idle] = (),
     *,
     strict: bool = False,
+    per_op: bool = False,
 ) -> str:
     """Comparisons as Markdown, for a pull request.
 
@@ -94,6 +99,7 @@ def markdown(
         judgements: what limits say.
         without: limits that concern nothing.
         strict: whether what is unclear fails, too.
+        per_op: whether operators are shown as well.
     """
     lines: list[str] = []
     if judgements:
@@ -110,13 +116,22 @@ def markdown(
         lines += [f"### {_cell(title)}", ""]
         if found.obstacles:
             lines += [f"**Not comparable:** {_cell('; '.join(found.obstacles))}.", ""]
+        columns = ("figure", "before", "after", "change", "95% interval", "verdict")
         lines += _rows(
-            ("model", "figure", "before", "after", "change", "95% interval", "verdict"),
+            ("model", *columns),
             [
                 (one.model, one.figure, *_figures(one), _MARKS[one.verdict])
                 for one in shown_changes(found)
             ],
         )
+        if per_op and found.operators:
+            lines += _rows(
+                ("model", "operator", *columns),
+                [
+                    (one.model, one.operator or "", one.figure, *_figures(one), _MARKS[one.verdict])
+                    for one in _by_time(found.operators)
+                ],
+            )
         lines += [f"- {_cell(line)}" for line in found.notes]
         lines.append("")
     return "\n".join(lines)

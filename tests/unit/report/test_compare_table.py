@@ -6,7 +6,7 @@ from dataclasses import replace
 import rich.console
 from rich.console import RenderableType
 
-from toolchain.profile.compare import Change, Comparison
+from toolchain.profile.compare import Change, Comparison, Verdict
 from toolchain.profile.gate import idle, judge, parse_rule
 from toolchain.report.compare_table import comparison_table, gate_table, markdown, shown_changes
 
@@ -38,6 +38,26 @@ def test_a_size_that_did_not_change_is_not_shown() -> None:
 def test_operators_are_shown_where_they_are_asked_for() -> None:
     assert "conv1" not in shown(comparison_table(FOUND))
     assert "conv1" in shown(comparison_table(FOUND, per_op=True))
+
+
+def test_operators_that_changed_come_first_and_of_them_those_that_changed_most_time() -> None:
+    def operator(name: str, before: float, after: float, verdict: Verdict) -> Change:
+        return Change("s20", "median", "us", before, after, verdict, operator=name,
+                      ratio=after / before)  # fmt: skip
+
+    rows = [
+        operator("tiny", 1.0, 2.0, "worse"),
+        operator("noise", 500.0, 900.0, "no verdict"),
+        operator("large", 900.0, 800.0, "better"),
+    ]
+    found = Comparison([SLOWER], rows, [], [])
+    for text in (
+        shown(comparison_table(found, per_op=True)),
+        markdown(["x"], [found], per_op=True),
+    ):
+        places = [text.index(name) for name in ("large", "tiny", "noise")]
+        assert places == sorted(places)
+    assert "tiny" not in markdown(["x"], [found])
 
 
 def test_what_cannot_be_compared_says_so_first() -> None:
