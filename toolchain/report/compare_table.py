@@ -17,6 +17,7 @@ _STYLES = {"better": "green", "worse": "red", "no change": "", "no verdict": "ye
 _OUTCOMES = {"passes": "green", "fails": "red", "unclear": "yellow"}
 _MARKS = {"better": "🟢 better", "worse": "🔴 worse", "no change": "no change",
           "no verdict": "❔ no verdict"}  # fmt: skip
+_WORST_FIRST = ("fails", "unclear", "passes")
 _QUIET = ("p95", "size")
 """Figures that are shown where they changed."""
 _INSTEAD = "mean"
@@ -59,6 +60,10 @@ def _by_time(operators: Sequence[Change]) -> list[Change]:
     return sorted(operators, key=lambda one: (not one.significant, -abs(one.after - one.before)))
 
 
+def _worst_first(judgements: Sequence[Judgement]) -> list[Judgement]:
+    return sorted(judgements, key=lambda one: _WORST_FIRST.index(one.outcome))
+
+
 def gate_table(judgements: Sequence[Judgement], width: int = 200) -> RenderableType:
     """One row for each figure that is limited.
 
@@ -66,6 +71,7 @@ def gate_table(judgements: Sequence[Judgement], width: int = 200) -> RenderableT
         judgements: what the limits say.
         width: columns that there are.
     """
+    judgements = _worst_first(judgements)
     return fitted_table(
         [
             Column("limit", [one.rule.text for one in judgements], NAME, right=False),
@@ -110,7 +116,7 @@ def markdown(
     if judgements:
         lines += _rows(
             ("limit", "figure", ""),
-            [(one.rule.text, one.what, one.outcome) for one in judgements],
+            [(one.rule.text, one.what, one.outcome) for one in _worst_first(judgements)],
         )
     for title, found in zip(titles, comparisons, strict=True):
         lines += [f"### {_cell(title)}", ""]

@@ -79,6 +79,12 @@ def test_limits_are_shown_with_their_outcome() -> None:
     assert "passes" in text
 
 
+def test_limits_that_fail_come_first() -> None:
+    judgements = list(judge([parse_rule("median > +9%"), parse_rule("median > +3%")], FOUND))
+    for text in (shown(gate_table(judgements, 120)), markdown(["x"], [FOUND], judgements)):
+        assert text.index("+3%") < text.index("+9%")
+
+
 def test_markdown_is_a_table_that_no_name_can_break() -> None:
     hostile = Change("a|b`<img src=x>`\n# @everyone", "median", "us", 1.0, 2.0, "worse", ratio=2.0)
     text = markdown(["x and y"], [Comparison([hostile], [], [], [])])
