@@ -66,6 +66,7 @@ def test_a_pinned_clone_is_installed_as_the_readme_says(system: str, tmp_path: P
         "TILESKIP_HOME": str(home), "TILESKIP_REPOSITORY": str(REPOSITORY),
         "TILESKIP_REVISION": revision, "GITHUB_PATH": str(added), "MAKEFLAGS": "n",
     }  # fmt: skip
+    assert re.findall(r"\bmake .*", install_lines()[system]) == ['make -C "$TILESKIP_HOME" setup']
     script = install_lines()[system] + '\necho "$PATH" >> "$TOLD"\n'
     for _ in range(2):  # the second time as with a cache
         done = subprocess.run(
