@@ -55,7 +55,8 @@ def log(tmp_path: Path) -> Path:
 # --- tables ----------------------------------------------------------------------------------
 
 
-def test_what_profiles_add_is_listed(tmp_path: Path) -> None:
+def test_what_profiles_add_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
     for median in (100.0, 110.0):
         turns = [[median - 1], [median + 1]] * 10
         append(tmp_path / "h", profile_of(in_turns("m", turns)))
