@@ -23,6 +23,11 @@ from toolchain.profile.history import append
 SCHEMA = json.loads((REPOSITORY / "docs/reference/schemas/series.json").read_text())
 
 
+@pytest.fixture(autouse=True)
+def _wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+
+
 def deploy(*words: object) -> Result:
     return CliRunner().invoke(app, ["history", *map(str, words)])
 
@@ -55,8 +60,7 @@ def log(tmp_path: Path) -> Path:
 # --- tables ----------------------------------------------------------------------------------
 
 
-def test_what_profiles_add_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "120")
+def test_what_profiles_add_is_listed(tmp_path: Path) -> None:
     for median in (100.0, 110.0):
         turns = [[median - 1], [median + 1]] * 10
         append(tmp_path / "h", profile_of(in_turns("m", turns)))
