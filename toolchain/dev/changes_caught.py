@@ -199,6 +199,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--slower", type=int, default=20, help="tries [20]")
     parser.add_argument("--alike", type=int, default=40, help="tries [40]")
     parser.add_argument("--max-time", default="5", help="seconds of a model, at most [5]")
+    parser.add_argument("--warmup", default="10", help="runs before those of each turn [10]")
     parser.add_argument(
         "--out", type=Path, default=Path("docs/explanation"), help="[docs/explanation]"
     )
@@ -206,7 +207,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with tempfile.TemporaryDirectory() as folder:
             results = measure(
-                Path(folder), options.slower, options.alike, ["--max-time", options.max_time]
+                Path(folder),
+                options.slower,
+                options.alike,
+                ["--max-time", options.max_time, "--warmup", options.warmup],
             )
         for path in write_results(NAME, page(results), results, options.out):
             print(path)

@@ -160,7 +160,8 @@ class _Test:
 
 def _tested(old: Subject, new: Subject, *, together: bool) -> list[_Test]:
     """Figures and operators that both have."""
-    doubtful = bool(old.doubts or new.doubts or any(_obstacles(old, new)))
+    why = [*old.state_doubts, *new.state_doubts] if together else [*old.doubts, *new.doubts]
+    doubtful = bool(why or any(_obstacles(old, new)))
     test = paired_shift if together else independent_shift
     found = []
     for name, operator, one, other in _common(old, new):

@@ -82,6 +82,38 @@ def test_a_doubtful_row_gets_no_verdict_where_it_seems_to_differ(shaky: str) -> 
     assert change_of(other, calm, "median").verdict == "no verdict"
 
 
+NOISE = ("times differ by 9%: end other programs on the board, and measure it again",)
+STATE = ("the clock changed between 600 and 1,500 MHz while it was measured: cool the board",)
+
+
+def test_noise_keeps_no_verdict_from_models_that_took_turns() -> None:
+    """It meets both alike; two sessions it does not."""
+    first, second = subject("m", STEADY, doubts=NOISE), subject("m", [110.0] * 20, doubts=NOISE)
+    (time,) = compare([first], [second], together=True).changes
+    assert time.verdict == "worse"
+    (time,) = compare([first], [second]).changes
+    assert time.verdict == "no verdict"
+
+
+def test_a_board_whose_state_changed_gives_no_verdict_on_any_times() -> None:
+    first = subject("m", STEADY, doubts=STATE, state_doubts=STATE)
+    second = subject("m", [110.0] * 20)
+    for together in (True, False):
+        (time,) = compare([first], [second], together=together).changes
+        assert time.verdict == "no verdict"
+
+
+def test_the_states_that_turns_met_are_those_in_doubt() -> None:
+    cool, slow = (Vitals(governor="performance", frequency_khz=khz) for khz in (1_500_000, 600_000))
+    item = in_turns("m", turns(100.0))
+    met = [turn.model_copy(update={"before": cool, "after": cool}) for turn in item.turns]
+    calm = profile_of(item.model_copy(update={"turns": met}))
+    assert subjects_of(calm)[0].state_doubts == ()
+    met[7] = met[7].model_copy(update={"after": slow})
+    (text,) = subjects_of(profile_of(item.model_copy(update={"turns": met})))[0].state_doubts
+    assert text.startswith("the clock changed between 600 and 1,500 MHz")
+
+
 @pytest.mark.parametrize(("us", "verdict"), [(101.9, "no change"), (102.1, "worse")])
 def test_two_hundredths_of_a_time_may_be_another_boot(us: float, verdict: str) -> None:
     one, other = in_turns("m", turns(100.0)), in_turns("m", turns(us))
