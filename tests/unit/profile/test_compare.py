@@ -107,10 +107,14 @@ def test_the_states_that_turns_met_are_those_in_doubt() -> None:
     cool, slow = (Vitals(governor="performance", frequency_khz=khz) for khz in (1_500_000, 600_000))
     item = in_turns("m", turns(100.0))
     met = [turn.model_copy(update={"before": cool, "after": cool}) for turn in item.turns]
-    calm = profile_of(item.model_copy(update={"turns": met}))
-    assert subjects_of(calm)[0].state_doubts == ()
+    profile = profile_of(item.model_copy(update={"turns": met}))
+    board = profile.board.model_copy(update={"after": cool})
+    profile = profile.model_copy(update={"board": board})
+    assert subjects_of(profile)[0].state_doubts == ()
     met[7] = met[7].model_copy(update={"after": slow})
-    (text,) = subjects_of(profile_of(item.model_copy(update={"turns": met})))[0].state_doubts
+    changed = [item.model_copy(update={"turns": met})]
+    (slowed,) = subjects_of(profile.model_copy(update={"measurements": changed}))
+    (text,) = slowed.state_doubts
     assert text.startswith("the clock changed between 600 and 1,500 MHz")
 
 
