@@ -12,7 +12,6 @@ import platform
 import shlex
 import shutil
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -30,6 +29,7 @@ from toolchain.errors import BoardError, DeployError
 from toolchain.profile.comparable import subjects_of
 from toolchain.profile.compare import Change, Side, Verdict, compare
 from toolchain.profile.document import Profile, load_profile
+from toolchain.storage.scratch import temporary_folder
 
 if TYPE_CHECKING:
     from torch import nn
@@ -205,9 +205,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     try:
-        with tempfile.TemporaryDirectory() as folder:
+        with temporary_folder() as folder:
             results = measure(
-                Path(folder),
+                folder,
                 options.slower,
                 options.alike,
                 ["--max-time", options.max_time, "--warmup", options.warmup],
