@@ -23,7 +23,7 @@ VERSIONS = {
 def op(index: int, kind: str, **values: Any) -> dict[str, Any]:
     nothing = dict.fromkeys(
         ("ukernel", "mr", "nr", "pixels", "kept", "skipped_share", "dead_tap_share",
-         "macs_computed", "why_not_delegated")
+         "macs_computed", "why_not_delegated", "path", "reads", "writes")
     )  # fmt: skip
     figures = {"index": index, "type": kind, "delegated": True, "median_us": 2, "share": 0.5}
     return figures | nothing | values
