@@ -28,7 +28,7 @@ from typing import IO, BinaryIO, Self, cast
 from toolchain import children
 from toolchain.board.connection import Connection
 from toolchain.board.local import LocalConnection
-from toolchain.errors import BoardError, DeployError
+from toolchain.errors import DeployError, LeaseError
 from toolchain.foreign_text import harmless
 
 WAIT_S = 3600.0
@@ -46,8 +46,9 @@ _WORDS = 160
 # Locks of all users lie in one place, which is the same for root and any other: a folder that a
 # reboot empties, where everyone may write and nobody may remove what others made. They are opened
 # for reading, which is enough for flock: Linux lets nobody open another's file for writing there
-# with O_CREAT. What is told is padded: the last characters that a board sends are held back, for they
-# might be the mark that ends it. What another user wrote is a number, or is passed over; only what is ours is ended.
+# with O_CREAT. What another user wrote is a number, or is passed over; only what is ours is ended.
+# What is told is padded: this side holds the last characters that came back, which might be the
+# mark that ends it all.
 _SCRIPT = r"""
 kind=$1 force=$2 limit=$3 id=$4 place=$5 other=$6
 shift 6
@@ -143,7 +144,7 @@ class Lease:
         note: is told who is waited for, and what is interrupted.
 
     Raises:
-        BoardError: others did not end in time, or the script could not run.
+        LeaseError: others did not end in time, or the script could not run.
         ConnectionFailed: the board went away.
     """
 
@@ -200,14 +201,17 @@ class Lease:
         """Go on only while it is held.
 
         Raises:
-            BoardError: someone has taken it by force, or its time is over.
+            LeaseError: someone has taken it by force, or its time is over.
+            ConnectionFailed: the board went away.
         """
         with self._changed:
             if self._state == "none" or (self._state == "held" and not self._ended):
                 return
             over = self._state == "over"
+        if self._error is not None:
+            raise self._error
         why = "its time was over" if over else "someone took it with --force"
-        raise BoardError(
+        raise LeaseError(
             f"{self._connection.name}: the lease is lost: {why}",
             hint="what was done until then is kept; repeat the command when the board is free",
         )
@@ -235,7 +239,7 @@ class Lease:
                 f"{self._connection.name}: {self._reason}: no lease keeps others from using it"
             )
         elif self._state != "held":
-            raise BoardError(
+            raise LeaseError(
                 f"{self._connection.name}: the board ended the script that holds its lease",
                 hint="try again; what the board logs may say why (dmesg there)",
             )
@@ -243,9 +247,9 @@ class Lease:
     def _is_decided(self) -> bool:
         return self._ended or self._state in ("held", "none")
 
-    def _busy(self, holders: Sequence[Holder]) -> BoardError:
+    def _busy(self, holders: Sequence[Holder]) -> LeaseError:
         who = "; ".join(map(str, holders)) or "someone who does not say so"
-        return BoardError(
+        return LeaseError(
             f"{self._connection.name}: in use: {who}",
             hint="repeat the command later, wait longer with --queue SECONDS, or end what you do "
             "there yourself with --force",

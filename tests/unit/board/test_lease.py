@@ -22,7 +22,7 @@ from toolchain.board.connection import Connection
 from toolchain.board.lease import Lease
 from toolchain.board.local import LocalConnection
 from toolchain.board.ssh import SshConnection
-from toolchain.errors import BoardError
+from toolchain.errors import ConnectionFailed, LeaseError
 
 from .conftest import Cuttable, reached
 
@@ -70,7 +70,7 @@ class Waiting(threading.Thread):
         self.told = Told()
         self.lease = Lease(board, purpose, shared=shared, note=self.told)
         self.held, self.end = threading.Event(), threading.Event()
-        self.error: BoardError | None = None
+        self.error: LeaseError | None = None
         self.start()
 
     def run(self) -> None:
@@ -78,7 +78,7 @@ class Waiting(threading.Thread):
             with self.lease:
                 self.held.set()
                 self.end.wait(PATIENCE)
-        except BoardError as error:
+        except LeaseError as error:
             self.error = error
 
     def finish(self) -> None:
@@ -138,7 +138,7 @@ def test_who_will_not_wait_is_told_who_uses_the_board(
     assert someone("profile a.tflite").held.wait(PATIENCE)
     fault = rf"in use: {SELF}profile a\.tflite, for \d+ s"
     with (
-        pytest.raises(BoardError, match=fault) as caught,
+        pytest.raises(LeaseError, match=fault) as caught,
         Lease(board, "profile b.tflite", wait=0.0, note=Told()),
     ):
         pytest.fail("it has a board that another one has")
@@ -156,13 +156,13 @@ def test_force_ends_what_is_there_and_says_so(
         assert told.has(rf"interrupting {SELF}profile a\.tflite")()
 
         def is_lost() -> bool:
-            with suppress(BoardError):
+            with suppress(LeaseError):
                 first.lease.require()
                 return False
             return True
 
         await_that("the first one learns of it", is_lost)
-        with pytest.raises(BoardError, match="took it with --force"):
+        with pytest.raises(LeaseError, match="took it with --force"):
             first.lease.require()
         second.require()
 
@@ -174,7 +174,7 @@ def test_a_lease_that_goes_on_and_on_is_taken_back(
     with Lease(board, "profile a", limit=1, note=Told()) as first:
         second = someone("profile b")
         assert second.held.wait(PATIENCE)
-        with pytest.raises(BoardError, match="its time was over"):
+        with pytest.raises(LeaseError, match="its time was over"):
             first.require()
 
 
@@ -213,7 +213,7 @@ def test_a_link_that_is_cut_gives_the_board_back(cuttable: Cuttable) -> None:
     with first, Lease(first, "profile a", note=Told()) as held:
         cuttable.drop()
         await_that("it is noticed", lambda: held._ended)
-        with pytest.raises(BoardError, match="the lease is lost"):
+        with pytest.raises(ConnectionFailed, match="connection was lost"):
             held.require()
     with SshConnection("pi", cuttable.target) as again, Lease(again, "b", note=Told()) as second:
         second.require()
