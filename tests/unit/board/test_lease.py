@@ -8,13 +8,13 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
 
+from support.leases import Told, Waiting
 from support.patience import PATIENCE, await_that
 from support.places import REPOSITORY
 from toolchain.board import lease
@@ -47,44 +47,6 @@ def board(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Connection
     server = reached(request.param, tmp_path)
     with server as there, SshConnection("pi", there.target) as opened:
         yield opened
-
-
-class Told:
-    """What a lease says while it waits."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def __call__(self, line: str) -> None:
-        self.lines.append(line)
-
-    def has(self, pattern: str) -> Callable[[], bool]:
-        return lambda: any(re.search(pattern, line) for line in self.lines)
-
-
-class Waiting(threading.Thread):
-    """Someone who wants a lease, in a thread; it is given back once ``end`` is set."""
-
-    def __init__(self, board: Connection, purpose: str, *, shared: bool = False) -> None:
-        super().__init__(daemon=True)
-        self.told = Told()
-        self.lease = Lease(board, purpose, shared=shared, note=self.told)
-        self.held, self.end = threading.Event(), threading.Event()
-        self.error: LeaseError | None = None
-        self.start()
-
-    def run(self) -> None:
-        try:
-            with self.lease:
-                self.held.set()
-                self.end.wait(PATIENCE)
-        except LeaseError as error:
-            self.error = error
-
-    def finish(self) -> None:
-        self.end.set()
-        self.join(PATIENCE)
-        assert not self.is_alive()
 
 
 @pytest.fixture
