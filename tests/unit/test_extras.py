@@ -21,6 +21,7 @@ from toolchain import extras
 from toolchain.dev.locks import PYTHONS
 from toolchain.errors import MissingToolError
 from toolchain.hints import quoted
+from toolchain.profile.history import append
 
 PROJECT: dict[str, Any] = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
 NEEDED = {
@@ -31,6 +32,7 @@ NEEDED = {
         ["profile", "model.tflite", "--board", "host", "--plot", "plot.png"],
         ["plot"],
     ),
+    "history --plot": (["history", "--history", "h.jsonl", "--plot", "plot.png"], ["plot"]),
     "report": (["report", "profile.json"], ["report"]),
 }
 """Commands, and the extras that each needs."""
@@ -41,6 +43,7 @@ def here(tmp_path: Path) -> Path:
     write_masked_model(tmp_path / "model.tflite", size=4, channels=2)
     (tmp_path / "recipe.toml").write_text("")
     profile_of(measurement("model")).save(tmp_path / "profile.json")
+    append(tmp_path / "h.jsonl", profile_of(measurement("model")))
     board = (REPOSITORY / "boards/host.toml").read_text()
     (tmp_path / "lying.toml").write_text(board)
     write_bundle(tmp_path / "build/lying", LYING_RUNNER)
@@ -105,6 +108,8 @@ def test_where_all_is_missing_one_line_installs_it(command: str, here: Path) -> 
         ["inspect", "model.tflite"],
         ["inspect", "model.tflite", "--board", "rpi4", "--json"],
         ["report", "profile.json", "--json"],
+        ["history", "--history", "h.jsonl"],
+        ["history", "model", "--history", "h.jsonl", "--json"],
         ["emulator", "stop"],
     ],
     ids=" ".join,

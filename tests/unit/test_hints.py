@@ -319,6 +319,18 @@ def test_the_line_in_doctors_advice_on_an_old_board_runs(here: Path) -> None:
     assert run(here, line)[0] == NOT_INSTALLED
 
 
+def test_the_lines_that_add_to_a_history_run(here: Path) -> None:
+    code, told = run(here, "deploy history --history 'my runs.jsonl'")
+    assert code == 3
+    line = line_in(told)
+    assert line == "deploy profile model.tflite --history 'my runs.jsonl'"
+    assert run(here, line)[0] == 17, "there is no bundle"
+    (here / "model.tflite").unlink()
+    line = line_in(run(here, "deploy history")[1])
+    assert line == "deploy profile --help"
+    assert run(here, line)[0] == 0
+
+
 # --- none is forgotten -----------------------------------------------------------------------
 
 COMMANDS = "|".join(get_command(app).commands)  # type: ignore[attr-defined]
@@ -359,6 +371,7 @@ def test_the_line_of_a_report_that_estimates_again_runs(here: Path) -> None:
 TRIED = {
     "toolchain/cli/board.py",
     "toolchain/cli/convert.py",
+    "toolchain/cli/history.py",
     "toolchain/tflite_file/support.py",
     "toolchain/dev/bench/counts.py",
     "toolchain/timing/trace.py",

@@ -192,16 +192,11 @@ def baseline_of(profile: Profile, log: Path) -> list[Subject]:
     Raises:
         ModelError: the history cannot be read, or has none of the models.
     """
-    found, own = [], history.run_of(profile).id
+    own = history.run_of(profile).id
+    newest = history.latest_of_each(log, board=profile.board.name, before=own)
+    found = []
     for label, item in _named(profile):
-        kept = history.latest(
-            log,
-            board=profile.board.name,
-            model=item.name,
-            stock=item.stock,
-            threads=profile.threads_of(item),
-            before=own,
-        )
+        kept = newest.get((item.name, item.stock, profile.threads_of(item)))
         if kept is not None:
             found.append(subject_of_history(kept, label))
     if not found:

@@ -48,6 +48,13 @@ def ratio(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}x"
 
 
+def change(value: float) -> str:
+    """A ratio of a figure over what it was before, as a change: ``+3.00%``."""
+    if value > 10:
+        return f"{value:,.0f}x"
+    return "0%" if value == 1 else f"{value - 1:+.2%}"
+
+
 def memory(kib: float | None) -> str:
     """KiB as MiB, ``-`` for none."""
     return "-" if kib is None else f"{kib / 1024:,.1f} MiB"

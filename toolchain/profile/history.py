@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, BinaryIO, Literal
+from typing import TYPE_CHECKING, Annotated, BinaryIO, Literal
 
 import platformdirs
 from pydantic import AwareDatetime, Field, TypeAdapter, ValidationError
@@ -28,8 +28,10 @@ from toolchain.errors import DeployError, ModelError, OutputError
 from toolchain.foreign_text import harmless_json
 from toolchain.formats.input_file import check_readable
 from toolchain.formats.json_text import without_lone_bytes
-from toolchain.profile.document import Measurement, Profile
 from toolchain.storage.files import STDOUT, check_writable, disk_full
+
+if TYPE_CHECKING:  # numpy is slow to import, and who reads a history needs none of it
+    from toolchain.profile.document import Measurement, Profile
 
 _LONGEST = 4 << 20
 """Bytes of a line, at most; a model takes about a thousand."""
@@ -37,6 +39,8 @@ _PATIENCE_S = 20.0
 """Seconds to wait for another writer, who takes some milliseconds."""
 Number = Annotated[float, Field(allow_inf_nan=False, gt=-(2.0**64), lt=2.0**64)]
 """What sums and ratios can be made of."""
+Count = Annotated[int, Field(gt=-(1 << 64), lt=1 << 64)]
+"""Likewise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +51,11 @@ class Board:
     title: str
     emulated: bool
     """Then instructions are what means something, and times are not."""
-    cores: dict[str, int]
+    cores: dict[str, Count]
     """How many cores there are of each kind."""
-    frequency_khz: int | None
+    frequency_khz: Count | None
     """Of the first core, when the run began."""
-    max_frequency_khz: int | None
+    max_frequency_khz: Count | None
     governor: str | None
 
 
@@ -75,7 +79,7 @@ class Figures:
     sha256: str
     stock: bool
     """Whether the runtime is the unpatched one."""
-    bytes: int | None
+    bytes: Count | None
     """Of the model's file."""
     median_us: Number | None
     """Of all timed runs."""
@@ -86,10 +90,10 @@ class Figures:
     """The median of each turn, in order. Empty under emulation."""
     instructions: Number | None
     """Of an inference: the median."""
-    peak_rss_kib: int | None
+    peak_rss_kib: Count | None
     doubts: list[str]
     """Why its times may be unstable; empty if they seem sound."""
-    threads: int | None = None
+    threads: Count | None = None
     """``None``: those of the run."""
 
 
@@ -105,7 +109,7 @@ class Run:
     tool: str
     """Version of this toolchain."""
     board: Board
-    threads: int
+    threads: Count
     """Of the first model."""
     runtime: Runtime
     models: Annotated[list[Figures], Field(min_length=1)]
@@ -288,6 +292,34 @@ def latest(
                 )
                 if all(asked in (None, own) for asked, own in wanted):
                     found = Found(run, figures)
+    return found
+
+
+def latest_of_each(
+    path: Path, *, board: str, before: str | None = None
+) -> dict[tuple[str, bool, int], Found]:
+    """The newest figures of every model on a board, as :func:`latest` has those of one.
+
+    Args:
+        path: of the history, which is read once.
+        board: its name.
+        before: the ``id`` of a run; what stands from there on is left out.
+
+    Returns:
+        By the model's name, whether the runtime was the unpatched one, and the number of threads.
+
+    Raises:
+        ModelError: no such file, or it cannot be read.
+    """
+    found = {}
+    with closing(read(path)) as runs:
+        for run in runs:
+            if before is not None and run.id == before:
+                break
+            if run.board.name == board:
+                for figures in run.models:
+                    key = figures.name, figures.stock, figures.threads or run.threads
+                    found[key] = Found(run, figures)
     return found
 
 

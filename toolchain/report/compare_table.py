@@ -8,8 +8,8 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from toolchain.foreign_text import harmless
+from toolchain.profile import figures
 from toolchain.profile.compare import Change, Comparison
-from toolchain.profile.figures import written
 from toolchain.profile.gate import Judgement
 from toolchain.report.fitting import NAME, Column, fitted_table, note
 
@@ -113,16 +113,16 @@ def markdown(
 
 
 def _table(rows: Sequence[Change], width: int, title: str) -> RenderableType:
-    figures = [_figures(change) for change in rows]
+    cells = [_figures(change) for change in rows]
     operators = [change.operator or "" for change in rows]
     columns = [
         Column("model", [change.model for change in rows], NAME, right=False),
         Column("operator", operators, NAME, right=False),
         Column("figure", [change.figure for change in rows], 2, right=False),
-        Column("before", [before for before, *_ in figures], 3),
-        Column("after", [after for _, after, *_ in figures], 3),
-        Column("change", [change for _, _, change, _ in figures], 1),
-        Column("95%\ninterval", [interval for *_, interval in figures], 4),
+        Column("before", [before for before, *_ in cells], 3),
+        Column("after", [after for _, after, *_ in cells], 3),
+        Column("change", [change for _, _, change, _ in cells], 1),
+        Column("95%\ninterval", [interval for *_, interval in cells], 4),
         Column(
             "verdict",
             [Text(change.verdict, style=_STYLES[change.verdict]) for change in rows],
@@ -135,17 +135,11 @@ def _table(rows: Sequence[Change], width: int, title: str) -> RenderableType:
 
 def _figures(change: Change) -> tuple[str, str, str, str]:
     """Before, after, the change, and its interval, in words."""
-    before, after = (written(one, change.unit) for one in (change.before, change.after))
-    grown = "" if change.ratio is None else _percent(change.ratio)
+    before, after = (figures.written(one, change.unit) for one in (change.before, change.after))
+    grown = "" if change.ratio is None else figures.change(change.ratio)
     if change.low is None or change.high is None:
         return before, after, grown, ""
-    return before, after, grown, f"{_percent(change.low)} to {_percent(change.high)}"
-
-
-def _percent(ratio: float) -> str:
-    if ratio > 10:
-        return f"{ratio:,.0f}x"
-    return "0%" if ratio == 1 else f"{ratio - 1:+.2%}"
+    return before, after, grown, f"{figures.change(change.low)} to {figures.change(change.high)}"
 
 
 def _rows(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

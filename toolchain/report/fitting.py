@@ -129,17 +129,18 @@ def shortened(text: str, width: int) -> str:
     return f"{set_cell_size(text, head)}…{tail}"
 
 
-def _printable(column: Column) -> Column:
-    """The same with control characters written as escapes: a name may hold anything."""
-    cells = [cell if isinstance(cell, Text) else _escaped(cell) for cell in column.cells]
-    return replace(column, cells=cells)
-
-
-def _escaped(text: str) -> str:
+def printable(text: str) -> str:
+    """A text as tables show it: control characters as escapes."""
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode()
         for char in without_lone_bytes(text)
     )
+
+
+def _printable(column: Column) -> Column:
+    """The same with control characters written as escapes: a name may hold anything."""
+    cells = [cell if isinstance(cell, Text) else printable(cell) for cell in column.cells]
+    return replace(column, cells=cells)
 
 
 def _chosen(

@@ -18,18 +18,21 @@ if TYPE_CHECKING:  # matplotlib is slow to import
 FORMATS = ("png", "svg", "pdf")
 
 
-def check_plot_path(path: Path, others: Iterable[Path] = ()) -> None:
+def check_plot_path(
+    path: Path, others: Iterable[Path] = (), *, inputs: Iterable[Path] = ()
+) -> None:
     """Refuse a file name that no plot can be written to, before any work is done.
 
     Args:
         path: of the plot.
         others: what else is written; a plot in its place would take it away.
+        inputs: files that the work reads.
 
     Raises:
         OutputError: an unknown suffix, no such folder, or it cannot be written.
         MissingToolError: there is nothing here to draw with.
     """
-    check_writable(path, suffixes=[f".{name}" for name in FORMATS])
+    check_writable(path, suffixes=[f".{name}" for name in FORMATS], inputs=inputs)
     if any(same_place(path, other) for other in others):
         raise OutputError(
             f"{path}: is to hold the profile and the plot", hint="give the plot another name"
@@ -43,6 +46,15 @@ def plot_profile(profile: Profile, path: Path) -> None:
     Raises:
         OutputError: the file cannot be written.
     """
+    import matplotlib as mpl
+
+    # A model's name is no formula, whatever dollar signs are in it.
+    with mpl.rc_context({"text.parse_math": False}):
+        drawn = _drawn(profile, path.suffix.lstrip(".").lower())
+    write_whole(path, drawn)
+
+
+def _drawn(profile: Profile, form: str) -> bytes:
     from matplotlib.figure import Figure
 
     labels = [profile.label(item) for item in profile.measurements]
@@ -67,8 +79,8 @@ def plot_profile(profile: Profile, path: Path) -> None:
     note = " (emulated: seconds mean nothing)" if profile.by_instructions else ""
     figure.suptitle(f"{profile.board.title}, threads: {profile.threads}{note}")
     stream = io.BytesIO()
-    figure.savefig(stream, format=path.suffix.lstrip(".").lower(), dpi=150)
-    write_whole(path, stream.getvalue())
+    figure.savefig(stream, format=form, dpi=150)
+    return stream.getvalue()
 
 
 def _draw_ratios(axes: Axes, profile: Profile, labels: Sequence[str]) -> None:

@@ -46,7 +46,9 @@ from toolchain.profile import history
 from toolchain.profile.document import load_profile
 from toolchain.profile.export.saved_run import save
 from toolchain.profile.runner_output import parse_output, parse_versions
+from toolchain.profile.series import read_trends
 from toolchain.profile.turns import merged, turn_of
+from toolchain.report.history_table import runs_table, series_table
 from toolchain.report.page.accuracies import load_accuracies
 from toolchain.report.page.charts import charts_of
 from toolchain.report.page.documents import make_report, read_document
@@ -143,6 +145,10 @@ def _history(path: Path) -> None:
     for run in history.read(path):
         assert [sum(one.turns_us) for one in run.models]
     history.latest(path, board="rpi4", model="a")
+    series = read_trends(path).series
+    series_table(series)
+    for one in series:
+        runs_table(one)
     history.append(path, profile_of(in_turns("c", [[1000.0]])))
     assert list(history.read(path))[-1].models[0].name == "c"
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from typer.main import get_command
 
+from support.histories import figures, run, write
 from support.places import REPOSITORY
 from toolchain.cli.app import app
 
@@ -91,6 +92,14 @@ def test_help_imports_what_shows_it_and_no_more(words: str) -> None:
 @pytest.mark.parametrize("words", ["boards", "models", "models --json", "cache", "--version"])
 def test_lists_need_neither_torch_nor_numpy(words: str) -> None:
     assert not imported(*words.split()) & {"torch", "numpy", "tensorflow"}
+
+
+def test_a_history_is_read_without_numpy(tmp_path: Path) -> None:
+    log = write(tmp_path / "h.jsonl", [run(figures("m"))])
+    for words in ([], ["m"], ["m", "--json"]):
+        found = imported("history", *words, "--history", str(log))
+        assert "toolchain.profile.history" in found
+        assert not found & {"torch", "numpy", "matplotlib"}
 
 
 def test_nothing_below_imports_the_command_line() -> None:

@@ -15,6 +15,7 @@ from support.places import REPOSITORY
 from support.profiles import measurement, profile_of
 from toolchain.cli.app import app
 from toolchain.errors import OutputError
+from toolchain.profile.history import append
 from toolchain.tflite_file.inspection import inspect_model
 
 CHECKPOINT = REPOSITORY / "toolchain/zoo/checkpoints/fashion_resnet_dense.safetensors"
@@ -29,6 +30,7 @@ def lines_for(command: str, output: str) -> list[object]:
         "plot": ["profile", "m.tflite", *empty, "--plot", output],
         "save": ["profile", "m.tflite", *empty, "--save", output],
         "history": ["profile", "m.tflite", *empty, "--history", output],
+        "trend": ["history", "--history", "h.jsonl", "--plot", output],
         "estimate": ["estimate", "m.tflite", "--bundle", "no-bundle", "--output", output],
         "run": ["run", "m.tflite", *empty, "--input", "x.npy", "--output-dir", output],
         "convert": ["convert", CHECKPOINT, "--output", output],
@@ -47,6 +49,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_masked_model(tmp_path / "m.tflite")
     np.save(tmp_path / "x.npy", np.zeros((1, 16, 16, 3), np.float32))
     profile_of(measurement("m")).save(tmp_path / "p.json")
+    append(tmp_path / "h.jsonl", profile_of(measurement("m")))
     (tmp_path / "file").write_text("kept")
     (tmp_path / "folder.png").mkdir()
     (tmp_path / "full").mkdir()
@@ -57,7 +60,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-FILES = ["profile", "plot", "history", "estimate", "convert", "train", "report"]
+FILES = ["profile", "plot", "history", "trend", "estimate", "convert", "train", "report"]
 FOLDERS = ["save", "run", "build", "demo", "pictures"]
 
 
@@ -68,8 +71,8 @@ FOLDERS = ["save", "run", "build", "demo", "pictures"]
         (FILES, "folder.png", "folder.png: is a folder"),
         (FILES, "file/o.png", "file is a file"),
         (FILES, "/proc/o.png", "/proc/o.png: cannot be written"),
-        (["plot"], "o.jpg", "o.png"),
-        (["plot"], "o", "has no suffix"),
+        (["plot", "trend"], "o.jpg", "o.png"),
+        (["plot", "trend"], "o", "has no suffix"),
         (["profile", "history"], "m.tflite", "m.tflite: is read here"),
         (["save"], "full", "--save full-2"),
         (["save"], ".", "working folder"),

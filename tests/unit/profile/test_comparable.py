@@ -6,9 +6,11 @@ import pytest
 
 from support.profiles import in_turns, measurement, profile_of
 from support.runner_outputs import runner_output
-from toolchain.profile.comparable import subjects_of, subjects_of_result
+from toolchain.profile.comparable import baseline_of, subjects_of, subjects_of_result
 from toolchain.profile.compare import compare
+from toolchain.profile.document import Measurement
 from toolchain.profile.facts import BoardFacts, Vitals
+from toolchain.profile.history import append
 from toolchain.profile.result_document import ModelResult, OperatorResult, Result, Summary
 from toolchain.profile.results import read_result
 
@@ -77,3 +79,23 @@ def test_another_tools_result_stands_beside_a_profile_without_a_verdict_on_times
     assert {one.verdict for one in times} == {"no verdict"}
     assert all(one.ratio for one in times)
     assert any("turns on both sides" in note for note in found.notes)
+
+
+def test_the_baseline_of_a_model_is_its_own_on_the_same_runtime_with_as_many_threads(
+    tmp_path: Path,
+) -> None:
+    def measured(us: float) -> list[Measurement]:
+        item = in_turns("m", [[us]] * 9)
+        runner = item.output.runner.model_copy(update={"patched": False})
+        output = item.output.model_copy(update={"runner": runner})
+        stock = item.model_copy(update={"stock": True, "output": output})
+        return [item, stock, item.model_copy(update={"threads": 4})]
+
+    log = tmp_path / "h"
+    for number, us in enumerate((100.0, 200.0, 300.0)):
+        append(log, profile_of(measured(us)[number]))
+    found = baseline_of(profile_of(*measured(5.0)), log)
+    told = {one.model: one.figures["median"].value for one in found}
+    assert told == {
+        "m, 1 thread": 100.0, "m (stock runtime), 1 thread": 200.0, "m, 4 threads": 300.0,
+    }  # fmt: skip

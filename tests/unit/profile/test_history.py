@@ -23,7 +23,14 @@ from toolchain.errors import ModelError, OutputError
 from toolchain.profile import history
 from toolchain.profile.document import Profile
 from toolchain.profile.facts import BoardFacts, Vitals
-from toolchain.profile.history import append, check_path, latest, read, run_of
+from toolchain.profile.history import (
+    append,
+    check_path,
+    latest,
+    latest_of_each,
+    read,
+    run_of,
+)
 
 TURNS = [[10.0 + index] * 2 for index in range(9)]
 
@@ -146,6 +153,29 @@ def test_figures_of_something_else_are_not_taken(tmp_path: Path, other: dict[str
     assert latest(tmp_path / "h", **(wanted | other)) is None
 
 
+def test_the_newest_figures_of_each_model_are_those_that_are_found_one_by_one(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "h"
+    stock = measurement("a", runner_output(patched=False))
+    runs = [
+        append(path, profile_of(*items))
+        for items in (
+            [in_turns("a", TURNS), in_turns("b", TURNS)],
+            [stock, in_turns("a", TURNS).model_copy(update={"threads": 4})],
+            [in_turns("b", TURNS[1:])],
+        )
+    ]
+    for before in (None, runs[2].id, runs[1].id, runs[0].id):
+        every = latest_of_each(path, board="rpi4", before=before)
+        assert len(every) == {None: 4, runs[2].id: 4, runs[1].id: 2, runs[0].id: 0}[before]
+        for (model, is_stock, threads), found in every.items():
+            assert found == latest(
+                path, board="rpi4", model=model, stock=is_stock, threads=threads, before=before
+            )
+    assert latest_of_each(path, board="rpi5") == {}
+
+
 # --- lines that are none ---------------------------------------------------------------------
 
 
@@ -168,6 +198,7 @@ GARBLED = {
     "true for a number": broken(lambda line: line.update(threads=True)),
     "infinite": broken(lambda line: line["models"][0].update(turns_us=[1.0, float("inf")])),
     "too large": broken(lambda line: line["models"][0].update(p95_us=1e300)),
+    "a count too large": broken(lambda line: line["models"][0].update(peak_rss_kib=10**400)),
     "one end": broken(lambda line: line["models"][0].update(interval_us=[1.0])),
     "no time": broken(lambda line: line.update(created="yesterday")),
     "too long": b'"' + b"x" * (5 << 20) + b'"',

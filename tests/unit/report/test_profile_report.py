@@ -155,6 +155,11 @@ def test_a_plot_is_written_in_the_format_of_its_name(
     assert (tmp_path / name).read_bytes().startswith(magic)
 
 
+def test_a_name_with_dollar_signs_is_no_formula_in_a_plot(tmp_path: Path) -> None:
+    plot_profile(profile_of(measurement(r"$\nothing$"), measurement("b")), tmp_path / "p.svg")
+    assert (tmp_path / "p.svg").stat().st_size
+
+
 def test_an_unknown_format_of_a_plot_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"ends in '\.docx'") as caught:
         check_plot_path(tmp_path / "p.docx")

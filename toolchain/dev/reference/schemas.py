@@ -20,6 +20,7 @@ from toolchain.profile.estimate_document import Estimate
 from toolchain.profile.history import Run
 from toolchain.profile.result_document import Result
 from toolchain.profile.runner_output import RunnerOutput
+from toolchain.profile.series import Trends
 from toolchain.report.page.view import Report
 from toolchain.tflite_file.inspection import Inspection
 from toolchain.tflite_file.plan import RunnerPlan
@@ -49,6 +50,7 @@ DOCUMENTS = (
         "profile", Profile, "`deploy profile --output` and `deploy profile --json`", "validation"
     ),
     Document("history", Run, "a line of `deploy profile --history`", "validation"),
+    Document("series", Trends, "`deploy history --json`"),
     Document(
         "estimate",
         Estimate,
