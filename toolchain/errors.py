@@ -126,6 +126,12 @@ class GateError(DeployError):
     exit_code = 16
 
 
+class MeterError(DeployError):
+    """The program of ``--meter`` cannot be started, or prints no readings."""
+
+    exit_code = 18
+
+
 _Fault = TypeVar("_Fault", bound=DeployError)
 
 

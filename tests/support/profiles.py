@@ -7,12 +7,13 @@ from datetime import UTC, datetime
 
 from support.runner_outputs import runner_output, timing
 from toolchain.profile.document import BoardRecord, Failure, Measurement, Profile, Spread
+from toolchain.profile.energy import Energy, Source
 from toolchain.profile.facts import BoardFacts, Vitals
 from toolchain.profile.operators import LayerTrace
 from toolchain.profile.runner_output import Instructions, Op, PerOp, RunnerOutput
 from toolchain.profile.stability import doubts as doubts_of
 from toolchain.profile.timed_operators import timed_rows
-from toolchain.profile.turns import merged, turn_of
+from toolchain.profile.turns import Interval, merged, turn_of
 
 CALM = Vitals(governor="performance")
 
@@ -72,6 +73,32 @@ def in_turns(
             whole.timing, [CALM, CALM], turns=turns, interval=spread.interval, load=load, cores=4
         ),
     ).model_copy(update={"turns": turns, "spread": spread})
+
+
+def powered(
+    item: Measurement, watts: float, *, idle_w: float | None = None, source: Source = "pmic",
+    slowed: float = 1.0, unreadable: int = 0,
+) -> Measurement:  # fmt: skip
+    """The same model with its energy, at a power that may be a hundredth more or less.
+
+    Args:
+        item: that was timed.
+        watts: while it ran.
+        idle_w: watts before.
+        source: that they were read from.
+        slowed: by which factor runs took longer meanwhile.
+        unreadable: answers that were no reading.
+    """
+    assert item.median_us is not None
+    median = slowed * item.median_us
+    joules = watts * median / 1e6
+    found = Energy(
+        source=source, energy_j=joules, power_w=watts, idle_w=idle_w, median_us=median, runs=500,
+        interval_j=Interval(low=0.99 * joules, high=1.01 * joules),
+        above_idle_j=None if idle_w is None else (watts - idle_w) * median / 1e6,
+        readings=22, idle_readings=0 if idle_w is None else 12, unreadable=unreadable,
+    )  # fmt: skip
+    return item.model_copy(update={"energy": found})
 
 
 def timed_in_turns(

@@ -10,7 +10,7 @@ import secrets
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from toolchain.agreement.inputs import Batch, model_outputs
 from toolchain.board import push, requirements
 from toolchain.board.arrays import raw
 from toolchain.board.connection import Connection, Result, TimeUp
+from toolchain.board.pmic import Sampler
 from toolchain.build.bundle import MANIFEST, Bundle, bundle_path
 from toolchain.errors import BoardError, BundleError, DeployError, ModelError
 from toolchain.failures import Failures
@@ -203,13 +204,21 @@ class BoardRunner:
             # Another name of the same content may lie there.
             self._connection.run(["rmdir", posixpath.dirname(pushed.remote)], check=False)
 
-    def run(self, model: Model, settings: Settings, batch: Batch | None = None) -> Outcome:
+    def run(
+        self,
+        model: Model,
+        settings: Settings,
+        batch: Batch | None = None,
+        *,
+        sampler: Sampler | None = None,
+    ) -> Outcome:
         """Run a model once for each of the inputs, or on the runner's own without any.
 
         Args:
             model: a model whose ``path`` is a file here.
             settings: what to time, and with how many threads.
             batch: the inputs.
+            sampler: reads the board's power meanwhile; for runs without inputs.
 
         Raises:
             ModelError: the board cannot load or run the model.
@@ -226,7 +235,7 @@ class BoardRunner:
         if not settings.delegate:
             command.append("--no-delegate")
         if batch is None:
-            text = self._invoke(command, pushed.remote).text
+            text = self._invoke(command, pushed.remote, sampler).text
             self._tell(model, text)
             return Outcome([], text)
         with self._scratch() as folder:
@@ -249,7 +258,9 @@ class BoardRunner:
                 if note.startswith(_DELEGATE_NOTE):
                     self._report.note(f"{self._connection.name}: {Path(model.path).name}: {note}")
 
-    def _invoke(self, command: Sequence[str], model: str) -> Result:
+    def _invoke(self, command: Sequence[str], model: str, sampler: Sampler | None = None) -> Result:
+        if sampler:
+            command = sampler.wrapped(command)
         try:
             result = self._connection.run(command, check=False, timeout=self._timeout)
         except TimeUp as error:
@@ -257,6 +268,8 @@ class BoardRunner:
                 f"{self._connection.name}: {model}: the runner did not end in {self._timeout:g} s",
                 hint="it may be stopped, or the board be busy; --timeout gives it more",
             ) from error
+        if sampler:
+            result = replace(result, stderr=sampler.take(result.stderr))
         if result.exit_code:
             raise self._failed(result, model)
         return result

@@ -24,6 +24,7 @@ from toolchain.cli.options import (
     ThreadsOption,
     TimeoutOption,
     check_alone,
+    power_source,
     readable_models,
     thread_counts,
 )
@@ -229,6 +230,7 @@ def narrow_down(board: Board, done: Verification, threads: int | None = None) ->
     "deploy profile dense.tflite s20.tflite --output profile.json --plot profile.png",
     "deploy profile dense.tflite s20.tflite --per-op --save run",
     "deploy profile --board rpi4 --host pi@raspberrypi --per-op dense.tflite s20.tflite",
+    "deploy profile --board rpi5 --host pi@raspberrypi --energy dense.tflite s20.tflite",
 )
 def profile(
     models: ModelsArgument,
@@ -292,6 +294,21 @@ def profile(
     per_op: Annotated[
         bool, typer.Option("--per-op", help="Time every layer; what is lost most comes first.")
     ] = False,
+    energy: Annotated[
+        bool,
+        typer.Option(
+            "--energy",
+            help="Measure the energy of an inference, too: a Raspberry Pi 5 tells its power.",
+        ),
+    ] = False,
+    meter: Annotated[
+        str | None,
+        typer.Option(
+            "--meter",
+            metavar="COMMAND",
+            help="The same by a meter: a program here that prints a line of watts a reading.",
+        ),
+    ] = None,
     wide: Annotated[
         bool, typer.Option("--wide", help="All that is known of the board; micro-kernels.")
     ] = False,
@@ -344,6 +361,7 @@ def profile(
 
     check_alone(output, json_output)
     kept = profile_files.Kept(save, history, no_history)
+    power = power_source(meter, energy=energy)
     chosen, failures = load_board(board), Failures()
     good = readable_models(models, failures)
     if output:
@@ -366,7 +384,7 @@ def profile(
     ):
         session = Session(
             connection, chosen, runner, bars.progress(), settings, stock, failures,
-            threads=counts, limits=limits, settle=warmup is None,
+            threads=counts, limits=limits, settle=warmup is None, power=power,
         )  # fmt: skip
         session.measure(good, reference=models[0])
         measured = session.profile()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +16,7 @@ from toolchain.cli.command_help import complete
 
 if TYPE_CHECKING:
     from toolchain.failures import Failures
+    from toolchain.profile.power_sources import PowerSource
 
 
 def wrong_use(option: str, what: str) -> typer.BadParameter:
@@ -62,6 +64,27 @@ def thread_counts(text: str | None) -> list[int]:
             )
         counts += range(first, last + 1)
     return list(dict.fromkeys(counts))
+
+
+def power_source(meter: str | None, *, energy: bool) -> PowerSource | None:
+    """What reads a board's power: the program of ``--meter``, else with ``--energy`` its PMIC.
+
+    Raises:
+        typer.BadParameter: ``--meter`` names no program.
+    """
+    if meter is None and not energy:
+        return None
+    from toolchain.profile.power_sources import MeterSource, Pmic
+
+    if meter is None:
+        return Pmic()
+    try:
+        words = shlex.split(meter)
+    except ValueError as error:
+        raise wrong_use("--meter", f"is no command line: {error}") from error
+    if not words or not words[0]:
+        raise wrong_use("--meter", "names no program")
+    return MeterSource(words)
 
 
 def readable_models(models: Sequence[Path], failures: Failures) -> list[Path]:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from toolchain.errors import ModelError
 from toolchain.formats.json_text import parse_json, to_json
 from toolchain.formats.text_file import read_text
+from toolchain.profile.energy import Energy
 from toolchain.profile.estimate_document import Estimate
 from toolchain.profile.facts import BoardFacts, Vitals
 from toolchain.profile.operators import LayerTrace
@@ -107,6 +108,10 @@ class Measurement(_Part):
     macs_computed: int | None = None
     """Multiply-accumulates that the runtime computes, as it says itself: rows of tiles that nobody
     wants are among them. ``None`` where it does not tell."""
+    energy: Energy | None = None
+    """Of an inference, with ``--energy`` or ``--meter``."""
+    no_energy: str | None = None
+    """Why it was asked for and is not there."""
 
     @property
     def label(self) -> str:

@@ -1,4 +1,4 @@
-"""How figures are written: times, counts, memory and ratios, alike in every table.
+"""How figures are written: times, counts, memory, energy and ratios, alike in every table.
 
 A comparison asks here, too: two figures that are written alike are no change.
 """
@@ -58,6 +58,27 @@ def change(value: float) -> str:
 def memory(kib: float | None) -> str:
     """KiB as MiB, ``-`` for none."""
     return "-" if kib is None else f"{kib / 1024:,.1f} MiB"
+
+
+def energy(joules: float | None) -> str:
+    """An energy in a unit that suits it: ``12.3 mJ``, ``-`` for none."""
+    if joules is None:
+        return "-"
+    for scale, unit in ((1.0, "J"), (1e-3, "mJ")):
+        if abs(joules) >= scale:
+            return f"{_three_digits(joules / scale)} {unit}"
+    return f"{_three_digits(joules / 1e-6)} µJ"
+
+
+def power(watts: float | None) -> str:
+    """``5.21 W``, ``-`` for none."""
+    return "-" if watts is None else f"{watts:,.2f} W"
+
+
+def _three_digits(value: float) -> str:
+    """With three digits, or all that are before the point."""
+    places = 2 if abs(value) < 10 else 1 if abs(value) < 100 else 0
+    return f"{value:,.{places}f}"
 
 
 def written(value: float, unit: str) -> str:

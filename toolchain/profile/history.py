@@ -95,6 +95,12 @@ class Figures:
     """Why its times may be unstable; empty if they seem sound."""
     threads: Count | None = None
     """``None``: those of the run."""
+    energy_j: Number | None = None
+    """Joules of an inference; ``None`` where that was not measured."""
+    power_w: Number | None = None
+    """Watts while it ran; likewise."""
+    energy_source: Literal["pmic", "meter"] | None = None
+    """What they were read from: figures of two sources are not of the same thing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,6 +344,9 @@ def _figures(item: Measurement) -> Figures:
         peak_rss_kib=item.output.peak_rss_kib,
         doubts=[_text(doubt) for doubt in item.doubts],
         threads=item.threads,
+        energy_j=item.energy.energy_j if item.energy else None,
+        power_w=item.energy.power_w if item.energy else None,
+        energy_source=item.energy.source if item.energy else None,
     )
 
 

@@ -17,8 +17,10 @@ from toolchain.build.bundle import Bundle
 from toolchain.failures import Failures
 from toolchain.hardware.board_file import Board
 from toolchain.profile.document import BoardRecord, Failure, Measurement, Profile, Spread
+from toolchain.profile.energy import Energy
 from toolchain.profile.facts import BoardFacts, Vitals, read_facts, read_load, read_vitals
 from toolchain.profile.operators import trace
+from toolchain.profile.power_sources import PowerSource
 from toolchain.profile.protocol import (
     FIRST_RUNS,
     MAX_WARMUP,
@@ -64,6 +66,8 @@ class _Entry:
     """Of a process that tells what each convolution skips."""
     run_us: float = 0.0
     failed: bool = False
+    energy: Energy | str | None = None
+    """Of an inference; why it could not be told; ``None`` if that was not tried."""
 
     @cached_property
     def is_masked(self) -> bool:
@@ -105,6 +109,7 @@ class Session:
         limits: what ends the waiting and the measuring where ``runs`` is 0.
         settle: whether warm-up runs are taken until times have settled, in place of those of the
             settings.
+        power: if given, the energy of an inference is measured with it, after all that is timed.
     """
 
     connection: Connection
@@ -117,6 +122,7 @@ class Session:
     threads: Sequence[int] = ()
     limits: Limits = field(default_factory=Limits)
     settle: bool = False
+    power: PowerSource | None = None
 
     def __post_init__(self) -> None:
         self._seed = random.SystemRandom().randrange(1 << 32)
@@ -126,6 +132,7 @@ class Session:
         self._entries: list[_Entry] = []
         self._load: list[float] = []
         self._reference: str | None = None
+        self._no_energy = "the work was ended before" if self.power else None
 
     def measure(self, models: Sequence[Path], *, reference: Path | None = None) -> None:
         """Measure models; on a board whose times mean something they take turns.
@@ -140,6 +147,7 @@ class Session:
         self._reference = str(reference or models[0])
         with self.failures.kept():
             self._facts = read_facts(self.connection, emulated=self.board.connection == "emulator")
+            self._look_for_power()
             runners = [self.runner]
             if self.stock is not None:
                 runners.append(self.runner.beside(self.stock))
@@ -158,6 +166,7 @@ class Session:
                 self._one_by_one()
             else:
                 self._in_turns()
+                self._measure_energy()
 
     def profile(self) -> Profile | None:
         """What was measured; ``None`` if nothing was."""
@@ -166,7 +175,8 @@ class Session:
         after = Vitals()
         with Failures().kept():  # the board may be gone
             after = read_vitals(self.connection)
-            self._states.append(after)
+            if all(entry.energy is None for entry in self._entries):
+                self._states.append(after)  # else it is of after other runs than the timed ones
         measured = [entry for entry in self._entries if entry.outputs and not entry.failed]
         if not measured:
             return None
@@ -262,6 +272,31 @@ class Session:
     def _running(self) -> list[_Entry]:
         return [entry for entry in self._entries if not entry.failed]
 
+    def _look_for_power(self) -> None:
+        """Say at once where no energy can be measured; times are measured all the same."""
+        if self.power is None or self._facts is None:
+            return
+        reason = "the board is emulated, and its time is not real"
+        if not self._facts.emulated:
+            reason = self.power.missing(self.connection) or ""
+        if reason:
+            self.report.note(f"{self.connection.name}: no energy: {reason}")
+            self.power, self._no_energy = None, reason
+
+    def _measure_energy(self) -> None:
+        if self.power is None or not self._running:
+            return
+        with self.report.stage("energy", total=len(self._running)) as stage:
+            for entry in self._running:
+                stage.advance(0, entry.label)
+                timing = entry.merged.timing if entry.outputs else None
+                settings = replace(self.settings, threads=entry.threads, warmup=entry.warmup)
+                if timing is not None:
+                    entry.energy = self.power.energy(
+                        entry.runner, entry.model, settings, timing.median_us
+                    )
+                stage.advance(1)
+
     def _round(self, order: Sequence[int], stage: Stage, runs: int | None = None) -> None:
         """One process of each model, after a look at what else the board does."""
         load = read_load(self.connection)
@@ -349,6 +384,7 @@ class Session:
                     cores=self._cores,
                 ),
             ]
+        energy = entry.energy or self._no_energy
         traces = [trace(layer) for layer in layers]
         told = output.ops or (entry.survey.ops if entry.survey else None)
         return Measurement(
@@ -365,6 +401,8 @@ class Session:
             layers=traces,
             live_share=1.0 if stock or not sums.masked else live_share(told, traces),
             macs_computed=macs_computed(told, traces),
+            energy=energy if isinstance(energy, Energy) else None,
+            no_energy=energy if isinstance(energy, str) else None,
         )
 
     def _doubts_before(self, entry: _Entry) -> list[str]:

@@ -9,8 +9,19 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from toolchain.profile.document import Measurement, Profile
+from toolchain.profile.energy import SCOPES
 from toolchain.profile.facts import BoardFacts
-from toolchain.profile.figures import celsius, cores, count, megahertz, memory, microseconds, ratio
+from toolchain.profile.figures import (
+    celsius,
+    cores,
+    count,
+    energy,
+    megahertz,
+    memory,
+    microseconds,
+    power,
+    ratio,
+)
 from toolchain.report.fitting import NAME, Column, fitted_table, note
 
 EMULATED = (
@@ -60,6 +71,7 @@ def profile_table(profile: Profile, width: int = 200, *, wide: bool = False) -> 
         Column("median\nlies in", [_median_interval(item) for item in rows], 6),
         Column("p95", [_percentile(item) for item in rows], 8),
         Column("peak\nmemory", [memory(item.output.peak_rss_kib) for item in rows], 7),
+        *_energy_columns(profile),
     ]
     empty = {
         "ratio of\ncounts": alone,
@@ -120,6 +132,7 @@ def profile_notes(profile: Profile) -> Iterator[str]:
                 f"{profile.label(item)}: {item.spread.outliers} of {timing.runs} runs took far "
                 f"longer than the median, up to {microseconds(timing.max_us)}; none is left out."
             )
+    yield from _energy_notes(profile)
     told: dict[str, list[str]] = {}
     for item in rows:
         for doubt in item.doubts:
@@ -135,6 +148,51 @@ def profile_notes(profile: Profile) -> Iterator[str]:
     throttled = profile.board.after.throttled
     if throttled and throttled.since_boot:
         yield f"Since its boot the board was held back: {', '.join(throttled.since_boot)}."
+
+
+_SLOWED = 0.05
+"""By this part of its median a model may take longer while its power is read."""
+
+
+def _energy_columns(profile: Profile) -> list[Column]:
+    """Energy and power; none where neither was measured."""
+    found = [item.energy for item in profile.measurements]
+    columns = [
+        Column("energy", [energy(one.energy_j if one else None) for one in found], 3),
+        Column("above\nidle", [energy(one.above_idle_j if one else None) for one in found], 5),
+        Column("power", [power(one.power_w if one else None) for one in found], 6),
+    ]
+    return [one for one in columns if any(cell != "-" for cell in one.cells)]
+
+
+def _energy_notes(profile: Profile) -> Iterator[str]:
+    rows = profile.measurements
+    for source in dict.fromkeys(item.energy.source for item in rows if item.energy):
+        yield (
+            "Energy: of an inference, its time by the mean power while it runs. Power: "
+            f"{SCOPES[source]}."
+        )
+    for item in rows:
+        if found := item.energy:
+            low, high = energy(found.interval_j.low), energy(found.interval_j.high)
+            idle = f"; idle it was {power(found.idle_w)}" if found.idle_w is not None else ""
+            wrong = f" ({found.unreadable} were none)" if found.unreadable else ""
+            yield (
+                f"{profile.label(item)}: energy from {low} to {high}, by {found.readings} "
+                f"readings{wrong}{idle}."
+            )
+            if item.median_us and abs(found.median_us / item.median_us - 1) > _SLOWED:
+                yield (
+                    f"? {profile.label(item)}: while its power was read a run took "
+                    f"{microseconds(found.median_us)}: the board was slowed down, or others were "
+                    "at work; measure it again."
+                )
+    reasons: dict[str, list[str]] = {}
+    for item in rows:
+        if item.no_energy:
+            reasons.setdefault(item.no_energy, []).append(profile.label(item))
+    for reason, labels in reasons.items():
+        yield f"No energy of {', '.join(labels)}: {reason}."
 
 
 def facts_line(facts: BoardFacts, width: int = 200) -> str:

@@ -18,8 +18,9 @@ from pathlib import Path
 import pytest
 
 from support.openssh import Sshd, make_key, public_text, serving
-from support.patience import PATIENCE, await_that
+from support.patience import PATIENCE, await_that, written
 from support.places import REPOSITORY
+from support.powered import program
 from support.processes import running
 from support.relay import Relay
 from toolchain.board.connection import Result
@@ -194,6 +195,27 @@ def test_a_program_that_takes_no_hint(server: Sshd, relay: Relay, target: SshTar
         process.kill()
         process.wait()
         require_nothing_left(server, mark)
+    assert relay.fault == "none"
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("phase", ["idle", "run"])
+def test_power_is_read_no_more_for_a_client_that_was_killed(
+    server: Sshd, relay: Relay, target: SshTarget, tmp_path: Path, phase: str
+) -> None:
+    seconds, begun = f"6{secrets.randbelow(10**5):05}", tmp_path / "begun"
+    program(tmp_path / "board" / "bin" / "vcgencmd", f"echo read >>{begun}")
+    idle = seconds if phase == "idle" else 0.1
+    job = (
+        "from toolchain.board.pmic import Sampler\n"
+        f"board.run(Sampler(frozenset(), {idle}).wrapped(['sleep', '{seconds}']))"
+    )
+    with client(target, job) as process:
+        await_that("power is read", lambda: written(begun))
+        await_that("the program, or its pause, runs", lambda: pids(server, "sleep", seconds))
+        process.kill()
+        process.wait()
+        require_nothing_left(server, f"sleep\0{seconds}", "pmic_read_adc")
     assert relay.fault == "none"
 
 

@@ -118,6 +118,12 @@ CASES: dict[str, tuple[int, list[str], dict[str, str]]] = {
         ["profile", "model.tflite", "-b", "failing.toml", "--stock-bundle", "stock"],
         {},
     ),
+    "a meter that is none": (
+        18,
+        ["profile", "model.tflite", "-b", "failing.toml", "--meter", "no-such-meter"],
+        {},
+    ),
+    "no meter's program": (2, ["profile", "model.tflite", "--meter", " "], {}),
     "a reader that has gone": (141, ["boards"], {"redirect": '| true; exit "${PIPESTATUS[0]}"'}),
 }
 

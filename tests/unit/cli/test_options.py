@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 import typer
 
-from toolchain.cli.options import board_names, cache_kinds, check_alone, network_names, wrong_use
+from toolchain.cli.options import (
+    board_names,
+    cache_kinds,
+    check_alone,
+    network_names,
+    power_source,
+    wrong_use,
+)
+from toolchain.profile.power_sources import MeterSource, Pmic
 from toolchain.zoo.catalog import ZOO
 
 
@@ -25,6 +33,21 @@ def test_standard_output_takes_one_thing(output: Path | None, json_output: bool)
             check_alone(output, json_output)
     else:
         check_alone(output, json_output)
+
+
+def test_a_meter_is_a_program_and_its_arguments() -> None:
+    found = power_source("./meter.py --port '/dev/tty 1'", energy=False)
+    assert isinstance(found, MeterSource)
+    assert found._argv == ("./meter.py", "--port", "/dev/tty 1")
+    assert isinstance(power_source("meter", energy=True), MeterSource)
+    assert isinstance(power_source(None, energy=True), Pmic)
+    assert power_source(None, energy=False) is None
+
+
+@pytest.mark.parametrize("text", ["", "  ", "''", "meter 'of"])
+def test_a_meter_that_names_no_program_is_wrong_use(text: str) -> None:
+    with pytest.raises(typer.BadParameter):
+        power_source(text, energy=False)
 
 
 def test_what_is_offered_says_what_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

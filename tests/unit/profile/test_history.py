@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from support.places import REPOSITORY
-from support.profiles import in_turns, measurement, profile_of
+from support.profiles import in_turns, measurement, powered, profile_of
 from support.runner_outputs import runner_output
 from toolchain.errors import ModelError, OutputError
 from toolchain.profile import history
@@ -80,6 +80,26 @@ def test_what_is_not_known_is_none(tmp_path: Path) -> None:
     absent = [figures.median_us, figures.interval_us, figures.p95_us, figures.instructions]
     assert [*absent, figures.peak_rss_kib] == [None] * 5
     assert figures.turns_us == []
+
+
+def test_energy_is_kept_with_what_it_was_read_from(tmp_path: Path) -> None:
+    append(tmp_path / "h", profile_of(powered(in_turns("m", TURNS), 5.0)))
+    (run,) = read(tmp_path / "h")
+    (figures,) = run.models
+    assert figures.energy_j == pytest.approx(5.0 * 14e-6)
+    assert (figures.power_w, figures.energy_source) == (5.0, "pmic")
+
+
+def test_a_line_of_before_there_was_energy_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "h"
+    append(path, profile())
+    line = json.loads(path.read_text())
+    for name in ("energy_j", "power_w", "energy_source"):
+        assert line["models"][0].pop(name) is None
+    path.write_text(json.dumps(line) + "\n")
+    assert skipped(path) == 0
+    (run,) = read(path)
+    assert run.models[0].energy_j is None
 
 
 def test_the_runtime_of_each_model_is_told() -> None:

@@ -74,8 +74,11 @@ class Played(BoardRunner):
     def samples(self, us: float, runs: int) -> list[float]:
         return [us] * runs
 
-    def run(self, model: Model, settings: Settings, batch: object = None) -> Outcome:
+    def run(
+        self, model: Model, settings: Settings, batch: object = None, *, sampler: object = None
+    ) -> Outcome:
         assert batch is None
+        assert sampler is None
         name = Path(model.path).stem
         before = sum(call.name == name and call.patched == self._patched for call in self._calls)
         call = Call(

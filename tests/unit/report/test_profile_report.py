@@ -6,7 +6,7 @@ import pytest
 import rich.console
 from rich.console import RenderableType
 
-from support.profiles import in_turns, measurement, profile_of
+from support.profiles import in_turns, measurement, powered, profile_of
 from support.runner_outputs import runner_output
 from toolchain.errors import OutputError
 from toolchain.profile.comparable import subjects_of
@@ -170,3 +170,52 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="No such file") as caught:
         check_plot_path(tmp_path / "absent" / "p.png")
     assert f"mkdir -p {tmp_path / 'absent'}" in str(caught.value.hint)
+
+
+STEADY = [[10_000.0] * 5] * 15
+
+
+def test_energy_and_power_have_columns_and_say_what_they_are_of() -> None:
+    dense, s20 = in_turns("dense", STEADY), in_turns("s20", [[8_000.0] * 5] * 15)
+    profile = profile_of(powered(dense, 5.0, idle_w=2.0), powered(s20, 4.5, unreadable=2))
+    text = " ".join(shown(profile_table(profile, 200), 200).split())
+    for figure in ("50.0 mJ", "30.0 mJ", "5.00 W", "36.0 mJ", "4.50 W"):
+        assert f" {figure} " in text, figure
+    assert "the board's PMIC: its own rails, without USB and converters' losses." in text
+    assert "dense: energy from 49.5 mJ to 50.5 mJ, by 22 readings; idle it was 2.00 W." in text
+    assert "s20: energy from 35.6 mJ to 36.4 mJ, by 22 readings (2 were none)." in text
+    assert "36.0 mJ │ - │ 4.50 W" in text, "idle power is not known"
+    assert "meter" not in text
+
+
+def test_a_meter_is_not_taken_for_the_board_itself() -> None:
+    profile = profile_of(powered(in_turns("m", STEADY), 5.0, source="meter"))
+    text = " ".join(shown(profile_table(profile, 200), 200).split())
+    assert "Power: the readings of --meter." in text
+    assert "PMIC" not in text
+    assert "idle" not in text
+
+
+def test_without_energy_nothing_is_said_of_it() -> None:
+    text = shown(profile_table(profile_of(in_turns("m", STEADY)), 200), 200)
+    assert "energy" not in text.lower()
+    assert "power" not in text.lower()
+
+
+def test_energy_that_was_asked_for_and_is_not_there_has_its_reason_and_no_column() -> None:
+    missing = in_turns("m", STEADY).model_copy(update={"no_energy": "it has no vcgencmd"})
+    text = shown(profile_table(profile_of(missing), 200), 200)
+    assert "No energy of m: it has no vcgencmd." in text
+    assert "power" not in text
+    both = profile_of(powered(in_turns("other", STEADY), 5.0), missing)
+    row = next(line for line in shown(profile_table(both, 200), 200).splitlines() if "│ m" in line)
+    assert [cell.strip() for cell in row.split("│")][-3:] == ["-", "-", ""]
+
+
+def test_a_board_that_was_slow_while_its_power_was_read_is_told() -> None:
+    text = shown(
+        profile_table(profile_of(powered(in_turns("m", STEADY), 5.0, slowed=1.2)), 200), 200
+    )
+    assert "while its power was read a run took 12.00 ms" in text
+    fine = shown(profile_table(profile_of(powered(in_turns("m", STEADY), 5.0, slowed=1.03)), 200))
+    assert "while its power was read" not in fine

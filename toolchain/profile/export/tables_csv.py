@@ -64,6 +64,7 @@ def _model(profile: Profile, item: Measurement) -> dict[str, Cell]:
     first = item is profile.first(item)
     interval = item.spread.interval if item.spread else None
     of_ratio = None if first else profile.ratio_interval(item)
+    energy = item.energy
     times = ("min_us", "mean_us", "p95_us", "max_us", "runs")
     return {
         "board": profile.board.name,
@@ -97,6 +98,13 @@ def _model(profile: Profile, item: Measurement) -> dict[str, Cell]:
         "model_bytes": output.model.bytes,
         "operators": output.delegate.nodes,
         "operators_by_xnnpack": output.delegate.nodes_delegated,
+        "energy_j": _of(energy, "energy_j"),
+        "energy_low_j": _of(_of(energy, "interval_j"), "low"),
+        "energy_high_j": _of(_of(energy, "interval_j"), "high"),
+        "energy_above_idle_j": _of(energy, "above_idle_j"),
+        "power_w": _of(energy, "power_w"),
+        "idle_power_w": _of(energy, "idle_w"),
+        "power_of": _of(energy, "source"),
         "sha256": item.sha256,
         "doubts": "; ".join(item.doubts) or None,
     }

@@ -103,6 +103,8 @@ def _model(profile: Profile, item: Measurement, accuracies: Mapping[str, float])
         instructions=item.instructions,
         peak_rss_kib=item.output.peak_rss_kib,
         accuracy=accuracies.get(item.name),
+        energy_j=item.energy.energy_j if item.energy else None,
+        power_w=item.energy.power_w if item.energy else None,
         turns=_turns(profile, item),
     )
 
@@ -253,6 +255,8 @@ def _commands(profile: Profile, file: str) -> list[str]:
     words += ["--warmup", profile.warmup] if profile.warmup not in (None, usual) else []
     words += _limits(profile)
     words += ["--per-op"] if any(item.output.per_op for item in profile.measurements) else []
+    sources = {item.energy.source for item in profile.measurements if item.energy}
+    words += ["--meter", "METER"] if "meter" in sources else ["--energy"] if sources else []
     words += ["--stock-bundle", f"build/{name}-stock"] if stock else []
     words += ["--output", file]
     line = command(*words)

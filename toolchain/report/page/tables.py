@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from toolchain.profile.figures import count, macs_a_second, memory, microseconds, ratio
+from toolchain.profile.figures import (
+    count,
+    energy,
+    macs_a_second,
+    memory,
+    microseconds,
+    power,
+    ratio,
+)
 from toolchain.profile.runner_output import REMAINDER
 from toolchain.profile.timed_operators import TimedRow
 from toolchain.report.page.view import Kind, Layers, Model, PublishedRow, Result, Roofline, Unit
@@ -96,6 +104,8 @@ def model_table(result: Result) -> Table:
         (Column("dead taps"), [Cell(_percent(one.dead_tap_share or None)) for one in models]),
         (Column("instructions", "an inference"), [_instructions(one, result) for one in models]),
         (Column("peak memory"), [Cell(memory(one.peak_rss_kib)) for one in models]),
+        (Column("energy", "an inference"), [Cell(energy(one.energy_j)) for one in models]),
+        (Column("power", "while it runs"), [Cell(power(one.power_w)) for one in models]),
     ]
     alone = len(models) == 1
     compared = ("ratio", "95% interval", "by pixels", "by plan")

@@ -71,6 +71,10 @@ class Model(_Part):
     peak_rss_kib: int | None
     accuracy: float | None = None
     """0 to 1, of ``--accuracy``."""
+    energy_j: float | None = None
+    """Joules of an inference."""
+    power_w: float | None = None
+    """Watts while it runs."""
     turns: list[Turn] = []
 
     @property

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from support.profiles import in_turns, measurement, profile_of, timed_in_turns
+from support.profiles import in_turns, measurement, powered, profile_of, timed_in_turns
 from support.runner_outputs import runner_output
 from support.timed_ops import conv, listed, other, two_layers
 from toolchain.profile.export.tables_csv import models_csv, operators_csv, samples_csv
@@ -47,8 +47,18 @@ def test_what_is_not_known_is_an_empty_cell_and_no_zero() -> None:
     assert absent >= {
         "median_us", "mad_us", "min_us", "runs", "turns", "instructions", "median_low_us",
         "ratio_low", "dead_tap_share", "macs_computed", "peak_memory_kib", "doubts",
+        "energy_j", "energy_low_j", "energy_above_idle_j", "power_w", "idle_power_w", "power_of",
     }  # fmt: skip
     assert row["macs_saved"] == "0", "this one is known"
+
+
+def test_energy_is_in_joules_and_power_in_watts() -> None:
+    item = powered(in_turns("m", [[10_000.0]] * 8), 5.0, idle_w=2.0)
+    (row,) = rows(models_csv(profile_of(item)))
+    assert float(row["energy_j"]) == pytest.approx(0.05)
+    assert float(row["energy_low_j"]) < 0.05 < float(row["energy_high_j"])
+    assert float(row["energy_above_idle_j"]) == pytest.approx(0.03)
+    assert (row["power_w"], row["idle_power_w"], row["power_of"]) == ("5.0", "2.0", "pmic")
 
 
 def test_under_emulation_the_ratio_is_said_to_be_of_instructions() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from support.profiles import in_turns, measurement, profile_of
+from support.profiles import in_turns, measurement, powered, profile_of
 from support.reports import PI, measured_profile, models, turns
 from support.runner_outputs import runner_output
 from toolchain.profile.document import BoardRecord, Failure
@@ -230,3 +230,15 @@ def test_the_line_to_measure_again_has_what_is_not_the_rule(
     profile = profile_of(in_turns("m", [[1.0]] * 8)).model_copy(update=changes)
     line = result_of_profile(profile, "p.json", {}).again.commands[-1]
     assert f"--threads 1{words} --output p.json" in line
+
+
+@pytest.mark.parametrize(
+    ("source", "words"), [("pmic", " --energy "), ("meter", " --meter METER "), (None, None)]
+)
+def test_the_line_to_measure_again_measures_energy_where_it_was(
+    source: Any, words: str | None
+) -> None:
+    item = in_turns("m", [[10_000.0]] * 15)
+    line = shown(powered(item, 5.0, source=source) if source else item).again.commands[-1]
+    assert ("--energy" in line, "--meter" in line) == (source == "pmic", source == "meter")
+    assert words is None or words in line

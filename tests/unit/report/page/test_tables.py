@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from support.profiles import in_turns, measurement, profile_of
+from support.profiles import in_turns, measurement, powered, profile_of
 from support.reports import estimate_of, measured_profile, models, turns
 from support.runner_outputs import runner_output
 from toolchain.profile.figures import microseconds, ratio
@@ -53,6 +53,15 @@ def test_the_models_have_the_figures_of_the_profile(files: dict[str, Path]) -> N
     interval = profile.ratio_interval(items[1])
     assert interval is not None
     assert column(table, "95% interval") == ["-", f"{interval.low:.3f} to {interval.high:.3f}"]
+
+
+def test_energy_has_columns_where_it_was_measured() -> None:
+    one, other = (in_turns(name, [[10_000.0]] * 15) for name in ("dense", "s20"))
+    table = model_table(result_of_profile(profile_of(powered(one, 5.0), other), "p", {}))
+    assert column(table, "energy") == ["50.0 mJ", "-"]
+    assert column(table, "power") == ["5.00 W", "-"]
+    without = heads(model_table(result_of_profile(profile_of(one, other), "p", {})))
+    assert not {"energy", "power"} & set(without)
 
 
 def test_bars_are_as_long_as_ratios_and_end_at_the_longest(files: dict[str, Path]) -> None:
