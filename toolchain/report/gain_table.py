@@ -65,8 +65,9 @@ def gain_table(gain: Gain, width: int = 200) -> RenderableType:
 def _notes(gain: Gain) -> Iterator[str]:
     count = len(gain.masked)
     yield (
-        f"Masks: {gain.policy}, on {count} layer{'s'[: count != 1]} with {gain.masked_share:.0%} of "
-        "the multiply-accumulates. Nothing was trained: accuracy is not told."
+        f"Masks: {gain.policy}, on {count} layer{'s'[: count != 1]} that have "
+        f"{gain.masked_share:.0%} of the multiply-accumulates. Nothing was trained: accuracy is "
+        "not told."
     )
     reasons = Counter(one.why for one in gain.left_out)
     for why, number in reasons.most_common():
