@@ -59,6 +59,7 @@ def run_page(
     if not (folder / "toolchain").exists():
         (folder / "toolchain").symlink_to(REPOSITORY / "toolchain")
     for name, content in files(page).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(content, encoding="utf-8")
     everything = os.environ | {"PYTHONPATH": str(REPOSITORY)} | dict(environment)
     for command in page_commands(page):

@@ -14,7 +14,7 @@ from toolchain.cli.output import note, say, show
 
 if TYPE_CHECKING:
     from toolchain.profile.compare import Comparison
-    from toolchain.profile.gate import Judgement, Rule
+    from toolchain.profile.gate import Idle, Judgement, Rule
 
 commands = App()
 
@@ -87,8 +87,12 @@ def compare(
         check_readable(file, ModelError, pipe=True)
     titles, found = _beside_history(results, history) if baseline else _compared(results)
     judgements = [one for comparison in found for one in gate.judge(rules, comparison)]
+    without = [one for comparison in found for one in gate.idle(rules, comparison)]
     if markdown:
-        say(compare_table.markdown(titles, found, judgements), fold=False)
+        text = compare_table.markdown(
+            titles, found, judgements, without, strict=strict, per_op=per_op
+        )
+        say(text, fold=False)
     else:
         tables = [
             functools.partial(compare_table.comparison_table, one, title, per_op=per_op)
@@ -96,11 +100,11 @@ def compare(
         ]
         if judgements:
             tables.append(functools.partial(compare_table.gate_table, judgements))
-        show(_document(titles, found, judgements), *tables, json_output=json_output)
+        show(_document(titles, found, judgements, without), *tables, json_output=json_output)
     for one in judgements:
         if one.outcome == "unclear" and not strict:
             note(f"unclear: {one.what}: may be past '{one.rule.text}' by chance", style="yellow")
-    gate.require(judgements, strict=strict)
+    gate.require(judgements, without, strict=strict)
 
 
 def _rules(texts: list[str], policy: Path | None, *, strict: bool) -> tuple[list[Rule], bool]:
@@ -157,7 +161,10 @@ def _beside_history(
 
 
 def _document(
-    titles: list[str], found: list[Comparison], judgements: list[Judgement]
+    titles: list[str],
+    found: list[Comparison],
+    judgements: list[Judgement],
+    without: list[Idle],
 ) -> dict[str, object]:
     return {
         "comparisons": [
@@ -181,4 +188,5 @@ def _document(
             }
             for one in judgements
         ],
+        "limits_of_nothing": list(dict.fromkeys(one.rule.text for one in without)),
     }

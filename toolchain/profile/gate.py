@@ -95,6 +95,25 @@ class Judgement:
         return f"{name}: {before} to {after}{grown}"
 
 
+@dataclass(frozen=True)
+class Idle:
+    """A limit that concerns no figure of a comparison, so that it could not fail."""
+
+    rule: Rule
+    measured: tuple[str, ...]
+    """The figures that both results have."""
+
+    @property
+    def what(self) -> str:
+        """The fault in words."""
+        return f"'{self.rule.text}' limits nothing that both results have"
+
+    @property
+    def they_have(self) -> str:
+        """The figures in words."""
+        return ", ".join(self.measured) or "no figure in common"
+
+
 class Policy(BaseModel):
     """A policy file, ``tileskip-gate.toml``."""
 
@@ -165,37 +184,52 @@ def _units(figure: str) -> dict[str, float]:
 
 
 def judge(rules: Sequence[Rule], found: Comparison) -> Iterator[Judgement]:
-    """What each limit says of each figure that it concerns.
-
-    Raises:
-        GateError: a limit concerns no figure of the comparison, so that it could not fail.
-    """
+    """What each limit says of each figure that it concerns; :func:`idle` has the other limits."""
     for rule in rules:
-        concerned = [one for one in (*found.changes, *found.operators) if rule.concerns(one)]
-        if not concerned:
+        yield from map(rule.judge, _concerned(rule, found))
+
+
+def idle(rules: Sequence[Rule], found: Comparison) -> Iterator[Idle]:
+    """The limits that concern no figure of a comparison."""
+    for rule in rules:
+        if not _concerned(rule, found):
             measured = dict.fromkeys(
                 f"{one.figure}@{one.operator}" if one.operator else one.figure
                 for one in (*found.changes, *found.operators)
             )
-            raise GateError(
-                f"'{rule.text}' limits nothing that both results have",
-                hint=f"they have: {', '.join(measured) or 'no figure in common'}",
-            )
-        yield from map(rule.judge, concerned)
+            yield Idle(rule, tuple(measured))
 
 
-def require(judgements: Sequence[Judgement], *, strict: bool = False) -> None:
-    """Check that no figure is past its limit.
+def _concerned(rule: Rule, found: Comparison) -> list[Change]:
+    return [one for one in (*found.changes, *found.operators) if rule.concerns(one)]
+
+
+def failed(judgements: Sequence[Judgement], *, strict: bool = False) -> list[Judgement]:
+    """Those that end the command.
 
     Args:
         judgements: of all limits.
+        strict: whether one that may be so by chance is among them.
+    """
+    wrong = ("fails", "unclear") if strict else ("fails",)
+    return [one for one in judgements if one.outcome in wrong]
+
+
+def require(
+    judgements: Sequence[Judgement], without: Sequence[Idle] = (), *, strict: bool = False
+) -> None:
+    """Check that no figure is past its limit, and that each limit has a figure.
+
+    Args:
+        judgements: of all limits.
+        without: the limits that concern nothing.
         strict: whether one that may be so by chance counts.
 
     Raises:
-        GateError: one is; names all of them.
+        GateError: one is, or one has none; names all of them.
     """
-    wrong = ("fails", "unclear") if strict else ("fails",)
-    failed = [one for one in judgements if one.outcome in wrong]
-    if failed:
-        lines = [f"{one.what}: past '{one.rule.text}'" for one in failed]
-        raise GateError("; ".join(lines), hint="the table has all figures")
+    lines = [f"{one.what}: past '{one.rule.text}'" for one in failed(judgements, strict=strict)]
+    lines += dict.fromkeys(one.what for one in without)
+    if lines:
+        hint = f"they have: {without[0].they_have}" if without else "the table has all figures"
+        raise GateError("; ".join(lines), hint=hint)

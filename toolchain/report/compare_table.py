@@ -10,13 +10,14 @@ from rich.text import Text
 from toolchain.foreign_text import harmless
 from toolchain.profile import figures
 from toolchain.profile.compare import Change, Comparison
-from toolchain.profile.gate import Judgement
+from toolchain.profile.gate import Idle, Judgement, failed
 from toolchain.report.fitting import NAME, Column, fitted_table, note
 
 _STYLES = {"better": "green", "worse": "red", "no change": "", "no verdict": "yellow"}
 _OUTCOMES = {"passes": "green", "fails": "red", "unclear": "yellow"}
 _MARKS = {"better": "🟢 better", "worse": "🔴 worse", "no change": "no change",
           "no verdict": "❔ no verdict"}  # fmt: skip
+_WORST_FIRST = ("fails", "unclear", "passes")
 _QUIET = ("p95", "size")
 """Figures that are shown where they changed."""
 _INSTEAD = "mean"
@@ -39,8 +40,7 @@ def comparison_table(
         parts.append(Text(f"Not comparable: {'; '.join(found.obstacles)}.", style="yellow"))
     parts.append(_table(shown_changes(found), width, title))
     if per_op and found.operators:
-        by_size = sorted(found.operators, key=lambda one: -abs((one.ratio or 1) - 1))
-        parts.append(_table(by_size, width, f"{title}, by operator"))
+        parts.append(_table(_by_time(found.operators), width, f"{title}, by operator"))
     return Group(*parts, *map(note, found.notes))
 
 
@@ -55,6 +55,15 @@ def shown_changes(found: Comparison) -> list[Change]:
     ]
 
 
+def _by_time(operators: Sequence[Change]) -> list[Change]:
+    """Operators that changed first, and among them those that gained or lost most time."""
+    return sorted(operators, key=lambda one: (not one.significant, -abs(one.after - one.before)))
+
+
+def _worst_first(judgements: Sequence[Judgement]) -> list[Judgement]:
+    return sorted(judgements, key=lambda one: _WORST_FIRST.index(one.outcome))
+
+
 def gate_table(judgements: Sequence[Judgement], width: int = 200) -> RenderableType:
     """One row for each figure that is limited.
 
@@ -62,6 +71,7 @@ def gate_table(judgements: Sequence[Judgement], width: int = 200) -> RenderableT
         judgements: what the limits say.
         width: columns that there are.
     """
+    judgements = _worst_first(judgements)
     return fitted_table(
         [
             Column("limit", [one.rule.text for one in judgements], NAME, right=False),
@@ -79,7 +89,13 @@ def gate_table(judgements: Sequence[Judgement], width: int = 200) -> RenderableT
 
 
 def markdown(
-    titles: Sequence[str], comparisons: Sequence[Comparison], judgements: Sequence[Judgement] = ()
+    titles: Sequence[str],
+    comparisons: Sequence[Comparison],
+    judgements: Sequence[Judgement] = (),
+    without: Sequence[Idle] = (),
+    *,
+    strict: bool = False,
+    per_op: bool = False,
 ) -> str:
     """Comparisons as Markdown, for a pull request.
 
@@ -87,26 +103,41 @@ def markdown(
         titles: what each compares.
         comparisons: as many.
         judgements: what limits say.
+        without: limits that concern nothing.
+        strict: whether what is unclear fails, too.
+        per_op: whether operators are shown as well.
     """
     lines: list[str] = []
     if judgements:
-        failed = sum(one.outcome == "fails" for one in judgements)
-        lines += [f"**{failed} of {len(judgements)} limited figures are past their limit.**", ""]
+        past = len(failed(judgements, strict=strict))
+        lines += [f"**{past} of {len(judgements)} limited figures are past their limit.**", ""]
+    for told in dict.fromkeys(f"{one.what}; they have: {one.they_have}" for one in without):
+        lines += [f"**{_cell(told)}.**", ""]
+    if judgements:
         lines += _rows(
             ("limit", "figure", ""),
-            [(one.rule.text, one.what, one.outcome) for one in judgements],
+            [(one.rule.text, one.what, one.outcome) for one in _worst_first(judgements)],
         )
     for title, found in zip(titles, comparisons, strict=True):
         lines += [f"### {_cell(title)}", ""]
         if found.obstacles:
             lines += [f"**Not comparable:** {_cell('; '.join(found.obstacles))}.", ""]
+        columns = ("figure", "before", "after", "change", "95% interval", "verdict")
         lines += _rows(
-            ("model", "figure", "before", "after", "change", "95% interval", "verdict"),
+            ("model", *columns),
             [
                 (one.model, one.figure, *_figures(one), _MARKS[one.verdict])
                 for one in shown_changes(found)
             ],
         )
+        if per_op and found.operators:
+            lines += _rows(
+                ("model", "operator", *columns),
+                [
+                    (one.model, one.operator or "", one.figure, *_figures(one), _MARKS[one.verdict])
+                    for one in _by_time(found.operators)
+                ],
+            )
         lines += [f"- {_cell(line)}" for line in found.notes]
         lines.append("")
     return "\n".join(lines)

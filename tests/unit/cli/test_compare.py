@@ -86,6 +86,19 @@ def test_a_figure_past_its_limit_ends_with_its_own_exit_code(files: tuple[Path, 
     assert deploy(*files, "--fail-if", "median > +30%").exit_code == 0
 
 
+def test_a_limit_of_nothing_fails_and_hides_no_table(files: tuple[Path, Path]) -> None:
+    limits = ["--fail-if", "estimate > +3%", "--fail-if", "median > +30%"]
+    for more, shown in ((["--markdown"], "| m | median |"), ([], "median > +30%")):
+        done = deploy(*files, *limits, *more)
+        assert isinstance(done.exception, DeployError)
+        assert done.exception.exit_code == 16
+        assert "'estimate > +3%' limits nothing" in done.exception.what
+        assert shown in done.stdout
+    found = json.loads(deploy(*files, *limits, "--json").stdout)
+    assert found["limits_of_nothing"] == ["estimate > +3%"]
+    assert [one["limit"] for one in found["limits"]] == ["median > +30%"]
+
+
 def test_limits_of_a_file_and_of_the_command_line_are_both_held(
     files: tuple[Path, Path], tmp_path: Path
 ) -> None:

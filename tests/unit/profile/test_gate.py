@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from toolchain.errors import GateError, RecipeError
 from toolchain.profile.compare import Change, Comparison, Verdict
-from toolchain.profile.gate import Rule, judge, parse_rule, read_policy, require
+from toolchain.profile.gate import Rule, idle, judge, parse_rule, read_policy, require
 
 
 def change(
@@ -139,10 +139,21 @@ def test_a_limit_concerns_the_models_and_operators_that_it_names() -> None:
 
 @pytest.mark.parametrize("rule", ["p95 > +3%", "dense:median > +3%", "median@conv9 > +3%"])
 def test_a_limit_that_concerns_nothing_cannot_pass(rule: str) -> None:
+    found = Comparison([change()], [change(operator="conv1")], [], [])
+    rules = [parse_rule(rule), parse_rule("median > +3%")]
+    assert [one.rule.text for one in judge(rules, found)] == ["median > +3%"]
+    without = list(idle(rules, found))
+    assert [one.rule.text for one in without] == [rule]
     with pytest.raises(GateError, match="limits nothing") as caught:
-        outcome(rule, change(), change(operator="conv1"))
-    assert caught.value.hint is not None
-    assert "median@conv1" in caught.value.hint
+        require(list(judge(rules, found)), without)
+    assert caught.value.hint == "they have: median, median@conv1"
+
+
+def test_what_is_past_a_limit_is_told_beside_a_limit_of_nothing() -> None:
+    found = Comparison([change(after=1040.0, verdict="worse", p_value=0.01)], [], [], [])
+    rules = [parse_rule("p95 > +3%"), parse_rule("median > +3%")]
+    with pytest.raises(GateError, match=r"past 'median > \+3%'; 'p95 > \+3%' limits nothing"):
+        require(list(judge(rules, found)), list(idle(rules, found)))
 
 
 def test_what_is_past_a_limit_ends_the_command() -> None:

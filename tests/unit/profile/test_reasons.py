@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from support.benches import GEMM, KERNEL, operator_row
+from support.places import REPOSITORY
 from support.timed_ops import two_layers
 from toolchain.profile.operator_reasons import UNEXPLAINED, reason, time_reason
 from toolchain.profile.operators import LayerTrace, OperatorRow, Tile
@@ -183,3 +185,13 @@ def test_what_a_row_lacks_has_no_ratio() -> None:
     assert (only.speedup, only.of_ideal, only.by_pixels) == (None, None, None)
     gone = operator_row(dense=50, masked=0)
     assert (gone.speedup, gone.of_ideal) == (None, None)
+
+
+def test_the_page_on_slow_layers_explains_every_reason(layer: LayerTrace) -> None:
+    row, masked = operator_row(masked=1100, kept=100), layer.model_copy(update={"fault": "so"})
+    said = [text for *_, text in TIMES] + [time_reason(row, masked, skipped=False)]
+    parts = {part for text in said if text for part in text.split("; ")}
+    heads = {re.split(r"\d|: ", part)[0].strip() for part in parts}
+    page = (REPOSITORY / "docs/how-to/find-the-slow-layer.md").read_text(encoding="utf-8")
+    table = page.partition("| `why` begins with |")[2].partition("\n\n")[0]
+    assert set(re.findall(r"^\| `(.*?)` \|", table, re.MULTILINE)) == heads

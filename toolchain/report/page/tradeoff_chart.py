@@ -110,7 +110,7 @@ def _by_accuracy(result: Result, models: Sequence[Model], prefix: str) -> Chart:
         alt.Y(
             "accuracy:Q",
             title="accuracy",
-            axis=alt.Axis(format=".1%", tickCount=6),
+            axis=alt.Axis(format="%", tickCount=6),  # as many digits as tell ticks apart
             scale=alt.Scale(zero=False, padding=24),
         ),
     )

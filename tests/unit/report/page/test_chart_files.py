@@ -73,3 +73,15 @@ def test_a_file_says_what_its_marks_are(charts: list[Chart]) -> None:
     title = paper_spec(turns, {}, "")["title"]
     assert title["text"] == "Every turn of every model"
     assert title["subtitle"][1] == "Point: a turn. Line: the median. Band: its 95% interval."
+
+
+def test_accuracies_that_differ_little_have_ticks_that_differ(tmp_path: Path) -> None:
+    files = models(tmp_path, dense=0.0, s25=0.25)
+    profile = measured_profile(files, names={"dense": "dense", "s25": "s25"})
+    result = result_of_profile(profile, "p.json", {"dense": 0.9214, "s25": 0.9188})
+    charts = charts_of(Report(tool="0", title="T", results=[result], sources=[]))
+    svg = dict(drawn(charts, "svg"))["tradeoff.svg"]
+    texts = [one.text or "" for one in ET.fromstring(svg).iter() if one.tag.endswith("text")]  # noqa: S314
+    ticks = [text for text in texts if text.endswith("%")]
+    assert len(ticks) > 3
+    assert len(set(ticks)) == len(ticks)
