@@ -284,8 +284,3 @@ def _inside(buffer: Any, raw: bytes) -> _Buffer:
     if buffer.offset > 1:
         found.data = np.frombuffer(raw, np.uint8)[buffer.offset : buffer.offset + buffer.size]
     return found
-
-
-def untrained(model_metadata: Iterator[tuple[str, bytes]]) -> bytes | None:
-    """What a file's metadata says of masks that no training knew of; ``None``: nothing."""
-    return next((content for name, content in model_metadata if name == UNTRAINED), None)
