@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -84,6 +83,7 @@ def gain(
     from toolchain.profile.gain import Maskable, Settings, write_copies
     from toolchain.report import estimate_table, gain_table
     from toolchain.storage.files import check_writable, write_or_keep
+    from toolchain.storage.scratch import temporary_folder
     from toolchain.tflite_file.support import read_supported
 
     check_alone(output, json_output)
@@ -99,8 +99,8 @@ def gain(
     read_supported(model)
     source = Maskable(model, layers or ())
     estimator = Estimator(load_bundle(chosen, bundle), chosen, threads=threads or chosen.threads)
-    with tempfile.TemporaryDirectory(prefix="tileskip-gain-") as folder:
-        copies = write_copies(source, masks, Path(folder))
+    with temporary_folder() as folder:
+        copies = write_copies(source, masks, folder)
         estimate = estimator.models([model, *copies], None, bars.progress())
     document = source.document(masks, estimate)
     if output:
