@@ -170,6 +170,9 @@ void AddConvolutions(const std::vector<const TfLiteNode*>& partitions,
     for (const OperatorPlan& plan : PlanOfPartition(*partition)) {
       if (op == ops->end()) return;
       OpFigures& figures = *op++;
+      figures.path = plan.path;
+      figures.compact_input = plan.compact_input;
+      figures.compact_output = plan.compact_output;
       if (plan.macs != 0) figures.macs_computed = plan.macs_computed;
       if (plan.pixels == 0) continue;
       if (symbols) figures.ukernel = symbols->NameOf(plan.ukernel);
@@ -204,7 +207,10 @@ Status RunPerOp(const Options& options, OpProfiler* profiler, Session* session,
     OpFigures& figure = per_op.ops.emplace_back();
     figure.type = op.type;
     figure.delegated = op.delegated;
-    if (!op.delegated) figure.why_not_delegated = session->WhyLeft(op.node);
+    if (!op.delegated) {
+      if (IsPatched()) figure.path = kKernelPath;
+      figure.why_not_delegated = session->WhyLeft(op.node);
+    }
   }
   if (IsPatched()) {
     AddConvolutions(session->PartitionNodes(), &per_op.ops, &figures->notes);

@@ -33,6 +33,11 @@ struct OpFigures {
   bool delegated = false;
   // Why it does not, in its words, where they are known.
   std::string why_not_delegated;
+  // In the patched build: which way it is computed, and the layouts of its
+  // first input and of its output; see OperatorPlan.
+  std::string path;
+  bool compact_input = false;
+  bool compact_output = false;
   std::optional<double> median_us;
   // The part of PerOpFigures::total_us.
   std::optional<double> share;

@@ -19,6 +19,9 @@ namespace tileskip {
 // Whether this program is linked with the patched XNNPACK.
 bool IsPatched();
 
+// The path of what TensorFlow Lite's own kernels compute.
+inline constexpr char kKernelPath[] = "tflite";
+
 // An operator of XNNPACK's: struct xnn_operator_plan (xnnpack-masked.h), which
 // says what each figure is. Texts that are not to be had are empty.
 struct OperatorPlan {

@@ -11,9 +11,6 @@
 namespace tileskip {
 namespace {
 
-// The path of what TensorFlow Lite's own kernels compute.
-constexpr char kKernel[] = "tflite";
-
 bool IsLayer(int builtin_code) {
   switch (builtin_code) {
     case kTfLiteBuiltinBatchMatmul:
@@ -74,7 +71,7 @@ class Planner {
     planned.plan.type = is_custom ? registration.custom_name
                                   : tflite::EnumNameBuiltinOperator(code);
     planned.plan.is_layer = IsLayer(registration.builtin_code);
-    planned.plan.path = kKernel;
+    planned.plan.path = kKernelPath;
     return planned;
   }
 

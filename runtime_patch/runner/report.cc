@@ -95,6 +95,11 @@ void WriteInstructions(const std::optional<InstructionFigures>& instructions,
   json->EndObject();
 }
 
+// A layout, or null where the path is not known either.
+void Layout(const std::string& path, bool is_compact, JsonWriter* json) {
+  path.empty() ? json->Null() : json->String(is_compact ? "compact" : "dense");
+}
+
 void WriteOps(const std::optional<PerOpFigures>& per_op, JsonWriter* json) {
   json->Key("per_op");
   if (!per_op) {
@@ -121,6 +126,12 @@ void WriteOps(const std::optional<PerOpFigures>& per_op, JsonWriter* json) {
     json->Key("why_not_delegated");
     op.why_not_delegated.empty() ? json->Null()
                                  : json->String(op.why_not_delegated);
+    json->Key("path");
+    op.path.empty() ? json->Null() : json->String(op.path);
+    json->Key("reads");
+    Layout(op.path, op.compact_input, json);
+    json->Key("writes");
+    Layout(op.path, op.compact_output, json);
     json->Key("median_us");
     Time(op.median_us, json);
     json->Key("share");

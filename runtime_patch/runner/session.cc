@@ -71,7 +71,7 @@ int Session::Messages::Report(const char* format, va_list arguments) {
   if (line.rfind(kLeaves, 0) == 0) {
     const std::string number = line.substr(sizeof(kLeaves) - 1);
     // The main graph comes first, and none of its nodes comes twice.
-    left_.emplace(std::atoi(number.c_str()),
+    left_.emplace(static_cast<int>(std::strtol(number.c_str(), nullptr, 10)),
                   lines_.empty() ? "" : WithoutNode(lines_.front(), number));
     lines_.clear();
   } else if (!line.empty() && lines_.size() < kMaxMessages) {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -75,12 +76,19 @@ def users_board_alone() -> Iterator[None]:
 def users_board(qemu_board: Board, users_board_alone: None) -> Iterator[Board]:
     """The emulated board that users start, for one test alone; it is shut down after it."""
     del users_board_alone
-    if emulator.status(qemu_board) is not None:
+    with lent(qemu_board):
+        yield qemu_board
+
+
+@contextmanager
+def lent(board: Board) -> Iterator[None]:
+    """The emulated board that users start, unless they have it; it is shut down at the end."""
+    if emulator.status(board) is not None:
         pytest.skip("the emulated board is in use; deploy emulator stop")
     try:
-        yield qemu_board
+        yield
     finally:
-        emulator.stop(qemu_board, Silent())
+        emulator.stop(board, Silent())
 
 
 @pytest.fixture(scope="session")

@@ -19,8 +19,9 @@ from support.places import REPOSITORY
 from toolchain.board import emulator
 from toolchain.hardware.board_file import Board
 from toolchain.profile.document import load_profile
-from toolchain.progress import Silent
 from toolchain.storage.cache import cache_dir, locked
+
+from .conftest import lent
 
 PAGE = "how-to/gate.md"
 SHOWN = files(PAGE)
@@ -30,13 +31,8 @@ CHECKPOINTS = REPOSITORY / "toolchain/zoo/checkpoints"
 @pytest.fixture(scope="module")
 def users_board_for_all(qemu_board: Board) -> Iterator[Board]:
     """The emulated board that users start, for the tests of this file; shut down after them."""
-    with locked("tests-users-board"):
-        if emulator.status(qemu_board) is not None:
-            pytest.skip("the emulated board is in use; deploy emulator stop")
-        try:
-            yield qemu_board
-        finally:
-            emulator.stop(qemu_board, Silent())
+    with locked("tests-users-board"), lent(qemu_board):
+        yield qemu_board
 
 
 @dataclass(frozen=True)

@@ -177,6 +177,7 @@ def test_a_plan_is_what_a_run_computes(tmp_path: Path, host_bundle: Bundle) -> N
     ran = [op for op in parse_output(text).ops or [] if op.type != REMAINDER]
     assert [each.type for each in plan] == [op.type for op in ran]
     for each, op in zip(plan, ran, strict=True):
+        assert (each.path, each.reads, each.writes) == (op.path, op.reads, op.writes)
         if op.pixels is None:
             assert each.pixels is None
             continue

@@ -19,6 +19,7 @@ from support.places import REPOSITORY
 from toolchain.build.bundle import Bundle
 from toolchain.profile.document import load_profile
 from toolchain.profile.history import read
+from toolchain.profile.protocol import TURNS
 from toolchain.storage.cache import sha256_file
 from toolchain.tflite_file.graph import read_model
 from toolchain.tflite_file.layers import find_layers
@@ -75,14 +76,15 @@ def test_models_take_turns_and_every_sample_is_kept(
     assert 0 < share < 1
 
 
-def test_without_a_number_of_runs_three_seconds_are_taken(
+def test_without_a_number_of_runs_each_turn_has_as_many_as_fill_its_time(
     host_bundle: Bundle, models: tuple[Path, Path], tmp_path: Path
 ) -> None:
     limits = ["--max-wait", "0", "--max-time", "5"]
     deploy("profile", models[0], *on_host(host_bundle), *limits, "-o", tmp_path / "p.json")
-    timing = load_profile(tmp_path / "p.json").measurements[0].output.timing
-    assert timing is not None
-    assert sum(timing.samples_us) >= 3e6
+    (item,) = load_profile(tmp_path / "p.json").measurements
+    # That a time of all is reached is held with times that are played: a busy machine ends earlier.
+    assert len(item.turns) >= TURNS
+    assert all(turn.runs > 1 for turn in item.turns)
 
 
 def test_a_profile_compared_with_itself_is_no_change(

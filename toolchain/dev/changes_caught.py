@@ -12,9 +12,9 @@ import platform
 import shlex
 import shutil
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -30,6 +30,7 @@ from toolchain.errors import BoardError, DeployError
 from toolchain.profile.comparable import subjects_of
 from toolchain.profile.compare import Change, Side, Verdict, compare
 from toolchain.profile.document import Profile, load_profile
+from toolchain.storage.scratch import temporary_folder
 
 if TYPE_CHECKING:
     from torch import nn
@@ -40,10 +41,11 @@ SPARSITY, SLOWER = 0.2, 0.16
 _LIMIT_S = 900.0
 """Seconds that one profile may take."""
 _SHAPE = (1, 3, 224, 224)
-Case = Literal["slower", "alike", "sessions"]
+Case = Literal["slower", "alike", "slower sessions", "sessions"]
 _TITLES: dict[Case, str] = {
     "slower": "one session: masks that leave 5% more pixels",
     "alike": "one session: the network and a copy of its file",
+    "slower sessions": "two sessions, one after the other: masks that leave 5% more pixels",
     "sessions": "two sessions of one file, one after the other",
 }
 _VERDICTS: tuple[Verdict, ...] = ("worse", "better", "no change", "no verdict")
@@ -95,7 +97,9 @@ def measure(folder: Path, slower: int, alike: int, options: Sequence[str]) -> Ch
         profiles.append((case, _profiled(pair, folder / f"{number}.json", options)))
         print(f"{number} of {len(cases)}: {case}", flush=True)
     told = [_told(case, _together(profile)) for case, profile in profiles]
-    told += [_told("sessions", change) for change in _apart([one for _, one in profiles])]
+    both = [one for case, one in profiles if case == "slower"]
+    told += [_told("slower sessions", change) for change in _apart(both, 1)]
+    told += [_told("sessions", change) for change in _apart([one for _, one in profiles], 0)]
     loads = [load for _, profile in profiles for load in profile.load]
     return ChangesCaught(
         created=datetime.now(UTC),
@@ -142,11 +146,11 @@ def _together(profile: Profile) -> Change:
     return _median([first], [second], together=True)
 
 
-def _apart(profiles: Sequence[Profile]) -> Iterator[Change]:
-    """The network in each session beside the same in the next one."""
-    first = [subjects_of(profile)[:1] for profile in profiles]
-    for before, after in itertools.pairwise(first):
-        yield _median(before, after, together=False)
+def _apart(profiles: Sequence[Profile], place: int) -> Iterator[Change]:
+    """The first model of each session beside another one of the next session."""
+    for one, other in itertools.pairwise(profiles):
+        before = replace(subjects_of(one)[0], model="m")
+        yield _median([before], [replace(subjects_of(other)[place], model="m")], together=False)
 
 
 def _median(before: Side, after: Side, *, together: bool) -> Change:
@@ -199,14 +203,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--slower", type=int, default=20, help="tries [20]")
     parser.add_argument("--alike", type=int, default=40, help="tries [40]")
     parser.add_argument("--max-time", default="5", help="seconds of a model, at most [5]")
+    parser.add_argument("--warmup", default="10", help="runs before those of each turn [10]")
     parser.add_argument(
         "--out", type=Path, default=Path("docs/explanation"), help="[docs/explanation]"
     )
     options = parser.parse_args(arguments)
     try:
-        with tempfile.TemporaryDirectory() as folder:
+        with temporary_folder() as folder:
             results = measure(
-                Path(folder), options.slower, options.alike, ["--max-time", options.max_time]
+                folder,
+                options.slower,
+                options.alike,
+                ["--max-time", options.max_time, "--warmup", options.warmup],
             )
         for path in write_results(NAME, page(results), results, options.out):
             print(path)

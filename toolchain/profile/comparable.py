@@ -13,8 +13,9 @@ from toolchain.errors import ModelError
 from toolchain.profile import history
 from toolchain.profile.document import Measurement, Profile
 from toolchain.profile.export.profiled_models import unique_names
-from toolchain.profile.facts import BoardFacts
+from toolchain.profile.facts import BoardFacts, Vitals
 from toolchain.profile.result_document import ModelResult, OperatorResult, Result
+from toolchain.profile.stability import state_doubts
 from toolchain.profile.turns import samples_of_turns
 from toolchain.tflite_file.runner_facts import RunnerVersions
 
@@ -61,6 +62,9 @@ class Subject:
     threads: int | None = None
     doubts: tuple[str, ...] = ()
     """Why its times are not to be relied on."""
+    state_doubts: tuple[str, ...] = ()
+    """Those of the board's state: another clock, heat. Models that took turns in one session bear
+    all others, since noise that meets both alike is what their test is made for."""
 
 
 def subjects_of(profile: Profile) -> list[Subject]:
@@ -88,7 +92,14 @@ def _subject(profile: Profile, item: Measurement, name: str) -> Subject:
         runtime=_runtime(item.output.runner, stock=not item.output.runner.patched),
         threads=profile.threads_of(item),
         doubts=tuple(item.doubts),
+        state_doubts=tuple(state_doubts(_states(profile, item))),
     )
+
+
+def _states(profile: Profile, item: Measurement) -> list[Vitals]:
+    """The board's states that a measurement's turns met, in their order."""
+    met = [state for turn in item.turns for state in (turn.before, turn.after) if state]
+    return [profile.board.facts.vitals, *met, profile.board.after]
 
 
 def _setup(

@@ -107,7 +107,7 @@ def compare_all(sides: Sequence[tuple[Side, Side]], *, together: bool = False) -
     pairs = [_pairs(before, after) for before, after in sides]
     found = [[_tested(old, new, together=together) for old, new in one] for one in pairs]
     flat = [test for one in found for model in one for test in model]
-    judged = iter(_judged(flat, band=BAND_TOGETHER if together else BAND))
+    judged = iter(_judged(flat, together=together))
     made = []
     for (before, after), one, tests in zip(sides, pairs, found, strict=True):
         changes = [next(judged) for model in tests for _ in model]
@@ -160,7 +160,8 @@ class _Test:
 
 def _tested(old: Subject, new: Subject, *, together: bool) -> list[_Test]:
     """Figures and operators that both have."""
-    doubtful = bool(old.doubts or new.doubts or any(_obstacles(old, new)))
+    why = [*old.state_doubts, *new.state_doubts] if together else [*old.doubts, *new.doubts]
+    doubtful = bool(why or any(_obstacles(old, new)))
     test = paired_shift if together else independent_shift
     found = []
     for name, operator, one, other in _common(old, new):
@@ -191,7 +192,7 @@ def _common(old: Subject, new: Subject) -> Iterator[tuple[str, str | None, Figur
             yield "median", name, one, new.operators[name]
 
 
-def _judged(tests: Sequence[_Test], *, band: float) -> list[Change]:
+def _judged(tests: Sequence[_Test], *, together: bool) -> list[Change]:
     """Changes with their verdicts; tests of the same figure count as one family."""
     judged = [test.change for test in tests]
     families: dict[tuple[str, bool], list[int]] = {}
@@ -210,18 +211,30 @@ def _judged(tests: Sequence[_Test], *, band: float) -> list[Change]:
                 low=shift.low,
                 high=shift.high,
                 p_value=p_value,
-                verdict=_timed(change, shift, p_value, band, tests[index].doubtful),
+                verdict=_timed(
+                    change, shift, p_value, together=together, doubtful=tests[index].doubtful
+                ),
             )
     return judged
 
 
-def _timed(change: Change, shift: Shift, p_value: float, band: float, doubtful: bool) -> Verdict:
+def _timed(
+    change: Change, shift: Shift, p_value: float, *, together: bool, doubtful: bool
+) -> Verdict:
     alike = written(change.before, change.unit) == written(change.after, change.unit)
-    if p_value <= ERROR and abs(shift.ratio - 1) >= band and not alike:
+    if p_value <= ERROR and _is_beyond(shift, together=together) and not alike:
         return "no verdict" if doubtful else _direction(shift.ratio)
     if shift.low >= 1 / (1 + MATTERS) and shift.high <= 1 + MATTERS:
         return "no change"
     return "no verdict"
+
+
+def _is_beyond(shift: Shift, *, together: bool) -> bool:
+    """Whether a difference is larger than the noise band."""
+    if together:
+        return abs(shift.ratio - 1) >= BAND_TOGETHER
+    # What sets two sessions apart comes on top of the noise that the interval is made of.
+    return shift.low >= 1 + BAND or shift.high <= 1 - BAND
 
 
 def _counted(before: Figure, after: Figure) -> Verdict:

@@ -19,7 +19,7 @@ from toolchain.profile.facts import BoardFacts, Vitals
 from toolchain.profile.operators import LayerTrace
 from toolchain.profile.protocol import Limits
 from toolchain.profile.runner_output import RunnerOutput
-from toolchain.profile.significance import paired_shift
+from toolchain.profile.significance import Shift, paired_shift
 from toolchain.profile.stability import MAX_SPREAD
 from toolchain.profile.timed_operators import TimedRow
 from toolchain.profile.turns import CONFIDENCE, Interval, Turn, ratios, time_interval
@@ -205,17 +205,17 @@ class Profile(_Part):
         """
         if self.reference_failed:
             return None
-        pairs = self._pairs(measurement)
-        if shift := paired_shift(*pairs, CONFIDENCE):
+        if shift := self._shift(measurement):
             return shift.ratio
-        if each := ratios(pairs[1], pairs[0]):
+        own_us, first_us = self._pairs(measurement)
+        if each := ratios(first_us, own_us):
             return float(np.median(each))
         first, own = self.cost(self.first(measurement)), self.cost(measurement)
         return first / own if first and own else None
 
     def ratio_interval(self, measurement: Measurement) -> Interval | None:
         """Where the ratio of times is likely to lie; ``None`` for counts and for too few turns."""
-        shift = None if self.reference_failed else paired_shift(*self._pairs(measurement))
+        shift = None if self.reference_failed else self._shift(measurement)
         return Interval(low=shift.low, high=shift.high) if shift else None
 
     def ratio_in_doubt(self, measurement: Measurement) -> bool:
@@ -226,6 +226,9 @@ class Profile(_Part):
         interval = self.ratio_interval(measurement)
         uncertain = interval is None or interval.width > MAX_SPREAD
         return uncertain or bool(first.doubts or measurement.doubts)
+
+    def _shift(self, measurement: Measurement) -> Shift | None:
+        return paired_shift(*self._pairs(measurement), CONFIDENCE)
 
     def _pairs(self, measurement: Measurement) -> tuple[list[float], list[float]]:
         """Times of this one and of the first, a turn each; empty for counts."""

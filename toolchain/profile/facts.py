@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from toolchain.board import system
 from toolchain.board.connection import Connection, TimeUp
+from toolchain.hardware.board_file import Board
 
 _MODEL = "/proc/device-tree/model"
 _MEMINFO = "/proc/meminfo"
@@ -80,6 +81,23 @@ class BoardFacts(_Facts):
         """The facts that this board does not tell."""
         own = [name for name, value in self if name != "vitals" and value in (None, {}, [])]
         return own + [name for name, value in self.vitals if value is None]
+
+
+def clock_mhz(facts: BoardFacts, board: Board | None) -> int | None:
+    """The highest clock of a board's cores, as it says itself or else its file does.
+
+    Args:
+        facts: of the board.
+        board: its file, where there is one.
+
+    Returns:
+        ``None`` where neither says, and for an emulated board, whose clock is none.
+    """
+    if facts.emulated:
+        return None
+    if facts.max_frequency_khz:
+        return round(facts.max_frequency_khz / 1000)
+    return board.clock_mhz if board else None
 
 
 def read_facts(connection: Connection, *, emulated: bool = False) -> BoardFacts:

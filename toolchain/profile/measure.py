@@ -18,7 +18,14 @@ from toolchain.failures import Failures
 from toolchain.hardware.board_file import Board
 from toolchain.profile.document import BoardRecord, Failure, Measurement, Profile, Spread
 from toolchain.profile.energy import Energy
-from toolchain.profile.facts import BoardFacts, Vitals, read_facts, read_load, read_vitals
+from toolchain.profile.facts import (
+    BoardFacts,
+    Vitals,
+    clock_mhz,
+    read_facts,
+    read_load,
+    read_vitals,
+)
 from toolchain.profile.operators import trace
 from toolchain.profile.power_sources import PowerSource
 from toolchain.profile.protocol import (
@@ -439,10 +446,8 @@ class Session:
 
     def _roof(self, item: Measurement) -> Roof | None:
         """What the board's cores can do at most; ``None`` where that is not known."""
-        facts = self._facts
-        if facts is None or facts.emulated:
+        if self._facts is None:
             return None
-        khz = facts.max_frequency_khz
-        clock_mhz = round(khz / 1000) if khz else self.board.clock_mhz
-        roof = roof_of_board(facts.cores, clock_mhz, item.threads or 1)
+        clock = clock_mhz(self._facts, self.board)
+        roof = roof_of_board(self._facts.cores, clock, item.threads or 1)
         return None if isinstance(roof, str) else roof

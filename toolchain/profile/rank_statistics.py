@@ -51,7 +51,8 @@ def student_tails(value: float, freedom: float) -> float:
         value: not negative.
         freedom: degrees of freedom, above 0; any number, not whole ones alone.
     """
-    return _beta_share(freedom / (freedom + value * value), freedom / 2, 0.5)
+    total = freedom + value * value
+    return _beta_share(freedom / total, value * value / total, freedom / 2, 0.5)
 
 
 def student_quantile(confidence: float, freedom: float) -> float:
@@ -73,15 +74,19 @@ def student_quantile(confidence: float, freedom: float) -> float:
     return high
 
 
-def _beta_share(x: float, a: float, b: float) -> float:
-    """The regularised incomplete beta function, by its continued fraction (DLMF 8.17.22)."""
-    if x <= 0 or x >= 1:
-        return min(max(x, 0.0), 1.0)
+def _beta_share(x: float, y: float, a: float, b: float) -> float:
+    """The regularised incomplete beta function, by its continued fraction (DLMF 8.17.22).
+
+    ``y`` is ``1 - x``: where ``x`` is nearly 1 a difference has none of its digits left.
+    """
+    if x <= 0 or y <= 0:
+        return 0.0 if x <= 0 else 1.0
     if x > (a + 1) / (a + b + 2):  # the fraction converges fast on this side alone
-        return 1 - _beta_share(1 - x, b, a)
+        return 1 - _beta_share(y, x, b, a)
     front = math.exp(
         math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b)
-        + a * math.log(x) + b * math.log1p(-x)
+        + a * (math.log(x) if x < y else math.log1p(-y))
+        + b * (math.log(y) if y < x else math.log1p(-x))
     )  # fmt: skip
     # Evaluated from the front (Lentz), so that it can end where it no longer changes.
     fraction, above, below = 1.0, 1.0, 0.0

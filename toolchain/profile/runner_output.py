@@ -17,6 +17,7 @@ from pydantic import (
 
 from toolchain.errors import BoardError
 from toolchain.formats.json_text import parse_json
+from toolchain.tflite_file.plan import Layout, Path
 from toolchain.tflite_file.runner_facts import (
     PUSH_AGAIN,
     Count,
@@ -93,6 +94,12 @@ class Op(RunnerObject):
     """Whether XNNPACK runs it."""
     why_not_delegated: str | None = None
     """Why it does not, in its words; ``None`` where it does not say, or was not asked."""
+    path: Path | None = None
+    """Which way it is computed; ``None`` in a ``--stock`` bundle, and of the remainder."""
+    reads: Layout | None = None
+    """The layout of its first input."""
+    writes: Layout | None = None
+    """That of its output."""
     median_us: Microseconds | None
     share: Share | None
     """Of ``per_op.total_us``."""

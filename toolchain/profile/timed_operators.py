@@ -19,6 +19,7 @@ from toolchain.profile.operators import (
     timed_slots,
 )
 from toolchain.profile.runner_output import REMAINDER, Op
+from toolchain.tflite_file.plan import Layout, Path
 from toolchain.timing.core_table import arithmetic_of
 from toolchain.timing.roof import Roof
 
@@ -33,6 +34,12 @@ class TimedRow(OperatorRow):
     """Whether XNNPACK runs it."""
     why_not_delegated: str | None = None
     """Why it does not, in its words; ``None`` where it does not say."""
+    path: Path | None = None
+    """Which way the runtime computes it; ``None`` where it does not tell."""
+    reads: Layout | None = None
+    """The layout of its first input."""
+    writes: Layout | None = None
+    """That of its output."""
     dead_tap_share: float | None
     """Of the taps of kept pixels, those that are not computed either."""
     macs_computed: int | None = None
@@ -137,6 +144,9 @@ def _timed_row(
             else None,
             "delegated": told.delegated if told else True,
             "why_not_delegated": told.why_not_delegated if told else None,
+            "path": told.path if told else None,
+            "reads": told.reads if told else None,
+            "writes": told.writes if told else None,
             "dead_tap_share": told.dead_tap_share if told else None,
             **_work(told, layer, roof),
         }

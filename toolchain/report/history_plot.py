@@ -6,7 +6,6 @@ be seen beside them; so have more than there are colours.
 
 from __future__ import annotations
 
-import io
 import statistics
 import warnings
 from collections.abc import Iterable, Sequence
@@ -19,7 +18,7 @@ from toolchain.errors import ModelError
 from toolchain.profile.series import Point, Series, moment
 from toolchain.report.fitting import printable, shortened
 from toolchain.report.page.palette import LIGHT, MODELS, SHAPES, on_paper
-from toolchain.storage.files import write_whole
+from toolchain.report.profile_plot import write_plot
 
 if TYPE_CHECKING:  # matplotlib is slow to import
     import numpy as np
@@ -85,11 +84,9 @@ def plot_history(series: Sequence[Series], path: Path, log: Path) -> list[Series
     if len(panels) > MOST_PANELS:
         latest = sorted(panels, key=lambda panel: max(one.last for one in panel.series))
         shown = [panel for panel in panels if panel in latest[-MOST_PANELS:]]
-    stream = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"Glyph .* missing")  # of a name in another script
-        figure_of(shown).savefig(stream, format=path.suffix.lstrip(".").lower(), dpi=150)
-    write_whole(path, stream.getvalue())
+        write_plot(path, lambda: figure_of(shown))
     drawn = {id(one) for panel in shown for one in panel.series}
     return [one for one in series if id(one) not in drawn]
 
@@ -161,7 +158,7 @@ def _draw(axes: Axes, panel: Panel, styles: dict[int, int]) -> None:
         for one in panel.series
         for number in (styles[id(one)],)
     ]
-    axes.set_title(panel.title, loc="left", fontsize="medium", parse_math=False)
+    axes.set_title(panel.title, loc="left", fontsize="medium")
     axes.set_ylabel(unit)
     axes.grid(visible=True, color=LIGHT["grid"])
     axes.ticklabel_format(axis="y", useOffset=False, style="plain")
@@ -173,11 +170,9 @@ def _draw(axes: Axes, panel: Panel, styles: dict[int, int]) -> None:
         f"{shortened(printable(one.model), _NAME)}{one.label[len(one.model) :]}"
         for one in panel.series
     ]
-    legend = axes.legend(
+    axes.legend(
         handles, names, loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize="small", frameon=False
     )
-    for text in legend.get_texts():
-        text.set_parse_math(False)
 
 
 def _draw_series(axes: Axes, one: Series, scale: float, colour: str, marker: str) -> Artist:

@@ -77,6 +77,8 @@ def operator_table(
     if wide:
         wasted = [_wasted(row.masked_tile) for row in rows]
         kernels = [_kernel(row.masked_tile) for row in rows]
+        columns.append(Column("path", [row.path or "" for row in rows], 10, right=False))
+        columns.append(Column("layout", [_layout(row) for row in rows], 11, right=False))
         columns.append(Column("wasted\nrows", wasted, 11))
         columns.append(Column("micro-kernel", kernels, 12, right=False))
     first, own = profile.label(profile.first(item)), profile.label(item)
@@ -187,6 +189,12 @@ def _lost(row: OperatorRow) -> str:
         return ""  # too short for earlier versions, which told whole microseconds
     sign = "-" if row.lost < 0 else ""
     return sign + microseconds(abs(row.lost))
+
+
+def _layout(row: TimedRow) -> str:
+    if row.reads is None or row.writes is None:
+        return ""
+    return row.reads if row.reads == row.writes else f"{row.reads} to {row.writes}"
 
 
 def _wasted(tile: Tile | None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from toolchain.storage.files import check_writable, same_place, write_whole
 
 if TYPE_CHECKING:  # matplotlib is slow to import
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 FORMATS = ("png", "svg", "pdf")
 
@@ -46,15 +47,25 @@ def plot_profile(profile: Profile, path: Path) -> None:
     Raises:
         OutputError: the file cannot be written.
     """
+    write_plot(path, lambda: _figure_of(profile))
+
+
+def write_plot(path: Path, draw: Callable[[], Figure]) -> None:
+    """Draw into a file whose suffix names the format.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
     import matplotlib as mpl
 
+    stream = io.BytesIO()
     # A model's name is no formula, whatever dollar signs are in it.
     with mpl.rc_context({"text.parse_math": False}):
-        drawn = _drawn(profile, path.suffix.lstrip(".").lower())
-    write_whole(path, drawn)
+        draw().savefig(stream, format=path.suffix.lstrip(".").lower(), dpi=150)
+    write_whole(path, stream.getvalue())
 
 
-def _drawn(profile: Profile, form: str) -> bytes:
+def _figure_of(profile: Profile) -> Figure:
     from matplotlib.figure import Figure
 
     labels = [profile.label(item) for item in profile.measurements]
@@ -78,9 +89,7 @@ def _drawn(profile: Profile, form: str) -> bytes:
 
     note = " (emulated: seconds mean nothing)" if profile.by_instructions else ""
     figure.suptitle(f"{profile.board.title}, threads: {profile.threads}{note}")
-    stream = io.BytesIO()
-    figure.savefig(stream, format=form, dpi=150)
-    return stream.getvalue()
+    return figure
 
 
 def _draw_ratios(axes: Axes, profile: Profile, labels: Sequence[str]) -> None:

@@ -7,11 +7,13 @@ import secrets
 import shutil
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from support.patience import await_that, written
+from support.patience import PATIENCE, await_that, written
 from support.powered import IDLE_W, RAILS, WORKING, WORKING_W, pmic_text, program, saying
 from support.powered import while_alive as choose
 from support.processes import running
@@ -219,6 +221,15 @@ def test_firmware_that_hangs_beside_a_program_holds_up_nothing(
     await_that("it has ended", lambda: not running(seconds))
 
 
+@pytest.fixture
+def _hangs_up() -> Iterator[None]:
+    """Children end by SIGHUP, also where these tests were started by nohup, which ignores it."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("_hangs_up")
 @pytest.mark.parametrize("shell", SHELLS)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 @pytest.mark.parametrize("phase", ["idle", "run"])
@@ -236,18 +247,22 @@ def test_whatever_ends_it_no_reader_goes_on(
         target=lambda: codes.append(here.run(argv, check=False, timeout=600.0).exit_code)
     )
     thread.start()
-    await_that("it reads", lambda: written(begun))
-    if phase == "run":
-        await_that("it runs", lambda: written(tmp_path / "pid"))
-    script = next(pid for pid in sorted(running(argv[4])) if is_outermost(pid))
-    os.kill(script, number)
-    thread.join()
-    assert codes == [128 + number if number == signal.SIGKILL else 143]
-    await_that("no reader is left", lambda: not running(argv[4]))
-    if number != signal.SIGKILL:
-        await_that("what it waited for has ended", lambda: not running(f"sleep\0{work}"))
-    for pid in running(f"sleep\0{work}"):  # of a shell that was not asked
-        os.kill(pid, signal.SIGKILL)
+    try:
+        await_that("it reads", lambda: written(begun))
+        if phase == "run":
+            await_that("it runs", lambda: written(tmp_path / "pid"))
+        script = next(pid for pid in sorted(running(argv[4])) if is_outermost(pid))
+        os.kill(script, number)
+        thread.join(PATIENCE)
+        assert codes == [128 + number if number == signal.SIGKILL else 143]
+        await_that("no reader is left", lambda: not running(argv[4]))
+        if number != signal.SIGKILL:
+            await_that("what it waited for has ended", lambda: not running(f"sleep\0{work}"))
+    finally:  # of a shell that was not asked, and of a test that failed
+        for pid in [*running(argv[4]), *running(f"sleep\0{work}")]:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        thread.join()
 
 
 def is_outermost(pid: int) -> bool:

@@ -23,6 +23,11 @@ from toolchain.profile.history import append
 SCHEMA = json.loads((REPOSITORY / "docs/reference/schemas/series.json").read_text())
 
 
+@pytest.fixture(autouse=True)
+def _wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+
+
 def deploy(*words: object) -> Result:
     return CliRunner().invoke(app, ["history", *map(str, words)])
 

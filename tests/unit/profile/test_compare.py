@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from support.profiles import in_turns, measurement, profile_of
@@ -82,12 +83,65 @@ def test_a_doubtful_row_gets_no_verdict_where_it_seems_to_differ(shaky: str) -> 
     assert change_of(other, calm, "median").verdict == "no verdict"
 
 
+NOISE = ("times differ by 9%: end other programs on the board, and measure it again",)
+STATE = ("the clock changed between 600 and 1,500 MHz while it was measured: cool the board",)
+
+
+def test_noise_keeps_no_verdict_from_models_that_took_turns() -> None:
+    """It meets both alike; two sessions it does not."""
+    first, second = subject("m", STEADY, doubts=NOISE), subject("m", [110.0] * 20, doubts=NOISE)
+    (time,) = compare([first], [second], together=True).changes
+    assert time.verdict == "worse"
+    (time,) = compare([first], [second]).changes
+    assert time.verdict == "no verdict"
+
+
+def test_a_board_whose_state_changed_gives_no_verdict_on_any_times() -> None:
+    first = subject("m", STEADY, doubts=STATE, state_doubts=STATE)
+    second = subject("m", [110.0] * 20)
+    for together in (True, False):
+        (time,) = compare([first], [second], together=together).changes
+        assert time.verdict == "no verdict"
+
+
+def test_the_states_that_turns_met_are_those_in_doubt() -> None:
+    cool, slow = (Vitals(governor="performance", frequency_khz=khz) for khz in (1_500_000, 600_000))
+    item = in_turns("m", turns(100.0))
+    met = [turn.model_copy(update={"before": cool, "after": cool}) for turn in item.turns]
+    profile = profile_of(item.model_copy(update={"turns": met}))
+    board = profile.board.model_copy(update={"after": cool})
+    profile = profile.model_copy(update={"board": board})
+    assert subjects_of(profile)[0].state_doubts == ()
+    met[7] = met[7].model_copy(update={"after": slow})
+    changed = [item.model_copy(update={"turns": met})]
+    (slowed,) = subjects_of(profile.model_copy(update={"measurements": changed}))
+    (text,) = slowed.state_doubts
+    assert text.startswith("the clock changed between 600 and 1,500 MHz")
+
+
 @pytest.mark.parametrize(("us", "verdict"), [(101.9, "no change"), (102.1, "worse")])
 def test_two_hundredths_of_a_time_may_be_another_boot(us: float, verdict: str) -> None:
     one, other = in_turns("m", turns(100.0)), in_turns("m", turns(us))
     assert change_of(one, other, "median").verdict == verdict
     back = "better" if verdict == "worse" else verdict
     assert change_of(other, one, "median").verdict == back
+
+
+@pytest.mark.parametrize(("slower", "verdict"), [(1.04, "no verdict"), (1.06, "worse")])
+def test_another_session_differs_only_where_it_surely_does_by_more_than_a_boot(
+    slower: float, verdict: str
+) -> None:
+    """An interval that begins below the band: noise and a boot together may have made it."""
+    random = np.random.default_rng(3)
+    times = 100.0 * random.lognormal(0, 0.04, 20)
+    later = slower * random.permutation(times)
+    before, after = subject("m", times.tolist()), subject("m", later.tolist())
+    (time,) = compare([before], [after]).changes
+    assert time.p_value is not None
+    assert time.p_value < 0.01
+    assert time.verdict == verdict
+    (together,) = compare([before], [after], together=True).changes
+    assert together.verdict == "worse"
 
 
 @pytest.mark.parametrize(("us", "verdict"), [(100.4, "no change"), (100.6, "worse")])
@@ -260,7 +314,7 @@ def test_another_file_is_noted_and_compared() -> None:
 def test_the_more_times_are_compared_the_surer_each_has_to_be() -> None:
     """What is told of one model alone is not told of one among forty."""
     before = subject("m0", [100.0, 106.0, 101.0, 107.0, 102.0, 108.0] * 2)
-    after = subject("m0", [104.0, 110.0, 105.0, 111.0, 106.0, 112.0] * 2)
+    after = subject("m0", [107.0, 113.0, 108.0, 114.0, 109.0, 115.0] * 2)
     (alone,) = compare([before], [after]).changes
     assert alone.verdict == "worse"
     calm = [subject(f"m{index}", STEADY) for index in range(1, 40)]

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import scipy.stats
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from toolchain.profile.rank_statistics import (
@@ -43,6 +43,8 @@ def test_the_slope_is_that_of_scipy(figures: list[float]) -> None:
 
 
 @given(value=st.floats(0, 1e4), freedom=st.floats(0.5, 1e6))
+@example(value=1e-5, freedom=380215.0)
+@example(value=1e-9, freedom=0.5)
 def test_the_tails_of_student_are_those_of_scipy(value: float, freedom: float) -> None:
     wanted = 2 * scipy.stats.t.sf(value, freedom)
     assert student_tails(value, freedom) == pytest.approx(wanted, rel=1e-6, abs=1e-12)

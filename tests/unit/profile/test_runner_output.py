@@ -23,7 +23,7 @@ VERSIONS = {
 def op(index: int, kind: str, **values: Any) -> dict[str, Any]:
     nothing = dict.fromkeys(
         ("ukernel", "mr", "nr", "pixels", "kept", "skipped_share", "dead_tap_share",
-         "macs_computed")
+         "macs_computed", "why_not_delegated", "path", "reads", "writes")
     )  # fmt: skip
     figures = {"index": index, "type": kind, "delegated": True, "median_us": 2, "share": 0.5}
     return figures | nothing | values
@@ -40,6 +40,7 @@ OUTPUT: dict[str, Any] = {
     "examples": 1,
     "seed": None,
     "init_us": 10.5,
+    "load_us": 2.5,
     "first_run_us": 7,
     "timing": {
         "runs": 2, "warmup": 0, "min_us": 1, "median_us": 1.5, "mean_us": 1.5, "p95_us": 2.0,
@@ -47,7 +48,7 @@ OUTPUT: dict[str, Any] = {
     },
     "peak_rss_kib": 5000,
     "instructions": {"per_run": [100, 102], "median": 101, "init": 9},
-    "per_op": {"runs": 2, "total_us": 4.0},
+    "per_op": {"runs": 2, "total_us": 4.0, "input_copy_us": 0.5, "output_copy_us": 0.25},
     "ops": [
         op(0, "Convolution (NHWC, F32) IGEMM", ukernel="xnn_x", mr=4, nr=8, pixels=196, kept=157,
            skipped_share=0.199, dead_tap_share=0.25, macs_computed=300),

@@ -123,6 +123,23 @@ def test_micro_kernels_are_named_when_asked_for(profile: Profile) -> None:
     assert any("6x8__aarch64_neonfma" in line for line in wide)
 
 
+def test_paths_and_layouts_are_told_when_asked_for(tmp_path: Path) -> None:
+    ways = [
+        {"path": "live-taps", "reads": "dense", "writes": "compact"},
+        {"path": "tflite", "reads": "dense", "writes": "dense"},
+        {},
+    ]
+    ops = [conv(60.0, kept=192, kernel=LIVE), other(10.0, delegated=False), conv(90.0)]
+    told = [op.model_copy(update=way) for op, way in zip(ops, ways, strict=True)]
+    item = with_operators(model("m", listed(*told)), two_layers(tmp_path))
+    lines = shown(profile_of(item), wide=True)
+    first, second = (layer.name for layer in item.layers)
+    assert {"live-taps", "dense to compact"} <= {*cells(lines, first)}
+    assert {"tflite", "dense"} <= {*cells(lines, f"Add after {first} *")}
+    assert not {"live-taps", "tflite", "dense"} & {*cells(lines, second)}
+    assert not any("dense to compact" in line for line in shown(profile_of(item)))
+
+
 def test_a_model_alone_has_a_table_in_the_order_of_execution(profile: Profile) -> None:
     alone = profile.model_copy(update={"measurements": profile.measurements[:1]})
     lines = shown(alone)

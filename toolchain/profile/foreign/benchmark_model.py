@@ -17,13 +17,13 @@ from toolchain.errors import ModelError
 from toolchain.formats.validation import faults
 from toolchain.profile.foreign.benchmark_profile import SUMMED, OperatorTables
 from toolchain.profile.foreign.log_text import (
-    CUT_LINE,
     NONE_RAN,
     Line,
     Log,
     name_of,
     name_of_file,
     number,
+    result_of_log,
     scaled,
     shown,
     tidy,
@@ -34,7 +34,6 @@ from toolchain.profile.result_document import (
     ModelResult,
     Result,
     Summary,
-    common_threads,
 )
 
 MOST_MODELS = 10_000
@@ -153,14 +152,7 @@ class _Reader:
         self._finish()
         if not self._models:
             raise _nothing(self._log.path, self._failed)
-        return Result(
-            tool="benchmark_model",
-            file=str(self._log.path),
-            threads=common_threads(self._models),
-            models=self._models,
-            failed=self._failed,
-            notes=[CUT_LINE] if cut else [],
-        )
+        return result_of_log("benchmark_model", self._log, self._models, self._failed, cut=cut)
 
     # --- lines ------------------------------------------------------------------------------
 

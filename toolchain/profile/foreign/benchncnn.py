@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 
 from toolchain.errors import ModelError
 from toolchain.profile.foreign.log_text import (
-    CUT_LINE,
     NONE_RAN,
     Line,
     Log,
     name_of,
     number,
+    result_of_log,
     scaled,
     shown,
     tidy,
@@ -26,7 +26,6 @@ from toolchain.profile.result_document import (
     ModelResult,
     Result,
     Summary,
-    common_threads,
 )
 
 MOST_MODELS = 50_000
@@ -95,14 +94,7 @@ class _Reader:
             why = "; ".join(f"{one.name}: {one.error}" for one in self._failed[:3])
             why = why or self._fault or "no row of a model follows the header"
             raise ModelError(f"{self._log.path}: no model was measured: {why}")
-        return Result(
-            tool="benchncnn",
-            file=str(self._log.path),
-            threads=common_threads(self._models),
-            models=self._models,
-            failed=self._failed,
-            notes=[CUT_LINE] if self._cut else [],
-        )
+        return result_of_log("benchncnn", self._log, self._models, self._failed, cut=self._cut)
 
     def _take(self, line: Line) -> None:
         text = line.text.strip()

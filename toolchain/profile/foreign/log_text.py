@@ -11,12 +11,19 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from toolchain.errors import ModelError
 from toolchain.foreign_text import harmless
 from toolchain.formats.input_file import LARGEST, read_limited
 from toolchain.formats.text_file import encoding_of
-from toolchain.profile.result_document import LONGEST_US
+from toolchain.profile.result_document import (
+    LONGEST_US,
+    FailedModel,
+    ModelResult,
+    Result,
+    common_threads,
+)
 
 CUT_LINE = "the file ends in the middle of a line, which is left out"
 NONE_RAN = "no inference was timed"
@@ -81,6 +88,33 @@ class Log:
     def fault(self, line: int, what: str, *, hint: str | None = None) -> ModelError:
         """The error of a line; ``what`` may have words of the file."""
         return ModelError(f"{self.path}: line {line}: {harmless(what)}", hint=hint)
+
+
+def result_of_log(
+    tool: Literal["benchmark_model", "benchncnn"],
+    log: Log,
+    models: list[ModelResult],
+    failed: list[FailedModel],
+    *,
+    cut: bool,
+) -> Result:
+    """What was read of a log.
+
+    Args:
+        tool: that printed it.
+        log: the text.
+        models: those that were measured, one at least.
+        failed: those that were to be, too.
+        cut: whether its last line is not whole, and was left out.
+    """
+    return Result(
+        tool=tool,
+        file=str(log.path),
+        threads=common_threads(models),
+        models=models,
+        failed=failed,
+        notes=[CUT_LINE] if cut else [],
+    )
 
 
 def read_log(path: Path) -> Log:

@@ -10,7 +10,7 @@ from toolchain.errors import BoardConfigError
 from toolchain.hardware.board_file import Board, load_board
 from toolchain.hints import command
 from toolchain.profile.document import Measurement, Profile
-from toolchain.profile.facts import Vitals
+from toolchain.profile.facts import Vitals, clock_mhz
 from toolchain.profile.figures import celsius, cores, megahertz, memory
 from toolchain.profile.protocol import Limits
 from toolchain.profile.turns import Interval, samples_of_turns
@@ -55,7 +55,7 @@ def result_of_profile(profile: Profile, file: str, accuracies: Mapping[str, floa
         title=profile.board.title,
         threads=profile.threads,
         core=cores(facts.cores),
-        clock_mhz=_clock_mhz(profile),
+        clock_mhz=clock_mhz(facts, _board(profile)),
         created=profile.created,
         headline=headline(kind, profile.board.title, profile.threads, models),
         models=models,
@@ -157,8 +157,8 @@ def _roofline(profile: Profile) -> tuple[Roofline | None, str | None]:
     timed = [item for item in profile.measurements if item.output.ops]
     if not timed:
         return None, "No layer was timed. Measure with --per-op."
-    clock = _clock_mhz(profile)
-    roof = roof_of_board(profile.board.facts.cores, clock, profile.threads)
+    facts = profile.board.facts
+    roof = roof_of_board(facts.cores, clock_mhz(facts, _board(profile)), profile.threads)
     if not isinstance(roof, Roof):
         return None, roof
     return roofline(
@@ -172,16 +172,6 @@ def _board(profile: Profile) -> Board | None:
         return load_board(profile.board.name)
     except BoardConfigError:
         return None
-
-
-def _clock_mhz(profile: Profile) -> int | None:
-    facts = profile.board.facts
-    if facts.emulated:
-        return None
-    if facts.max_frequency_khz:
-        return round(facts.max_frequency_khz / 1000)
-    board = _board(profile)
-    return board.clock_mhz if board else None
 
 
 def _facts(profile: Profile) -> list[Fact]:

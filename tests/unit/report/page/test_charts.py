@@ -221,7 +221,7 @@ def test_one_model_alone_has_its_own_times(files: dict[str, Path]) -> None:
     chart = charts(measured(profile))["layers"]
     assert {row["what"] for row in data(chart, "layers")} == {"time"}
     assert chart.controls == []
-    assert [head.title for head in chart.table.columns][-1] == "masked"
+    assert [head.title for head in chart.table.columns][-2:] == ["masked", "MACs a second"]
 
 
 # --- all of them -----------------------------------------------------------------------------
