@@ -26,6 +26,7 @@ from toolchain.cli.options import (
     check_alone,
     power_source,
     readable_models,
+    tell_untrained,
     thread_counts,
 )
 from toolchain.cli.output import note, print_json, say, show
@@ -55,12 +56,15 @@ def push(
     from toolchain.failures import Failures
     from toolchain.hardware.board_file import load_board
     from toolchain.report.listing_tables import push_table
+    from toolchain.tflite_file.graph import read_model
+    from toolchain.tflite_file.untrained import is_untrained
 
     chosen = load_board(board)
     failures = Failures()
     good = readable_models(models, failures) if models else []
+    untrained = {model for model in good if is_untrained(read_model(model))}
     name, files = chosen.name, list[Pushed]()
-    with failures.kept(), _board_runner(chosen, host, identity, bundle) as (connection, runner):
+    with failures.kept(), board_runner(chosen, host, identity, bundle) as (connection, runner):
         name, files = connection.name, [*runner.pushed]
         files += runner.push_each(good, failures)
     rows = [
@@ -70,6 +74,7 @@ def push(
             "bytes": item.size,
             "sha256": item.sha256,
             "sent": item.sent,
+            "untrained": item.local in untrained,
         }
         for item in files
     ]
@@ -111,9 +116,10 @@ def run(
     chosen = load_board(board)
     check_readable(model, ModelError)
     parsed = read_supported(model)
+    untrained = tell_untrained(parsed)
     batch = arrays.load_inputs(parsed, inputs)
     arrays.check_outputs(output_dir, parsed, inputs=[model, *inputs])
-    with _board_runner(chosen, host, identity, bundle, timeout) as (_, runner):
+    with board_runner(chosen, host, identity, bundle, timeout) as (_, runner):
         settings = Settings(threads=threads or chosen.threads)
         outputs = batch.shaped(runner.run(parsed, settings, batch).outputs)
     paths = arrays.save_outputs(output_dir, outputs)
@@ -123,7 +129,7 @@ def run(
         for path, tensor, array in zip(paths, arrays.model_outputs(parsed), outputs, strict=True)
     ]  # fmt: skip
     if json_output:
-        print_json({"inferences": batch.count, "outputs": rows})
+        print_json({"inferences": batch.count, "outputs": rows, "untrained": untrained})
         return
     for row in rows:
         say(f"{row['file']}: {row['name']} {row['dtype']}{row['shape']}", fold=False)
@@ -172,7 +178,7 @@ def verify(
     name, results = chosen.name, []
     with (
         failures.kept(),
-        _board_runner(chosen, host, identity, bundle, timeout) as (connection, runner),
+        board_runner(chosen, host, identity, bundle, timeout) as (connection, runner),
     ):
         name = connection.name
         for model in good:
@@ -380,7 +386,7 @@ def profile(
     measured = None
     with (
         failures.kept(),
-        _board_runner(chosen, host, identity, bundle, timeout) as (connection, runner),
+        board_runner(chosen, host, identity, bundle, timeout) as (connection, runner),
     ):
         session = Session(
             connection, chosen, runner, bars.progress(), settings, stock, failures,
@@ -415,13 +421,26 @@ def profile(
 
 
 @contextmanager
-def _board_runner(
+def board_runner(
     board: Board,
     host: str | None,
     identity: Path | None,
     bundle_dir: Path | None,
     timeout: float | None = None,
 ) -> Iterator[tuple[Connection, BoardRunner]]:
+    """A board, and its runner there.
+
+    Args:
+        board: its file.
+        host: what ``--host`` says.
+        identity: what ``--identity`` says.
+        bundle_dir: what ``--bundle`` says.
+        timeout: seconds that one run of the runner may take.
+
+    Raises:
+        BundleError: the bundle is not built.
+        BoardError: the board is not reached, or the bundle is not for it.
+    """
     from toolchain.board.connect import connect
     from toolchain.board.invoke import TIMEOUT_S, BoardRunner, load_bundle
     from toolchain.board.target import parse_host

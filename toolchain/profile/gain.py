@@ -1,4 +1,4 @@
-"""What masks would gain on a model that has none: copies with masks, and what they would take.
+"""What masks would gain on a model that has none: copies with masks, and what they take.
 
 Nothing of it was trained: the copies say what time masks save, and nothing of accuracy.
 """
@@ -10,61 +10,33 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
-
-from pydantic import BaseModel, ConfigDict, Field
 
 import toolchain
 from toolchain.errors import ModelError
-from toolchain.formats.input_file import read_limited
-from toolchain.hints import did_you_mean
+from toolchain.formats.input_file import check_readable, read_limited
+from toolchain.hardware.board_file import Board
+from toolchain.hints import command, did_you_mean
 from toolchain.profile.document import Profile
 from toolchain.profile.estimate_document import Estimate
+from toolchain.profile.gain_document import (
+    Gain,
+    GainCopy,
+    LeftOut,
+    layers_of_estimate,
+    layers_of_profile,
+    notes_of_estimate,
+    rows_of_estimate,
+    rows_of_profile,
+)
 from toolchain.profile.operators import trace
 from toolchain.storage.files import write_whole
-from toolchain.tflite_file.graph import Model, parse_model
+from toolchain.tflite_file.graph import LARGEST, Model, parse_model
 from toolchain.tflite_file.layers import Layer, Plane, find_layers
 from toolchain.tflite_file.mask_planes import mask_plane
-from toolchain.tflite_file.masked_copy import Candidate, candidates, lay_masks
+from toolchain.tflite_file.masked_copy import HAS_MASK, Candidate, candidates, lay_masks
 
-LARGEST = (2 << 30) - 1
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
-
-
-class LeftOut(_Part):
-    """A convolution that gets no mask."""
-
-    layer: str
-    kind: str
-    why: str
-    macs: int
-
-
-class Gain(_Part):
-    """What ``deploy gain`` says."""
-
-    schema_version: Literal[1] = Field(default=1, alias="schema")
-    tool: str
-    """Version of this toolchain."""
-    model: str
-    """The file."""
-    sha256: str
-    policy: str
-    seed: int
-    sparsities: list[float]
-    """Of the copies, in their order; the estimate's first model is the file itself."""
-    masked: list[str]
-    """Layers that have masks in the copies."""
-    masked_share: float
-    """Of the multiply-accumulates, those of these layers."""
-    left_out: list[LeftOut]
-    estimate: Estimate | None = None
-    """What the file and its copies would take."""
-    profile: Profile | None = None
-    """What they took, where they were measured."""
+_NAMED = 8
+"""Layers that an error names at most."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +49,18 @@ class Settings:
     seed: int = 0
     layers: tuple[str, ...] = ()
     """Patterns of names or kinds (``3x3``, ``dw *``); all layers where there are none."""
+
+    def name(self, stem: str) -> str:
+        """Of a copy of a file: ``dense_s20``."""
+        return f"{stem}_s{100 * self.sparsity:g}"
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A copy of a file with masks."""
+
+    raw: bytes
+    record: GainCopy
 
 
 class Maskable:
@@ -91,7 +75,8 @@ class Maskable:
     """
 
     def __init__(self, path: Path, patterns: Sequence[str] = ()) -> None:
-        self.path = path
+        self.path, self._patterns = path, tuple(patterns)
+        check_readable(path, ModelError)
         try:
             self.raw = read_limited(path, LARGEST)
         except OSError as error:
@@ -100,14 +85,12 @@ class Maskable:
         found = candidates(self.model)
         able = [one.layer for one in found if one.fault is None]
         self.chosen = [layer for layer in able if _matches(layer, patterns)]
-        self.left_out = [_left_out(one, patterns) for one in found if one.layer not in self.chosen]
+        indices = {layer.index for layer in self.chosen}
+        self.left_out = [
+            _left_out(one, patterns) for one in found if one.layer.index not in indices
+        ]
         if not self.chosen:
-            raise self._nothing(able, patterns)
-
-    @property
-    def sha256(self) -> str:
-        """Of the file."""
-        return hashlib.sha256(self.raw).hexdigest()
+            raise self._nothing(able)
 
     @property
     def masked_share(self) -> float:
@@ -115,7 +98,7 @@ class Maskable:
         total = sum(layer.macs for layer in find_layers(self.model))
         return sum(layer.macs for layer in self.chosen) / total if total else 0.0
 
-    def copy(self, settings: Settings) -> bytes:
+    def copy(self, settings: Settings) -> Copy:
         """A copy of the file with masks.
 
         Raises:
@@ -125,60 +108,114 @@ class Maskable:
         masks: dict[int, Plane] = {}
         for layer in self.chosen:
             height, width = layer.output_shape[1:3]
-            kept = mask_plane(
+            masks[layer.index] = mask_plane(
                 settings.policy, (height, width), image or (height, width), layer.name,
                 settings.seed, settings.sparsity,
             )  # fmt: skip
-            if not kept.all():
-                masks[layer.index] = kept
+        pixels = sum(kept.size for kept in masks.values())
+        masks = {index: kept for index, kept in masks.items() if not kept.all()}
         if not masks:
             raise ModelError(
                 f"{self.path}: a sparsity of {settings.sparsity:g} masks no pixel of any layer",
                 hint="give a larger one with --sparsity",
             )
         how = {"policy": settings.policy, "sparsity": settings.sparsity, "seed": settings.seed}
-        return lay_masks(self.raw, masks, how, str(self.path))
+        raw = lay_masks(self.raw, masks, how, str(self.path))
+        record = GainCopy(
+            sparsity=settings.sparsity,
+            pixels=pixels,
+            masked_pixels=sum(int((~kept).sum()) for kept in masks.values()),
+            sha256=hashlib.sha256(raw).hexdigest(),
+        )
+        return Copy(raw, record)
 
-    def _nothing(self, able: Sequence[Layer], patterns: Sequence[str]) -> ModelError:
-        if able:
-            names = [layer.name for layer in able]
-            return ModelError(
-                f"{self.path}: no layer that can be masked matches {', '.join(patterns)}",
-                hint=did_you_mean(patterns[0], names, f"such layers are: {', '.join(names[:8])}"),
-            )
-        reasons = dict.fromkeys(one.why for one in self.left_out)
-        why = "; ".join(list(reasons)[:3]) or "it has no convolution"
-        return ModelError(f"{self.path}: nothing of it can be masked: {why}")
+    def document(
+        self,
+        board: Board,
+        settings: Settings,
+        copies: Sequence[GainCopy],
+        found: Estimate | Profile,
+    ) -> Gain:
+        """What is known of the file and its copies.
 
-    def document(self, settings: Sequence[Settings], estimate: Estimate | None) -> Gain:
-        """What is known of copies with these masks."""
+        Args:
+            board: that it is about.
+            settings: of the masks, but for the sparsity.
+            copies: in their order.
+            found: what they would take, or took; the file is the first.
+        """
+        estimate = found if isinstance(found, Estimate) else None
+        profile = found if isinstance(found, Profile) else None
+        if isinstance(found, Estimate):
+            rows, layers = rows_of_estimate(found, copies), layers_of_estimate(found)
+        else:
+            rows, layers = rows_of_profile(found, copies), layers_of_profile(found)
         return Gain(
             tool=toolchain.__version__,
             model=str(self.path),
-            sha256=self.sha256,
-            policy=settings[0].policy,
-            seed=settings[0].seed,
-            sparsities=[one.sparsity for one in settings],
+            sha256=hashlib.sha256(self.raw).hexdigest(),
+            board=board.name,
+            title=board.title,
+            measured=profile is not None,
+            emulated=profile is not None and profile.by_instructions,
+            threads=found.threads,
+            policy=settings.policy,
+            seed=settings.seed,
+            layers=list(settings.layers),
             masked=[layer.name for layer in self.chosen],
             masked_share=self.masked_share,
             left_out=self.left_out,
+            other_graphs=self.model.subgraphs - 1,
+            copies=list(copies),
+            rows=rows,
+            by_layer=layers,
+            notes=list(notes_of_estimate(estimate)) if estimate else [],
             estimate=estimate,
+            profile=profile,
         )
 
+    def _nothing(self, able: Sequence[Layer]) -> ModelError:
+        if able:
+            names = [layer.name for layer in able]
+            kinds = dict.fromkeys(trace(layer).kind for layer in able)
+            return ModelError(
+                f"{self.path}: no layer that can be masked matches {', '.join(self._patterns)}",
+                hint=did_you_mean(
+                    self._patterns[0], names,
+                    f"kinds are: {', '.join(kinds)}; layers are: {', '.join(names[:_NAMED])}"
+                    + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""),
+                ),
+            )  # fmt: skip
+        faults = dict.fromkeys(one.why for one in self.left_out)
+        if HAS_MASK in faults:
+            return ModelError(
+                f"{self.path}: nothing of it can be masked: its layers have masks already",
+                hint=f"give the model without masks; to see them, run: "
+                f"{command('inspect', self.path)}",
+            )
+        others = self.model.subgraphs - 1
+        where = "its main graph" if others else "it"
+        more = f", and masks are laid in none of its {others} others" if others else ""
+        why = "; ".join(faults) or f"{where} has no convolution{more}"
+        return ModelError(f"{self.path}: nothing of it can be masked: {why}")
 
-def write_copies(source: Maskable, settings: Sequence[Settings], folder: Path) -> list[Path]:
+
+def write_copies(
+    source: Maskable, settings: Sequence[Settings], folder: Path
+) -> list[tuple[Path, GainCopy]]:
     """Write a copy for each of several masks; named after the file and the sparsity.
 
     Raises:
         ModelError: as :meth:`Maskable.copy`.
         OutputError: a copy cannot be written.
     """
-    paths = []
+    written = []
     for one in settings:
-        path = folder / f"{source.path.stem}_s{100 * one.sparsity:g}.tflite"
-        write_whole(path, source.copy(one))
-        paths.append(path)
-    return paths
+        path = folder / f"{one.name(source.path.stem)}.tflite"
+        copy = source.copy(one)
+        write_whole(path, copy.raw)
+        written.append((path, copy.record))
+    return written
 
 
 def _matches(layer: Layer, patterns: Sequence[str]) -> bool:

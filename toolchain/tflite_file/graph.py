@@ -23,7 +23,7 @@ from ai_edge_litert import schema_py_generated as schema
 from toolchain.errors import ModelError
 from toolchain.formats.input_file import read_limited
 
-_LARGEST = (2 << 30) - 1
+LARGEST = (2 << 30) - 1
 """Bytes of a file at most: FlatBuffers' offsets go no further."""
 _IDENTIFIER = b"TFL3"
 _LONGEST_ENTRY = 1 << 16
@@ -91,6 +91,8 @@ class Tensor:
     quantization: Quantization | None = field(default=None, repr=False)
     sparse: bool = False
     """Whether the file holds only the values that are not 0, and where they are."""
+    varies: tuple[int, ...] = ()
+    """Axes whose size the file leaves open; ``shape`` has one that it may have."""
 
     @property
     def constant(self) -> bool:
@@ -185,7 +187,7 @@ def read_model(path: str | os.PathLike[str]) -> Model:
     """
     path = Path(path)
     try:
-        raw = read_limited(path, _LARGEST)
+        raw = read_limited(path, LARGEST)
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
     return parse_model(raw, str(path))
@@ -267,6 +269,7 @@ class _Reader:
         shape = self._integers(table.ShapeAsNumpy())
         if any(size < 0 for size in shape):
             raise self._fault(f"tensor {index} has shape {list(shape)}")
+        signature = self._integers(table.ShapeSignatureAsNumpy())
         if not 0 <= table.Buffer() < max(len(buffers), 1):
             raise self._fault(f"tensor {index} refers to buffer {table.Buffer()}")
         kind = _TYPES.get(table.Type())
@@ -292,6 +295,7 @@ class _Reader:
             data=data,
             quantization=self._quantization(table.Quantization()),
             sparse=table.Sparsity() is not None,
+            varies=tuple(axis for axis, size in enumerate(signature) if size < 0),
         )
 
     def _data(self, buffer: Any) -> npt.NDArray[np.uint8] | None:

@@ -22,10 +22,10 @@ from ai_edge_litert import schema_py_generated as schema
 from toolchain.errors import ModelError
 from toolchain.tflite_file.graph import Graph, Model, Tensor, parse_model
 from toolchain.tflite_file.layers import Layer, Plane, find_layers
+from toolchain.tflite_file.untrained import UNTRAINED
 
-UNTRAINED = "tileskip.untrained_masks"
-"""The entry of a file's metadata that says that its masks are for measuring: no training knew of
-them. Its buffer holds JSON: how they were drawn."""
+HAS_MASK = "it has a mask already"
+"""Why a convolution that has a mask gets no other one."""
 _ALIGNMENT = 16
 """Of constants in the file, see ``force_align`` in TensorFlow Lite's ``schema.fbs``."""
 _SELECT = schema.BuiltinOperator.SELECT_V2
@@ -61,7 +61,9 @@ def _fault(graph: Graph, layer: Layer) -> str | None:
     if layer.op not in ("CONV_2D", "DEPTHWISE_CONV_2D"):
         return f"{layer.op} is no convolution that the runtime masks"
     if layer.mask is not None:
-        return "it has a mask"
+        return HAS_MASK
+    if {1, 2} & set(graph.tensors[graph.operators[layer.index].outputs[0]].varies):
+        return "its output's height or width is not fixed in the file"
     if layer.pixels < 2:
         return "its output is a single pixel"
     if layer.dtype not in ("float32", *_INTEGERS):
@@ -71,7 +73,9 @@ def _fault(graph: Graph, layer: Layer) -> str | None:
     op = graph.operators[layer.index]
     weights = _stored(graph, op.inputs[1])
     if not weights.constant:
-        return "its weights are no constant"
+        maker = graph.producers.get(weights.index)
+        sparse = maker is not None and maker.op == "DENSIFY"
+        return f"its weights are {'stored sparsely' if sparse else 'no constant'}"
     if weights.dtype in _INTEGERS and layer.dtype == "float32":
         if _unpacked(graph, op.inputs[1]):
             return None

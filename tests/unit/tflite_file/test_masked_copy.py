@@ -13,7 +13,8 @@ from support.tflite_writer import Array, GraphWriter, Quantization, quantize
 from toolchain.errors import ModelError
 from toolchain.tflite_file.graph import Model, parse_model
 from toolchain.tflite_file.layers import find_layers
-from toolchain.tflite_file.masked_copy import UNTRAINED, candidates, fill_of, lay_masks
+from toolchain.tflite_file.masked_copy import candidates, fill_of, lay_masks
+from toolchain.tflite_file.untrained import UNTRAINED, is_untrained
 
 KEPT: Array = np.arange(30).reshape(5, 6) % 3 != 0
 HOW = {"policy": "random", "sparsity": 0.3, "seed": 1}
@@ -156,8 +157,9 @@ def test_constants_are_aligned_as_the_format_wants_it(tmp_path: Path) -> None:
 
 def test_the_copy_says_that_its_masks_were_not_trained(tmp_path: Path) -> None:
     raw = network(tmp_path).read_bytes()
-    assert UNTRAINED not in parse_model(raw).metadata
+    assert not is_untrained(parse_model(raw))
     copy = lay_masks(raw, {find_layers(parse_model(raw))[0].index: KEPT}, HOW)
+    assert is_untrained(parse_model(copy))
     assert json.loads(parse_model(copy).metadata[UNTRAINED]) == HOW
 
 
@@ -192,4 +194,4 @@ def test_a_mask_of_another_size_is_refused(tmp_path: Path) -> None:
 def test_a_masked_file_is_not_masked_again(tmp_path: Path) -> None:
     raw = network(tmp_path).read_bytes()
     copy = lay_masks(raw, {0: KEPT}, HOW)
-    assert [one.fault for one in candidates(parse_model(copy))] == ["it has a mask", None]
+    assert [one.fault for one in candidates(parse_model(copy))] == ["it has a mask already", None]
