@@ -193,10 +193,10 @@ class Maskable:
                 hint=f"give the model without masks; to see them, run: "
                 f"{command('inspect', self.path)}",
             )
-        others = self.model.subgraphs - 1
-        where = "its main graph" if others else "it"
-        more = f", and masks are laid in none of its {others} others" if others else ""
-        why = "; ".join(faults) or f"{where} has no convolution{more}"
+        why = "it has no convolution"
+        if self.model.subgraphs > 1:
+            why = "its main graph has no convolution, and masks are laid in no other graph"
+        why = "; ".join(faults) or why
         return ModelError(f"{self.path}: nothing of it can be masked: {why}")
 
 

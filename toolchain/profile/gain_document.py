@@ -5,6 +5,7 @@ Its rows and layers are the same whether times were estimated or measured.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
@@ -154,7 +155,9 @@ def rows_of_estimate(estimate: Estimate, copies: Sequence[GainCopy]) -> list[Gai
         copies: in any order.
     """
     shares = {one.sha256: one.sparsity for one in copies}
-    computed = [macs_computed(one.timed_ops(), one.layers) for one in estimate.models]
+    computed = [_computed(one) for one in estimate.models]
+    if _sparse_layers(estimate.models[0]):
+        computed[0] = None  # of sparse weights it is not told
     return [
         GainRow(
             name=one.name,
@@ -170,6 +173,12 @@ def rows_of_estimate(estimate: Estimate, copies: Sequence[GainCopy]) -> list[Gai
         )
         for one, left in zip(estimate.models, computed, strict=True)
     ]
+
+
+def _computed(one: ModelEstimate) -> int | None:
+    """Multiply-accumulates that the runtime computes, of the layers of which it tells that."""
+    known = macs_computed(one.timed_ops(), one.layers)
+    return known if known is not None else one.macs_computed or None
 
 
 def rows_of_profile(profile: Profile, copies: Sequence[GainCopy]) -> list[GainRow]:
@@ -226,25 +235,34 @@ def _by_layer(
 ) -> list[GainLayer]:
     if not copies or not all(copies):
         return []
-    found: dict[str, TimedRow] = {}
-    own: list[dict[str, float]] = []
+    found: dict[tuple[str, int], TimedRow] = {}
+    own: list[dict[tuple[str, int], float]] = []
     for rows in copies:
-        own.append({row.name: row.masked / 1e3 for row in rows if row.masked})
-        for row in rows:
-            if row.name not in found or (row.dense and not found[row.name].dense):
-                found[row.name] = row
+        numbered = list(_numbered(rows))
+        own.append({key: row.masked / 1e3 for key, row in numbered if row.masked})
+        for key, row in numbered:
+            if key not in found or (row.dense and not found[key].dense):
+                found[key] = row
     layers = [
         GainLayer(
-            name=name,
+            name=row.name,
             kind=row.kind,
             shape=row.shape,
-            bound=bounds.get(name) if row.dense else None,
+            bound=bounds.get(row.name) if row.dense else None,
             ms=row.dense / 1e3 if row.dense else None,
-            copies_ms=[times.get(name) for times in own],
+            copies_ms=[times.get(key) for times in own],
         )
-        for name, row in found.items()
+        for key, row in found.items()
     ]
     return sorted(layers, key=lambda one: -one.saved_ms)
+
+
+def _numbered(rows: Sequence[TimedRow]) -> Iterator[tuple[tuple[str, int], TimedRow]]:
+    """Each row by its name, and how many of that name come before: two may follow one layer."""
+    seen = Counter[str]()
+    for row in rows:
+        yield (row.name, seen[row.name]), row
+        seen[row.name] += 1
 
 
 def notes_of_estimate(estimate: Estimate) -> Iterator[str]:

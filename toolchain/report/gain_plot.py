@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from toolchain.profile.gain_document import Gain
 from toolchain.report.fitting import printable, shortened
+from toolchain.report.gain_table import LEAST_SHARE
 from toolchain.report.page.palette import LIGHT
 from toolchain.report.profile_plot import write_plot
 from toolchain.timing.model import Bound
@@ -87,7 +88,7 @@ def _draw_bars(axes: Axes, gain: Gain, costs: list[float]) -> None:
         bottom = [0.0] * len(costs)
         for name, colour in _BOUNDS:
             parts = [one.by_bound.get(name, 0.0) for one in gain.rows]
-            if any(parts):
+            if any(part > LEAST_SHARE * cost for part, cost in zip(parts, costs, strict=True)):
                 axes.bar(places, parts, 0.7, bottom, color=LIGHT[colour], label=name)
                 bottom = [low + part for low, part in zip(bottom, parts, strict=True)]
     else:

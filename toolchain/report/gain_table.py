@@ -20,6 +20,12 @@ from toolchain.timing.model import Bound
 _NAMED = 4
 """Layers that are named of those that get no mask for one reason."""
 _BOUNDS: tuple[Bound, ...] = ("core", "L2", "L3", "memory")
+LEAST_SHARE = 0.005
+"""Of the time: what less is spent on is not shown."""
+_NO_LAYERS = (
+    "By operator: those of the copies do not match the file's one by one, so that they cannot be "
+    "set beside each other; deploy mask and deploy estimate --per-op show each model alone."
+)
 _WORTH_TELLING = 0.01
 """A share of pixels that is further than this from what was asked for is shown."""
 
@@ -49,7 +55,7 @@ def gain_table(gain: Gain, width: int = 200) -> RenderableType:
         *(
             Column(str(name), [_part(one, name) for one in rows], 5 + number)
             for number, name in enumerate(_BOUNDS)
-            if any(one.by_bound.get(name) for one in rows)
+            if any(one.by_bound.get(name, 0.0) > LEAST_SHARE * (one.ms or 0.0) for one in rows)
         ),
     ]  # fmt: skip
     shown = [column for column in columns if any(cell not in ("", "-") for cell in column.cells)]
@@ -71,7 +77,7 @@ def gain_by_layer(gain: Gain, width: int = 200) -> RenderableType:
     """
     rows = gain.by_layer
     if not rows:
-        return Group(Text(), note("By operator: the copies run other operators than the file."))
+        return Group(Text(), note(_NO_LAYERS))
     copies = [one for one in gain.rows if one.sparsity]
     last = f"{100 * copies[-1].sparsity:g}%"
     columns = [
