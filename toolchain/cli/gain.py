@@ -208,7 +208,7 @@ def _measured(
     *,
     per_op: bool,
 ) -> Profile | None:
-    """What models take on a board, in turns; one that fails is left out."""
+    """What a file and its copies take on a board, in turns; copies do not stay there."""
     from toolchain.board.invoke import Settings
     from toolchain.profile.measure import Session
     from toolchain.profile.protocol import Limits
@@ -221,6 +221,8 @@ def _measured(
             limits=limits, settle=True,
         )  # fmt: skip
         session.measure(models)
+        for copy in models[1:]:
+            runner.remove_model(copy)
         return session.profile()
 
 
