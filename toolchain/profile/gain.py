@@ -196,7 +196,9 @@ class Maskable:
         why = "it has no convolution"
         if self.model.subgraphs > 1:
             why = "its main graph has no convolution, and masks are laid in no other graph"
-        why = "; ".join(faults) or why
+        if faults:
+            number = len(self.left_out)
+            why = f"of {number} layer{'s'[: number != 1]}: {'; '.join(faults)}"
         return ModelError(f"{self.path}: nothing of it can be masked: {why}")
 
 

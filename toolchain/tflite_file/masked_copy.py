@@ -24,7 +24,7 @@ from toolchain.tflite_file.graph import Graph, Model, Tensor, parse_model
 from toolchain.tflite_file.layers import Layer, Plane, find_layers
 from toolchain.tflite_file.untrained import UNTRAINED
 
-HAS_MASK = "it has a mask already"
+HAS_MASK = "there is a mask already"
 """Why a convolution that has a mask gets no other one."""
 _ALIGNMENT = 16
 """Of constants in the file, see ``force_align`` in TensorFlow Lite's ``schema.fbs``."""
@@ -63,11 +63,11 @@ def _fault(graph: Graph, layer: Layer) -> str | None:
     if layer.mask is not None:
         return HAS_MASK
     if {1, 2} & set(graph.tensors[graph.operators[layer.index].outputs[0]].varies):
-        return "its output's height or width is not fixed in the file"
+        return "the output's height or width is not fixed in the file"
     if layer.pixels < 2:
-        return "its output is a single pixel"
+        return "the output is a single pixel"
     if layer.dtype not in ("float32", *_INTEGERS):
-        return f"its outputs are {layer.dtype}; the runtime masks float32, int8 and uint8"
+        return f"outputs are {layer.dtype}; the runtime masks float32, int8 and uint8"
     if layer.activation not in _LIMITS:
         return f"XNNPACK has no fused {layer.activation}"
     op = graph.operators[layer.index]
@@ -75,14 +75,14 @@ def _fault(graph: Graph, layer: Layer) -> str | None:
     if not weights.constant:
         maker = graph.producers.get(weights.index)
         sparse = maker is not None and maker.op == "DENSIFY"
-        return f"its weights are {'stored sparsely' if sparse else 'no constant'}"
+        return f"the weights are {'stored sparsely' if sparse else 'no constant'}"
     if weights.dtype in _INTEGERS and layer.dtype == "float32":
         if _unpacked(graph, op.inputs[1]):
             return None
-        return f"its weights are {weights.dtype} and its outputs float32 (dynamic range)"
+        return f"weights are {weights.dtype} and outputs float32 (dynamic range)"
     if len(op.inputs) < 3 or op.inputs[2] < 0:
-        return "it has no bias, which XNNPACK's delegate needs"
-    return None if _stored(graph, op.inputs[2]).constant else "its bias is no constant"
+        return "there is no bias, which XNNPACK's delegate needs"
+    return None if _stored(graph, op.inputs[2]).constant else "the bias is no constant"
 
 
 def _unpacked(graph: Graph, tensor: int) -> bool:

@@ -87,13 +87,13 @@ def test_layers_are_chosen_by_name_or_kind_and_the_others_say_so(tmp_path: Path)
     whole = Maskable(path)
     names = [layer.name for layer in whole.chosen]
     assert len(names) == 2
-    assert [one.why for one in whole.left_out] == ["its output is a single pixel"]
+    assert [one.why for one in whole.left_out] == ["the output is a single pixel"]
     for pattern, expected in (("1x1", names[1:]), (names[0], names[:1]), ("?x?", names)):
         source = Maskable(path, [pattern])
         assert [layer.name for layer in source.chosen] == expected
     left = Maskable(path, ["1x1"]).left_out
     assert [one.why for one in left] == [
-        "--layers 1x1 leaves it out", "its output is a single pixel",
+        "--layers 1x1 leaves it out", "the output is a single pixel",
     ]  # fmt: skip
     assert 0 < Maskable(path, ["1x1"]).masked_share < whole.masked_share < 1
 
@@ -146,7 +146,7 @@ def test_a_height_that_is_not_fixed_gets_no_mask_and_a_batch_that_is_not_may(den
     changed(dense, let_the_batch_vary)
     assert len(Maskable(dense).chosen) == 2
     changed(dense, let_sizes_vary)
-    with pytest.raises(ModelError, match=r"its output's height or width is not fixed in the file$"):
+    with pytest.raises(ModelError, match=r"the output's height or width is not fixed in the file$"):
         Maskable(dense)
 
 

@@ -177,7 +177,7 @@ def test_what_cannot_be_masked_has_its_reason(tmp_path: Path) -> None:
     path = writer.write(tmp_path / "m.tflite", [source], [small, other])
     raw = path.read_bytes()
     assert [one.fault for one in candidates(parse_model(raw))] == [
-        "its output is a single pixel", "XNNPACK has no fused TANH",
+        "the output is a single pixel", "XNNPACK has no fused TANH",
     ]  # fmt: skip
     with pytest.raises(ModelError, match="operator 1 cannot be masked: XNNPACK has no fused TANH"):
         lay_masks(raw, {1: np.zeros((4, 4), bool)}, HOW)
@@ -194,4 +194,4 @@ def test_a_mask_of_another_size_is_refused(tmp_path: Path) -> None:
 def test_a_masked_file_is_not_masked_again(tmp_path: Path) -> None:
     raw = network(tmp_path).read_bytes()
     copy = lay_masks(raw, {0: KEPT}, HOW)
-    assert [one.fault for one in candidates(parse_model(copy))] == ["it has a mask already", None]
+    assert [one.fault for one in candidates(parse_model(copy))] == ["there is a mask already", None]
