@@ -18,39 +18,57 @@ from toolchain.tflite_file.untrained import UNTRAINED, is_untrained
 
 KEPT: Array = np.arange(30).reshape(5, 6) % 3 != 0
 HOW = {"policy": "random", "sparsity": 0.3, "seed": 1}
-IN, OUT = Quantization((0.05,), 3), Quantization((0.1,), -7)
+DTYPES = ["float32", "float16", "int8", "uint8"]
 
 
 def network(path: Path, *, dtype: str = "float32", activation: str | None = None) -> Path:
-    """Two convolutions, the second depthwise; the first one's output is read twice."""
+    """Two convolutions, the second depthwise; the first one's output is read twice.
+
+    Args:
+        path: folder of the file.
+        dtype: of inputs, outputs and weights; ``float16`` is of the weights alone.
+        activation: that the first convolution fuses.
+    """
     writer, rng = GraphWriter(), np.random.default_rng(2)
-    quantized = dtype != "float32"
-    source = writer.tensor((1, 5, 6, 4), dtype, IN if quantized else None)
+    into, out = quantizations(dtype)
+    quantized = into is not None
+    source = writer.tensor((1, 5, 6, 4), dtype if quantized else "float32", into)
     filters = rng.normal(size=(7, 3, 3, 4)).astype(np.float32)
     deep = rng.normal(size=(1, 3, 3, 7)).astype(np.float32)
     bias = rng.normal(size=7).astype(np.float32)
     shape = (1, 5, 6, 7)
-    if quantized:
-        scale = 0.02
-        weights = writer.constant(quantize(filters, Quantization((scale,)), "int8"),
-                                  Quantization((scale,)))  # fmt: skip
-        stored = np.rint(bias / (scale * IN.scales[0])).astype(np.int32)
-        offsets = writer.constant(stored, Quantization((scale * IN.scales[0],)))
-        first = writer.conv_2d(source, weights, offsets, shape, activation=activation)
-        writer.give_type(first, dtype, OUT)
-        deep_weights = writer.constant(quantize(deep, Quantization((scale,)), "int8"),
-                                       Quantization((scale,), 0, 3))  # fmt: skip
-        stored = np.rint(bias / (scale * OUT.scales[0])).astype(np.int32)
-        offsets = writer.constant(stored, Quantization((scale * OUT.scales[0],)))
-        second = writer.conv_2d(first, deep_weights, offsets, shape, depthwise=True)
-        writer.give_type(second, dtype, OUT)
-    else:
-        first = writer.conv_2d(source, filters, bias, shape, activation=activation)
-        second = writer.conv_2d(first, deep, bias, shape, depthwise=True)
+
+    def operands(values: Array, given: Quantization | None, axis: int) -> tuple[int, int]:
+        if dtype == "float16":
+            halves = [one.astype(np.float16) for one in (values, bias)]
+            weights, offsets = (writer.dequantize(writer.constant(one)) for one in halves)
+            return weights, offsets
+        if given is None:
+            return writer.constant(values), writer.constant(bias)
+        held = Quantization((0.02,), 128 if dtype == "uint8" else 0, axis)
+        scale = held.scales[0] * given.scales[0]
+        steps = np.rint(bias / scale).astype(np.int32)
+        weights = writer.constant(quantize(values, held, dtype), held)
+        return weights, writer.constant(steps, Quantization((scale,)))
+
+    first = writer.conv_2d(source, *operands(filters, into, 0), shape, activation=activation)
+    if out is not None:
+        writer.give_type(first, dtype, out)
+    second = writer.conv_2d(first, *operands(deep, out, 3), shape, depthwise=True)
+    if out is not None:
+        writer.give_type(second, dtype, out)
     total = writer.add(first, second, shape)
-    if quantized:
-        writer.give_type(total, dtype, OUT)
+    if out is not None:
+        writer.give_type(total, dtype, out)
     return writer.write(path / "net.tflite", [source], [second, total])
+
+
+def quantizations(dtype: str) -> tuple[Quantization, Quantization] | tuple[None, None]:
+    """Of inputs and of outputs."""
+    if dtype.startswith("float"):
+        return None, None
+    shift = 128 if dtype == "uint8" else 0
+    return Quantization((0.05,), 3 + shift), Quantization((0.1,), shift - 7)
 
 
 def outputs(raw: bytes, x: Array) -> dict[str, Array]:
@@ -77,7 +95,7 @@ def random_input(model: Model) -> Array:
     return rng.integers(-128, 128, tensor.shape).astype(tensor.dtype)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "int8"])
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("activation", [None, "relu", "relu6", "relu_n1_to_1"])
 @pytest.mark.parametrize("layer", [0, 1])
 def test_a_masked_convolution_is_the_convolution_where_pixels_are_kept_else_the_fill(
@@ -97,15 +115,17 @@ def test_a_masked_convolution_is_the_convolution_where_pixels_are_kept_else_the_
     np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "int8"])
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("activation", [None, "relu6"])
 def test_the_fill_is_what_the_convolution_gives_for_nothing(
     tmp_path: Path, dtype: str, activation: str | None
 ) -> None:
     raw = network(tmp_path, dtype=dtype, activation=activation).read_bytes()
     model = parse_model(raw)
-    nothing = 0 if dtype == "float32" else IN.zero_point
-    x = np.full((1, 5, 6, 4), nothing, dtype)
+    into, _ = quantizations(dtype)
+    x = np.zeros((1, 5, 6, 4), np.float32)
+    if into is not None:
+        x = np.full((1, 5, 6, 4), into.zero_point, dtype)
     layer = find_layers(model)[0]
     op = model.graph.operators[layer.index]
     found = outputs(raw, x)[model.graph.tensors[op.outputs[0]].name]
@@ -195,3 +215,25 @@ def test_a_masked_file_is_not_masked_again(tmp_path: Path) -> None:
     raw = network(tmp_path).read_bytes()
     copy = lay_masks(raw, {0: KEPT}, HOW)
     assert [one.fault for one in candidates(parse_model(copy))] == ["there is a mask already", None]
+
+
+def test_weights_that_are_stored_sparsely_are_told(tmp_path: Path) -> None:
+    writer = GraphWriter()
+    source = writer.tensor((1, 4, 4, 4))
+    filters = np.eye(4, dtype=np.float32).reshape(4, 1, 1, 4)
+    bias = np.zeros(4, np.float32)
+    output = writer.conv_2d(source, writer.sparse(filters), bias, (1, 4, 4, 4))
+    raw = writer.write(tmp_path / "m.tflite", [source], [output]).read_bytes()
+    (found,) = candidates(parse_model(raw))
+    assert found.fault == "the weights are stored sparsely"
+
+
+def test_weights_of_another_type_than_the_outputs_are_told(tmp_path: Path) -> None:
+    writer = GraphWriter()
+    source = writer.tensor((1, 4, 4, 4))
+    held = Quantization((0.1,))
+    filters = writer.constant(np.ones((4, 1, 1, 4), np.int8), held)
+    output = writer.conv_2d(source, filters, np.zeros(4, np.float32), (1, 4, 4, 4))
+    raw = writer.write(tmp_path / "m.tflite", [source], [output]).read_bytes()
+    (found,) = candidates(parse_model(raw))
+    assert found.fault == "weights are int8 and outputs float32 (dynamic range)"
