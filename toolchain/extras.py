@@ -49,7 +49,7 @@ MODULES = {
 USED_BY = {
     "convert": "deploy convert and deploy demo",
     "train": "deploy train",
-    "plot": "deploy demo, and --plot of deploy profile and deploy history",
+    "plot": "deploy demo, and --plot of deploy profile, deploy history and deploy gain",
     "report": "deploy report",
 }
 """What cannot run without each extra."""

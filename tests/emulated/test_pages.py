@@ -11,6 +11,7 @@ from support.pages import TUTORIAL, run_page
 from toolchain.board import emulator
 from toolchain.hardware.board_file import Board
 from toolchain.profile.estimate_document import Estimate
+from toolchain.profile.gain_document import Gain
 from toolchain.progress import Silent
 from toolchain.storage.cache import cache_dir
 
@@ -37,3 +38,10 @@ def test_times_are_estimated_without_a_board(tmp_path: Path) -> None:
     run_page("how-to/estimate.md", tmp_path, {})
     found = Estimate.model_validate_json((tmp_path / "estimate.json").read_bytes())
     assert len(found.models) == 2
+
+
+def test_what_masks_would_gain_is_told(tmp_path: Path) -> None:
+    run_page("how-to/what-would-it-gain.md", tmp_path, {})
+    found = Gain.model_validate_json((tmp_path / "gain.json").read_bytes())
+    assert [row.sparsity for row in found.rows] == [0, 0.1, 0.2, 0.3]
+    assert (tmp_path / "gain.png").stat().st_size > 0

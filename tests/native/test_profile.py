@@ -18,6 +18,7 @@ from support.bundles import write_masked_model
 from support.places import REPOSITORY
 from toolchain.build.bundle import Bundle
 from toolchain.profile.document import load_profile
+from toolchain.profile.gain_document import Gain
 from toolchain.profile.history import read
 from toolchain.profile.protocol import TURNS
 from toolchain.storage.cache import sha256_file
@@ -251,3 +252,19 @@ def test_a_run_that_is_interrupted_is_saved_and_in_no_history(
     )  # fmt: skip
     assert len(load_profile(folder / "profile.json").measurements) == 2
     assert not history.exists()
+
+
+def test_what_masks_gain_is_measured_in_turns_and_told_as_not_trained(
+    host_bundle: Bundle, models: tuple[Path, Path], tmp_path: Path
+) -> None:
+    output = tmp_path / "gain.json"
+    words = ("--sparsity", "0.25,0.5", "--max-time", "0.1", "--per-op", "--output", output)
+    done = deploy("gain", models[0], "--measure", *on_host(host_bundle), *words)
+    found = Gain.model_validate_json(output.read_bytes())
+    assert [row.sparsity for row in found.rows] == [0, 0.25, 0.5]
+    assert found.profile is not None
+    assert [one.untrained for one in found.profile.measurements] == [False, True, True]
+    assert len(found.profile.measurements[1].turns) >= TURNS
+    assert {one.name for one in found.by_layer if one.shape} == set(found.masked)
+    assert "not trained" in " ".join(done.stdout.split())
+    assert not list(tmp_path.glob("*.tflite"))

@@ -32,6 +32,7 @@ NEEDED = {
         ["profile", "model.tflite", "--board", "host", "--plot", "plot.png"],
         ["plot"],
     ),
+    "gain --plot": (["gain", "dense.tflite", "--plot", "plot.png"], ["plot"]),
     "history --plot": (["history", "--history", "h.jsonl", "--plot", "plot.png"], ["plot"]),
     "report": (["report", "profile.json"], ["report"]),
 }
@@ -41,6 +42,7 @@ NEEDED = {
 @pytest.fixture
 def here(tmp_path: Path) -> Path:
     write_masked_model(tmp_path / "model.tflite", size=4, channels=2)
+    write_masked_model(tmp_path / "dense.tflite", size=4, channels=2, sparsity=0)
     (tmp_path / "recipe.toml").write_text("")
     profile_of(measurement("model")).save(tmp_path / "profile.json")
     append(tmp_path / "h.jsonl", profile_of(measurement("model")))
@@ -107,6 +109,7 @@ def test_where_all_is_missing_one_line_installs_it(command: str, here: Path) -> 
         ["cache"],
         ["inspect", "model.tflite"],
         ["inspect", "model.tflite", "--board", "rpi4", "--json"],
+        ["mask", "dense.tflite", "--sparsity", "0.25", "--json"],
         ["report", "profile.json", "--json"],
         ["history", "--history", "h.jsonl"],
         ["history", "model", "--history", "h.jsonl", "--json"],
@@ -140,7 +143,8 @@ def imports_of_commands() -> str:
 
 def test_all_that_commands_of_the_base_import_is_in_the_base(tmp_path: Path) -> None:
     program = imports_of_commands()
-    for name in ("board.verify", "board.push", "build", "profile.measure", "profile.compare"):
+    for name in ("board.verify", "board.push", "build", "profile.measure", "profile.compare",
+                 "profile.gain", "profile.estimator"):  # fmt: skip
         assert f"from toolchain.{name} import" in program
     done = base_only.python(tmp_path, program)
     assert done.returncode == 0, done.stderr

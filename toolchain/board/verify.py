@@ -29,6 +29,7 @@ from toolchain.storage.files import check_name
 from toolchain.storage.scratch import temporary_folder
 from toolchain.tflite_file.graph import Model, parse_model, read_model
 from toolchain.tflite_file.layers import quantization_of
+from toolchain.tflite_file.untrained import is_untrained
 
 DEFAULT_STEPS = 2.0
 """Of quantised outputs. The patched runtime's int8 kernels round as the stock interpreter's: no zoo
@@ -69,6 +70,8 @@ class Verification:
     """In the graph's order."""
     blame: Blame | None = None
     """Where board and host part, if they do."""
+    untrained: bool = False
+    """Whether the file says that its masks are for measuring: no training knew of them."""
 
     def near(self, check: OutputCheck) -> bool:
         """Whether an output is within the tolerance."""
@@ -117,6 +120,7 @@ class Verification:
             "passed": self.passed,
             "ambiguous": bool(self.ambiguous),
             "operator": str(self.blame) if self.blame else None,
+            "untrained": self.untrained,
             "outputs": [
                 {
                     **vars(check.difference),
@@ -292,7 +296,8 @@ def judge(
                 )
             )
         return Verification(
-            str(model.path), batch.count, seed, tolerance, steps, tuple(checks)
+            str(model.path), batch.count, seed, tolerance, steps, tuple(checks),
+            untrained=is_untrained(model),
         )  # fmt: skip
 
     first = compared(None)

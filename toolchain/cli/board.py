@@ -29,6 +29,7 @@ from toolchain.cli.options import (
     check_alone,
     power_source,
     readable_models,
+    tell_untrained,
     thread_counts,
 )
 from toolchain.cli.output import note, print_json, say, show
@@ -59,12 +60,15 @@ def push(
     from toolchain.failures import Failures
     from toolchain.hardware.board_file import load_board
     from toolchain.report.listing_tables import push_table
+    from toolchain.tflite_file.graph import read_model
+    from toolchain.tflite_file.untrained import is_untrained
 
     chosen = load_board(board)
     failures = Failures()
     good = readable_models(models, failures) if models else []
+    untrained = {model for model in good if is_untrained(read_model(model))}
     name, files = chosen.name, list[Pushed]()
-    with failures.kept(), _board_runner(chosen, host, identity, bundle) as (connection, runner):
+    with failures.kept(), board_runner(chosen, host, identity, bundle) as (connection, runner):
         name, files = connection.name, [*runner.pushed]
         files += runner.push_each(good, failures)
     rows = [
@@ -74,6 +78,7 @@ def push(
             "bytes": item.size,
             "sha256": item.sha256,
             "sent": item.sent,
+            "untrained": item.local in untrained,
         }
         for item in files
     ]
@@ -117,10 +122,11 @@ def run(
     chosen = load_board(board)
     check_readable(model, ModelError)
     parsed = read_supported(model)
+    untrained = tell_untrained(parsed)
     batch = arrays.load_inputs(parsed, inputs)
     arrays.check_outputs(output_dir, parsed, inputs=[model, *inputs])
-    leasing = _Leasing("run", [model], queue, force, shared=True)
-    with _board_runner(chosen, host, identity, bundle, timeout, leasing) as (_, runner):
+    leasing = Leasing("run", [model], queue, force, shared=True)
+    with board_runner(chosen, host, identity, bundle, timeout, leasing) as (_, runner):
         settings = Settings(threads=threads or chosen.threads)
         outputs = batch.shaped(runner.run(parsed, settings, batch).outputs)
     paths = arrays.save_outputs(output_dir, outputs)
@@ -130,7 +136,7 @@ def run(
         for path, tensor, array in zip(paths, arrays.model_outputs(parsed), outputs, strict=True)
     ]  # fmt: skip
     if json_output:
-        print_json({"inferences": batch.count, "outputs": rows})
+        print_json({"inferences": batch.count, "outputs": rows, "untrained": untrained})
         return
     for row in rows:
         say(f"{row['file']}: {row['name']} {row['dtype']}{row['shape']}", fold=False)
@@ -179,10 +185,10 @@ def verify(
     chosen, failures = load_board(board), Failures()
     good = readable_models(models, failures)
     name, results = chosen.name, []
-    leasing = _Leasing("verify", good, queue, force, shared=True)
+    leasing = Leasing("verify", good, queue, force, shared=True)
     with (
         failures.kept(),
-        _board_runner(chosen, host, identity, bundle, timeout, leasing) as (connection, runner),
+        board_runner(chosen, host, identity, bundle, timeout, leasing) as (connection, runner),
     ):
         name = connection.name
         for model in good:
@@ -390,10 +396,10 @@ def profile(
         precision=precision / 100, max_time_s=max_time, max_temp_c=max_temp, max_wait_s=max_wait
     )
     measured = None
-    leasing = _Leasing("profile", good, queue, force)
+    leasing = Leasing("profile", good, queue, force)
     with (
         failures.kept(),
-        _board_runner(chosen, host, identity, bundle, timeout, leasing) as (connection, runner),
+        board_runner(chosen, host, identity, bundle, timeout, leasing) as (connection, runner),
     ):
         session = Session(
             connection, chosen, runner, bars.progress(), settings, stock, failures,
@@ -428,7 +434,7 @@ def profile(
 
 
 @dataclass(frozen=True)
-class _Leasing:
+class Leasing:
     """How a command is to have the board."""
 
     command: str
@@ -438,6 +444,7 @@ class _Leasing:
     shared: bool = False
 
     def lease(self, connection: Connection) -> Lease:
+        """The lease, not held yet."""
         from toolchain.board.lease import Lease
 
         first, *more = [model.name for model in self.models]
@@ -449,14 +456,29 @@ class _Leasing:
 
 
 @contextmanager
-def _board_runner(
+def board_runner(
     board: Board,
     host: str | None,
     identity: Path | None,
     bundle_dir: Path | None,
     timeout: float | None = None,
-    leasing: _Leasing | None = None,
+    leasing: Leasing | None = None,
 ) -> Iterator[tuple[Connection, BoardRunner]]:
+    """A board, and its runner there.
+
+    Args:
+        board: its file.
+        host: what ``--host`` says.
+        identity: what ``--identity`` says.
+        bundle_dir: what ``--bundle`` says.
+        timeout: seconds that one run of the runner may take.
+        leasing: how the board is to be had; ``None``: beside others.
+
+    Raises:
+        BundleError: the bundle is not built.
+        BoardError: the board is not reached, or the bundle is not for it.
+        LeaseError: others use it.
+    """
     from toolchain.board.connect import connect
     from toolchain.board.invoke import TIMEOUT_S, BoardRunner, load_bundle
     from toolchain.board.target import parse_host

@@ -17,6 +17,7 @@ from toolchain.cli.command_help import complete
 if TYPE_CHECKING:
     from toolchain.failures import Failures
     from toolchain.profile.power_sources import PowerSource
+    from toolchain.tflite_file.graph import Model
 
 
 def wrong_use(option: str, what: str) -> typer.BadParameter:
@@ -90,6 +91,8 @@ def power_source(meter: str | None, *, energy: bool) -> PowerSource | None:
 def readable_models(models: Sequence[Path], failures: Failures) -> list[Path]:
     """Those of the models that can be read and that the runtime can run; an error if none can.
 
+    Of those whose masks are for measuring it is said.
+
     Raises:
         ModelError: none can.
     """
@@ -101,11 +104,27 @@ def readable_models(models: Sequence[Path], failures: Failures) -> list[Path]:
     for model in models:
         with failures.of(str(model)):
             check_readable(model, ModelError)
-            read_supported(model)
+            tell_untrained(read_supported(model))
             good.append(model)
     if not good:
         failures.require()
     return good
+
+
+def tell_untrained(model: Model) -> bool:
+    """Say where a file's masks are for measuring, on standard error.
+
+    Returns:
+        Whether they are.
+    """
+    from toolchain.cli.output import note
+    from toolchain.foreign_text import harmless
+    from toolchain.tflite_file.untrained import is_untrained, warning
+
+    untrained = is_untrained(model)
+    if untrained:
+        note(harmless(warning(model.path)), style="yellow")
+    return untrained
 
 
 # --- completion ------------------------------------------------------------------------------

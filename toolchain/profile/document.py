@@ -24,6 +24,7 @@ from toolchain.profile.stability import MAX_SPREAD
 from toolchain.profile.timed_operators import TimedRow
 from toolchain.profile.turns import CONFIDENCE, Interval, Turn, ratios, time_interval
 from toolchain.storage.files import write_or_keep
+from toolchain.tflite_file.untrained import MARK
 
 OUTLIER = 5.0
 """Standard deviations, as the median absolute deviation tells them, above the median."""
@@ -112,11 +113,15 @@ class Measurement(_Part):
     """Of an inference, with ``--energy`` or ``--meter``."""
     no_energy: str | None = None
     """Why it was asked for and is not there."""
+    untrained: bool = False
+    """Whether the file says that its masks are for measuring: no training knew of them."""
 
     @property
     def label(self) -> str:
-        """The name with the runtime, where that is the unpatched one."""
-        return f"{self.name} (stock runtime)" if self.stock else self.name
+        """The name; with the runtime, where that is the unpatched one, and what masks are not."""
+        marks = [MARK] if self.untrained else []
+        marks += ["stock runtime"] if self.stock else []
+        return f"{self.name} ({', '.join(marks)})" if marks else self.name
 
     @property
     def median_us(self) -> float | None:

@@ -13,6 +13,7 @@ from toolchain.formats.text_file import read_text
 from toolchain.profile.operators import LayerTrace
 from toolchain.profile.runner_output import REMAINDER, Op
 from toolchain.profile.timed_operators import TimedRow
+from toolchain.tflite_file.untrained import marked
 from toolchain.timing.bounds import Limit
 from toolchain.timing.model import Bound, TimingModel
 
@@ -80,6 +81,13 @@ class ModelEstimate(_Part):
     beside: list[TimedRow] = []
     """Of all models but the first: operators beside those of the first one, where that has the same
     layers. Microseconds, estimated."""
+    untrained: bool = False
+    """Whether the file says that its masks are for measuring: no training knew of them."""
+
+    @property
+    def label(self) -> str:
+        """The name, with what its masks are not."""
+        return marked(self.name, untrained=self.untrained)
 
     def timed_ops(self) -> list[Op]:
         """The operators as the runner tells them, with estimated times."""

@@ -34,6 +34,7 @@ from toolchain.resources import boards_dir
 from toolchain.storage.cache import sha256_file
 from toolchain.tflite_file.graph import read_model
 from toolchain.tflite_file.layers import find_layers
+from toolchain.tflite_file.untrained import is_untrained
 from toolchain.timing.bounds import Limit, busy_units, core_limit
 from toolchain.timing.calibration import Measured, calibrated
 from toolchain.timing.core_table import TimedCore, arithmetic_of, core_table, timed
@@ -54,6 +55,7 @@ class _Run:
     ops: list[Op]
     """The remainder at their end."""
     layers: list[LayerTrace]
+    untrained: bool
     windows: Windows
     busy: dict[int, dict[Limit, float]]
 
@@ -201,10 +203,12 @@ class Estimator:
                 raise BoardError(f"{model}: the runner wrote no figures")
             ops = parse_output(trace.output).ops
             assert ops is not None  # noqa: S101 (--marks asks for them)
+            parsed = read_model(model)
             known = self._runs[model] = _Run(
                 sha256=sha256_file(model),
                 ops=ops,
-                layers=[trace_layer(layer) for layer in find_layers(read_model(model))],
+                layers=[trace_layer(layer) for layer in find_layers(parsed)],
+                untrained=is_untrained(parsed),
                 windows=windows_of(trace, TablePipeline(self._table), has_l3=self._has_l3),
                 busy=busy_units(trace, self._table),
             )
@@ -235,6 +239,7 @@ class Estimator:
             ],
             outside_ms=float(total[operator == OUTSIDE].sum()) / per_ms,
             layers=run.layers,
+            untrained=run.untrained,
         )
         if first is None:
             return found

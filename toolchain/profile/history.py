@@ -101,6 +101,8 @@ class Figures:
     """Watts while it ran; likewise."""
     energy_source: Literal["pmic", "meter"] | None = None
     """What they were read from: figures of two sources are not of the same thing."""
+    untrained: bool = False
+    """Whether the file says that its masks are for measuring: no training knew of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -347,6 +349,7 @@ def _figures(item: Measurement) -> Figures:
         energy_j=item.energy.energy_j if item.energy else None,
         power_w=item.energy.power_w if item.energy else None,
         energy_source=item.energy.source if item.energy else None,
+        untrained=item.untrained,
     )
 
 

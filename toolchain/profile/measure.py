@@ -48,6 +48,7 @@ from toolchain.profile.turns import Turn, merged, time_interval, turn_of
 from toolchain.progress import Progress, Stage
 from toolchain.tflite_file.graph import Model, read_model
 from toolchain.tflite_file.layers import find_layers, totals
+from toolchain.tflite_file.untrained import is_untrained
 from toolchain.timing.roof import Roof, roof_of_board
 
 _EMULATED_RUNS = 3
@@ -410,6 +411,7 @@ class Session:
             macs_computed=macs_computed(told, traces),
             energy=energy if isinstance(energy, Energy) else None,
             no_energy=energy if isinstance(energy, str) else None,
+            untrained=is_untrained(entry.model),
         )
 
     def _doubts_before(self, entry: _Entry) -> list[str]:

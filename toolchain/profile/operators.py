@@ -22,7 +22,7 @@ from toolchain.tflite_file.layers import Layer
 # Layers that XNNPACK runs as one operator with multiply-accumulates, by how it calls them.
 _COUNTED = ("Convolution", "Deconvolution", "Fully Connected", "Batch Matrix Multiply")
 _TFLITE_COUNTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED",
-                   "BATCH_MATMUL")  # fmt: skip
+                   "BATCH_MATMUL", "Convolution2DTransposeBias")  # fmt: skip
 
 
 class _Part(BaseModel):

@@ -22,6 +22,7 @@ from toolchain.errors import ModelError
 from toolchain.formats.json_text import without_lone_bytes
 from toolchain.hints import did_you_mean
 from toolchain.profile.history import Figures, Run, read
+from toolchain.tflite_file.untrained import marked
 
 SHOWN = 20
 """Runs of a series that are shown where no number is given."""
@@ -91,6 +92,8 @@ class Series:
     """Whether the latest figure is not to be relied on. Instructions of an emulated board are."""
     points: list[Point]
     """The runs, the newest last; no more than ``--last`` says."""
+    untrained: bool = False
+    """Whether the files say that their masks are for measuring: no training knew of them."""
 
     def value(self, point: Point) -> float | None:
         """The figure of a run, in microseconds or instructions."""
@@ -103,8 +106,9 @@ class Series:
     @property
     def label(self) -> str:
         """What sets it apart from others of the same board."""
+        model = marked(self.model, untrained=self.untrained)
         runtime = " (stock runtime)" if self.stock else ""
-        return f"{self.model}{runtime}, {self.threads} thread{'s'[: self.threads != 1]}"
+        return f"{model}{runtime}, {self.threads} thread{'s'[: self.threads != 1]}"
 
     def cut(self, last: int | None) -> Series:
         """The same with its newest runs alone; with all for ``None``."""
@@ -137,6 +141,7 @@ class _Key(NamedTuple):
     model: str
     stock: bool
     threads: int
+    untrained: bool
 
 
 class _Entry(NamedTuple):
@@ -163,7 +168,10 @@ def read_trends(path: Path, last: int | None = None) -> Trends:
             count += 1
             for name, figures in zip(_names(run), run.models, strict=True):
                 threads = figures.threads or run.threads
-                key = _Key(run.board.name, run.board.emulated, name, figures.stock, threads)
+                key = _Key(
+                    run.board.name, run.board.emulated, name, figures.stock, threads,
+                    figures.untrained,
+                )  # fmt: skip
                 found.setdefault(key, []).append(_Entry(run, figures))
         skipped = runs.skipped
     return Trends(

@@ -31,7 +31,7 @@ def estimate_table(estimate: Estimate, width: int = 200) -> RenderableType:
     rows = estimate.models
     several = len(rows) > 1
     columns = [
-        Column("model", [one.name for one in rows], NAME, right=False),
+        Column("model", [one.label for one in rows], NAME, right=False),
         Column("estimated\nms", [milliseconds(one.ms) for one in rows], 1),
         Column("nine of ten\nbetween", [_interval(one) for one in rows], 2),
         Column(
@@ -113,7 +113,7 @@ def _operators(model: ModelEstimate, width: int) -> RenderableType:
     ]
     shown = [column for column in columns if any(column.cells)]
     rest = note(f"Outside of operators: {milliseconds(model.outside_ms)} ms.")
-    return Group(fitted_table(shown, width, title=f"{model.name}, by operator"), rest)
+    return Group(fitted_table(shown, width, title=f"{model.label}, by operator"), rest)
 
 
 def _beside(estimate: Estimate, model: ModelEstimate, width: int) -> RenderableType:
@@ -136,7 +136,7 @@ def _beside(estimate: Estimate, model: ModelEstimate, width: int) -> RenderableT
         Column("bound by", [bounds.get(row.name, "") for row in rows], 6, right=False),
         Column("why", marks, 7),
     ]
-    title = f"{model.name} beside {estimate.models[0].name}, by operator"
+    title = f"{model.label} beside {estimate.models[0].label}, by operator"
     table = fitted_table([one for one in columns if any(one.cells)], width, title=title)
     reasons = [Text(f"[{number}] {why}") for why, number in numbers.items()]
     rest = note(

@@ -11,6 +11,7 @@ from rich.text import Text
 from toolchain.profile import figures
 from toolchain.profile.series import Point, Series, moment
 from toolchain.report.fitting import FIRST, NAME, Column, fitted_table, note, printable
+from toolchain.tflite_file.untrained import marked
 
 _DIGITS = 8
 """Of a hash that are shown."""
@@ -33,7 +34,12 @@ def series_table(series: Sequence[Series], width: int = 200) -> RenderableType:
     runtimes = ["stock" if one.stock else "patched" for one in series]
     columns = [
         Column("board", [one.board for one in series], NAME, right=False),
-        Column("model", [one.model for one in series], NAME, right=False),
+        Column(
+            "model",
+            [marked(one.model, untrained=one.untrained) for one in series],
+            NAME,
+            right=False,
+        ),
         Column("runtime", runtimes, FIRST, right=False),
         Column("threads", [str(one.threads) for one in series], FIRST),
         Column("runs", [f"{one.runs:,}" for one in series], 4),

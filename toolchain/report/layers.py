@@ -13,6 +13,7 @@ from rich.text import Text
 from toolchain.report.fitting import NAME, Column, fitted_table
 from toolchain.tflite_file.inspection import Inspection, TensorReport
 from toolchain.tflite_file.layers import Layer, Plane, fill_range
+from toolchain.tflite_file.untrained import MARK
 
 if TYPE_CHECKING:  # torch is slow to import, and deploy inspect needs none of it
     from toolchain.convert.conversion import Conversion, RuntimeResult, TensorInfo, WeakSlices
@@ -283,6 +284,8 @@ def heading(report: Inspection) -> Text:
     kinds = ", ".join(f"{number} {op}" for op, number in report.operators.items())
     more = f"; {report.subgraphs} subgraphs, the first is shown" if report.subgraphs > 1 else ""
     lines = [f"{report.path}  {_bytes(report.bytes)}{more}", f"  operators: {kinds or 'none'}"]
+    if report.untrained:
+        lines.append(f"  masks: for measuring: {MARK}")
     for what, tensors in (("input", report.inputs), ("output", report.outputs)):
         lines += [f"  {what} {tensor.name}: {_tensor(tensor)}" for tensor in tensors]
     return Text("\n".join(lines))

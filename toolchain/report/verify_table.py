@@ -10,6 +10,7 @@ from rich.text import Text
 
 from toolchain.board.verify import OutputCheck, Verification
 from toolchain.report.fitting import NAME, Column, fitted_table
+from toolchain.tflite_file.untrained import marked
 
 
 def verify_table(results: Sequence[Verification], board: str, width: int = 200) -> RenderableType:
@@ -28,7 +29,12 @@ def verify_table(results: Sequence[Verification], board: str, width: int = 200) 
     ]
     differences = [f"{chief.difference.max_abs_diff:.3g}" for chief in chiefs]
     columns = [
-        Column("model", [Path(item.model).name for item in results], NAME, right=False),
+        Column(
+            "model",
+            [marked(Path(item.model).name, untrained=item.untrained) for item in results],
+            NAME,
+            right=False,
+        ),
         Column("inputs", [str(item.inputs) for item in results], 5),
         Column("worst\noutput", [_place(chief) for chief in chiefs], 4, right=False),
         Column("largest\ndifference", differences, 4),

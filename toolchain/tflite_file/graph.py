@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -23,9 +23,11 @@ from ai_edge_litert import schema_py_generated as schema
 from toolchain.errors import ModelError
 from toolchain.formats.input_file import read_limited
 
-_LARGEST = (2 << 30) - 1
+LARGEST = (2 << 30) - 1
 """Bytes of a file at most: FlatBuffers' offsets go no further."""
 _IDENTIFIER = b"TFL3"
+_LONGEST_ENTRY = 1 << 16
+"""Bytes of an entry of the metadata that are looked at."""
 _DAMAGE = (
     struct.error,
     IndexError,
@@ -89,6 +91,8 @@ class Tensor:
     quantization: Quantization | None = field(default=None, repr=False)
     sparse: bool = False
     """Whether the file holds only the values that are not 0, and where they are."""
+    varies: tuple[int, ...] = ()
+    """Axes whose size the file leaves open; ``shape`` has one that it may have."""
 
     @property
     def constant(self) -> bool:
@@ -171,6 +175,8 @@ class Model:
     graph: Graph
     codes: tuple[OperatorCode, ...] = ()
     """All kinds of operators that its graphs use, the others than the main one, too."""
+    metadata: Mapping[str, bytes] = field(default_factory=dict)
+    """What whoever made it says of it, by name; long entries are left out."""
 
 
 def read_model(path: str | os.PathLike[str]) -> Model:
@@ -181,7 +187,7 @@ def read_model(path: str | os.PathLike[str]) -> Model:
     """
     path = Path(path)
     try:
-        raw = read_limited(path, _LARGEST)
+        raw = read_limited(path, LARGEST)
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
     return parse_model(raw, str(path))
@@ -231,7 +237,18 @@ class _Reader:
             subgraphs=count,
             graph=self._graph(root.Subgraphs(0), buffers, codes),
             codes=tuple(codes),
+            metadata=dict(self._metadata(root, buffers)),
         )
+
+    def _metadata(self, root: Any, buffers: list[Any]) -> Iterator[tuple[str, bytes]]:
+        for i in self._range(root.MetadataLength()):
+            entry = root.Metadata(i)
+            if not 0 <= entry.Buffer() < len(buffers):
+                raise self._fault(f"an entry of its metadata refers to buffer {entry.Buffer()}")
+            name, data = self._text(entry.Name()), self._data(buffers[entry.Buffer()])
+            if data is not None and data.nbytes <= _LONGEST_ENTRY:
+                self._spend(data.nbytes)
+                yield name, data.tobytes()
 
     def _graph(self, table: Any, buffers: list[Any], codes: list[OperatorCode]) -> Graph:
         tensors = tuple(
@@ -252,6 +269,7 @@ class _Reader:
         shape = self._integers(table.ShapeAsNumpy())
         if any(size < 0 for size in shape):
             raise self._fault(f"tensor {index} has shape {list(shape)}")
+        signature = self._integers(table.ShapeSignatureAsNumpy())
         if not 0 <= table.Buffer() < max(len(buffers), 1):
             raise self._fault(f"tensor {index} refers to buffer {table.Buffer()}")
         kind = _TYPES.get(table.Type())
@@ -277,6 +295,7 @@ class _Reader:
             data=data,
             quantization=self._quantization(table.Quantization()),
             sparse=table.Sparsity() is not None,
+            varies=tuple(axis for axis, size in enumerate(signature) if size < 0),
         )
 
     def _data(self, buffer: Any) -> npt.NDArray[np.uint8] | None:

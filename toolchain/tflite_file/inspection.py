@@ -16,6 +16,7 @@ from toolchain.tflite_file.layers import Layer, Plane, find_layers, totals
 from toolchain.tflite_file.plan import CorePlan
 from toolchain.tflite_file.support import Unsupported, find_unsupported
 from toolchain.tflite_file.tiling import Tiling, tile_layers
+from toolchain.tflite_file.untrained import is_untrained
 
 
 class _Report(BaseModel):
@@ -62,6 +63,8 @@ class Inspection(_Report):
     """Why there is none, where a board is given."""
     unsupported: list[Unsupported] = []
     """What the runtime does not run; ``run``, ``verify`` and ``profile`` refuse such a file."""
+    untrained: bool = False
+    """Whether the file says that its masks are for measuring: no training knew of them."""
 
 
 def inspect_model(path: str | os.PathLike[str], core: CoreTiles | None = None) -> Inspection:
@@ -95,6 +98,7 @@ def inspect_model(path: str | os.PathLike[str], core: CoreTiles | None = None) -
         ideal_speedup=by_pixels,
         tiling=tile_layers(layers, core) if core else None,
         unsupported=find_unsupported(model),
+        untrained=is_untrained(model),
     )
 
 

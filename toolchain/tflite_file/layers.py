@@ -31,7 +31,10 @@ Plane = npt.NDArray[np.bool_]
 
 _MARK = re.compile(r"tileskip\[([^\]]*)\]")
 _CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
-_COUNTED = (*_CONVOLUTIONS, "TRANSPOSE_CONV", "FULLY_CONNECTED", "BATCH_MATMUL")
+_MEDIAPIPE_TRANSPOSED = "Convolution2DTransposeBias"
+"""MediaPipe's own transposed convolution; its options are not read."""
+_TRANSPOSED = ("TRANSPOSE_CONV", _MEDIAPIPE_TRANSPOSED)
+_COUNTED = (*_CONVOLUTIONS, *_TRANSPOSED, "FULLY_CONNECTED", "BATCH_MATMUL")
 _MAX_PIXELS = 1 << 26
 _SKIPPED_TYPES = ("float32", "int8", "uint8")
 """Types of convolutions that the patched runtime skips masked pixels of."""
@@ -207,7 +210,7 @@ def _layer(graph: Graph, op: Operator) -> Layer | None:
     source = graph.tensors[op.inputs[2 if transposed else 0]]
     weights = graph.tensors[op.inputs[1]]
     result = graph.tensors[op.outputs[0]]
-    windowed = op.op in (*_CONVOLUTIONS, "TRANSPOSE_CONV")
+    windowed = op.op in (*_CONVOLUTIONS, *_TRANSPOSED)
     if windowed and {len(source.shape), len(weights.shape), len(result.shape)} != {4}:
         return None
     macs = _macs(op, source, weights, result)
@@ -222,17 +225,27 @@ def _layer(graph: Graph, op: Operator) -> Layer | None:
         input_shape=source.shape,
         output_shape=result.shape,
         kernel=(weights.shape[1], weights.shape[2]) if windowed else None,
-        stride=(options.get("StrideH", 1), options.get("StrideW", 1)) if windowed else None,
+        stride=_stride(op, source, result) if windowed else None,
         dilation=(
             (options.get("DilationHFactor", 1), options.get("DilationWFactor", 1))
             if op.op in _CONVOLUTIONS
             else None
         ),
-        padding=PADDINGS.get(options.get("Padding", 0)) if windowed else None,
+        padding=PADDINGS.get(options.get("Padding", 0))
+        if windowed and op.op != _MEDIAPIPE_TRANSPOSED
+        else None,
         activation=_activation(op),
         macs=macs,
         mask=_MaskFinder(graph, op, result).find() if op.op in _CONVOLUTIONS else None,
     )
+
+
+def _stride(op: Operator, source: Tensor, result: Tensor) -> tuple[int, int]:
+    if op.op == _MEDIAPIPE_TRANSPOSED:
+        sizes = zip(result.shape[1:3], source.shape[1:3], strict=True)
+        height, width = (whole // part if part else 1 for whole, part in sizes)
+        return height, width
+    return op.options.get("StrideH", 1), op.options.get("StrideW", 1)
 
 
 def _name(op: Operator, result: Tensor, weights: Tensor) -> str:
@@ -248,7 +261,7 @@ def _macs(op: Operator, source: Tensor, weights: Tensor, result: Tensor) -> int 
         return math.prod(result.shape[:3]) * weights.elements
     if op.op == "DEPTHWISE_CONV_2D":  # weights [1, kh, kw, Cout]
         return math.prod(result.shape[:3]) * weights.elements
-    if op.op == "TRANSPOSE_CONV":  # weights [Cout, kh, kw, Cin], used once for each input pixel
+    if op.op in _TRANSPOSED:  # weights [Cout, kh, kw, Cin], used once for each input pixel
         return math.prod(source.shape[:3]) * weights.elements
     if not weights.shape or not source.shape or not result.shape:
         return None

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 
 from support.masked_case import Case, cases
+from support.quantized_ops import FileWriter
 from support.tflite_writer import Array, GraphWriter, Quantization
 from toolchain.tflite_file.graph import read_model
 from toolchain.tflite_file.layers import (
@@ -230,6 +232,20 @@ def test_a_factor_without_zeros_is_no_mask(tmp_path: Path) -> None:
     graph = _Graph.begin()
     factor = graph.writer.constant(MASK + np.float32(0.5))
     assert graph.mask(tmp_path, graph.writer.multiply(graph.conv, factor, SHAPE)) is None
+
+
+def test_a_transposed_convolution_of_mediapipe_counts(tmp_path: Path) -> None:
+    file = FileWriter()
+    source = file.tensor((1, 4, 5, 3), "float32")
+    weights = file.tensor((6, 2, 2, 3), "float32", data=bytes(4 * 72))
+    bias = file.tensor((6,), "float32", data=bytes(24))
+    output = file.tensor((1, 8, 10, 6), "float32")
+    file.operator("Convolution2DTransposeBias", [source, weights, bias], [output],
+                  custom=struct.pack("<3i", 1, 2, 2))  # fmt: skip
+    path = file.write(tmp_path / "m.tflite", [source], [output])
+    (layer,) = find_layers(read_model(path))
+    assert (layer.kernel, layer.stride, layer.mask) == ((2, 2), (2, 2), None)
+    assert layer.macs == 4 * 5 * 72
 
 
 def test_a_fully_connected_layer_counts(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from toolchain.doctor.finding import Diagnosis
 from toolchain.hardware.board_file import Board
 from toolchain.profile.document import Profile
 from toolchain.profile.estimate_document import Estimate
+from toolchain.profile.gain_document import Gain
 from toolchain.profile.history import Run
 from toolchain.profile.result_document import Result
 from toolchain.profile.runner_output import RunnerOutput
@@ -57,6 +58,7 @@ DOCUMENTS = (
         "`deploy estimate --output` and `deploy estimate --json`",
         "validation",
     ),
+    Document("gain", Gain, "`deploy gain --output` and `deploy gain --json`", "validation"),
     Document("result", Result, "what `toolchain.profile.results.read_result` returns"),
     Document("diagnosis", Diagnosis, "`deploy doctor --json`; also `findings.json` of its archive"),
     Document("report", Report, "`deploy report --json`"),

@@ -60,7 +60,7 @@ def _model(estimate: Estimate, one: ModelEstimate, accuracy: float | None) -> Mo
     masked = any(layer.masked for layer in one.layers)
     live = live_share(one.timed_ops(), one.layers) if masked else None
     return Model(
-        name=one.name,
+        name=one.label,
         sha256=one.sha256,
         cost=one.ms * 1e3,
         mad=None,
@@ -87,8 +87,8 @@ def _layers(estimate: Estimate) -> list[Layers]:
     found = []
     for one in estimate.models:
         rows = one.beside or timed_rows(None, (one.timed_ops(), one.layers))
-        beside = estimate.models[0].name if one.beside else None
-        found.append(Layers(model=one.name, beside=beside, rows=rows))
+        beside = estimate.models[0].label if one.beside else None
+        found.append(Layers(model=one.label, beside=beside, rows=rows))
     return found
 
 
@@ -97,7 +97,7 @@ def _roofline(estimate: Estimate) -> tuple[Roofline | None, str | None]:
     roof = roof_of_estimate(coefficients, estimate.core, estimate.clock_mhz, estimate.threads)
     if not isinstance(roof, Roof):
         return None, roof
-    return roofline(roof, [(one.name, one.timed_ops(), one.layers) for one in estimate.models])
+    return roofline(roof, [(one.label, one.timed_ops(), one.layers) for one in estimate.models])
 
 
 def _commands(estimate: Estimate, file: str) -> list[str]:
