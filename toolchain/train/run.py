@@ -409,9 +409,13 @@ def _notes_before(trainer: Trainer) -> list[str]:
     if schedule is None or schedule.steps_left >= wanted:
         return notes
     # Half of a run of twice as many steps is enough, if masks begin to grow before that.
-    share = max(0.5, trainer.recipe.schedule.begin)
-    each = trainer.steps_per_epoch
-    epochs = math.ceil(wanted / (1 - share) / each) if share < 1 else None
+    chosen, each = trainer.recipe.schedule, trainer.steps_per_epoch
+    if chosen.begin_step is not None:
+        steps: float = max(2 * wanted, chosen.begin_step + wanted)
+    else:
+        share = max(0.5, chosen.begin)
+        steps = wanted / (1 - share) if share < 1 else math.inf
+    epochs = math.ceil(steps / each) if math.isfinite(steps) else None
     longer = f"train longer (under [training] epochs = {epochs})" if epochs else "train longer"
     return [
         *notes,
