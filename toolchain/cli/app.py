@@ -18,6 +18,7 @@ from toolchain.cli import (
     emulator,
     estimate,
     history,
+    recipe,
     report,
     train,
 )
@@ -35,6 +36,7 @@ app = App(
 )
 for module in (train, convert, build, board, compare, history, estimate, report, demo, doctor):
     app.add_typer(module.commands)
+app.add_typer(recipe.commands, name="recipe")
 app.add_typer(emulator.commands, name="emulator")
 app.add_typer(cache.commands, name="cache")
 

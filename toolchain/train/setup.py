@@ -117,7 +117,7 @@ def build_student(
     """
     factory = network_factory(recipe.model.factory)
     seed = recipe.training.seed
-    model = _made(recipe, factory, base)
+    model = make_network(recipe, base)
     example = torch.zeros(data.input_shape)
     pruned = False
     notes: tuple[str, ...] = ()
@@ -177,6 +177,27 @@ def training_batches(recipe: Recipe, data: Data) -> Batches:
     )
 
 
+def make_network(recipe: Recipe, base: Path | None = None) -> nn.Module:
+    """The network of a recipe, with the weights that its factory gives it.
+
+    Args:
+        recipe: which.
+        base: the folder whose modules a factory may name.
+
+    Raises:
+        ModelError: there is none of that name, or its factory has a fault.
+    """
+    factory = network_factory(recipe.model.factory)
+    seed = recipe.training.seed
+    with torch.random.fork_rng(), seeded(seed):
+        torch.manual_seed(seed)
+        model = make_module(factory, _OPTION, recipe.model.arguments, base=base)
+        ours = catalog.by_factory(factory)
+        if ours and ours.random_weights:
+            initialise(model)
+    return model
+
+
 def network_factory(name: str) -> str:
     """``package.module:function`` of a recipe's network, which may be a name of the zoo.
 
@@ -215,18 +236,6 @@ def check_classifier(model: nn.Module, data: Data, name: str) -> None:
             hint=f"the model has to give [1, {len(data.classes)}]; a factory of ours takes "
             f"arguments = {{ classes = {len(data.classes)} }}",
         )
-
-
-def _made(recipe: Recipe, factory: str, base: Path | None) -> nn.Module:
-    """The network of a recipe with the weights that it is made with."""
-    seed = recipe.training.seed
-    with torch.random.fork_rng(), seeded(seed):
-        torch.manual_seed(seed)
-        model = make_module(factory, _OPTION, recipe.model.arguments, base=base)
-        ours = catalog.by_factory(factory)
-        if ours and ours.random_weights:
-            initialise(model)
-    return model
 
 
 def _load_first(
@@ -372,7 +381,7 @@ def _itself(recipe: Recipe, factory: str, base: Path | None) -> nn.Module:
             f"{factory} cannot teach itself: it starts from weights that know nothing of the data",
             hint="train it dense first, and give the result as weights under [model]",
         )
-    teacher = _made(recipe, factory, base)
+    teacher = make_network(recipe, base)
     _load_first(teacher, recipe, base)
     return teacher
 
