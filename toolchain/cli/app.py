@@ -14,6 +14,7 @@ from toolchain.cli import (
     compare,
     convert,
     demo,
+    detect,
     doctor,
     emulator,
     estimate,
@@ -34,7 +35,9 @@ app = App(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (train, convert, build, board, compare, history, estimate, report, demo, doctor):
+for module in (
+    train, convert, build, board, compare, history, estimate, report, detect, demo, doctor,
+):  # fmt: skip
     app.add_typer(module.commands)
 app.add_typer(recipe.commands, name="recipe")
 app.add_typer(emulator.commands, name="emulator")
