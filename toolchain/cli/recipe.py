@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from toolchain.cli import bars
 from toolchain.cli.command_help import App, complete
-from toolchain.cli.options import JsonOption, board_names, network_names, wrong_use
+from toolchain.cli.options import BundleOption, JsonOption, board_names, network_names, wrong_use
 from toolchain.cli.output import ask, can_ask, show
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from toolchain.progress import Progress
+    from toolchain.train.new_recipe import Chooser
 
 commands = App(
     help="Recipes of training: from a dense network to a masked one.",
@@ -30,6 +37,7 @@ def recipe() -> None:
 @commands.example(
     "deploy recipe new --data photos --model resnet18",
     "deploy recipe new --data photos --model my_nets:net --weights dense.pt --board rpi4",
+    "deploy recipe new --data photos --model resnet18 --board rpi4 --target '30% less time'",
     "deploy recipe new",
 )
 def new(
@@ -80,6 +88,14 @@ def new(
             help="Share of pixels to mask; 0 writes the dense recipe alone.",
         ),
     ] = 0.2,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            "--target",
+            metavar="TEXT",
+            help="Choose the sparsity by estimates on --board: '30% less time'.",
+        ),
+    ] = None,
     policy: Annotated[
         str, typer.Option("--policy", metavar="NAME", help="How masks are drawn.")
     ] = "pooled",
@@ -101,6 +117,7 @@ def new(
             autocompletion=complete(board_names),
         ),
     ] = None,
+    bundle: BundleOption = None,
     image_size: Annotated[
         int | None,
         typer.Option(
@@ -156,6 +173,9 @@ def new(
     arguments = dict(map(_argument, argument or []))
     _check_choices(policy, kernels)
     extras.require("deploy recipe", "train")
+    chooser = None
+    if target is not None:
+        chooser = _chooser(context, target, board, bundle, bars.progress(quiet=json_output))
     from toolchain.report.recipe_table import new_recipes_table
     from toolchain.train.new_recipe import Wish, new_recipes
 
@@ -174,8 +194,47 @@ def new(
         epochs=epochs,
         replace=replace,
     )
-    done = new_recipes(wish, bars.progress(quiet=json_output))
+    done = new_recipes(wish, bars.progress(quiet=json_output), chooser)
     show(done, lambda width: new_recipes_table(done, width), json_output=json_output, fold=False)
+
+
+def _chooser(
+    context: typer.Context,
+    target: str,
+    board: str | None,
+    bundle: Path | None,
+    progress: Progress,
+) -> Chooser:
+    """Chooses the sparsity by what the network would take on a board."""
+    from toolchain import extras
+    from toolchain.board.invoke import load_bundle
+    from toolchain.hardware.board_file import load_board
+    from toolchain.profile.estimator import Estimator
+    from toolchain.profile.time_target import estimated_time, parse_target, sparsity_for
+
+    source = context.get_parameter_source("sparsity")
+    if source is not None and source.name != "DEFAULT":
+        raise wrong_use("--target", "chooses the sparsity: leave --sparsity away")
+    if board is None:
+        raise wrong_use("--target", "needs --board, on which times are estimated")
+    try:
+        less = parse_target(target)
+    except ValueError as error:
+        raise wrong_use("--target", str(error)) from error
+    extras.require("deploy recipe new --target", "convert", "train")
+    chosen = load_board(board)
+    estimator = Estimator(load_bundle(chosen, bundle), chosen, threads=chosen.threads)
+
+    def choose(network_at: Callable[[float], nn.Module], example: Tensor) -> tuple[float, str]:
+        time_of = estimated_time(estimator, network_at, example, progress)
+        found, tried = sparsity_for(less, time_of)
+        saved = 1 - found.ms / tried[0].ms
+        return found.sparsity, (
+            f"{tried[0].ms:.3g} ms become {found.ms:.3g} ms on {chosen.name}, estimated: "
+            f"{saved:.0%} less, {less:.0%} asked for"
+        )
+
+    return choose
 
 
 def _missing(data: str | None, model: str | None) -> typer.BadParameter:

@@ -37,6 +37,7 @@ def new_recipes_table(done: NewRecipes, width: int = 200) -> RenderableType:
     return Group(
         Text(_data(done)),
         Text(_network(done)),
+        *_chosen(done),
         Text(),
         table,
         Text(),
@@ -44,6 +45,11 @@ def new_recipes_table(done: NewRecipes, width: int = 200) -> RenderableType:
         Text("next:"),
         *(Text(f"  {line}") for line in done.commands),
     )
+
+
+def _chosen(done: NewRecipes) -> list[Text]:
+    estimated = "estimated" in done.sparsity_why
+    return [Text(f"sparsity {done.sparsity:g}: {done.sparsity_why}")] if estimated else []
 
 
 def _start(role: str, start: str) -> str:

@@ -27,6 +27,8 @@ from toolchain.train.recipe import DataSet, Model, Recipe
 from toolchain.train.setup import make_network, network_factory
 from toolchain.zoo import catalog
 
+PRETRAINED = ":pretrained"
+"""What a network's name ends in where a library is to give it its own weights."""
 _LOOKED_AT = 200
 """Images of a folder whose sizes are read."""
 _USUAL_SIZE = 224
@@ -284,7 +286,7 @@ def _own_weights(name: str, factory: str, arguments: Mapping[str, Any]) -> str:
     if ours is not None:
         return "imagenet" if ours.weights == "imagenet" else "random"
     asked = arguments.get("pretrained", arguments.get("weights"))
-    return "imagenet" if asked else "unknown"
+    return "imagenet" if asked or name.endswith(PRETRAINED) else "unknown"
 
 
 def _kernel_shares(model: nn.Module, example: Tensor, macs: int) -> dict[str, float]:

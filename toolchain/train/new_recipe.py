@@ -4,24 +4,34 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
+import torch
 from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
 
 from toolchain.errors import ModelError, OutputError
-from toolchain.factory import from_here
 from toolchain.hints import command
 from toolchain.progress import Progress, Silent
+from toolchain.sparsity.cost import model_cost
+from toolchain.sparsity.masked_conv import summary
 from toolchain.storage.files import check_writable, write_whole
 from toolchain.train.advice import Advice, MaskSteps, Start, advise, mask_steps
 from toolchain.train.data import FASHION_MNIST, Data
 from toolchain.train.draft import Choice, Draft
-from toolchain.train.first_look import DataLook, NetworkLook, look_at_data, look_at_network
+from toolchain.train.first_look import (
+    PRETRAINED,
+    DataLook,
+    NetworkLook,
+    look_at_data,
+    look_at_network,
+)
 from toolchain.train.recipe import Recipe, Training
-from toolchain.train.setup import build_student, network_factory
+from toolchain.train.run import model_option
+from toolchain.train.setup import build_student
 from toolchain.zoo import catalog
 
 OWN: Final = "own"
@@ -59,6 +69,11 @@ class Wish:
     """Whether recipes that are there may be replaced."""
 
 
+Chooser = Callable[[Callable[[float], nn.Module], Tensor], tuple[float, str]]
+"""Chooses the sparsity: from a function that gives the network with masks of one, in eval mode, and
+an image ``[1, C, H, W]``. Gives the sparsity, and why."""
+
+
 class _Result(BaseModel):
     model_config = ConfigDict(frozen=True)
 
@@ -84,6 +99,7 @@ class NewRecipes(_Result):
     data: DataLook
     network: NetworkLook
     sparsity: float
+    sparsity_why: str
     kernels: str
     kernels_why: str
     recipes: list[WrittenRecipe]
@@ -93,7 +109,9 @@ class NewRecipes(_Result):
     notes: list[str]
 
 
-def new_recipes(wish: Wish, progress: Progress | None = None) -> NewRecipes:
+def new_recipes(
+    wish: Wish, progress: Progress | None = None, chooser: Chooser | None = None
+) -> NewRecipes:
     """Look at data and network, and write what trains them.
 
     Without a checkpoint of the dense network that was trained on this data two recipes are written:
@@ -102,6 +120,7 @@ def new_recipes(wish: Wish, progress: Progress | None = None) -> NewRecipes:
     Args:
         wish: what is wanted.
         progress: where stages are shown.
+        chooser: of the sparsity, in place of the wish's.
 
     Raises:
         OutputError: a recipe is there already, or cannot be written; nothing is written then.
@@ -109,7 +128,8 @@ def new_recipes(wish: Wish, progress: Progress | None = None) -> NewRecipes:
     """
     progress = progress or Silent()
     masked_path, dense_path = _places(wish)
-    _check_places([masked_path if wish.sparsity else dense_path], replace=wish.replace)
+    if chooser is None or wish.output is not None:
+        _check_places([masked_path if wish.sparsity else dense_path], replace=wish.replace)
     folder = masked_path.resolve().parent
     source = _from_folder(wish.data, folder)
     data, look = look_at_data(source, base=folder, image_size=wish.image_size, progress=progress)
@@ -119,7 +139,13 @@ def new_recipes(wish: Wish, progress: Progress | None = None) -> NewRecipes:
             name, wish.arguments, data, look, base=folder, image_size=wish.image_size
         )
         stage.advance()
-    writer = _Writer(wish, folder, data, look, network)
+    why = ""
+    if chooser is not None:
+        first = _Writer(wish, folder, data, look, network)
+        sparsity, why = chooser(first.network_at, torch.zeros(data.input_shape))
+        wish = replace(wish, sparsity=sparsity)
+        masked_path, dense_path = _places(wish)
+    writer = _Writer(wish, folder, data, look, network, why)
     drafts = writer.drafts(masked_path, dense_path)
     _check_places([path for path, _, _ in drafts], replace=wish.replace)
     rows = [writer.checked(path, role, draft, progress) for path, role, draft in drafts]
@@ -129,6 +155,7 @@ def new_recipes(wish: Wish, progress: Progress | None = None) -> NewRecipes:
         data=look,
         network=network,
         sparsity=wish.sparsity,
+        sparsity_why=writer.sparsity_why,
         kernels=writer.kernels[0],
         kernels_why=writer.kernels[1],
         recipes=rows,
@@ -141,13 +168,33 @@ class _Writer:
     """Makes the drafts."""
 
     def __init__(
-        self, wish: Wish, folder: Path, data: Data, look: DataLook, network: NetworkLook
+        self,
+        wish: Wish,
+        folder: Path,
+        data: Data,
+        look: DataLook,
+        network: NetworkLook,
+        sparsity_why: str = "",
     ) -> None:
         self.wish, self.folder, self.data = wish, folder, data
         self.look, self.network = look, network
+        self.sparsity_why = sparsity_why or "share of each layer's pixels that is skipped"
         self.kernels = _kernels(wish, network)
         self.given = self._given_weights()
         self.advice: dict[str, Advice] = {}
+
+    def network_at(self, sparsity: float) -> nn.Module:
+        """The network with masks of one draw, or without at 0, in eval mode; nothing is trained."""
+        tables = {"model": self._model_table(), "data": self._data_table()}
+        if sparsity:
+            masks = [one for one in self._masks() if one.key not in ("board", "sparsity")]
+            tables["masks"] = [*masks, Choice("sparsity", sparsity)]
+        recipe = Draft([], tables).recipe()
+        alone = recipe.model_copy(update={"training": Training(batch_size=1)})
+        student = build_student(alone, self.data, base=self.folder)
+        if student.search is not None:
+            student.search.freeze()
+        return student.model.eval()
 
     def drafts(
         self, masked: Path, dense: Path
@@ -287,7 +334,7 @@ class _Writer:
         wish = self.wish
         chosen = [
             Choice("policy", wish.policy, "docs/explanation/masks.md compares them"),
-            Choice("sparsity", wish.sparsity, "share of each layer's pixels that is skipped"),
+            Choice("sparsity", wish.sparsity, self.sparsity_why),
             Choice("kernels", self.kernels[0], self.kernels[1]),
         ]
         if wish.board is not None:
@@ -341,11 +388,6 @@ def _kernels(wish: Wish, network: NetworkLook) -> tuple[str, str]:
 
 def _costs(recipe: Recipe, data: Data, base: Path) -> tuple[int, int, int]:
     """Multiply-accumulates without and with masks of one draw, and how many layers have one."""
-    import torch
-
-    from toolchain.sparsity.cost import model_cost
-    from toolchain.sparsity.masked_conv import summary
-
     # A board's plan takes long, and changes few pixels.
     masks = recipe.masks.model_copy(update={"board": None}) if recipe.masks else None
     student = build_student(recipe.model_copy(update={"masks": masks}), data, base=base)
@@ -369,7 +411,7 @@ def _places(wish: Wish) -> tuple[Path, Path]:
         output = wish.output
         stem = re.sub(r"_s\d+$", "", output.stem)
         return output, output.with_name(f"{stem}_dense.toml")
-    short = wish.model.rpartition(":")[2]
+    short = wish.model.removesuffix(PRETRAINED).rpartition(":")[2]
     stem = re.sub(r"[^A-Za-z0-9_-]+", "_", short.removesuffix("_dense")) or "network"
     return Path(f"{stem}_s{round(100 * wish.sparsity)}.toml"), Path(f"{stem}_dense.toml")
 
@@ -417,8 +459,7 @@ def _commands(
         away = row.path.parent.resolve() != Path.cwd()
         named = ["--output", row.trains, "--run-dir", row.path.with_suffix(".run")] if away else []
         lines.append(command("train", row.path, *named))
-    foreign = catalog.by_factory(network_factory(network.name)) is None
-    model = ["--model", from_here(network.factory, folder)] if foreign else []
+    model = model_option(network.factory, folder)
     for row in rows:
         models.append(row.path.with_suffix(".tflite"))
         named = ["--output", models[-1]] if row.path.parent.resolve() != Path.cwd() else []

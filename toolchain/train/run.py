@@ -385,10 +385,19 @@ def _report(
 
 
 def _convert_command(trainer: Trainer, path: Path, base: Path | None) -> str:
-    factory = trainer.student.factory
-    foreign = catalog.by_factory(factory) is None
-    model = ["--model", from_here(factory, base or Path())] if foreign else []
+    model = model_option(trainer.student.factory, base or Path())
     return command("convert", "FILE" if path == STDOUT else path, *model)
+
+
+def model_option(factory: str, base: Path) -> list[str]:
+    """What ``deploy convert`` has to be told of a network beside its checkpoint; nothing of ours.
+
+    Args:
+        factory: ``package.module:function``.
+        base: the folder that it counts from.
+    """
+    foreign = catalog.by_factory(factory) is None
+    return ["--model", from_here(factory, base)] if foreign else []
 
 
 def _schedule(trainer: Trainer) -> ScheduleReport | None:

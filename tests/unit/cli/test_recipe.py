@@ -19,6 +19,7 @@ from support.places import REPOSITORY
 from toolchain.cli.app import app, main
 
 NET = "support.picture_folders:net"
+GOOD = ["--data", "pictures", "--model", NET]
 
 
 @pytest.fixture
@@ -84,6 +85,10 @@ def test_arguments_are_truths_numbers_and_texts(here: Path) -> None:
         (["--data", "pictures", "--model", NET, "--kernels", "5x5"], 2, "there are all, not-1x1"),
         (["--data", "pictures", "--model", NET, "--argument", "x"], 2, "takes NAME=VALUE, not 'x'"),
         (["--data", "pictures", "--model", NET, "--board", "rpi9"], 5, "no board called 'rpi9'"),
+        ([*GOOD, "--target", "30% less time"], 2, "needs --board"),
+        ([*GOOD, "--target", "fast", "--board", "rpi4"], 2, "as '30% less time', not 'fast'"),
+        ([*GOOD, "--target", "30%", "--board", "rpi4", "--sparsity", "0.2"], 2, "chooses the spa"),
+        ([*GOOD, "--target", "30%", "--board", "rpi4"], 17, "run: deploy build --board rpi4"),
         (["--data", "absent", "--model", NET], 14, "there is no such folder"),
         (["--data", "pictures", "--model", "resnet19"], 3, "did you mean 'resnet18'?"),
     ],

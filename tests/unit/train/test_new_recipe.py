@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from support import picture_folders
 from support.picture_folders import write_pictures
 from toolchain.errors import DataError, DeployError, ModelError, OutputError, RecipeError
 from toolchain.sparsity.checkpoint import load_checkpoint, load_metadata, masks_in, save_checkpoint
+from toolchain.sparsity.masked_conv import summary
 from toolchain.train.new_recipe import NewRecipes, Wish, new_recipes
 from toolchain.train.recipe import Recipe, load_recipe
 from toolchain.train.run import plan_recipe, train_recipe
@@ -211,6 +213,31 @@ def test_random_weights_of_the_zoo_are_not_taken_for_trained_ones() -> None:
 def test_without_masks_the_dense_recipe_is_alone(here: Path) -> None:
     assert [row.role for row in new(sparsity=0.0).recipes] == ["dense"]
     assert [path.name for path in here.glob("*.toml")] == ["net_dense.toml"]
+
+
+# --- a sparsity that is chosen -------------------------------------------------------------------
+
+
+def test_a_chooser_sees_the_network_at_a_sparsity_and_names_the_file(here: Path) -> None:
+    seen: dict[float, float] = {}
+
+    def choose(
+        network_at: Callable[[float], torch.nn.Module], example: torch.Tensor
+    ) -> tuple[float, str]:
+        for sparsity in (0.0, 0.5):
+            network = network_at(sparsity)
+            assert not network.training
+            assert network(example).shape == (1, 3)
+            seen[sparsity] = sum(layer.sparsity for layer in summary(network))
+        return 0.35, "by a throw of dice"
+
+    done = new_recipes(Wish(data="pictures", model=NET, board="rpi4"), chooser=choose)
+    assert seen == {0.0: 0.0, 0.5: 0.5}
+    assert [str(row.path) for row in done.recipes] == ["net_dense.toml", "net_s35.toml"]
+    masks = load_recipe(here / "net_s35.toml").masks
+    assert masks is not None
+    assert masks.sparsity == 0.35
+    assert "sparsity = 0.35  # by a throw of dice" in (here / "net_s35.toml").read_text()
 
 
 # --- what is there stays -------------------------------------------------------------------------
