@@ -291,7 +291,7 @@ class _Writer:
 
     def _masked(self, dense: Path | None) -> Draft:
         """Of the network with masks, from the dense one."""
-        model = self._model_table()
+        model = self._model_table(fetches=self.given == OWN)
         if dense is not None:
             place = dense.with_suffix(".safetensors").name
             model.append(Choice("weights", place, f"what deploy train {dense.name} leaves"))
@@ -343,12 +343,18 @@ class _Writer:
             chosen.append(Choice("board", board, "masks that gain by it fill tiles of its core"))
         return chosen
 
-    def _model_table(self) -> list[Choice]:
+    def _model_table(self, *, fetches: bool = True) -> list[Choice]:
+        """The network; weights that a file replaces need not be fetched first."""
         network = self.network
-        known = [Choice("factory", network.name)]
-        if network.arguments:
+        name, arguments = network.name, dict(network.arguments)
+        if not fetches:
+            name = name.removesuffix(PRETRAINED)
+            if arguments.get("pretrained") is True:
+                arguments["pretrained"] = False
+        known = [Choice("factory", name)]
+        if arguments:
             why = f"the data has {len(self.look.classes)} classes"
-            known.append(Choice("arguments", network.arguments, why))
+            known.append(Choice("arguments", arguments, why))
         return known
 
     def _data_table(self) -> list[Choice]:

@@ -210,6 +210,14 @@ def test_random_weights_of_the_zoo_are_not_taken_for_trained_ones() -> None:
     assert "leave --weights away" in (told.value.hint or "")
 
 
+def test_published_weights_are_asked_for_once(here: Path) -> None:
+    done = new(model="efficientnet_lite0", arguments={"pretrained": True})
+    assert done.recipes[0].advice.start == "other data"
+    files = [load_recipe(here / f"efficientnet_lite0_{name}.toml") for name in ("dense", "s20")]
+    assert [file.model.arguments["pretrained"] for file in files] == [True, False]
+    assert files[0].model.arguments["classes"] == 3
+
+
 def test_without_masks_the_dense_recipe_is_alone(here: Path) -> None:
     assert [row.role for row in new(sparsity=0.0).recipes] == ["dense"]
     assert [path.name for path in here.glob("*.toml")] == ["net_dense.toml"]
