@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,10 +15,12 @@ from toolchain.cli import bars
 from toolchain.cli.command_help import App, complete
 from toolchain.cli.options import (
     BundleOption,
+    ForceOption,
     HostOption,
     IdentityOption,
     JsonOption,
     ModelArgument,
+    QueueOption,
     ThreadsOption,
     TimeoutOption,
     board_names,
@@ -93,6 +96,8 @@ def detect(
     bundle: BundleOption = None,
     threads: ThreadsOption = None,
     timeout: TimeoutOption = None,
+    queue: QueueOption = 3600.0,
+    force: ForceOption = False,
     json_output: JsonOption = False,
 ) -> None:
     """Find objects on pictures with a YOLOv5, and draw boxes around them.
@@ -137,7 +142,9 @@ def detect(
     progress = bars.progress(quiet=json_output)
     with (
         failures.kept(),
-        _runs(parsed, chosen, host, identity, bundle, threads, timeout, progress) as (runs, name),
+        _runs(
+            parsed, chosen, _Place(host, identity, bundle, threads, timeout, queue, force), progress
+        ) as (runs, name),
     ):
         ran_on = name
         if wanted.folder is not None:
@@ -149,30 +156,46 @@ def detect(
     failures.require()
 
 
+@dataclass(frozen=True)
+class _Place:
+    """How a board is reached, and how it is had."""
+
+    host: str | None
+    identity: Path | None
+    bundle: Path | None
+    threads: int | None
+    timeout: float | None
+    queue: float
+    force: bool
+
+
 @contextmanager
 def _runs(
-    model: Model,
-    board: Board | None,
-    host: str | None,
-    identity: Path | None,
-    bundle_dir: Path | None,
-    threads: int | None,
-    timeout: float | None,
-    progress: Progress,
+    model: Model, board: Board | None, place: _Place, progress: Progress
 ) -> Iterator[tuple[Runs, str]]:
     """What runs the model, and what that is called."""
     from toolchain.agreement.interpreter import run_here
     from toolchain.board.connect import connect
     from toolchain.board.invoke import TIMEOUT_S, BoardRunner, Settings, load_bundle
+    from toolchain.board.lease import Lease
     from toolchain.board.target import parse_host
 
     if board is None:
         yield functools.partial(run_here, model), _HERE
         return
-    if host is not None:
-        parse_host(host)
-    bundle = load_bundle(board, bundle_dir)
-    settings = Settings(threads=threads or board.threads)
-    with connect(board, host, identity=identity) as connection:
-        runner = BoardRunner(connection, board, bundle, progress, timeout=timeout or TIMEOUT_S)
+    if place.host is not None:
+        parse_host(place.host)
+    bundle = load_bundle(board, place.bundle)
+    settings = Settings(threads=place.threads or board.threads)
+    with (
+        connect(board, place.host, identity=place.identity) as connection,
+        Lease(
+            connection, f"detect {Path(model.path).name}", shared=True, wait=place.queue,
+            force=place.force, note=progress.note,
+        ) as lease,
+    ):  # fmt: skip
+        runner = BoardRunner(
+            connection, board, bundle, progress, timeout=place.timeout or TIMEOUT_S,
+            still=lease.require,
+        )  # fmt: skip
         yield lambda batch: runner.run(model, settings, batch).outputs, connection.name
