@@ -41,6 +41,7 @@ MODULES = {
         "torch",
         "torch_pruning",
     ),
+    "detect": ("PIL",),
     "plot": ("matplotlib",),
     "report": ("altair", "jinja2", "vl_convert"),
 }
@@ -48,7 +49,8 @@ MODULES = {
 
 USED_BY = {
     "convert": "deploy convert and deploy demo",
-    "train": "deploy train",
+    "train": "deploy train and deploy recipe",
+    "detect": "deploy detect",
     "plot": "deploy demo, and --plot of deploy profile, deploy history and deploy gain",
     "report": "deploy report",
 }

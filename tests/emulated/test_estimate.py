@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from support.bundles import write_masked_model
+from support.picture_folders import write_pictures
 from support.profiles import in_turns, profile_of
 from toolchain.build.bundle import Bundle
 from toolchain.cli.app import app
@@ -19,6 +21,7 @@ from toolchain.profile.document import Profile
 from toolchain.profile.estimate_document import Estimate
 from toolchain.profile.estimator import Estimator
 from toolchain.storage.cache import sha256_file
+from toolchain.train.recipe import load_recipe
 
 
 @pytest.fixture(scope="module")
@@ -144,3 +147,23 @@ def test_the_command_prints_a_table_a_file_and_json(
     told = CliRunner().invoke(app, [*words, "--json"])
     assert json.loads(told.stdout) == written
     assert [one["name"] for one in written["models"]] == ["dense", "masked"]
+
+
+def test_a_recipe_gets_the_sparsity_whose_estimate_saves_what_is_asked_for(
+    qemu_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_pictures(tmp_path / "pictures")
+    words = ["recipe", "new", "--data", "pictures", "--model", "support.picture_folders:wide_net"]
+    words += ["--board", "rpi4", "--bundle", str(qemu_bundle.path), "--target", "20% less time"]
+    result = CliRunner().invoke(app, [*words, "--json"], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    figures = re.search(r"([\d.]+) ms become ([\d.]+) ms on rpi4", told["sparsity_why"])
+    assert figures is not None
+    before, after = float(figures[1]), float(figures[2])
+    assert 0.6 * before < after <= 0.81 * before
+    assert 0.15 < told["sparsity"] < 0.5
+    masks = load_recipe(Path(told["recipes"][-1]["path"])).masks
+    assert masks is not None
+    assert masks.sparsity == told["sparsity"]

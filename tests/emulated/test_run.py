@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from support.bundles import write_masked_model, write_two_input_model
+from support.colour_detector import box_of, draw_cells, write_colour_detector
 from support.places import REPOSITORY
 from support.tflite_writer import GraphWriter
 from toolchain.agreement.inputs import Batch
@@ -184,3 +185,16 @@ def test_a_truncated_model_is_refused_before_it_is_sent(
     broken.write_bytes(models[0].read_bytes()[:500])
     assert "broken.tflite" in deploy("verify", broken, code=3)
     assert "broken.tflite" in deploy("profile", broken, code=3)
+
+
+def test_objects_are_found_on_the_board_where_they_lie(deploy: Deploy, tmp_path: Path) -> None:
+    model = write_colour_detector(tmp_path / "detector.tflite")
+    pictures = [
+        draw_cells(tmp_path / f"{number}.png", {cell: "red"})
+        for number, cell in enumerate([(5, 6), (9, 2)])
+    ]
+    told = deploy.json("detect", model, *pictures, "--output-dir", tmp_path / "out")
+    boxes = [[one["box"] for one in picture["objects"]] for picture in told["pictures"]]
+    np.testing.assert_allclose(boxes, [[box_of(5, 6)], [box_of(9, 2)]], atol=1e-3)
+    assert "stock interpreter" not in told["ran_on"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["0.png", "1.png"]

@@ -23,6 +23,7 @@ PAGES = [
     "how-to/detect-objects.md",
     "how-to/embed.md",
     "how-to/find-the-slow-layer.md",
+    "how-to/from-dense-to-masked.md",
     "how-to/look-at-a-profile.md",
     "how-to/quantise.md",
     "how-to/report.md",

@@ -137,7 +137,7 @@ def test_commands_in_the_text_of_a_page_exist(page: str) -> None:
     known = set(command_names())
     for line in re.findall(r"`(deploy [^`]+)`", without_code(text_of(page))):
         words = line.split()
-        if words[1].startswith("-") or words[1] in ("COMMAND", "emulator", "cache"):
+        if words[1].startswith("-") or words[1] in ("COMMAND", "emulator", "cache", "recipe"):
             continue
         assert " ".join(words[:2]) in known, line
 

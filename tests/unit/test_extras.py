@@ -27,6 +27,8 @@ PROJECT: dict[str, Any] = tomllib.loads((REPOSITORY / "pyproject.toml").read_tex
 NEEDED = {
     "convert": (["convert", "--model", "resnet18"], ["convert"]),
     "train": (["train", "recipe.toml"], ["train"]),
+    "recipe": (["recipe", "new", "--data", "pictures", "--model", "resnet18"], ["train"]),
+    "detect": (["detect", "model.tflite", "picture.png"], ["detect"]),
     "demo": (["demo"], ["convert", "plot"]),
     "profile --plot": (
         ["profile", "model.tflite", "--board", "host", "--plot", "plot.png"],

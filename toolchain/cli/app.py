@@ -14,11 +14,13 @@ from toolchain.cli import (
     compare,
     convert,
     demo,
+    detect,
     doctor,
     emulator,
     estimate,
     gain,
     history,
+    recipe,
     report,
     train,
 )
@@ -35,19 +37,10 @@ app = App(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for module in (
-    train,
-    convert,
-    build,
-    board,
-    compare,
-    history,
-    estimate,
-    gain,
-    report,
-    demo,
-    doctor,
-):
+    train, convert, build, board, compare, history, estimate, gain, report, detect, demo, doctor,
+):  # fmt: skip
     app.add_typer(module.commands)
+app.add_typer(recipe.commands, name="recipe")
 app.add_typer(emulator.commands, name="emulator")
 app.add_typer(cache.commands, name="cache")
 

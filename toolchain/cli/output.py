@@ -77,11 +77,32 @@ def confirm(question: str, *, said: str | None = None) -> bool | None:
     Returns:
         The answer; ``None`` where there is nobody to ask.
     """
-    if sys.stdin is None or not sys.stdin.isatty() or not err.is_terminal:
+    if not can_ask():
         return None
     if said is not None:
         note(said)
     return typer.confirm(question, err=True)
+
+
+def can_ask() -> bool:
+    """Whether there is somebody on a terminal to ask."""
+    return sys.stdin is not None and sys.stdin.isatty() and err.is_terminal
+
+
+def ask(question: str, *, default: str, check: Callable[[str], str | None]) -> str:
+    """Ask for a line on the terminal, again and again until it will do.
+
+    Args:
+        question: what stands before the default.
+        default: what an empty line means.
+        check: what is wrong with an answer; ``None`` if nothing is.
+    """
+    while True:
+        answer = str(typer.prompt(question, default=default, err=True)).strip()
+        fault = check(answer)
+        if fault is None:
+            return answer
+        note(fault)
 
 
 @contextmanager

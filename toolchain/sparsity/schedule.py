@@ -30,16 +30,23 @@ class PolynomialSchedule:
     settle: int = 200
     """Steps that are left to get used to the final masks, whatever ``end`` says; half of the
     training where that is less."""
+    begin_step: int | None = None
+    """In place of ``begin``: the step itself."""
+    end_step: int | None = None
+    """In place of ``end``, likewise."""
 
     def __post_init__(self) -> None:
+        by_step = self.begin_step is not None or self.end_step is not None
         faults = {
             f"{self.total_steps} steps of training are too few": self.total_steps < 1,
             f"begin {self.begin:g} and end {self.end:g} are not 0 <= begin <= end <= 1": not (
-                0 <= self.begin <= self.end <= 1
+                0 <= self.begin <= 1 and 0 <= self.end <= 1 and (self.begin <= self.end or by_step)
             ),
             f"frequency {self.frequency} is not at least 1": self.frequency < 1,
             f"power {self.power:g} is not above 0": not self.power > 0,
             f"settle {self.settle} is not at least 0": self.settle < 0,
+            "a step to begin or end at is below 0": (self.begin_step or 0) < 0
+            or (self.end_step or 0) < 0,
         }
         wrong = [text for text, is_wrong in faults.items() if is_wrong]
         if wrong:
@@ -48,16 +55,20 @@ class PolynomialSchedule:
     @property
     def first_step(self) -> int:
         """The first step that may mask pixels."""
+        if self.begin_step is not None:
+            return min(self.begin_step, self.total_steps)
         return int(self.begin * self.total_steps)
 
     @property
     def last_step(self) -> int:
         """The step from which on the masks are final.
 
-        It is ``end`` of all steps, or earlier for the sake of ``settle``, but not before ``begin``.
+        It is ``end_step``, or ``end`` of all steps, or earlier for the sake of ``settle``, but not
+        before :attr:`first_step`.
         """
         left = min(self.settle, self.total_steps // 2)
-        return max(self.first_step, min(int(self.end * self.total_steps), self.total_steps - left))
+        asked = int(self.end * self.total_steps) if self.end_step is None else self.end_step
+        return max(self.first_step, min(asked, self.total_steps - left))
 
     @property
     def steps_left(self) -> int:

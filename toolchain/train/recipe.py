@@ -59,6 +59,8 @@ class Model(_Table):
     weights_key: str | None = None
     """Which weights of a checkpoint that holds several: their key, or ``ema`` for averaged
     ones."""
+    new_head: bool = False
+    """Whether the one layer whose weights are of other classes begins anew."""
 
 
 class DataSet(_Table):
@@ -175,10 +177,17 @@ class Schedule(_Table):
     """Power of the polynomial by which sparsity grows."""
     settle: Annotated[int, Field(ge=0)] = 200
     """Least number of steps with final masks, whatever ``end`` says; half of a shorter run."""
+    begin_step: Annotated[int, Field(ge=0)] | None = None
+    """In place of ``begin``: the step itself, whatever the length of the run."""
+    end_step: Annotated[int, Field(ge=0)] | None = None
+    """In place of ``end``, likewise."""
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
-        if self.begin > self.end:
+        begin, end = self.begin_step, self.end_step
+        if begin is not None and end is not None and begin > end:
+            raise ValueError(f"begin_step {begin} comes after end_step {end}")
+        if begin is None and end is None and self.begin > self.end:
             raise ValueError(f"begin {self.begin:g} comes after end {self.end:g}")
         return self
 
@@ -186,16 +195,24 @@ class Schedule(_Table):
 class Distillation(_Table):
     """``[distillation]``: learn from a dense teacher as well."""
 
-    weights: Path
-    """The teacher's checkpoint."""
+    weights: Path | None = None
+    """The teacher's checkpoint. Without it, and without ``factory``, the teacher is the network
+    that training starts from, before masks and pruning."""
     weights_key: str | None = None
     """Which weights of it, as in ``[model]``."""
     factory: str | None = None
-    """The teacher's network. Without it, the student's."""
+    """The teacher's network. Without it, the student's. Without ``weights`` it has those that it is
+    made with."""
     weight: Annotated[float, Field(ge=0)] = 5.0
     """Weight of the divergence from the teacher, beside the cross entropy."""
     temperature: Positive = 1.0
     """Temperature of the softmax."""
+
+    @model_validator(mode="after")
+    def _key_of_something(self) -> Self:
+        if self.weights_key is not None and self.weights is None:
+            raise ValueError("weights_key chooses among weights that are not given")
+        return self
 
 
 class Pruning(_Table):

@@ -385,10 +385,19 @@ def _report(
 
 
 def _convert_command(trainer: Trainer, path: Path, base: Path | None) -> str:
-    factory = trainer.student.factory
-    foreign = catalog.by_factory(factory) is None
-    model = ["--model", from_here(factory, base or Path())] if foreign else []
+    model = model_option(trainer.student.factory, base or Path())
     return command("convert", "FILE" if path == STDOUT else path, *model)
+
+
+def model_option(factory: str, base: Path) -> list[str]:
+    """What ``deploy convert`` has to be told of a network beside its checkpoint; nothing of ours.
+
+    Args:
+        factory: ``package.module:function``.
+        base: the folder that it counts from.
+    """
+    foreign = catalog.by_factory(factory) is None
+    return ["--model", from_here(factory, base)] if foreign else []
 
 
 def _schedule(trainer: Trainer) -> ScheduleReport | None:
@@ -409,9 +418,13 @@ def _notes_before(trainer: Trainer) -> list[str]:
     if schedule is None or schedule.steps_left >= wanted:
         return notes
     # Half of a run of twice as many steps is enough, if masks begin to grow before that.
-    share = max(0.5, trainer.recipe.schedule.begin)
-    each = trainer.steps_per_epoch
-    epochs = math.ceil(wanted / (1 - share) / each) if share < 1 else None
+    chosen, each = trainer.recipe.schedule, trainer.steps_per_epoch
+    if chosen.begin_step is not None:
+        steps: float = max(2 * wanted, chosen.begin_step + wanted)
+    else:
+        share = max(0.5, chosen.begin)
+        steps = wanted / (1 - share) if share < 1 else math.inf
+    epochs = math.ceil(steps / each) if math.isfinite(steps) else None
     longer = f"train longer (under [training] epochs = {epochs})" if epochs else "train longer"
     return [
         *notes,

@@ -41,7 +41,7 @@ from toolchain.sparsity.schedule import PolynomialSchedule
 from toolchain.sparsity.search import MaskSearch
 from toolchain.sparsity.selection import KERNELS, by_pattern, select_layers
 from toolchain.sparsity.sparsify import MaskSet, sparsify
-from toolchain.sparsity.state_dicts import match
+from toolchain.sparsity.state_dicts import Matched, match
 from toolchain.train.batches import Augment, Batches, in_turn, mirror, seeded, shift
 from toolchain.train.data import Data
 from toolchain.train.recipe import DataSet, Masks, Recipe, place
@@ -117,12 +117,7 @@ def build_student(
     """
     factory = network_factory(recipe.model.factory)
     seed = recipe.training.seed
-    with torch.random.fork_rng(), seeded(seed):
-        torch.manual_seed(seed)
-        model = make_module(factory, _OPTION, recipe.model.arguments, base=base)
-        ours = catalog.by_factory(factory)
-        if ours and ours.random_weights:
-            initialise(model)
+    model = make_network(recipe, base)
     example = torch.zeros(data.input_shape)
     pruned = False
     notes: tuple[str, ...] = ()
@@ -134,9 +129,7 @@ def build_student(
                 hint="bring its code back, or begin anew with --restart",
             )
     else:
-        path = _first_weights(recipe, base)
-        if path is not None:
-            pruned, notes = _load(model, path, recipe.model.weights_key, masks=False)
+        pruned, notes = _load_first(model, recipe, base)
     check_classifier(model, data, factory)
     if recipe.pruning is not None and resume_from is None:
         prune_channels(model, example, recipe.pruning.ratio, round_to=recipe.pruning.round_to)
@@ -184,6 +177,27 @@ def training_batches(recipe: Recipe, data: Data) -> Batches:
     )
 
 
+def make_network(recipe: Recipe, base: Path | None = None) -> nn.Module:
+    """The network of a recipe, with the weights that its factory gives it.
+
+    Args:
+        recipe: which.
+        base: the folder whose modules a factory may name.
+
+    Raises:
+        ModelError: there is none of that name, or its factory has a fault.
+    """
+    factory = network_factory(recipe.model.factory)
+    seed = recipe.training.seed
+    with torch.random.fork_rng(), seeded(seed):
+        torch.manual_seed(seed)
+        model = make_module(factory, _OPTION, recipe.model.arguments, base=base)
+        ours = catalog.by_factory(factory)
+        if ours and ours.random_weights:
+            initialise(model)
+    return model
+
+
 def network_factory(name: str) -> str:
     """``package.module:function`` of a recipe's network, which may be a name of the zoo.
 
@@ -224,6 +238,16 @@ def check_classifier(model: nn.Module, data: Data, name: str) -> None:
         )
 
 
+def _load_first(
+    model: nn.Module, recipe: Recipe, base: Path | None
+) -> tuple[bool, tuple[str, ...]]:
+    """Load what training starts from, without masks; as :func:`_load`."""
+    path, chosen = _first_weights(recipe, base), recipe.model
+    if path is None:
+        return False, ()
+    return _load(model, path, chosen.weights_key, masks=False, new_head=chosen.new_head)
+
+
 def _first_weights(recipe: Recipe, base: Path | None) -> Path | None:
     """The checkpoint that training starts from."""
     name, path = recipe.model.factory, recipe.model.weights
@@ -233,9 +257,9 @@ def _first_weights(recipe: Recipe, base: Path | None) -> Path | None:
 
 
 def _load(
-    model: nn.Module, path: Path, key: str | None, *, masks: bool
+    model: nn.Module, path: Path, key: str | None, *, masks: bool, new_head: bool = False
 ) -> tuple[bool, tuple[str, ...]]:
-    """Load a checkpoint, with its masks or without.
+    """Load a checkpoint, with its masks or without; with ``new_head`` but for the classes' layer.
 
     Returns:
         Whether channels were pruned, and what there is to say about the file's weights.
@@ -245,11 +269,35 @@ def _load(
         state = match(model, load_checkpoint(path, weights=key))
         if not masks:
             state = state.without(lambda name: name.endswith(MASK_SUFFIX))
+        if new_head:
+            state = _with_own_head(model, state)
         load_model(model, state, resize=pruned)
     except ModelError as error:
         what = error.what if error.what.startswith(str(path)) else f"{path}: {error.what}"
         raise ModelError(what, hint=error.hint) from error
     return pruned, tuple(f"{path}: {note}" for note in state.notes)
+
+
+def _with_own_head(model: nn.Module, state: Matched) -> Matched:
+    """The weights, but for those of other classes: they stay as the model has them.
+
+    Raises:
+        ModelError: they are not of one layer alone, or differ in more than their number of outputs.
+    """
+    own = model.state_dict()
+    other = [
+        name
+        for name, value in state.items()
+        if isinstance(value, Tensor) and name in own and value.shape != own[name].shape
+    ]
+    layers = {name.rpartition(".")[0] for name in other}
+    if len(layers) > 1 or any(state[name].shape[1:] != own[name].shape[1:] for name in other):
+        raise ModelError(
+            f"the weights differ from the network in the shapes of {', '.join(sorted(layers)[:4])}",
+            hint="new_head begins one layer anew, whose outputs are the classes; check the "
+            "factory and its arguments",
+        )
+    return state.with_tensors({name: own[name] for name in other})
 
 
 def _lay_masks(
@@ -306,12 +354,36 @@ def _loss(
     if chosen is None:
         return CrossEntropy(), ()
     name = network_factory(chosen.factory) if chosen.factory else factory
-    arguments = recipe.model.arguments if chosen.factory is None else {}
-    teacher = make_module(name, _OPTION, arguments, base=base)
-    _, notes = _load(teacher, place(chosen.weights, base), chosen.weights_key, masks=True)
+    notes: tuple[str, ...] = ()
+    if chosen.weights is None and chosen.factory is None:
+        teacher = _itself(recipe, factory, base)
+    else:
+        arguments = recipe.model.arguments if chosen.factory is None else {}
+        teacher = make_module(name, _OPTION, arguments, base=base)
+        if chosen.weights is not None:
+            path = place(chosen.weights, base)
+            _, notes = _load(teacher, path, chosen.weights_key, masks=True)
     check_classifier(teacher, data, f"the teacher ({name})")
     loss = Distillation(teacher, weight=chosen.weight, temperature=chosen.temperature)
     return loss, notes
+
+
+def _itself(recipe: Recipe, factory: str, base: Path | None) -> nn.Module:
+    """The dense network that training starts from, as a teacher.
+
+    Raises:
+        ModelError: its weights are random ones, or one of its layers begins anew.
+    """
+    ours = catalog.by_factory(factory)
+    untrained = ours is not None and (ours.random_weights or ours.checkpoint is not None)
+    if (untrained and _first_weights(recipe, base) is None) or recipe.model.new_head:
+        raise ModelError(
+            f"{factory} cannot teach itself: it starts from weights that know nothing of the data",
+            hint="train it dense first, and give the result as weights under [model]",
+        )
+    teacher = make_network(recipe, base)
+    _load_first(teacher, recipe, base)
+    return teacher
 
 
 def _augmentation(chosen: DataSet, data: Data) -> Augment | None:

@@ -29,6 +29,8 @@ ANCHORS = (
 """Width and height in image pixels of each scale's three anchors, as the published weights have
 them."""
 _GREY = 114
+_SHARE = 2.0
+"""A box that reaches over the picture's edge is not much larger than all of it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,6 +103,52 @@ def decode(
         classes.append(kinds.argmax(-1).reshape(images, -1))
     found = (np.concatenate(parts, 1) for parts in (boxes, scores, classes))
     return [Detections(*arrays)[arrays[1] >= threshold] for arrays in zip(*found, strict=True)]
+
+
+def raw_classes(outputs: Sequence[npt.NDArray[Any]], image_size: Size) -> int:
+    """How many kinds of objects raw outputs tell apart.
+
+    Args:
+        outputs: as :func:`decode` takes them.
+        image_size: likewise.
+
+    Raises:
+        ModelError: as :func:`decode`.
+    """
+    sizes = np.asarray(ANCHORS, np.float32)
+    channels = int(_channels_last(outputs, image_size, sizes)[0].shape[-1])
+    return channels // len(ANCHORS[0]) - 5
+
+
+def decoded_rows(
+    rows: npt.NDArray[Any], image_size: Size, *, threshold: float = 0.25
+) -> list[Detections]:
+    """Boxes of a network that decodes them itself, not yet suppressed.
+
+    Args:
+        rows: ``[N, boxes, 5 + classes]``: centre x and y, width and height, objectness and
+            classes, as Ultralytics' exports give them: in pixels of the input, or in shares of its
+            sides, as those for TensorFlow Lite do. Shares are told by their size: no box of a
+            picture is larger than two pixels then.
+        image_size: height and width of the network's input, in pixels.
+        threshold: boxes with a lower score are left out.
+
+    Returns:
+        For each of the N images its boxes, in their order.
+    """
+    values = np.asarray(rows, np.float32)
+    height, width = image_size
+    found = []
+    for image in values:
+        box = image[:, :4]
+        if box.size and float(np.nanmax(np.abs(box))) <= _SHARE:
+            box = box * np.array([width, height, width, height], np.float32)
+        halves = box[:, 2:] / 2
+        scores = image[:, 4] * image[:, 5:].max(1)
+        boxes = np.concatenate([box[:, :2] - halves, box[:, :2] + halves], 1)
+        all_of_them = Detections(boxes, scores, image[:, 5:].argmax(1))
+        found.append(all_of_them[scores >= threshold])
+    return found
 
 
 def non_maximum_suppression(

@@ -57,11 +57,27 @@ def test_a_linear_schedule_is_power_one() -> None:
     assert schedule.share_at(25) == pytest.approx(0.25)
 
 
+def test_steps_go_before_shares_and_do_not_grow_with_the_run() -> None:
+    for total in (1000, 4000):
+        schedule = PolynomialSchedule(total, begin_step=20, end_step=120, frequency=50)
+        assert (schedule.first_step, schedule.last_step) == (20, 120)
+        assert schedule.share_at(19) == 0
+        assert schedule.share_at(70) == pytest.approx(0.75)
+        assert [s for s in range(total) if schedule.updates_at(s)] == [20, 70, 120]
+
+
+def test_a_step_after_the_run_is_its_end() -> None:
+    schedule = PolynomialSchedule(100, begin_step=500, settle=0)
+    assert (schedule.first_step, schedule.last_step) == (100, 100)
+
+
 def test_every_value_out_of_range_is_named() -> None:
     with pytest.raises(DeployError) as caught:
         PolynomialSchedule(0, begin=0.9, end=0.1, frequency=0, power=0, settle=-1)
     for word in ("0 steps", "begin 0.9 and end 0.1", "frequency 0", "power", "settle -1"):
         assert word in caught.value.what
+    with pytest.raises(DeployError, match="a step to begin or end at is below 0"):
+        PolynomialSchedule(100, end_step=-1)
 
 
 # --- what is left after it ---------------------------------------------------------------------
@@ -80,6 +96,11 @@ def test_every_value_out_of_range_is_named() -> None:
         (PolynomialSchedule(66, settle=10), 56),
         (PolynomialSchedule(66, settle=0), 59),
         (PolynomialSchedule(1), 0),
+        (PolynomialSchedule(1000, end_step=300), 300),
+        (PolynomialSchedule(1000, end_step=300, end=0.9, settle=800), 300),  # half of it
+        (PolynomialSchedule(1000, end_step=5000), 800),  # the run is shorter
+        (PolynomialSchedule(1000, begin_step=850, end_step=900), 850),
+        (PolynomialSchedule(1000, begin=0.95, end_step=990, settle=0), 990),
     ],
 )
 def test_steps_are_left_after_the_masks_are_final(schedule: PolynomialSchedule, final: int) -> None:

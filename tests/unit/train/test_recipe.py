@@ -233,6 +233,28 @@ FAULTS: dict[str, tuple[dict[str, dict[str, Any]], ToFolder, type[DeployError], 
         ModelError,
         "teacher.safetensors: cannot be read",
     ),
+    "teaching itself from nothing": (
+        {
+            "model": {"factory": "toolchain.zoo.fashion_resnet:fashion_resnet"},
+            "data": {"source": f"{PYTHON}:fashion_noise"},
+            "distillation": {},
+        },
+        nothing,
+        ModelError,
+        "fashion_resnet cannot teach itself: it starts from weights that know nothing",
+    ),
+    "more than a head that differs": (
+        {"model": {"weights": "dense.safetensors", "new_head": True}},
+        weights("dense.safetensors", classes=10, channels=4),
+        ModelError,
+        "differ from the network in the shapes of 0, 1, 3, 4",
+    ),
+    "teaching itself with a new head": (
+        {"model": {"weights": "dense.safetensors", "new_head": True}, "distillation": {}},
+        weights("dense.safetensors", classes=10),
+        ModelError,
+        "cannot teach itself",
+    ),
     "teacher of another shape": (
         {"distillation": {"weights": "teacher.safetensors"}},
         weights("teacher.safetensors", channels=4),

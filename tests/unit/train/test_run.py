@@ -158,6 +158,11 @@ RECIPES: dict[str, Recipe] = {
         model={"weights": "start.safetensors"},
         distillation={"weights": "start.safetensors", "weight": 0.5},
     ),
+    "taught by what it starts from, pruned": recipe(
+        model={"weights": "start.safetensors"},
+        distillation={"weight": 0.5},
+        pruning={"ratio": 0.5},
+    ),
 }
 
 
@@ -725,6 +730,18 @@ def test_a_run_that_is_too_short_says_so_before_and_what_to_set(tmp_path: Path) 
     ):
         assert plan_recipe(mended).notes == []
     assert plan_recipe(recipe(schedule={"settle": 200}, training={"epochs": epochs - 1})).notes
+
+
+@pytest.mark.parametrize(("begin", "steps"), [(0, 400), (350, 550)])
+def test_a_run_too_short_for_a_schedule_by_steps_is_told_how_long_is_enough(
+    begin: int, steps: int
+) -> None:
+    schedule = {"begin_step": begin, "end_step": 10_000, "settle": 200}
+    (note,) = plan_recipe(recipe(schedule=schedule)).notes
+    epochs = int(note.partition("epochs = ")[2].partition(")")[0])
+    assert epochs == -(-steps // 6)
+    assert plan_recipe(recipe(schedule=schedule, training={"epochs": epochs})).notes == []
+    assert plan_recipe(recipe(schedule=schedule, training={"epochs": epochs - 1})).notes
 
 
 # --- weights to start from -------------------------------------------------------------------

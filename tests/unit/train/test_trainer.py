@@ -230,6 +230,50 @@ def test_a_teacher_is_learnt_from_and_stays_as_it_is(data: Data, tmp_path: Path)
     assert done.history[-1].accuracy > 0.9
 
 
+def test_what_training_starts_from_teaches_it_without_masks(data: Data, tmp_path: Path) -> None:
+    start = trained(data, recipe())  # with masks, which the teacher has not
+    save_checkpoint(tmp_path / "start.safetensors", start.model)
+    chosen = recipe(model={"weights": "start.safetensors"}, distillation={"weight": 2.0})
+    made = trainer(data, chosen, tmp_path)
+    loss = made.student.loss
+    assert isinstance(loss, Distillation)
+    assert not masked_layers(loss.teacher)
+    before = {name: value.clone() for name, value in loss.teacher.state_dict().items()}
+    assert all(torch.equal(value, start.model.state_dict()[name]) for name, value in before.items())
+    made.train()
+    assert all(
+        torch.equal(before[name], value) for name, value in loss.teacher.state_dict().items()
+    )
+    assert not torch.equal(made.model.state_dict()["0.weight"], before["0.weight"])
+
+
+def test_pruning_leaves_the_teacher_whole(data: Data, tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "start.safetensors", net())
+    chosen = recipe(
+        model={"weights": "start.safetensors"},
+        distillation={},
+        pruning={"ratio": 0.5, "round_to": 4},
+    )
+    made = trainer(data, chosen, tmp_path)
+    assert made.model.state_dict()["0.weight"].shape == (4, 1, 3, 3)
+    loss = made.student.loss
+    assert isinstance(loss, Distillation)
+    assert loss.teacher.state_dict()["0.weight"].shape == (8, 1, 3, 3)
+
+
+def test_weights_of_other_classes_start_all_but_the_head(data: Data, tmp_path: Path) -> None:
+    torch.manual_seed(7)
+    other = net(10)
+    save_checkpoint(tmp_path / "other.safetensors", other)
+    chosen = recipe(model={"weights": "other.safetensors", "new_head": True})
+    made = trainer(data, chosen, tmp_path).model.state_dict()
+    for name, value in other.state_dict().items():
+        if not name.startswith("9."):
+            assert torch.equal(made[name], value), name
+    assert made["9.weight"].shape == (3, 128)
+    assert torch.equal(made["9.weight"], trainer(data, recipe()).model.state_dict()["9.weight"])
+
+
 def test_a_teacher_may_be_another_network(data: Data, tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "t.safetensors", net())
     narrow = {"model": {"arguments": {"channels": 4}}}

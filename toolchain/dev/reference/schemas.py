@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
 
+from toolchain.board.detect import DetectedObjects
 from toolchain.build.bundle import Manifest
 from toolchain.convert.conversion import Conversion
 from toolchain.demo import DemoResult
@@ -25,6 +26,7 @@ from toolchain.profile.series import Trends
 from toolchain.report.page.view import Report
 from toolchain.tflite_file.inspection import Inspection
 from toolchain.tflite_file.plan import RunnerPlan
+from toolchain.train.new_recipe import NewRecipes
 from toolchain.train.recipe import Recipe
 from toolchain.train.run import PlanReport, TrainingReport
 
@@ -44,6 +46,7 @@ DOCUMENTS = (
     Document("recipe", Recipe, "a recipe (TOML)", "validation"),
     Document("training", TrainingReport, "`deploy train --json`"),
     Document("training-plan", PlanReport, "`deploy train --check --json`"),
+    Document("new-recipes", NewRecipes, "`deploy recipe new --json`"),
     Document("conversion", Conversion, "`deploy convert --json`"),
     Document("inspection", Inspection, "`deploy inspect --json`"),
     Document("manifest", Manifest, "`manifest.json` of a bundle; also `deploy build --json`"),
@@ -62,6 +65,7 @@ DOCUMENTS = (
     Document("result", Result, "what `toolchain.profile.results.read_result` returns"),
     Document("diagnosis", Diagnosis, "`deploy doctor --json`; also `findings.json` of its archive"),
     Document("report", Report, "`deploy report --json`"),
+    Document("detection", DetectedObjects, "`deploy detect --json`"),
     Document("demo", DemoResult, "`build/demo/demo.json`; also `deploy demo --json`"),
     Document("runner", RunnerOutput, "`tileskip-run --json`", "validation"),
     Document("runner-plan", RunnerPlan, "`tileskip-run --plan --json`", "validation"),
