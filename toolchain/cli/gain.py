@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from toolchain.cli import bars
-from toolchain.cli.board import board_runner
+from toolchain.cli.board import Leasing, board_runner
 from toolchain.cli.command_help import App, complete
 from toolchain.cli.options import (
     BoardOption,
     BundleOption,
+    ForceOption,
     HostOption,
     IdentityOption,
     JsonOption,
+    QueueOption,
     ThreadsOption,
     TimeoutOption,
     check_alone,
@@ -117,6 +119,8 @@ def gain(
         Path | None,
         typer.Option("--output", "-o", help="Write it as JSON; - for standard output."),
     ] = None,
+    queue: QueueOption = 3600.0,
+    force: ForceOption = False,
     plot: Annotated[
         Path | None, typer.Option("--plot", metavar="FILE", help="Draw it: .png, .svg or .pdf.")
     ] = None,
@@ -156,7 +160,10 @@ def gain(
         copies = write_copies(source, masks, folder)
         models = [model, *(path for path, _ in copies)]
         if measure:
-            place = functools.partial(board_runner, chosen, host, identity, bundle, timeout)
+            leasing = Leasing("gain --measure", [model], queue, force)
+            place = functools.partial(
+                board_runner, chosen, host, identity, bundle, timeout, leasing
+            )
             found = _measured(place, chosen, threads, max_time, models, failures, per_op=per_op)
         else:
             found = _estimated(chosen, bundle, threads, models)
