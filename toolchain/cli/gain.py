@@ -23,6 +23,7 @@ from toolchain.cli.options import (
     ThreadsOption,
     TimeoutOption,
     check_alone,
+    tell_untrained,
     wrong_use,
 )
 from toolchain.cli.output import note, print_json, say, show
@@ -150,6 +151,7 @@ def gain(
     if plot:
         check_plot_path(plot, [output] if output else [], inputs=[model])
     source = Maskable(model, masks[0].layers)
+    tell_untrained(source.model)
     require_supported(source.model, hint=f"to see all of it, run: {command('inspect', model)}")
     found: Estimate | Profile | None = None
     with temporary_folder() as folder, failures.kept():
@@ -265,6 +267,7 @@ def mask(
     for target in targets:
         check_writable(target, inputs=[model])
     source = Maskable(model, masks[0].layers)
+    tell_untrained(source.model)
     copies = [source.copy(one) for one in masks]
     rows = []
     for target, copy in zip(targets, copies, strict=True):
