@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from toolchain.cli import bars
-from toolchain.cli.board import board_runner
+from toolchain.cli.board import Leasing, board_runner
 from toolchain.cli.command_help import App, complete
 from toolchain.cli.options import (
     BoardOption,
     BundleOption,
+    ForceOption,
     HostOption,
     IdentityOption,
     JsonOption,
+    QueueOption,
     ThreadsOption,
     TimeoutOption,
     check_alone,
@@ -111,6 +113,8 @@ def gain(
         ),
     ] = None,
     timeout: TimeoutOption = None,
+    queue: QueueOption = 3600.0,
+    force: ForceOption = False,
     per_op: Annotated[
         bool, typer.Option("--per-op", help="Every operator: what saves most comes first.")
     ] = False,
@@ -142,6 +146,7 @@ def gain(
 
     check_alone(output, json_output)
     given = {"--host": host, "--identity": identity, "--timeout": timeout, "--max-time": max_time}
+    given["--force"] = force or None
     for option in (name for name, value in given.items() if value is not None and not measure):
         raise wrong_use(option, "is for --measure")
     masks = _settings(sparsity, policy, seed, layers)
@@ -158,7 +163,10 @@ def gain(
         copies = write_copies(source, masks, folder)
         models = [model, *(path for path, _ in copies)]
         if measure:
-            place = functools.partial(board_runner, chosen, host, identity, bundle, timeout)
+            leasing = Leasing("gain", models, queue, force)
+            place = functools.partial(
+                board_runner, chosen, host, identity, bundle, timeout, leasing
+            )
             found = _measured(place, chosen, threads, max_time, models, failures, per_op=per_op)
         else:
             found = _estimated(chosen, bundle, threads, models)
