@@ -110,7 +110,7 @@ def gains_of(files: Sequence[Path], arguments: argparse.Namespace) -> Gains:
 
 
 def merged(earlier: Gains, later: Gains) -> Gains:
-    """Results of two runs: a file of both is as the later one has it, in the earlier one's place."""
+    """Results of two runs: a file of both is as the later has it, in the earlier's place."""
     known = {(one.package, one.name): one for one in earlier.files}
     known |= {(one.package, one.name): one for one in later.files}
     machine = later.machine or earlier.machine
