@@ -444,7 +444,7 @@ class Leasing:
     shared: bool = False
 
     def lease(self, connection: Connection) -> Lease:
-        """The lease, not held yet."""
+        """The lease that the command takes, once it is entered."""
         from toolchain.board.lease import Lease
 
         first, *more = [model.name for model in self.models]
@@ -472,12 +472,11 @@ def board_runner(
         identity: what ``--identity`` says.
         bundle_dir: what ``--bundle`` says.
         timeout: seconds that one run of the runner may take.
-        leasing: how the board is to be had; ``None``: beside others.
+        leasing: how the command is to have the board; without, it takes no lease.
 
     Raises:
         BundleError: the bundle is not built.
         BoardError: the board is not reached, or the bundle is not for it.
-        LeaseError: others use it.
     """
     from toolchain.board.connect import connect
     from toolchain.board.invoke import TIMEOUT_S, BoardRunner, load_bundle

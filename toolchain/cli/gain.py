@@ -25,6 +25,7 @@ from toolchain.cli.options import (
     ThreadsOption,
     TimeoutOption,
     check_alone,
+    tell_untrained,
     wrong_use,
 )
 from toolchain.cli.output import note, print_json, say, show
@@ -112,6 +113,8 @@ def gain(
         ),
     ] = None,
     timeout: TimeoutOption = None,
+    queue: QueueOption = 3600.0,
+    force: ForceOption = False,
     per_op: Annotated[
         bool, typer.Option("--per-op", help="Every operator: what saves most comes first.")
     ] = False,
@@ -119,8 +122,6 @@ def gain(
         Path | None,
         typer.Option("--output", "-o", help="Write it as JSON; - for standard output."),
     ] = None,
-    queue: QueueOption = 3600.0,
-    force: ForceOption = False,
     plot: Annotated[
         Path | None, typer.Option("--plot", metavar="FILE", help="Draw it: .png, .svg or .pdf.")
     ] = None,
@@ -145,6 +146,7 @@ def gain(
 
     check_alone(output, json_output)
     given = {"--host": host, "--identity": identity, "--timeout": timeout, "--max-time": max_time}
+    given["--force"] = force or None
     for option in (name for name, value in given.items() if value is not None and not measure):
         raise wrong_use(option, "is for --measure")
     masks = _settings(sparsity, policy, seed, layers)
@@ -154,13 +156,14 @@ def gain(
     if plot:
         check_plot_path(plot, [output] if output else [], inputs=[model])
     source = Maskable(model, masks[0].layers)
+    tell_untrained(source.model)
     require_supported(source.model, hint=f"to see all of it, run: {command('inspect', model)}")
     found: Estimate | Profile | None = None
     with temporary_folder() as folder, failures.kept():
         copies = write_copies(source, masks, folder)
         models = [model, *(path for path, _ in copies)]
         if measure:
-            leasing = Leasing("gain --measure", [model], queue, force)
+            leasing = Leasing("gain", models, queue, force)
             place = functools.partial(
                 board_runner, chosen, host, identity, bundle, timeout, leasing
             )
@@ -272,6 +275,7 @@ def mask(
     for target in targets:
         check_writable(target, inputs=[model])
     source = Maskable(model, masks[0].layers)
+    tell_untrained(source.model)
     copies = [source.copy(one) for one in masks]
     rows = []
     for target, copy in zip(targets, copies, strict=True):

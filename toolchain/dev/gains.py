@@ -27,6 +27,8 @@ from toolchain.children import run
 from toolchain.dev.reference.tables import table
 from toolchain.dev.results_page import write_results
 from toolchain.errors import BoardError, DeployError, ModelError
+from toolchain.formats.json_text import parse_json
+from toolchain.formats.text_file import read_text
 from toolchain.profile.gain import Maskable, Settings
 from toolchain.profile.gain_document import Gain, GainRow
 from toolchain.storage.cache import sha256_file
@@ -105,6 +107,14 @@ def gains_of(files: Sequence[Path], arguments: argparse.Namespace) -> Gains:
         found.append(one)
         print(f"{number} of {len(files)}: {path.name}: {one.said or 'done'}", flush=True)
     return Gains(created=datetime.now(UTC), board=arguments.board, machine=machine, files=found)
+
+
+def merged(earlier: Gains, later: Gains) -> Gains:
+    """Results of two runs: a file of both is as the later has it, in the earlier's place."""
+    known = {(one.package, one.name): one for one in earlier.files}
+    known |= {(one.package, one.name): one for one in later.files}
+    machine = later.machine or earlier.machine
+    return later.model_copy(update={"files": list(known.values()), "machine": machine})
 
 
 def _gain_of(path: Path, arguments: argparse.Namespace) -> tuple[FileGain, str | None]:
@@ -355,7 +365,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m toolchain.dev.gains", description=(__doc__ or "").partition("\n")[0]
     )
-    parser.add_argument("files", type=Path, nargs="+", help=".tflite files")
+    parser.add_argument("files", type=Path, nargs="*", help=".tflite files")
+    parser.add_argument(
+        "--kept", type=Path, metavar="RESULTS.json", help="of an earlier run: its other files stay"
+    )
     parser.add_argument("--board", default="rpi4", help="[rpi4]")
     parser.add_argument("--bundle", help="of that board [build/BOARD]")
     parser.add_argument("--measure", action="store_true", help="on this machine, too")
@@ -372,6 +385,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.package = dict(one.partition("=")[::2] for one in options.package)
     try:
         results = gains_of(options.files, options)
+        if options.kept is not None:
+            text = read_text(options.kept, ModelError)
+            earlier = parse_json(Gains, text, ModelError, f"{options.kept}: is no such result")
+            results = merged(earlier, results)
         for path in write_results(NAME, page(results), results, options.out):
             print(path)
     except DeployError as error:

@@ -220,7 +220,7 @@ def baseline_of(profile: Profile, log: Path) -> list[Subject]:
     found = []
     for label, item in _named(profile):
         kept = newest.get((item.name, item.stock, profile.threads_of(item)))
-        if kept is not None:
+        if kept is not None and kept.figures.untrained == item.untrained:
             found.append(subject_of_history(kept, label))
     if not found:
         raise ModelError(

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from toolchain.profile.document import Measurement, Profile
 from toolchain.profile.estimate_document import Estimate, ModelEstimate
+from toolchain.profile.operators import is_layer
 from toolchain.profile.timed_operators import TimedRow, macs_computed
 from toolchain.timing.bounds import Limit
 from toolchain.timing.model import Bound
@@ -274,6 +275,21 @@ def notes_of_estimate(estimate: Estimate) -> Iterator[str]:
             f"Without masks XNNPACK computes {sparse} layers by their sparse weights alone "
             f"({_SPARSE}); with masks it does not."
         )
+    left = max((_not_delegated(one) for one in copies), default=0)
+    if left:
+        yield (
+            f"XNNPACK does not take {left} layer{'s'[: left != 1]} with masks: their masks are not "
+            "skipped."
+        )
+
+
+def _not_delegated(one: ModelEstimate) -> int:
+    """Layers with masks that run on TensorFlow Lite's own kernels."""
+    layers = [op for op in one.operators if is_layer(op.type)]
+    if len(layers) != len(one.layers):
+        return 0
+    pairs = zip(layers, one.layers, strict=True)
+    return sum(layer.masked and not op.delegated for op, layer in pairs)
 
 
 def _sparse_layers(one: ModelEstimate) -> int:

@@ -94,7 +94,7 @@ def gain_by_layer(gain: Gain, width: int = 200) -> RenderableType:
             )
             for number, copy in enumerate(copies)
         ),
-        Column(f"saved at\n{last}, ms", [f"{one.saved_ms:.3f}" for one in rows], 2),
+        Column(f"saved at\n{last}, ms", [_fine(one.saved_ms) for one in rows], 2),
         Column(f"times as fast\nat {last}", [_times(one.ms, one.copies_ms[-1]) for one in rows], 4),
         Column("mask", _marks(gain), 7, right=False),
     ]
@@ -146,7 +146,7 @@ def _ms(value: float | None) -> str:
 
 
 def _fine(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"
+    return "" if value is None else f"{round(value, 3) + 0.0:.3f}"  # no -0.000
 
 
 def _times(before: float | None, after: float | None) -> str:

@@ -36,7 +36,8 @@ def check_plot_path(
     check_writable(path, suffixes=[f".{name}" for name in FORMATS], inputs=inputs)
     if any(same_place(path, other) for other in others):
         raise OutputError(
-            f"{path}: is to hold the profile and the plot", hint="give the plot another name"
+            f"{path}: is to hold what --output writes, and the plot",
+            hint="give the plot another name",
         )
     extras.require("a plot", "plot")
 

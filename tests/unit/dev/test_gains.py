@@ -11,7 +11,7 @@ import pytest
 from support.bundles import write_masked_model
 from support.gains import estimated_gain, measured_gain
 from support.tflite_writer import GraphWriter, Quantization, quantize
-from toolchain.dev.gains import Agreement, FileGain, Gains, agreement, page
+from toolchain.dev.gains import Agreement, FileGain, Gains, agreement, merged, page
 from toolchain.profile.gain import Maskable
 from toolchain.tflite_file import masked_copy
 
@@ -91,6 +91,13 @@ def test_a_file_without_an_answer_has_its_sentence(tmp_path: Path) -> None:
     text = page(results(one))
     assert f"| `net.tflite` | things 1.2 | {said} |" in text
     assert "Beside what was measured" not in text
+
+
+def test_a_file_that_was_run_again_takes_the_place_of_its_earlier_result(tmp_path: Path) -> None:
+    first, second = (file_gain(tmp_path, name=f"{name}.tflite") for name in "ab")
+    again = file_gain(tmp_path, name="a.tflite", cpu_s=1.0)
+    found = merged(results(first, second), results(again))
+    assert [(one.name, one.cpu_s) for one in found.files] == [("a.tflite", 1), ("b.tflite", 7)]
 
 
 def test_what_the_stock_interpreter_cannot_run_says_why(tmp_path: Path) -> None:

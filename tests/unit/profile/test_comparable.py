@@ -6,6 +6,7 @@ import pytest
 
 from support.profiles import in_turns, measurement, profile_of
 from support.runner_outputs import runner_output
+from toolchain.errors import ModelError
 from toolchain.profile.comparable import baseline_of, subjects_of, subjects_of_result
 from toolchain.profile.compare import compare
 from toolchain.profile.document import Measurement
@@ -99,3 +100,11 @@ def test_the_baseline_of_a_model_is_its_own_on_the_same_runtime_with_as_many_thr
     assert told == {
         "m, 1 thread": 100.0, "m (stock runtime), 1 thread": 200.0, "m, 4 threads": 300.0,
     }  # fmt: skip
+
+
+def test_masks_that_were_not_trained_are_no_baseline_of_those_that_were(tmp_path: Path) -> None:
+    trained = in_turns("m", [[100.0]] * 9)
+    log = tmp_path / "h"
+    append(log, profile_of(trained.model_copy(update={"untrained": True})))
+    with pytest.raises(ModelError, match="has no earlier run of these models"):
+        baseline_of(profile_of(trained), log)

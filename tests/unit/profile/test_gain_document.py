@@ -118,6 +118,19 @@ def test_sparse_weights_that_masks_cost_are_told_and_have_no_plan(tmp_path: Path
     assert [row.by_plan for row in rows_of_estimate(found, copies)] == [None, None, None]
 
 
+def test_layers_that_xnnpack_does_not_take_are_told(tmp_path: Path) -> None:
+    source = maskable(tmp_path)
+    found = an_estimate(source, records(source, 0.2, 0.4))
+    *others, last = found.models
+    ops = list(last.operators)
+    ops[0] = ops[0].model_copy(update={"type": "CONV_2D", "delegated": False})
+    last = last.model_copy(update={"operators": ops})
+    found = found.model_copy(update={"models": [*others, last]})
+    assert list(notes_of_estimate(found)) == [
+        "XNNPACK does not take 1 layer with masks: their masks are not skipped."
+    ]
+
+
 def test_the_document_is_read_as_it_is_written(tmp_path: Path) -> None:
     for gain in (estimated_gain(tmp_path), measured_gain(tmp_path)):
         assert Gain.model_validate_json(to_json(gain)) == gain
