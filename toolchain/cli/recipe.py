@@ -25,6 +25,9 @@ commands = App(
     epilog="deploy recipe new",
 )
 
+POLICIES = ("random", "pooled", "lattice", "tile", "magnitude")
+KERNELS = ("all", "not-1x1", "3x3")
+"""What recipes know, which needs torch; a test holds the two together."""
 _DATA = "a folder of images, fashion-mnist, or package.module:function"
 _MODEL = "a network of the zoo, or package.module:function"
 
@@ -97,7 +100,12 @@ def new(
         ),
     ] = None,
     policy: Annotated[
-        str, typer.Option("--policy", metavar="NAME", help="How masks are drawn.")
+        str,
+        typer.Option(
+            "--policy",
+            metavar="NAME",
+            help="How masks are drawn: pooled (the paper's), lattice, tile, random or magnitude.",
+        ),
     ] = "pooled",
     kernels: Annotated[
         str | None,
@@ -170,6 +178,8 @@ def new(
         check_name(output, OutputError)
     if board is not None:
         load_board(board)
+    if bundle is not None and target is None:
+        raise wrong_use("--bundle", "is what --target estimates with")
     arguments = dict(map(_argument, argument or []))
     _check_choices(policy, kernels)
     extras.require("deploy recipe", "train")
@@ -352,8 +362,8 @@ def _check_choices(policy: str, kernels: str | None) -> None:
     from toolchain.hints import did_you_mean
 
     for option, given, known in (
-        ("--policy", policy, ("random", "pooled", "lattice", "tile", "magnitude")),
-        ("--kernels", kernels, ("all", "not-1x1", "3x3")),
+        ("--policy", policy, POLICIES),
+        ("--kernels", kernels, KERNELS),
     ):
         if given is not None and given not in known:
             meant = did_you_mean(given, known, f"there are {', '.join(known)}")

@@ -16,7 +16,10 @@ from typer.testing import CliRunner
 
 from support.picture_folders import write_pictures
 from support.places import REPOSITORY
+from toolchain.cli import recipe
 from toolchain.cli.app import app, main
+from toolchain.sparsity.policies import POLICIES
+from toolchain.sparsity.selection import KERNELS
 
 NET = "support.picture_folders:net"
 GOOD = ["--data", "pictures", "--model", NET]
@@ -86,6 +89,7 @@ def test_arguments_are_truths_numbers_and_texts(here: Path) -> None:
         (["--data", "pictures", "--model", NET, "--argument", "x"], 2, "takes NAME=VALUE, not 'x'"),
         (["--data", "pictures", "--model", NET, "--board", "rpi9"], 5, "no board called 'rpi9'"),
         ([*GOOD, "--target", "30% less time"], 2, "needs --board"),
+        ([*GOOD, "--bundle", "build/rpi4"], 2, "is what --target estimates with"),
         ([*GOOD, "--target", "fast", "--board", "rpi4"], 2, "as '30% less time', not 'fast'"),
         ([*GOOD, "--target", "30%", "--board", "rpi4", "--sparsity", "0.2"], 2, "chooses the spa"),
         ([*GOOD, "--target", "30%", "--board", "rpi4"], 17, "run: deploy build --board rpi4"),
@@ -104,6 +108,11 @@ def test_what_is_missing_or_wrong_is_told_and_nothing_is_asked(
     shown = " ".join(capsys.readouterr().err.replace("│", " ").split())
     assert said in shown
     assert list(here.glob("*.toml")) == []
+
+
+def test_the_choices_are_those_that_recipes_know() -> None:
+    assert set(recipe.POLICIES) == set(POLICIES)
+    assert set(recipe.KERNELS) == set(KERNELS)
 
 
 def on_a_terminal(answers: list[str], *words: str, code: int = 0) -> str:
