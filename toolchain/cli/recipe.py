@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -171,7 +172,9 @@ def new(
     from toolchain.storage.files import check_name
 
     if not _any_given(context) and can_ask():
-        data, model, weights, sparsity, board = _asked()
+        data, model, weights, board, masks = _asked()
+        target = masks if "%" in masks else None
+        sparsity = sparsity if target else float(masks)
     if data is None or model is None:
         raise _missing(data, model)
     if output is not None:
@@ -261,8 +264,8 @@ def _any_given(context: typer.Context) -> bool:
     return any(source is not None and source.name != "DEFAULT" for source in sources)
 
 
-def _asked() -> tuple[str, str, str | None, float, str | None]:
-    """Data, network, weights, sparsity and board, as they are typed; each has a default."""
+def _asked() -> tuple[str, str, str | None, str | None, str]:
+    """Data, network, weights, board, and a sparsity or a target; each has a default."""
     from toolchain.zoo.catalog import ZOO
 
     data = ask(f"Images to train on: {_DATA}", default=_likely_data(), check=_check_data)
@@ -279,16 +282,19 @@ def _asked() -> tuple[str, str, str | None, float, str | None]:
         default="own" if ready else "none",
         check=_check_weights,
     )
-    sparsity = ask(
-        "Share of each layer's pixels to skip, 0 to 0.95", default="0.2", check=_check_sparsity
-    )
     board = ask("Board: a name of deploy boards, or none", default="rpi4", check=_check_board)
+    masks = ask(
+        "Share of each layer's pixels to skip, 0 to 0.95"
+        + ("" if board == "none" else f"; or a time to reach on {board}: 30% less time"),
+        default="0.2",
+        check=functools.partial(_check_masks, has_board=board != "none"),
+    )
     return (
         data,
         model,
         None if weights == "none" else weights,
-        float(sparsity),
         None if board == "none" else board,
+        masks,
     )
 
 
@@ -337,7 +343,17 @@ def _check_weights(text: str) -> str | None:
     return f"there is no file '{text}'"
 
 
-def _check_sparsity(text: str) -> str | None:
+def _check_masks(text: str, *, has_board: bool) -> str | None:
+    if "%" in text:
+        from toolchain.profile.time_target import parse_target
+
+        if not has_board:
+            return "a time needs a board"
+        try:
+            parse_target(text)
+        except ValueError as error:
+            return f"'{text}': {error}"
+        return None
     try:
         good = 0 <= float(text) <= 0.95
     except ValueError:

@@ -142,7 +142,7 @@ def on_a_terminal(answers: list[str], *words: str, code: int = 0) -> str:
 
 
 def test_on_a_terminal_it_asks_and_an_empty_answer_is_the_default(here: Path) -> None:
-    shown = on_a_terminal(["", NET, "", "0.3", "none"])
+    shown = on_a_terminal(["", NET, "", "none", "0.3"])
     assert "[pictures]" in shown  # the folder here that is laid out as classes
     assert "[resnet18]" in shown
     made = tomllib.loads((here / "net_s30.toml").read_text())
@@ -152,14 +152,24 @@ def test_on_a_terminal_it_asks_and_an_empty_answer_is_the_default(here: Path) ->
 
 
 def test_an_answer_that_will_not_do_is_asked_for_again(here: Path) -> None:
-    shown = on_a_terminal(["photos", "pictures", "resnet19", NET, "", "2", "0.2", "rpi9", "none"])
-    for said in ("there is no folder 'photos'", "did you mean 'resnet18'?",
-                 "'2' is no number from 0 to 0.95", "there is no board called 'rpi9'"):  # fmt: skip
+    answers = ["photos", "pictures", "resnet19", NET, "x.pt", "", "rpi9", "none", "2", "9%", "0.2"]
+    shown = on_a_terminal(answers)
+    for said in ("there is no folder 'photos'", "did you mean 'resnet18'?", "no file 'x.pt'",
+                 "'2' is no number from 0 to 0.95", "there is no board called 'rpi9'",
+                 "a time needs a board"):  # fmt: skip
         assert said in shown
     assert (here / "net_s20.toml").is_file()
 
 
 @pytest.mark.usefixtures("here")
+def test_a_time_may_be_answered_in_place_of_a_share(here: Path) -> None:
+    answers = ["", NET, "", "rpi4", "fast%", "30% less time"]
+    shown = on_a_terminal(answers, code=17)  # nothing is built here
+    assert "'fast%': takes a share of the time, as '30% less time'" in shown
+    assert "run: deploy build --board rpi4" in shown
+    assert list(here.glob("*.toml")) == []
+
+
 def test_with_an_option_it_asks_nothing_even_on_a_terminal() -> None:
     shown = on_a_terminal([], "--data", "pictures", code=2)
     assert "--model" in shown
