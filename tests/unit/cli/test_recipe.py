@@ -131,8 +131,11 @@ def on_a_terminal(answers: list[str], *words: str, code: int = 0) -> str:
                 shown += os.read(ours, 1000).decode(errors="replace")
             except OSError:  # its end is closed
                 break
-            if answers and shown[seen:].rstrip().endswith("]:"):
+            if shown[seen:].rstrip().endswith("]:"):
                 seen = len(shown)
+                if not answers:
+                    process.kill()
+                    pytest.fail(f"asks what nobody answers: {shown}")
                 os.write(ours, answers.pop(0).encode() + b"\n")
         process.wait()
         assert process.returncode == code, shown
