@@ -152,10 +152,11 @@ def test_the_command_prints_a_table_a_file_and_json(
 def test_a_recipe_gets_the_sparsity_whose_estimate_saves_what_is_asked_for(
     qemu_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    bundle = qemu_bundle.path.resolve()
     monkeypatch.chdir(tmp_path)
     write_pictures(tmp_path / "pictures")
     words = ["recipe", "new", "--data", "pictures", "--model", "support.picture_folders:wide_net"]
-    words += ["--board", "rpi4", "--bundle", str(qemu_bundle.path), "--target", "20% less time"]
+    words += ["--board", "rpi4", "--bundle", str(bundle), "--target", "20% less time"]
     result = CliRunner().invoke(app, [*words, "--json"], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     told = json.loads(result.stdout)

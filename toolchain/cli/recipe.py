@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -25,6 +26,9 @@ commands = App(
     epilog="deploy recipe new",
 )
 
+POLICIES = ("random", "pooled", "lattice", "tile", "magnitude")
+KERNELS = ("all", "not-1x1", "3x3")
+"""What recipes know, which needs torch; a test holds the two together."""
 _DATA = "a folder of images, fashion-mnist, or package.module:function"
 _MODEL = "a network of the zoo, or package.module:function"
 
@@ -97,7 +101,12 @@ def new(
         ),
     ] = None,
     policy: Annotated[
-        str, typer.Option("--policy", metavar="NAME", help="How masks are drawn.")
+        str,
+        typer.Option(
+            "--policy",
+            metavar="NAME",
+            help="How masks are drawn: pooled (the paper's), lattice, tile, random or magnitude.",
+        ),
     ] = "pooled",
     kernels: Annotated[
         str | None,
@@ -163,13 +172,17 @@ def new(
     from toolchain.storage.files import check_name
 
     if not _any_given(context) and can_ask():
-        data, model, weights, sparsity, board = _asked()
+        data, model, weights, board, masks = _asked()
+        target = masks if "%" in masks else None
+        sparsity = sparsity if target else float(masks)
     if data is None or model is None:
         raise _missing(data, model)
     if output is not None:
         check_name(output, OutputError)
     if board is not None:
         load_board(board)
+    if bundle is not None and target is None:
+        raise wrong_use("--bundle", "is what --target estimates with")
     arguments = dict(map(_argument, argument or []))
     _check_choices(policy, kernels)
     extras.require("deploy recipe", "train")
@@ -251,8 +264,8 @@ def _any_given(context: typer.Context) -> bool:
     return any(source is not None and source.name != "DEFAULT" for source in sources)
 
 
-def _asked() -> tuple[str, str, str | None, float, str | None]:
-    """Data, network, weights, sparsity and board, as they are typed; each has a default."""
+def _asked() -> tuple[str, str, str | None, str | None, str]:
+    """Data, network, weights, board, and a sparsity or a target; each has a default."""
     from toolchain.zoo.catalog import ZOO
 
     data = ask(f"Images to train on: {_DATA}", default=_likely_data(), check=_check_data)
@@ -269,16 +282,19 @@ def _asked() -> tuple[str, str, str | None, float, str | None]:
         default="own" if ready else "none",
         check=_check_weights,
     )
-    sparsity = ask(
-        "Share of each layer's pixels to skip, 0 to 0.95", default="0.2", check=_check_sparsity
-    )
     board = ask("Board: a name of deploy boards, or none", default="rpi4", check=_check_board)
+    masks = ask(
+        "Share of each layer's pixels to skip, 0 to 0.95"
+        + ("" if board == "none" else f"; or a time to reach on {board}: 30% less time"),
+        default="0.2",
+        check=functools.partial(_check_masks, has_board=board != "none"),
+    )
     return (
         data,
         model,
         None if weights == "none" else weights,
-        float(sparsity),
         None if board == "none" else board,
+        masks,
     )
 
 
@@ -327,7 +343,17 @@ def _check_weights(text: str) -> str | None:
     return f"there is no file '{text}'"
 
 
-def _check_sparsity(text: str) -> str | None:
+def _check_masks(text: str, *, has_board: bool) -> str | None:
+    if "%" in text:
+        from toolchain.profile.time_target import parse_target
+
+        if not has_board:
+            return "a time needs a board"
+        try:
+            parse_target(text)
+        except ValueError as error:
+            return f"'{text}': {error}"
+        return None
     try:
         good = 0 <= float(text) <= 0.95
     except ValueError:
@@ -352,8 +378,8 @@ def _check_choices(policy: str, kernels: str | None) -> None:
     from toolchain.hints import did_you_mean
 
     for option, given, known in (
-        ("--policy", policy, ("random", "pooled", "lattice", "tile", "magnitude")),
-        ("--kernels", kernels, ("all", "not-1x1", "3x3")),
+        ("--policy", policy, POLICIES),
+        ("--kernels", kernels, KERNELS),
     ):
         if given is not None and given not in known:
             meant = did_you_mean(given, known, f"there are {', '.join(known)}")

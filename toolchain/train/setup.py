@@ -282,7 +282,7 @@ def _with_own_head(model: nn.Module, state: Matched) -> Matched:
     """The weights, but for those of other classes: they stay as the model has them.
 
     Raises:
-        ModelError: they are not of one layer alone, or differ in more than their number of outputs.
+        ModelError: they differ in more than their number of outputs.
     """
     own = model.state_dict()
     other = [
@@ -290,12 +290,13 @@ def _with_own_head(model: nn.Module, state: Matched) -> Matched:
         for name, value in state.items()
         if isinstance(value, Tensor) and name in own and value.shape != own[name].shape
     ]
-    layers = {name.rpartition(".")[0] for name in other}
-    if len(layers) > 1 or any(state[name].shape[1:] != own[name].shape[1:] for name in other):
+    # Where a layer before the last is wider, the next one has other inputs, too.
+    if any(state[name].shape[1:] != own[name].shape[1:] for name in other):
+        layers = sorted({name.rpartition(".")[0] for name in other})
         raise ModelError(
-            f"the weights differ from the network in the shapes of {', '.join(sorted(layers)[:4])}",
-            hint="new_head begins one layer anew, whose outputs are the classes; check the "
-            "factory and its arguments",
+            f"the weights differ from the network in the shapes of {', '.join(layers[:4])}",
+            hint="new_head begins anew only what has an output for each class; check the factory "
+            "and its arguments",
         )
     return state.with_tensors({name: own[name] for name in other})
 

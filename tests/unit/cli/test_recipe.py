@@ -16,7 +16,10 @@ from typer.testing import CliRunner
 
 from support.picture_folders import write_pictures
 from support.places import REPOSITORY
+from toolchain.cli import recipe
 from toolchain.cli.app import app, main
+from toolchain.sparsity.policies import POLICIES
+from toolchain.sparsity.selection import KERNELS
 
 NET = "support.picture_folders:net"
 GOOD = ["--data", "pictures", "--model", NET]
@@ -86,6 +89,7 @@ def test_arguments_are_truths_numbers_and_texts(here: Path) -> None:
         (["--data", "pictures", "--model", NET, "--argument", "x"], 2, "takes NAME=VALUE, not 'x'"),
         (["--data", "pictures", "--model", NET, "--board", "rpi9"], 5, "no board called 'rpi9'"),
         ([*GOOD, "--target", "30% less time"], 2, "needs --board"),
+        ([*GOOD, "--bundle", "build/rpi4"], 2, "is what --target estimates with"),
         ([*GOOD, "--target", "fast", "--board", "rpi4"], 2, "as '30% less time', not 'fast'"),
         ([*GOOD, "--target", "30%", "--board", "rpi4", "--sparsity", "0.2"], 2, "chooses the spa"),
         ([*GOOD, "--target", "30%", "--board", "rpi4"], 17, "run: deploy build --board rpi4"),
@@ -106,6 +110,11 @@ def test_what_is_missing_or_wrong_is_told_and_nothing_is_asked(
     assert list(here.glob("*.toml")) == []
 
 
+def test_the_choices_are_those_that_recipes_know() -> None:
+    assert set(recipe.POLICIES) == set(POLICIES)
+    assert set(recipe.KERNELS) == set(KERNELS)
+
+
 def on_a_terminal(answers: list[str], *words: str, code: int = 0) -> str:
     """What the command shows on a terminal, while somebody answers its questions."""
     ours, theirs = pty.openpty()
@@ -122,8 +131,11 @@ def on_a_terminal(answers: list[str], *words: str, code: int = 0) -> str:
                 shown += os.read(ours, 1000).decode(errors="replace")
             except OSError:  # its end is closed
                 break
-            if answers and shown[seen:].rstrip().endswith("]:"):
+            if shown[seen:].rstrip().endswith("]:"):
                 seen = len(shown)
+                if not answers:
+                    process.kill()
+                    pytest.fail(f"asks what nobody answers: {shown}")
                 os.write(ours, answers.pop(0).encode() + b"\n")
         process.wait()
         assert process.returncode == code, shown
@@ -133,7 +145,7 @@ def on_a_terminal(answers: list[str], *words: str, code: int = 0) -> str:
 
 
 def test_on_a_terminal_it_asks_and_an_empty_answer_is_the_default(here: Path) -> None:
-    shown = on_a_terminal(["", NET, "", "0.3", "none"])
+    shown = on_a_terminal(["", NET, "", "none", "0.3"])
     assert "[pictures]" in shown  # the folder here that is laid out as classes
     assert "[resnet18]" in shown
     made = tomllib.loads((here / "net_s30.toml").read_text())
@@ -143,14 +155,24 @@ def test_on_a_terminal_it_asks_and_an_empty_answer_is_the_default(here: Path) ->
 
 
 def test_an_answer_that_will_not_do_is_asked_for_again(here: Path) -> None:
-    shown = on_a_terminal(["photos", "pictures", "resnet19", NET, "", "2", "0.2", "rpi9", "none"])
-    for said in ("there is no folder 'photos'", "did you mean 'resnet18'?",
-                 "'2' is no number from 0 to 0.95", "there is no board called 'rpi9'"):  # fmt: skip
+    answers = ["photos", "pictures", "resnet19", NET, "x.pt", "", "rpi9", "none", "2", "9%", "0.2"]
+    shown = on_a_terminal(answers)
+    for said in ("there is no folder 'photos'", "did you mean 'resnet18'?", "no file 'x.pt'",
+                 "'2' is no number from 0 to 0.95", "there is no board called 'rpi9'",
+                 "a time needs a board"):  # fmt: skip
         assert said in shown
     assert (here / "net_s20.toml").is_file()
 
 
 @pytest.mark.usefixtures("here")
+def test_a_time_may_be_answered_in_place_of_a_share(here: Path) -> None:
+    answers = ["", NET, "", "rpi4", "fast%", "30% less time"]
+    shown = on_a_terminal(answers, code=17)  # nothing is built here
+    assert "'fast%': takes a share of the time, as '30% less time'" in shown
+    assert "run: deploy build --board rpi4" in shown
+    assert list(here.glob("*.toml")) == []
+
+
 def test_with_an_option_it_asks_nothing_even_on_a_terminal() -> None:
     shown = on_a_terminal([], "--data", "pictures", code=2)
     assert "--model" in shown

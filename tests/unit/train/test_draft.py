@@ -6,7 +6,7 @@ import tomllib
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from toolchain.errors import RecipeError
@@ -19,6 +19,7 @@ SIMPLE = st.one_of(
 
 
 @given(st.one_of(SIMPLE, st.lists(SIMPLE), st.dictionaries(TEXTS, SIMPLE)))
+@example("a\x7f\x00\\\"'\n")
 def test_a_value_is_read_as_it_was(value: Any) -> None:
     assert tomllib.loads(f"key = {toml(value)}")["key"] == value
 
