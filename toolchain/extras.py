@@ -47,7 +47,7 @@ MODULES = {
 """What the packages of each extra are imported as; of ``pyproject.toml``, which a test holds."""
 
 USED_BY = {
-    "convert": "deploy convert and deploy demo",
+    "convert": "deploy convert, deploy evaluate and deploy demo",
     "train": "deploy train",
     "plot": "deploy demo, and --plot of deploy profile and deploy history",
     "report": "deploy report",

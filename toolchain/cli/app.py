@@ -17,6 +17,7 @@ from toolchain.cli import (
     doctor,
     emulator,
     estimate,
+    evaluate,
     history,
     report,
     train,
@@ -33,7 +34,9 @@ app = App(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (train, convert, build, board, compare, history, estimate, report, demo, doctor):
+for module in (
+    train, convert, build, board, evaluate, compare, history, estimate, report, demo, doctor,
+):  # fmt: skip
     app.add_typer(module.commands)
 app.add_typer(emulator.commands, name="emulator")
 app.add_typer(cache.commands, name="cache")

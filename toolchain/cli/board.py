@@ -60,7 +60,7 @@ def push(
     failures = Failures()
     good = readable_models(models, failures) if models else []
     name, files = chosen.name, list[Pushed]()
-    with failures.kept(), _board_runner(chosen, host, identity, bundle) as (connection, runner):
+    with failures.kept(), board_runner(chosen, host, identity, bundle) as (connection, runner):
         name, files = connection.name, [*runner.pushed]
         files += runner.push_each(good, failures)
     rows = [
@@ -113,7 +113,7 @@ def run(
     parsed = read_supported(model)
     batch = arrays.load_inputs(parsed, inputs)
     arrays.check_outputs(output_dir, parsed, inputs=[model, *inputs])
-    with _board_runner(chosen, host, identity, bundle, timeout) as (_, runner):
+    with board_runner(chosen, host, identity, bundle, timeout) as (_, runner):
         settings = Settings(threads=threads or chosen.threads)
         outputs = batch.shaped(runner.run(parsed, settings, batch).outputs)
     paths = arrays.save_outputs(output_dir, outputs)
@@ -172,7 +172,7 @@ def verify(
     name, results = chosen.name, []
     with (
         failures.kept(),
-        _board_runner(chosen, host, identity, bundle, timeout) as (connection, runner),
+        board_runner(chosen, host, identity, bundle, timeout) as (connection, runner),
     ):
         name = connection.name
         for model in good:
@@ -380,7 +380,7 @@ def profile(
     measured = None
     with (
         failures.kept(),
-        _board_runner(chosen, host, identity, bundle, timeout) as (connection, runner),
+        board_runner(chosen, host, identity, bundle, timeout) as (connection, runner),
     ):
         session = Session(
             connection, chosen, runner, bars.progress(), settings, stock, failures,
@@ -415,13 +415,26 @@ def profile(
 
 
 @contextmanager
-def _board_runner(
+def board_runner(
     board: Board,
     host: str | None,
     identity: Path | None,
     bundle_dir: Path | None,
     timeout: float | None = None,
 ) -> Iterator[tuple[Connection, BoardRunner]]:
+    """A board, and its runner there.
+
+    Args:
+        board: its file.
+        host: what ``--host`` says.
+        identity: what ``--identity`` says.
+        bundle_dir: what ``--bundle`` says.
+        timeout: seconds that one run of the runner may take.
+
+    Raises:
+        BundleError: the bundle is not built.
+        BoardError: the board is not reached, or the bundle is not for it.
+    """
     from toolchain.board.connect import connect
     from toolchain.board.invoke import TIMEOUT_S, BoardRunner, load_bundle
     from toolchain.board.target import parse_host

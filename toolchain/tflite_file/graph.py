@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +26,8 @@ from toolchain.formats.input_file import read_limited
 _LARGEST = (2 << 30) - 1
 """Bytes of a file at most: FlatBuffers' offsets go no further."""
 _IDENTIFIER = b"TFL3"
+_LONGEST_ENTRY = 1 << 16
+"""Bytes of an entry of the metadata that are looked at."""
 _DAMAGE = (
     struct.error,
     IndexError,
@@ -171,6 +173,8 @@ class Model:
     graph: Graph
     codes: tuple[OperatorCode, ...] = ()
     """All kinds of operators that its graphs use, the others than the main one, too."""
+    metadata: Mapping[str, bytes] = field(default_factory=dict)
+    """What whoever made it says of it, by name; long entries are left out."""
 
 
 def read_model(path: str | os.PathLike[str]) -> Model:
@@ -231,7 +235,18 @@ class _Reader:
             subgraphs=count,
             graph=self._graph(root.Subgraphs(0), buffers, codes),
             codes=tuple(codes),
+            metadata=dict(self._metadata(root, buffers)),
         )
+
+    def _metadata(self, root: Any, buffers: list[Any]) -> Iterator[tuple[str, bytes]]:
+        for i in self._range(root.MetadataLength()):
+            entry = root.Metadata(i)
+            if not 0 <= entry.Buffer() < len(buffers):
+                raise self._fault(f"an entry of its metadata refers to buffer {entry.Buffer()}")
+            name, data = self._text(entry.Name()), self._data(buffers[entry.Buffer()])
+            if data is not None and data.nbytes <= _LONGEST_ENTRY:
+                self._spend(data.nbytes)
+                yield name, data.tobytes()
 
     def _graph(self, table: Any, buffers: list[Any], codes: list[OperatorCode]) -> Graph:
         tensors = tuple(
