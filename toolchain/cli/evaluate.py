@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from toolchain.evaluation.classifier import Classifier
     from toolchain.evaluation.document import Evaluation
     from toolchain.evaluation.places import Place, TorchNet
+    from toolchain.failures import Failures
     from toolchain.hardware.board_file import Board
     from toolchain.tflite_file.image_metadata import Normalization
 
@@ -153,7 +154,7 @@ def evaluate(
     done: Evaluation | None = None
     with (
         failures.kept(),
-        _places(chosen, host, identity, bundle, threads, timeout) as places,
+        _places(chosen, host, identity, bundle, threads, timeout, classifiers, failures) as places,
     ):
         plan = Plan(classifiers, tuple(places), in_torch, given)
         done = evaluate_on(
@@ -247,12 +248,15 @@ def _places(
     bundle: Path | None,
     threads: int | None,
     timeout: float | None,
+    classifiers: Sequence[Classifier],
+    failures: Failures,
 ) -> Iterator[list[Place]]:
-    """This machine, and a board where one is named."""
+    """This machine, and a board where one is named, which has the files then."""
     from toolchain.evaluation.places import Host, OnBoard
 
     if board is None:
         yield [Host()]
         return
     with board_runner(board, host, identity, bundle, timeout) as (connection, runner):
+        runner.push_each([one.path for one in classifiers], failures)
         yield [Host(), OnBoard(runner, connection.name, threads or board.threads)]

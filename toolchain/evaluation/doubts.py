@@ -29,6 +29,8 @@ _ERROR = 1e-3
 """How likely another way seems better by chance, all of them together."""
 _GAIN = 0.05
 """Of the images that another way has right more: less is not worth a doubt."""
+_LEAST_RIGHT = 0.25
+"""Share that another way has to have right: one that is wrong, too, explains nothing."""
 _ROOM = 0.25
 """Of the range that a file names: values may go beyond it by so much."""
 _NARROW = 0.4
@@ -113,18 +115,19 @@ def better_ways(
         found = right(way)
         compared = paired(found, hits)
         gain = compared.difference.value
-        if gain < _GAIN or compared.p_value * len(ways) > _ERROR:
+        if found.mean() < _LEAST_RIGHT or gain < _GAIN or compared.p_value * len(ways) > _ERROR:
             continue
         if best is None or gain > best[0]:
             best = gain, name, way, found
     if best is None:
         return None
     _, name, way, found = best
+    line = with_figures(classifier.path, data, way)
     return Doubt(
         model=str(classifier.path),
         what=f"with {used}, {hits.mean():.1%} of {len(hits)} images are right; with {name}, "
         f"{found.mean():.1%}",
-        hint=f"the network was probably trained so; run: {with_figures(classifier.path, data, way)}",
+        hint=f"the network was probably trained so; run: {line}",
     )
 
 

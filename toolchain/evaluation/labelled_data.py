@@ -88,11 +88,12 @@ def load_labelled(
 
 
 def draw(count: int, limit: int | None, seed: int) -> list[int]:
-    """Which of so many images are taken, in their order: all, or ``limit`` drawn from the seed."""
-    if limit is None or limit >= count:
-        return list(range(count))
-    chosen = np.random.default_rng(seed).choice(count, limit, replace=False)
-    return [int(index) for index in np.sort(chosen)]
+    """Which of so many images are taken, and in which order: the first of a permutation.
+
+    So what is drawn for a smaller limit comes first of what is drawn for a larger one.
+    """
+    chosen: list[int] = np.random.default_rng(seed).permutation(count)[:limit].tolist()
+    return chosen
 
 
 # --- the kinds of data -----------------------------------------------------------------------
