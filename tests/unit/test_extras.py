@@ -27,6 +27,7 @@ PROJECT: dict[str, Any] = tomllib.loads((REPOSITORY / "pyproject.toml").read_tex
 NEEDED = {
     "convert": (["convert", "--model", "resnet18"], ["convert"]),
     "train": (["train", "recipe.toml"], ["train"]),
+    "evaluate": (["evaluate", "model.tflite", "--data", "fashion-mnist"], ["convert"]),
     "demo": (["demo"], ["convert", "plot"]),
     "profile --plot": (
         ["profile", "model.tflite", "--board", "host", "--plot", "plot.png"],

@@ -33,7 +33,7 @@ from toolchain.cli.output import note, show
 if TYPE_CHECKING:
     from toolchain.evaluation.classifier import Classifier
     from toolchain.evaluation.document import Evaluation
-    from toolchain.evaluation.places import Place, TorchNet
+    from toolchain.evaluation.places import Place
     from toolchain.failures import Failures
     from toolchain.hardware.board_file import Board
     from toolchain.tflite_file.image_metadata import Normalization
@@ -141,6 +141,7 @@ def evaluate(
     from toolchain.evaluation.evaluate import Plan, read_classifiers
     from toolchain.evaluation.evaluate import evaluate as evaluate_on
     from toolchain.evaluation.labelled_data import load_labelled
+    from toolchain.evaluation.places import load_torch
 
     failures, progress = Failures(), bars.progress(quiet=json_output)
     classifiers = read_classifiers(models, failures)
@@ -150,18 +151,22 @@ def evaluate(
     else:
         source, base = data or "", None
     labelled = load_labelled(source, base=base, progress=progress)
-    in_torch = _in_torch(classifiers, torch or [], model)
+    of_file = in_torch_of(classifiers, torch or [])
+    nets = {path: load_torch(str(path), model) for path in dict.fromkeys(of_file.values())}
+    in_torch = {file: nets[path] for file, path in of_file.items()}
     done: Evaluation | None = None
+    begun = False
     with (
         failures.kept(),
         _places(chosen, host, identity, bundle, threads, timeout, classifiers, failures) as places,
     ):
+        begun = True
         plan = Plan(classifiers, tuple(places), in_torch, given)
         done = evaluate_on(
             plan, labelled, limit=limit, seed=seed, again=again, failures=failures,
             progress=progress,
         )  # fmt: skip
-    if failures.stopped is not None and not json_output:
+    if begun and failures.stopped is not None and not json_output:
         note("outputs of whole batches are kept: the same command goes on behind them")
     if done is not None:
         if output:
@@ -216,17 +221,14 @@ def _of_recipe(path: Path, data: str | None) -> tuple[str, Path | None, Normaliz
     return (data, None, trained) if data is not None else (found, path.parent, trained)
 
 
-def _in_torch(
-    classifiers: Sequence[Classifier], checkpoints: Sequence[Path], model: str | None
-) -> dict[Path, TorchNet]:
-    """The checkpoint of each file: the one that it names, or is called after, or the only one."""
-    if not checkpoints:
-        return {}
-    from toolchain.evaluation.places import load_torch
+def in_torch_of(classifiers: Sequence[Classifier], checkpoints: Sequence[Path]) -> dict[Path, Path]:
+    """The checkpoint of each file: the one that it names, or is called after, or the only one.
 
-    nets = {path: load_torch(str(path), model) for path in checkpoints}
+    Raises:
+        typer.BadParameter: a file goes with none of several.
+    """
     found = {}
-    for one in classifiers:
+    for one in classifiers if checkpoints else ():
         named = [path for path in checkpoints if path.stem == one.title]
         named = named or sorted(
             (path for path in checkpoints if one.name.startswith(path.stem)),
@@ -236,7 +238,7 @@ def _in_torch(
             raise wrong_use(
                 "--torch", f"names no checkpoint that {one.path} is called after; give one alone"
             )
-        found[one.path] = nets[(named or checkpoints)[0]]
+        found[one.path] = (named or list(checkpoints))[0]
     return found
 
 

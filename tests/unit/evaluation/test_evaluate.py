@@ -228,9 +228,7 @@ def test_a_file_that_says_wrong_figures_is_noticed(tmp_path: Path, data: Labelle
     assert f"deploy evaluate {path} --data {data.name} --mean 0.286 --std 0.353" in doubt.hint
 
 
-def test_a_calibrated_file_knows_which_values_it_was_made_for(
-    tmp_path: Path, data: LabelledData
-) -> None:
+def test_a_calibrated_file_knows_which_values_it_was_made_for(tmp_path: Path) -> None:
     pixels, labels = bright_images(COUNT)
     path = write_classifier(tmp_path / "m.tflite", calibrated=True, says=None)
     good = labelled(tmp_path, (normalised(pixels, TRAINED), labels))
