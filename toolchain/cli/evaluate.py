@@ -151,6 +151,8 @@ def evaluate(
     else:
         source, base = data or "", None
     labelled = load_labelled(source, base=base, progress=progress)
+    if mean is not None and not labelled.pixels:
+        raise wrong_use("--mean", f"is of pixels, and {labelled.name} has values that are ready")
     of_file = in_torch_of(classifiers, torch or [])
     nets = {path: load_torch(str(path), model) for path in dict.fromkeys(of_file.values())}
     in_torch = {file: nets[path] for file, path in of_file.items()}

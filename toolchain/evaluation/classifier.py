@@ -114,7 +114,7 @@ def read_classifier(path: Path) -> Classifier:
         gives = " and ".join("x".join(map(str, tensor.shape)) for tensor in outputs)
         raise ModelError(
             f"{path}: gives {gives or 'nothing'}, not one score a class",
-            hint="deploy evaluate tells how often a classifier is right: 1 x classes",
+            hint="a classifier gives 1 x classes",
         )
     metadata = read_image_metadata(model)
     said = metadata.inputs[0].normalization if metadata and metadata.inputs else None
@@ -176,8 +176,8 @@ def chosen_normalization(
     some = Normalization.of_unit((0.5,), (0.5,))
     raise ModelError(
         f"{classifier.path}: does not say how its images are normalised",
-        hint="deploy convert --mean --std writes it into the file; or give the figures that the "
-        f"network was trained with: {with_figures(classifier.path, data, some)}",
+        hint="convert it with --mean and --std, the figures that it was trained with, or give them "
+        f"here; if pixels were from -1 to 1, run: {with_figures(classifier.path, data, some)}",
     )
 
 

@@ -45,16 +45,43 @@ USUAL = {
 """How images are normalised in most networks."""
 
 
-def told_otherwise(classifier: Classifier, used: Normalization | None) -> Doubt | None:
-    """Whether the user gives other figures than the file has."""
-    said = classifier.said
-    if used is None or said is None or used.near(said):
+def told_otherwise(
+    classifier: Classifier, used: Normalization | None, said_hits: Array, hits: Array
+) -> Doubt | None:
+    """What to think of figures that the user gives and that are not the file's.
+
+    Args:
+        classifier: the file.
+        used: how images were normalised.
+        said_hits: which of some images are right with the file's own figures, ``[N]`` bool.
+        hits: which of them are right now.
+
+    Returns:
+        ``None`` where the user's are clearly better: then the file is wrong about itself.
+    """
+    if clearly_better(hits, said_hits):
         return None
     return Doubt(
         model=str(classifier.path),
-        what=f"images were normalised with {used}, and the file says {said}",
-        hint="leave --mean and --std away to go by the file; if the file is wrong, convert it "
-        "again with deploy convert --mean --std",
+        what=f"images were normalised with {used}, and {hits.mean():.1%} of {len(hits)} are right; "
+        f"the file says {classifier.said}, and {said_hits.mean():.1%} are",
+        hint="leave --mean and --std away, to go by the file",
+    )
+
+
+def clearly_better(ours: Array, theirs: Array, ways: int = 1) -> bool:
+    """Whether one way to normalise has clearly more of the same images right than another.
+
+    Args:
+        ours: which images the one has right, ``[N]`` bool.
+        theirs: likewise the other.
+        ways: how many are tried, any of which may seem better by chance.
+    """
+    compared = paired(ours, theirs)
+    return (
+        compared.difference.value >= _GAIN
+        and compared.p_value * ways <= _ERROR
+        and float(ours.mean()) >= _LEAST_RIGHT
     )
 
 
@@ -113,12 +140,8 @@ def better_ways(
     best: tuple[float, str, Normalization, Array] | None = None
     for name, way in ways.items():
         found = right(way)
-        compared = paired(found, hits)
-        gain = compared.difference.value
-        if found.mean() < _LEAST_RIGHT or gain < _GAIN or compared.p_value * len(ways) > _ERROR:
-            continue
-        if best is None or gain > best[0]:
-            best = gain, name, way, found
+        if clearly_better(found, hits, len(ways)) and (best is None or found.mean() > best[0]):
+            best = float(found.mean()), name, way, found
     if best is None:
         return None
     _, name, way, found = best
@@ -133,8 +156,7 @@ def better_ways(
 
 def torch_is_better(classifier: Classifier, torch_hits: Array, host_hits: Array) -> Doubt | None:
     """Whether the checkpoint, with its own images, is clearly more often right than its file."""
-    compared = paired(torch_hits, host_hits)
-    if compared.difference.value < _GAIN or compared.p_value > _ERROR:
+    if not clearly_better(torch_hits, host_hits):
         return None
     return Doubt(
         model=str(classifier.path),

@@ -302,9 +302,7 @@ def _doubts(
             continue
         net, right = own.get("host") or own["board"]
         in_torch = [hits[i] for i, one in enumerate(nets) if one.place is net.torch]
-        doubt = doubts.told_otherwise(classifier, net.normalization)
-        if doubt is None and data.pixels:
-            doubt = _probe(net, right, data, labels, order, progress)
+        doubt = _probe(net, right, data, labels, order, progress) if data.pixels else None
         doubt = doubt or doubts.out_of_range(
             classifier, net.low, net.high, len(labels), pixels=data.pixels
         )
@@ -319,18 +317,27 @@ def _probe(
     net: _Net, right: Array, data: LabelledData, labels: Array, order: Sequence[int],
     progress: Progress,
 ) -> Doubt | None:  # fmt: skip
-    """Try the usual ways to normalise on some of the images, on this machine."""
-    classifier, some = net.classifier, order[: doubts.PROBED]
-    pixels = data.read(some, classifier.shape)
+    """Try other figures on some of the images, on this machine: the file's own, or usual ones."""
+    classifier, used = net.classifier, net.normalization
+    some = order[: doubts.PROBED]
+    pixels, now = data.read(some, classifier.shape), right[: len(some)]
     host = Host()
-    with progress.stage(f"try other normalisations with {classifier.name}") as stage:
 
-        def hits(way: Normalization) -> Array:
-            outputs = host.run(classifier, classifier.prepared(pixels, way))
-            stage.advance()
-            found: Array = predictions(classifier.scores(outputs)) == labels[: len(some)]
-            return found
+    def hits(way: Normalization) -> Array:
+        outputs = host.run(classifier, classifier.prepared(pixels, way))
+        stage.advance()
+        found: Array = predictions(classifier.scores(outputs)) == labels[: len(some)]
+        return found
 
-        return doubts.better_ways(
-            classifier, data.name, net.normalization, hits, right[: len(some)]
+    with progress.stage(f"try other figures with {classifier.name}") as stage:
+        said = classifier.said
+        if used is None or said is None or used.near(said):
+            return doubts.better_ways(classifier, data.name, used, hits, now)
+        own = hits(said)
+    doubt = doubts.told_otherwise(classifier, used, own, now)
+    if doubt is None:
+        progress.note(
+            f"{classifier.path}: says {said}, with which {own.mean():.1%} of {len(some)} images "
+            f"are right, and {now.mean():.1%} as given: convert it again with --mean and --std"
         )
+    return doubt

@@ -27,6 +27,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TILESKIP_CACHE", str(tmp_path / "cache"))
     pixels, labels = bright_images(120)
     np.savez("data.npz", x=pixels, y=labels)
+    np.savez("floats.npz", x=pixels / 255, y=labels)
     write_classifier(tmp_path / "m.tflite")
     return tmp_path
 
@@ -51,6 +52,7 @@ def test_a_wrong_normalisation_ends_with_its_own_exit_code(place: Path) -> None:
     assert isinstance(done.exception, VerificationError)
     assert done.exception.exit_code == 4
     assert "the file says mean 0.286 and std 0.353" in done.exception.what
+    assert done.exception.hint == "leave --mean and --std away, to go by the file"
     assert "120 of 120 images" in done.output  # what was found is shown, and kept
     assert json.loads((place / "e.json").read_text())["doubts"]
 
@@ -79,6 +81,7 @@ def test_a_bad_file_beside_a_good_one_is_told_after_the_table(place: Path) -> No
         (["--data", "data.npz", "--mean", "0.5"], "has to be given with --mean"),
         (["--data", "data.npz", "--mean", "a", "--std", "1"], "is no figures"),
         (["--data", "data.npz", "--mean", "0", "--std", "0"], "do not go together"),
+        (["--data", "floats.npz", "--mean", "0", "--std", "1"], "has values that are ready"),
         (["--data", "data.npz", "--output", "-", "--json"], "leave one of the two away"),
     ],
 )

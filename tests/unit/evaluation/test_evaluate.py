@@ -21,6 +21,7 @@ from toolchain.evaluation.evaluate import MOST_IMAGES, Plan, evaluate, read_clas
 from toolchain.evaluation.labelled_data import LabelledData, load_labelled
 from toolchain.evaluation.places import Host, TorchNet, Where
 from toolchain.failures import Failures
+from toolchain.progress import Silent
 from toolchain.tflite_file.image_metadata import Normalization
 
 COUNT = 250
@@ -211,12 +212,26 @@ def test_what_is_kept_is_of_one_file_one_preparation_and_one_place(
 def test_figures_that_are_not_the_files_are_noticed(tmp_path: Path, data: LabelledData) -> None:
     plan = plan_of(write_classifier(tmp_path / "m.tflite"), given=UNIT)
     (doubt,) = done(plan, data).doubts
-    assert "mean 0 and std 1, and the file says mean 0.286 and std 0.353" in doubt.what
+    assert "images were normalised with mean 0 and std 1, and " in doubt.what
+    assert "the file says mean 0.286 and std 0.353, and 100.0% are" in doubt.what
 
 
 def test_the_files_own_figures_may_be_given(tmp_path: Path, data: LabelledData) -> None:
     plan = plan_of(write_classifier(tmp_path / "m.tflite"), given=TRAINED)
     assert not done(plan, data).doubts
+
+
+def test_figures_that_are_better_than_the_files_are_no_fault_of_the_users(
+    tmp_path: Path, data: LabelledData
+) -> None:
+    path = write_classifier(tmp_path / "m.tflite", says=UNIT)
+    notes = Notes()
+    found = done(plan_of(path, given=TRAINED), data, progress=notes)
+    assert found.rows[0].top1.value == 1
+    assert not found.doubts
+    (note,) = notes.said
+    assert "says mean 0 and std 1" in note
+    assert "convert it again" in note
 
 
 def test_a_file_that_says_wrong_figures_is_noticed(tmp_path: Path, data: LabelledData) -> None:
@@ -263,6 +278,16 @@ def test_few_images_raise_no_doubt(tmp_path: Path, data: LabelledData) -> None:
 
 
 # --- by hand ---------------------------------------------------------------------------------
+
+
+class Notes(Silent):
+    """Progress that keeps its notes."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def note(self, message: str) -> None:
+        self.said.append(message)
 
 
 class Net(nn.Module):
