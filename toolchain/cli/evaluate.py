@@ -5,20 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from toolchain.cli import bars
-from toolchain.cli.board import board_runner
+from toolchain.cli.board import Leasing, board_runner
 from toolchain.cli.command_help import App, complete
 from toolchain.cli.options import (
     BundleOption,
+    ForceOption,
     HostOption,
     IdentityOption,
     JsonOption,
     MeanOption,
     ModelsArgument,
+    QueueOption,
     StdOption,
     ThreadsOption,
     TimeoutOption,
@@ -107,6 +109,8 @@ def evaluate(
     ] = False,
     threads: ThreadsOption = None,
     timeout: TimeoutOption = None,
+    queue: QueueOption = 3600.0,
+    force: ForceOption = False,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Write the result as JSON; - for standard output."),
@@ -160,7 +164,17 @@ def evaluate(
     begun = False
     with (
         failures.kept(),
-        _places(chosen, host, identity, bundle, threads, timeout, classifiers, failures) as places,
+        _places(
+            chosen,
+            threads,
+            classifiers,
+            failures,
+            host,
+            identity,
+            bundle,
+            timeout,
+            Leasing("evaluate", models, queue, force, shared=True),
+        ) as places,
     ):
         begun = True
         plan = Plan(classifiers, tuple(places), in_torch, given)
@@ -247,13 +261,10 @@ def in_torch_of(classifiers: Sequence[Classifier], checkpoints: Sequence[Path]) 
 @contextmanager
 def _places(
     board: Board | None,
-    host: str | None,
-    identity: Path | None,
-    bundle: Path | None,
     threads: int | None,
-    timeout: float | None,
     classifiers: Sequence[Classifier],
     failures: Failures,
+    *reached: Any,
 ) -> Iterator[list[Place]]:
     """This machine, and a board where one is named, which has the files then."""
     from toolchain.evaluation.places import Host, OnBoard
@@ -261,6 +272,6 @@ def _places(
     if board is None:
         yield [Host()]
         return
-    with board_runner(board, host, identity, bundle, timeout) as (connection, runner):
+    with board_runner(board, *reached) as (connection, runner):
         runner.push_each([one.path for one in classifiers], failures)
         yield [Host(), OnBoard(runner, connection.name, threads or board.threads)]
