@@ -392,7 +392,7 @@ TRIED = {
     "toolchain/cli/history.py",
     "toolchain/tflite_file/support.py",
     "toolchain/dev/bench/counts.py",
-    "toolchain/evaluation/classifier.py",
+    "toolchain/evaluation/image_file.py",
     "toolchain/timing/trace.py",
     "toolchain/board/connect.py",
     "toolchain/board/emulator.py",

@@ -14,8 +14,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from toolchain.agreement.differences import Array
-from toolchain.evaluation.classifier import Classifier, with_figures
+from toolchain.evaluation.classifier import Classifier
 from toolchain.evaluation.document import Doubt
+from toolchain.evaluation.image_file import with_figures
 from toolchain.evaluation.metrics import paired
 from toolchain.tflite_file.graph import Quantization
 from toolchain.tflite_file.image_metadata import Normalization, read_image_metadata

@@ -15,14 +15,9 @@ import numpy as np
 from toolchain.agreement.differences import Array
 from toolchain.errors import DataError, ModelError
 from toolchain.evaluation import doubts, kept_outputs
-from toolchain.evaluation.classifier import (
-    BYTES,
-    Classifier,
-    chosen_normalization,
-    normalised,
-    read_classifier,
-)
+from toolchain.evaluation.classifier import Classifier, read_classifier
 from toolchain.evaluation.document import Doubt, Evaluation, Pair, Preparation, Row, Share
+from toolchain.evaluation.image_file import BYTES, chosen_normalization, normalised
 from toolchain.evaluation.labelled_data import LabelledData, draw
 from toolchain.evaluation.metrics import among_first, paired, predictions, share
 from toolchain.evaluation.places import Host, Place, TorchNet, Where

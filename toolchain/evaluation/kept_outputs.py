@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from toolchain.agreement.differences import Array
-from toolchain.evaluation.classifier import Classifier
+from toolchain.evaluation.image_file import ImageFile
 from toolchain.evaluation.places import Place
 from toolchain.storage import cache
 
@@ -19,7 +19,7 @@ _NAME = "scores.npy"
 
 
 def scores(
-    place: Place, classifier: Classifier, images: Array, *, again: bool = False
+    place: Place, file: ImageFile, images: Array, *, again: bool = False
 ) -> tuple[Array, bool]:
     """Scores ``[N, K]`` of a batch of images; the same batch is computed once.
 
@@ -28,7 +28,7 @@ def scores(
 
     Args:
         place: where it is run.
-        classifier: the file.
+        file: what is run.
         images: ``[N, 1, H, W, C]``, as its input takes them.
         again: compute them, whatever is kept.
 
@@ -40,14 +40,14 @@ def scores(
     """
     content = np.ascontiguousarray(images)
     kind = f"{content.dtype} {content.shape}"
-    key = cache.digest(_VERSION, place.key, classifier.sha256, kind, content.tobytes())
+    key = cache.digest(_VERSION, place.key, file.sha256, kind, content.tobytes())
     there = True
 
     def fill(folder: Path) -> None:
         nonlocal there
         there = False
         stream = io.BytesIO()
-        np.save(stream, classifier.scores(place.run(classifier, content)), allow_pickle=False)
+        np.save(stream, file.scores(place.run(file, content)), allow_pickle=False)
         (folder / _NAME).write_bytes(stream.getvalue())
 
     folder = cache.entry(KIND, key, fill, again=again)

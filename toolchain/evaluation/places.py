@@ -14,7 +14,7 @@ from toolchain.agreement.inputs import Batch
 from toolchain.agreement.interpreter import run_here
 from toolchain.board.invoke import BoardRunner, Settings
 from toolchain.errors import DeployError, ModelError, failure
-from toolchain.evaluation.classifier import Classifier
+from toolchain.evaluation.image_file import ImageFile
 from toolchain.storage.cache import digest
 
 if TYPE_CHECKING:
@@ -38,11 +38,11 @@ class Place(Protocol):
     def key(self) -> str:
         """All that its results depend on beside the file and the images."""
 
-    def run(self, classifier: Classifier, images: Array) -> list[Array]:
+    def run(self, file: ImageFile, images: Array) -> list[Array]:
         """Outputs ``[N, *shape]`` of each output, in the graph's order.
 
         Args:
-            classifier: the file.
+            file: what is run.
             images: ``[N, 1, H, W, C]``, as its input takes them.
 
         Raises:
@@ -68,9 +68,9 @@ class Host:
         """See :class:`Place`."""
         return digest("host", self.runtime)
 
-    def run(self, classifier: Classifier, images: Array) -> list[Array]:
+    def run(self, file: ImageFile, images: Array) -> list[Array]:
         """See :class:`Place`."""
-        return run_here(classifier.model, Batch((images,), joined=False))
+        return run_here(file.model, Batch((images,), joined=False))
 
 
 @dataclass(frozen=True)
@@ -97,10 +97,10 @@ class OnBoard:
         hashes = [f"{name} {files[name].sha256}" for name in sorted(files)]
         return digest("board", self.board, str(self.threads), *hashes)
 
-    def run(self, classifier: Classifier, images: Array) -> list[Array]:
+    def run(self, file: ImageFile, images: Array) -> list[Array]:
         """See :class:`Place`."""
         batch = Batch((images,), joined=False)
-        return self.runner.run(classifier.model, Settings(threads=self.threads), batch).outputs
+        return self.runner.run(file.model, Settings(threads=self.threads), batch).outputs
 
 
 @dataclass(frozen=True)

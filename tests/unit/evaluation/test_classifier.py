@@ -13,12 +13,8 @@ from support.tflite_writer import GraphWriter, Quantization
 from toolchain.agreement.inputs import Batch
 from toolchain.agreement.interpreter import run_here
 from toolchain.errors import ModelError
-from toolchain.evaluation.classifier import (
-    Classifier,
-    chosen_normalization,
-    normalised,
-    read_classifier,
-)
+from toolchain.evaluation.classifier import Classifier, read_classifier
+from toolchain.evaluation.image_file import chosen_normalization, normalised
 from toolchain.tflite_file.image_metadata import Normalization
 from toolchain.train.normalization import FASHION
 from toolchain.zoo import fashion_mnist

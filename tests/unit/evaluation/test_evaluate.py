@@ -15,9 +15,10 @@ from support.brightness import CLASSES, SIDE, TRAINED, bright_images, write_clas
 from toolchain.agreement.differences import Array
 from toolchain.convert.source import module_source
 from toolchain.errors import ConnectionFailed, DataError, ModelError
-from toolchain.evaluation.classifier import Classifier, normalised, read_classifier
+from toolchain.evaluation.classifier import read_classifier
 from toolchain.evaluation.document import Evaluation
 from toolchain.evaluation.evaluate import MOST_IMAGES, Plan, evaluate, read_classifiers
+from toolchain.evaluation.image_file import ImageFile, normalised
 from toolchain.evaluation.labelled_data import LabelledData, load_labelled
 from toolchain.evaluation.places import Host, TorchNet, Where
 from toolchain.failures import Failures
@@ -39,11 +40,11 @@ class Counting:
     """Images, after which it goes away."""
     seen: list[int] = field(default_factory=list)
 
-    def run(self, classifier: Classifier, images: Array) -> list[Array]:
+    def run(self, file: ImageFile, images: Array) -> list[Array]:
         if sum(self.seen) + len(images) > self.most:
             raise ConnectionFailed("the board went away")
         self.seen.append(len(images))
-        return Host().run(classifier, images)
+        return Host().run(file, images)
 
 
 @pytest.fixture
