@@ -42,6 +42,7 @@ MODULES = {
         "torch_pruning",
     ),
     "plot": ("matplotlib",),
+    "boxes": ("pycocotools",),
     "report": ("altair", "jinja2", "vl_convert"),
 }
 """What the packages of each extra are imported as; of ``pyproject.toml``, which a test holds."""
@@ -50,6 +51,7 @@ USED_BY = {
     "convert": "deploy convert, deploy evaluate and deploy demo",
     "train": "deploy train",
     "plot": "deploy demo, and --plot of deploy profile and deploy history",
+    "boxes": "deploy evaluate on boxes",
     "report": "deploy report",
 }
 """What cannot run without each extra."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import RenderableType
 
 from toolchain.cli import bars
 from toolchain.cli.board import Leasing, board_runner
@@ -34,13 +37,17 @@ from toolchain.cli.output import note, show
 
 if TYPE_CHECKING:
     from toolchain.evaluation.classifier import Classifier
-    from toolchain.evaluation.document import Evaluation
+    from toolchain.evaluation.document import Detection, Evaluation
+    from toolchain.evaluation.image_file import ImageFile
     from toolchain.evaluation.places import Place
     from toolchain.failures import Failures
     from toolchain.hardware.board_file import Board
+    from toolchain.progress import Progress
     from toolchain.tflite_file.image_metadata import Normalization
 
 commands = App()
+BOXES = ".json"
+"""How the name of a file of boxes ends."""
 
 
 @commands.example(
@@ -56,8 +63,17 @@ def evaluate(
             "--data",
             metavar="DATA",
             help="Labelled images: fashion-mnist (its test images), a folder with a folder for "
-            "each class, an .npz file with x and y, or package.module:function.",
+            "each class, an .npz file with x and y, or package.module:function. "
+            "For detectors: a .json file of boxes, as COCO has them.",
             show_default="the recipe's",
+        ),
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            "--images",
+            help="Folder of the pictures of a .json file.",
+            show_default="images beside it, or its own",
         ),
     ] = None,
     board: Annotated[
@@ -129,81 +145,117 @@ def evaluate(
     The module of `--data` or `--model` is run.
     """
     from toolchain import extras
-    from toolchain.errors import VerificationError
     from toolchain.failures import Failures
-    from toolchain.formats.json_text import to_json
     from toolchain.hardware.board_file import load_board
-    from toolchain.storage.files import check_writable, write_or_keep
+    from toolchain.storage.files import check_writable
 
     check_alone(output, json_output)
     given = normalization(mean, std)
     chosen = load_board(board) if board is not None else None
-    _check_use(data, recipe, chosen, host, model, torch)
-    extras.require("deploy evaluate", "convert")
+    _check_use(data, recipe, chosen, host, model, torch, images)
+    boxes = (data or "").endswith(BOXES)
+    extras.require("deploy evaluate", "convert", *(["boxes"] if boxes else []))
     if output:
         check_writable(output, inputs=[*models, *(torch or [])])
-    from toolchain.evaluation.evaluate import Plan, read_classifiers
-    from toolchain.evaluation.evaluate import evaluate as evaluate_on
-    from toolchain.evaluation.labelled_data import load_labelled
-    from toolchain.evaluation.places import load_torch
-
-    failures, progress = Failures(), bars.progress(quiet=json_output)
-    classifiers = read_classifiers(models, failures)
+    source, base = data or "", None
     if recipe is not None:
         source, base, trained = _of_recipe(recipe, data)
         given = given or trained
-    else:
-        source, base = data or "", None
-    labelled = load_labelled(source, base=base, progress=progress)
-    if mean is not None and not labelled.pixels:
-        raise wrong_use("--mean", f"is of pixels, and {labelled.name} has values that are ready")
-    of_file = in_torch_of(classifiers, torch or [])
-    nets = {path: load_torch(str(path), model) for path in dict.fromkeys(of_file.values())}
-    in_torch = {file: nets[path] for file, path in of_file.items()}
-    done: Evaluation | None = None
-    begun = False
-    with (
-        failures.kept(),
-        _places(
-            chosen,
-            threads,
-            classifiers,
-            failures,
-            host,
-            identity,
-            bundle,
-            timeout,
-            Leasing("evaluate", models, queue, force, shared=True),
-        ) as places,
-    ):
-        begun = True
-        plan = Plan(classifiers, tuple(places), in_torch, given)
-        done = evaluate_on(
-            plan, labelled, limit=limit, seed=seed, again=again, failures=failures,
-            progress=progress,
-        )  # fmt: skip
-    if begun and failures.stopped is not None and not json_output:
-        note("outputs of whole batches are kept: the same command goes on behind them")
+    failures = Failures()
+    leasing = Leasing("evaluate", models, queue, force, shared=True)
+    asked = _Asked(
+        models, source, base, given, limit, seed, again, failures,
+        bars.progress(quiet=json_output),
+        functools.partial(
+            _places, chosen, threads, failures, host, identity, bundle, timeout, leasing
+        ),
+    )  # fmt: skip
+    done = (
+        _detected(asked, images)
+        if boxes
+        else _classified(asked, torch or [], model, told=mean is not None)
+    )
     if done is not None:
-        if output:
-            with failures.of_output(output):
-                write_or_keep(output, to_json(done).encode() + b"\n")
-        _show(done, output, json_output=json_output)
-        for doubt in done.doubts:
-            with failures.of(doubt.model):
-                raise VerificationError(f"{doubt.model}: {doubt.what}", hint=doubt.hint)
+        _show(done, output, failures, json_output=json_output)
     failures.require()
 
 
-def _show(done: Evaluation, output: Path | None, *, json_output: bool) -> None:
-    from toolchain.report.evaluation_table import evaluation_table
+@dataclass(frozen=True)
+class _Asked:
+    """What both kinds of evaluation need of the command line."""
 
-    show(
-        done,
-        lambda width: evaluation_table(done, width),
-        json_output=json_output,
-        output=output,
-    )
+    models: Sequence[Path]
+    source: str
+    base: Path | None
+    """What a relative source counts from."""
+    given: Normalization | None
+    limit: int | None
+    seed: int
+    again: bool
+    failures: Failures
+    progress: Progress
+    places: Callable[[Sequence[ImageFile]], AbstractContextManager[list[Place]]]
+
+    def options(self) -> dict[str, Any]:
+        """By the names that both functions have for them."""
+        names = ("limit", "seed", "again", "failures", "progress")
+        return {name: getattr(self, name) for name in names}
+
+
+def _classified(
+    asked: _Asked, torch: Sequence[Path], model: str | None, *, told: bool
+) -> Evaluation | None:
+    from toolchain.evaluation.evaluate import Plan, evaluate, read_classifiers
+    from toolchain.evaluation.labelled_data import load_labelled
+    from toolchain.evaluation.places import load_torch
+
+    files = read_classifiers(asked.models, asked.failures)
+    data = load_labelled(asked.source, base=asked.base, progress=asked.progress)
+    if told and not data.pixels:
+        raise wrong_use("--mean", f"is of pixels, and {data.name} has values that are ready")
+    of_file = in_torch_of(files, torch)
+    nets = {path: load_torch(str(path), model) for path in dict.fromkeys(of_file.values())}
+    in_torch = {file: nets[path] for file, path in of_file.items()}
+    with asked.failures.kept(), asked.places(files) as places:
+        plan = Plan(files, tuple(places), in_torch, asked.given)
+        return evaluate(plan, data, **asked.options())
+    return None
+
+
+def _detected(asked: _Asked, images: Path | None) -> Detection | None:
+    from toolchain.evaluation.boxes import load_boxes
+    from toolchain.evaluation.detector import detect, read_detectors
+
+    files = read_detectors(asked.models, asked.failures)
+    data = load_boxes(Path(asked.source), images)
+    with asked.failures.kept(), asked.places(files) as places:
+        return detect(files, places, data, given=asked.given, **asked.options())
+    return None
+
+
+def _show(
+    done: Evaluation | Detection, output: Path | None, failures: Failures, *, json_output: bool
+) -> None:
+    """Write and print what was found, and then what is doubted of it."""
+    from toolchain.errors import VerificationError
+    from toolchain.evaluation.document import Evaluation
+    from toolchain.formats.json_text import to_json
+    from toolchain.report.evaluation_table import detection_table, evaluation_table
+    from toolchain.storage.files import write_or_keep
+
+    if output:
+        with failures.of_output(output):
+            write_or_keep(output, to_json(done).encode() + b"\n")
+
+    def table(width: int) -> RenderableType:
+        if isinstance(done, Evaluation):
+            return evaluation_table(done, width)
+        return detection_table(done, width)
+
+    show(done, table, json_output=json_output, output=output)
+    for doubt in done.doubts if isinstance(done, Evaluation) else ():
+        with failures.of(doubt.model):
+            raise VerificationError(f"{doubt.model}: {doubt.what}", hint=doubt.hint)
 
 
 def _check_use(
@@ -213,6 +265,7 @@ def _check_use(
     host: str | None,
     model: str | None,
     torch: Sequence[Path] | None,
+    images: Path | None,
 ) -> None:
     from toolchain.errors import ModelError
     from toolchain.formats.input_file import check_readable
@@ -223,6 +276,10 @@ def _check_use(
         raise wrong_use("--host", "is of a board: give --board, too")
     if model is not None and not torch:
         raise wrong_use("--model", "is of --torch")
+    if images is not None and not (data or "").endswith(BOXES):
+        raise wrong_use("--images", f"is of boxes: a {BOXES} file as --data")
+    if torch and (data or "").endswith(BOXES):
+        raise wrong_use("--torch", "is for classifiers, and --data has boxes")
     for checkpoint in torch or []:
         check_readable(checkpoint, ModelError)
 
@@ -260,18 +317,23 @@ def in_torch_of(classifiers: Sequence[Classifier], checkpoints: Sequence[Path]) 
 
 @contextmanager
 def _places(
-    board: Board | None,
-    threads: int | None,
-    classifiers: Sequence[Classifier],
-    failures: Failures,
-    *reached: Any,
-) -> Iterator[list[Place]]:
+    board: Board | None, threads: int | None, failures: Failures,
+    host: str | None, identity: Path | None, bundle: Path | None, timeout: float | None,
+    leasing: Leasing, files: Sequence[ImageFile],
+) -> Iterator[list[Place]]:  # fmt: skip
     """This machine, and a board where one is named, which has the files then."""
     from toolchain.evaluation.places import Host, OnBoard
 
-    if board is None:
-        yield [Host()]
-        return
-    with board_runner(board, *reached) as (connection, runner):
-        runner.push_each([one.path for one in classifiers], failures)
-        yield [Host(), OnBoard(runner, connection.name, threads or board.threads)]
+    with ExitStack() as stack:
+        places: list[Place] = [Host()]
+        if board is not None:
+            connection, runner = stack.enter_context(
+                board_runner(board, host, identity, bundle, timeout, leasing)
+            )
+            runner.push_each([one.path for one in files], failures)
+            places.append(OnBoard(runner, connection.name, threads or board.threads))
+        try:
+            yield places
+        except BaseException:
+            note("outputs of whole batches are kept: the same command goes on behind them")
+            raise

@@ -111,3 +111,60 @@ class Evaluation(_Table):
     doubts: list[Doubt]
     failed: list[dict[str, str]] = []
     """Models that could not be evaluated, and why."""
+
+
+class BoxRow(_Table):
+    """One detector in one place."""
+
+    model: str
+    """Its file."""
+    name: str
+    """Of the file, without folder and suffix."""
+    where: Where
+    """``host`` or ``board``."""
+    runtime: str
+    """With its version."""
+    images: int
+    kept: int
+    """Of these, images whose boxes an earlier run had left."""
+    found: int
+    """Boxes that it gives, right and wrong."""
+    ap: Share
+    """COCO's average precision, a mean over overlaps of 0.5 to 0.95."""
+    ap50: Share
+    """The same at an overlap of 0.5."""
+    preparation: Preparation
+
+
+class BoxPair(_Table):
+    """Two rows on the same pictures."""
+
+    first: int
+    """The number of the first in ``rows``, from 0."""
+    second: int
+    """What it is compared with."""
+    kind: str
+    """``place``: one detector in two places; ``network``: two detectors in one place."""
+    difference: Share
+    """Of the average precision, first less second: -1 to 1."""
+
+
+class Detection(_Table):
+    """Detectors on pictures with labelled boxes: their average precision."""
+
+    data: str
+    of: int
+    """Pictures that the data holds."""
+    images: int
+    """Those that were taken."""
+    seed: int
+    """Of the draw, and of those that intervals are made of."""
+    classes: int
+    boxes: int
+    """Labelled boxes of the pictures that were taken."""
+    confidence: float = CONFIDENCE
+    """Of all intervals."""
+    rows: list[BoxRow]
+    pairs: list[BoxPair]
+    failed: list[dict[str, str]] = []
+    """Detectors that could not be evaluated, and why."""

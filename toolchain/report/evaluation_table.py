@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Group, RenderableType
 
-from toolchain.evaluation.document import Evaluation, Pair, Row, Share
+from toolchain.evaluation.document import (
+    BoxPair,
+    BoxRow,
+    Detection,
+    Evaluation,
+    Pair,
+    Row,
+    Share,
+)
 from toolchain.report.fitting import NAME, Column, fitted_table, note
 
 
@@ -44,26 +53,75 @@ def evaluation_table(result: Evaluation, width: int = 200) -> RenderableType:
     return Group(fitted_table(columns, width, title=title), *map(note, _notes(result)))
 
 
+def detection_table(result: Detection, width: int = 200) -> RenderableType:
+    """A row a detector and place, with what the figures mean below.
+
+    Args:
+        result: of the evaluation.
+        width: columns that there are.
+    """
+    rows = result.rows
+    pairs = {(pair.first, pair.kind): pair for pair in result.pairs}
+    columns = [
+        Column("network", [row.name for row in rows], NAME, right=False),
+        Column("where", [row.where for row in rows], NAME, right=False),
+        Column("AP", [_percent(row.ap.value) for row in rows], 1),
+        Column(_interval_of(result), [_between(row.ap) for row in rows], 2),
+        Column("AP50", [_percent(row.ap50.value) for row in rows], 2),
+        Column(_interval_of(result), [_between(row.ap50) for row in rows], 5),
+        Column("boxes", [f"{row.found:,}" for row in rows], 6),
+    ]
+    for kind, heading, rank in (
+        ("place", "less\nelsewhere", 3),
+        ("network", "less the\nfirst's", 3),
+    ):
+        own = [pairs.get((index, kind)) for index in range(len(rows))]
+        columns += [
+            Column(heading, [_points(pair) for pair in own], rank),
+            Column(
+                _interval_of(result),
+                [_between(pair.difference, signed=True) if pair else "" for pair in own],
+                rank + 1,
+            ),
+        ]
+    columns = [column for column in columns if any(column.cells)]
+    title = f"{result.data}: {result.images:,} of {result.of:,} images, {result.boxes:,} boxes"
+    notes = [*_origins(rows), "AP: COCO's, a mean over overlaps of 0.5 to 0.95; AP50: at 0.5."]
+    return Group(fitted_table(columns, width, title=title), *map(note, notes + _kept(rows)))
+
+
 def _notes(result: Evaluation) -> list[str]:
     rows = result.rows
-    runtimes = {row.where: row.runtime for row in rows}
-    found = ["; ".join(f"{where}: {runtime}" for where, runtime in runtimes.items())]
-    for said, names in _preparations(rows).items():
-        found.append(f"Images: {said} ({', '.join(names)}).")
+    found = _origins(rows)
     if any(pair.kind == "network" for pair in result.pairs):
         found.append(
             "Less the first's: share that is right, less that of the first network in the same "
             "place; the two do not differ surely where 0 is in the interval."
         )
-    if kept := sum(row.kept for row in rows):
-        found.append(
-            f"Of {sum(row.images for row in rows):,} outputs, {kept:,} were kept from an earlier "
-            "run; --again computes them anew."
-        )
+    return found + _kept(rows)
+
+
+def _origins(rows: Sequence[Row | BoxRow]) -> list[str]:
+    """What computed, and who said how images are prepared."""
+    runtimes = {row.where: row.runtime for row in rows}
+    found = ["; ".join(f"{where}: {runtime}" for where, runtime in runtimes.items())]
+    found += [
+        f"Images: {said} ({', '.join(names)})." for said, names in _preparations(rows).items()
+    ]
     return found
 
 
-def _preparations(rows: list[Row]) -> dict[str, list[str]]:
+def _kept(rows: Sequence[Row | BoxRow]) -> list[str]:
+    kept = sum(row.kept for row in rows)
+    if not kept:
+        return []
+    return [
+        f"Of {sum(row.images for row in rows):,} outputs, {kept:,} were kept from an earlier "
+        "run; --again computes them anew."
+    ]
+
+
+def _preparations(rows: Sequence[Row | BoxRow]) -> dict[str, list[str]]:
     """How pixels were prepared, and for which networks."""
     found: dict[str, list[str]] = {}
     for row in rows:
@@ -93,11 +151,11 @@ def _agreement(pair: Pair | None, rows: list[Row] | None = None) -> str:
     return share if rows is None else f"{share} {rows[pair.second].where}"
 
 
-def _interval_of(result: Evaluation) -> str:
+def _interval_of(result: Evaluation | Detection) -> str:
     return f"{result.confidence:.0%}\ninterval"
 
 
-def _points(pair: Pair | None) -> str:
+def _points(pair: Pair | BoxPair | None) -> str:
     return "" if pair is None else f"{pair.difference.value:+.2%}"
 
 

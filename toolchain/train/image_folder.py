@@ -252,16 +252,34 @@ def square_pixels(path: Path, size: int) -> npt.NDArray[np.uint8]:
         raise _unreadable(path, error) from error
 
 
+def picture_pixels(path: Path) -> npt.NDArray[np.uint8]:
+    """A whole picture, upright: ``[height, width, 3]``, red, green and blue, 0 to 255.
+
+    Raises:
+        DataError: it cannot be read as an image.
+    """
+    try:
+        with Image.open(path, formats=_FORMATS) as image:
+            return np.array(_colour(image), np.uint8)
+    except Exception as error:  # as above
+        raise _unreadable(path, error) from error
+
+
 def _square(image: Image.Image, size: int) -> npt.NDArray[np.uint8]:
     """The middle of an image."""
-    upright = ImageOps.exif_transpose(image)
-    if upright.mode == "P" and "transparency" in upright.info:
-        upright = upright.convert("RGBA")
-    colour = upright.convert("RGB")
+    colour = _colour(image)
     short = min(colour.size)
     left, top = ((side - short) / 2 for side in colour.size)
     box = (left, top, left + short, top + short)
     return np.array(colour.resize((size, size), Image.Resampling.BILINEAR, box=box), np.uint8)
+
+
+def _colour(image: Image.Image) -> Image.Image:
+    """An image as its EXIF data turn it, in red, green and blue."""
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode == "P" and "transparency" in upright.info:
+        upright = upright.convert("RGBA")
+    return upright.convert("RGB")
 
 
 def _unreadable(path: Path, error: Exception) -> DataError:
