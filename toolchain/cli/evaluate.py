@@ -144,7 +144,6 @@ def evaluate(
 
     The module of `--data` or `--model` is run.
     """
-    from toolchain import extras
     from toolchain.failures import Failures
     from toolchain.hardware.board_file import load_board
     from toolchain.storage.files import check_writable
@@ -154,7 +153,6 @@ def evaluate(
     chosen = load_board(board) if board is not None else None
     _check_use(data, recipe, chosen, host, model, torch, images)
     boxes = (data or "").endswith(BOXES)
-    extras.require("deploy evaluate", "convert", *(["boxes"] if boxes else []))
     if output:
         check_writable(output, inputs=[*models, *(torch or [])])
     source, base = data or "", None
@@ -205,6 +203,9 @@ class _Asked:
 def _classified(
     asked: _Asked, torch: Sequence[Path], model: str | None, *, told: bool
 ) -> Evaluation | None:
+    from toolchain import extras
+
+    extras.require("deploy evaluate", "convert")
     from toolchain.evaluation.evaluate import Plan, evaluate, read_classifiers
     from toolchain.evaluation.labelled_data import load_labelled
     from toolchain.evaluation.places import load_torch
@@ -223,6 +224,9 @@ def _classified(
 
 
 def _detected(asked: _Asked, images: Path | None) -> Detection | None:
+    from toolchain import extras
+
+    extras.require("deploy evaluate", "convert", "boxes")
     from toolchain.evaluation.boxes import load_boxes
     from toolchain.evaluation.detector import detect, read_detectors
 
@@ -286,6 +290,9 @@ def _check_use(
 
 def _of_recipe(path: Path, data: str | None) -> tuple[str, Path | None, Normalization | None]:
     """The data of a recipe, the folder that its name counts from, and how it is normalised."""
+    from toolchain import extras
+
+    extras.require("deploy evaluate", "convert")
     from toolchain.train.normalization import data_normalization
     from toolchain.train.recipe import load_recipe
 

@@ -11,13 +11,14 @@ import numpy as np
 from toolchain.agreement.differences import Array
 from toolchain.agreement.inputs import model_inputs
 from toolchain.errors import ModelError
-from toolchain.evaluation.labelled_data import Shape
 from toolchain.hints import command
 from toolchain.storage.cache import sha256_file
 from toolchain.tflite_file.graph import Model, Quantization, Tensor
 from toolchain.tflite_file.image_metadata import Normalization, read_image_metadata
 from toolchain.tflite_file.support import read_supported
 
+Shape = tuple[int, int, int]
+"""Height, width and channels."""
 BYTES = Normalization((0.0,), (1.0,))
 """Pixels as they are."""
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from toolchain.agreement.differences import Array
 from toolchain.errors import DataError
+from toolchain.evaluation.image_file import Shape
 from toolchain.formats.number_files import load_npz
 from toolchain.hints import did_you_mean
 from toolchain.progress import Progress, Silent
@@ -29,8 +30,6 @@ from toolchain.train.image_folder import (
 from toolchain.train.user_dataset import load_test
 from toolchain.zoo import fashion_mnist
 
-Shape = tuple[int, int, int]
-"""Height, width and channels."""
 _IMAGES, _LABELS = ("x", "images", "inputs"), ("y", "labels", "targets")
 KINDS = "a folder of images, fashion-mnist, an .npz file or package.module:function"
 
