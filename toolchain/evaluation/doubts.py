@@ -25,7 +25,7 @@ from toolchain.train.normalization import FASHION, FOLDER
 PROBED = 200
 """Images that other ways to normalise are tried on."""
 _LEAST = 30
-"""Fewer images say nothing of what values or classes are usual."""
+"""Fewer images need not fill a range: all may be dark."""
 _ERROR = 1e-3
 """How likely another way seems better by chance, all of them together."""
 _GAIN = 0.05
@@ -98,12 +98,11 @@ def out_of_range(
         count: images.
         pixels: whether they were normalised here; then what the metadata name holds anyway.
     """
-    if count < _LEAST:
-        return None
     for least, most, by in _known_ranges(classifier, metadata=not pixels):
         span = most - least
         beyond = max(high - most, least - low) > _ROOM * span
-        if beyond or high - low < _NARROW * span:
+        narrow = count >= _LEAST and high - low < _NARROW * span
+        if beyond or narrow:
             does = "go far beyond" if beyond else "fill little of"
             return Doubt(
                 model=str(classifier.path),
@@ -131,7 +130,7 @@ def better_ways(
         right: gives which images are right with other figures, ``[N]`` bool.
         hits: which are right now, ``[N]`` bool.
     """
-    if used is None or len(hits) < _LEAST:
+    if used is None:
         return None
     ways = {
         name: way

@@ -14,7 +14,7 @@ from torch import nn
 from support.brightness import CLASSES, SIDE, TRAINED, bright_images, write_classifier
 from toolchain.agreement.differences import Array
 from toolchain.convert.source import module_source
-from toolchain.errors import ConnectionFailed, DataError, ModelError
+from toolchain.errors import BoardError, ConnectionFailed, DataError, ModelError
 from toolchain.evaluation.classifier import read_classifier
 from toolchain.evaluation.document import Evaluation
 from toolchain.evaluation.evaluate import MOST_IMAGES, Plan, evaluate, read_classifiers
@@ -157,6 +157,22 @@ def test_one_bad_model_holds_up_no_other(tmp_path: Path, data: LabelledData) -> 
         failures.require()
 
 
+def test_a_board_that_fails_in_the_middle_leaves_what_others_have(
+    tmp_path: Path, data: LabelledData
+) -> None:
+    class Failing(Counting):
+        def run(self, file: ImageFile, images: Array) -> list[Array]:
+            if self.seen:
+                raise BoardError("the runner crashed")
+            return super().run(file, images)
+
+    failures = Failures()
+    plan = plan_of(write_classifier(tmp_path / "m.tflite"), places=[Host(), Failing()])
+    found = done(plan, data, failures=failures)
+    assert [(row.where, row.images) for row in found.rows] == [("host", COUNT)]
+    assert [error.what for _, error in failures.items] == ["the runner crashed"]
+
+
 def test_files_that_cannot_be_read_are_left_out(tmp_path: Path) -> None:
     good, bad = write_classifier(tmp_path / "good.tflite"), tmp_path / "bad.tflite"
     bad.write_bytes(b"TFL3")
@@ -273,9 +289,12 @@ def test_a_file_that_is_worse_than_its_checkpoint_is_noticed(
     assert "100.0% in torch" in doubt.what
 
 
-def test_few_images_raise_no_doubt(tmp_path: Path, data: LabelledData) -> None:
-    path = write_classifier(tmp_path / "m.tflite", says=UNIT)
-    assert not done(plan_of(path), data, limit=5).doubts
+def test_few_images_need_not_fill_a_range(tmp_path: Path) -> None:
+    path = write_classifier(tmp_path / "m.tflite")
+    dark = np.full((40, SIDE, SIDE, 1), TRAINED.low[0], np.float32)
+    values = labelled(tmp_path, (dark, np.zeros(40, int)))
+    assert not done(plan_of(path), values, limit=5).doubts
+    assert done(plan_of(path), values).doubts
 
 
 # --- by hand ---------------------------------------------------------------------------------
