@@ -37,7 +37,7 @@ def trained_normalization(
         metadata: of the checkpoint; empty of weights that come without a file.
         network: the name of a network of the zoo, whose own weights are taken then.
     """
-    if "dataset" in metadata:
+    if {"dataset", "recipe"} <= metadata.keys():  # as `deploy train` writes them, together
         return data_normalization(metadata["dataset"])
     known = catalog.ZOO.get(network or "")
     return FASHION if known is not None and known.weights == FASHION_MNIST else None

@@ -15,7 +15,11 @@ from toolchain.train.normalization import FASHION, FOLDER, trained_normalization
 def test_a_checkpoint_tells_by_the_data_that_it_names(
     dataset: str, known: Normalization | None
 ) -> None:
-    assert trained_normalization({"dataset": dataset}) == known
+    assert trained_normalization({"dataset": dataset, "recipe": "{}"}) == known
+
+
+def test_a_checkpoint_of_others_tells_nothing_by_the_name_of_its_data() -> None:
+    assert trained_normalization({"dataset": "imagenet"}) is None
 
 
 def test_a_network_of_the_zoo_has_the_figures_of_its_own_weights() -> None:
