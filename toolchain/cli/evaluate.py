@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from toolchain.evaluation.classifier import Classifier
     from toolchain.evaluation.document import Detection, Evaluation
     from toolchain.evaluation.image_file import ImageFile
+    from toolchain.evaluation.labelled_data import HeldOut
     from toolchain.evaluation.places import Place
     from toolchain.failures import Failures
     from toolchain.hardware.board_file import Board
@@ -155,14 +156,13 @@ def evaluate(
     boxes = (data or "").endswith(BOXES)
     if output:
         check_writable(output, inputs=[*models, *(torch or [])])
-    source, base = data or "", None
-    if recipe is not None:
-        source, base, trained = _of_recipe(recipe, data)
-        given = given or trained
+    of_recipe = _of_recipe(recipe) if recipe is not None else None
+    if of_recipe is not None:
+        given = given or of_recipe.normalization
     failures = Failures()
     leasing = Leasing("evaluate", models, queue, force, shared=True)
     asked = _Asked(
-        models, source, base, given, limit, seed, again, failures,
+        models, data, of_recipe, given, limit, seed, again, failures,
         bars.progress(quiet=json_output),
         functools.partial(
             _places, chosen, threads, failures, host, identity, bundle, timeout, leasing
@@ -179,13 +179,23 @@ def evaluate(
 
 
 @dataclass(frozen=True)
+class _OfRecipe:
+    """What a recipe says of its data."""
+
+    source: str
+    base: Path
+    """The folder that its names count from."""
+    held_out: HeldOut
+    normalization: Normalization | None
+
+
+@dataclass(frozen=True)
 class _Asked:
     """What both kinds of evaluation need of the command line."""
 
     models: Sequence[Path]
-    source: str
-    base: Path | None
-    """What a relative source counts from."""
+    data: str | None
+    recipe: _OfRecipe | None
     given: Normalization | None
     limit: int | None
     seed: int
@@ -211,7 +221,11 @@ def _classified(
     from toolchain.evaluation.places import load_torch
 
     files = read_classifiers(asked.models, asked.failures)
-    data = load_labelled(asked.source, base=asked.base, progress=asked.progress)
+    if asked.data is None and asked.recipe is not None:
+        of = asked.recipe
+        data = load_labelled(of.source, base=of.base, held_out=of.held_out, progress=asked.progress)
+    else:
+        data = load_labelled(asked.data or "", progress=asked.progress)
     if told and not data.pixels:
         raise wrong_use("--mean", f"is of pixels, and {data.name} has values that are ready")
     of_file = in_torch_of(files, torch)
@@ -231,7 +245,7 @@ def _detected(asked: _Asked, images: Path | None) -> Detection | None:
     from toolchain.evaluation.detector import detect, read_detectors
 
     files = read_detectors(asked.models, asked.failures)
-    data = load_boxes(Path(asked.source), images)
+    data = load_boxes(Path(asked.data or ""), images)
     with asked.failures.kept(), asked.places(files) as places:
         return detect(files, places, data, given=asked.given, **asked.options())
     return None
@@ -288,17 +302,18 @@ def _check_use(
         check_readable(checkpoint, ModelError)
 
 
-def _of_recipe(path: Path, data: str | None) -> tuple[str, Path | None, Normalization | None]:
-    """The data of a recipe, the folder that its name counts from, and how it is normalised."""
+def _of_recipe(path: Path) -> _OfRecipe:
     from toolchain import extras
 
     extras.require("deploy evaluate", "convert")
+    from toolchain.evaluation.labelled_data import HeldOut
     from toolchain.train.normalization import data_normalization
     from toolchain.train.recipe import load_recipe
 
-    found = load_recipe(path).data.source
-    trained = data_normalization(found)
-    return (data, None, trained) if data is not None else (found, path.parent, trained)
+    found = load_recipe(path)
+    held_out = HeldOut(found.data.test_share, found.training.seed)
+    source = found.data.source
+    return _OfRecipe(source, path.parent, held_out, data_normalization(source))
 
 
 def in_torch_of(classifiers: Sequence[Classifier], checkpoints: Sequence[Path]) -> dict[Path, Path]:

@@ -25,6 +25,7 @@ from toolchain.train.image_folder import (
     check_header,
     evaluated_folder,
     image_files,
+    load_folder,
     square_pixels,
 )
 from toolchain.train.user_dataset import load_test
@@ -32,6 +33,14 @@ from toolchain.zoo import fashion_mnist
 
 _IMAGES, _LABELS = ("x", "images", "inputs"), ("y", "labels", "targets")
 KINDS = "a folder of images, fashion-mnist, an .npz file or package.module:function"
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Which images of a folder training has put aside."""
+
+    share: float
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -56,7 +65,11 @@ class LabelledData:
 
 
 def load_labelled(
-    source: str, *, base: Path | None = None, progress: Progress | None = None
+    source: str,
+    *,
+    base: Path | None = None,
+    held_out: HeldOut | None = None,
+    progress: Progress | None = None,
 ) -> LabelledData:
     """Find labelled data, and check it as far as that is quick.
 
@@ -66,6 +79,8 @@ def load_labelled(
             ``images``) and ``y`` (or ``labels``); or ``package.module:function``, called with
             "test" as ``deploy train`` calls it.
         base: what a relative path is relative to; the current folder by default.
+        held_out: how training has split a folder without test images, of which those that it has
+            put aside are taken then; all of them by default.
         progress: where reading is shown.
 
     Raises:
@@ -80,7 +95,7 @@ def load_labelled(
     elif ":" in source and not path.exists():
         data = _function(source, base, progress)
     else:
-        data = _folder(path, source, progress)
+        data = _folder(path, source, held_out, progress)
     if not len(data):
         raise DataError(f"{source}: holds no examples")
     return data
@@ -109,7 +124,9 @@ def _fashion(progress: Progress | None) -> LabelledData:
     )
 
 
-def _folder(folder: Path, source: str, progress: Progress | None) -> LabelledData:
+def _folder(
+    folder: Path, source: str, held_out: HeldOut | None, progress: Progress | None
+) -> LabelledData:
     if not folder.is_dir():
         what = "is a file, and no .npz" if folder.exists() else "there is no such folder"
         raise DataError(
@@ -131,10 +148,16 @@ def _folder(folder: Path, source: str, progress: Progress | None) -> LabelledDat
             f"{place}: holds no images in folders of classes",
             hint="lay it out as <class>/<image>, or test/<class>/<image>",
         )
-    with (progress or Silent()).stage("check images", total=len(files)) as stage:
-        for file, _ in files:
-            check_header(file)
-            stage.advance()
+    if held_out is not None and place == folder:
+        _, test, _ = load_folder(
+            folder, 1, test_share=held_out.share, seed=held_out.seed, progress=progress
+        )
+        files = list(test.files)
+    else:
+        with (progress or Silent()).stage("check images", total=len(files)) as stage:
+            for file, _ in files:
+                check_header(file)
+                stage.advance()
 
     def read(indices: Sequence[int], shape: Shape) -> Array:
         height, width, channels = shape

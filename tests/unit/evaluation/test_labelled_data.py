@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from toolchain.errors import DataError
-from toolchain.evaluation.labelled_data import draw, load_labelled
+from toolchain.evaluation.labelled_data import HeldOut, draw, load_labelled
+from toolchain.train.data import load_data
 from toolchain.train.image_folder import ImageFiles
 from toolchain.train.normalization import FOLDER
 
@@ -57,6 +58,21 @@ def test_training_images_are_not_taken_for_test_images(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no 'test' or 'val'") as caught:
         load_labelled(str(tmp_path))
     assert str(tmp_path / "train") in str(caught.value.hint)
+
+
+def test_of_a_folder_that_training_has_split_its_test_images_are_taken(tmp_path: Path) -> None:
+    for name in ("ant", "bee"):
+        make_images(tmp_path / name, 20)
+    trained = load_data(str(tmp_path), image_size=8, test_share=0.25, seed=3)
+    data = load_labelled(str(tmp_path), held_out=HeldOut(0.25, 3))
+    assert len(data) == len(trained.test) == 10
+    assert len(load_labelled(str(tmp_path))) == 40
+    mean, std = (np.array(values) for values in FOLDER.unit)
+    for index in range(10):
+        image, label = trained.test[index]
+        (pixels,) = data.read([index], (8, 8, 3))
+        assert label == data.labels[index]
+        assert np.allclose((pixels / 255 - mean) / std, image.permute(1, 2, 0).numpy(), atol=1e-6)
 
 
 def test_pixels_are_those_that_training_normalises(tmp_path: Path) -> None:
