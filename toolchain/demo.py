@@ -27,6 +27,7 @@ from toolchain.board.lease import Lease
 from toolchain.build import bundle
 from toolchain.convert.conversion import convert
 from toolchain.errors import BoardError
+from toolchain.evaluation.metrics import predictions, share
 from toolchain.failures import Failures
 from toolchain.hardware.board_file import Board, load_board
 from toolchain.profile.document import Profile
@@ -226,8 +227,8 @@ def _network(
     return NetworkResult(
         name=path.stem,
         images=len(labels),
-        accuracy_board=float((board.argmax(1) == labels).mean()),
-        accuracy_host=float((host.argmax(1) == labels).mean()),
+        accuracy_board=share(predictions(board) == labels).value,
+        accuracy_host=share(predictions(host) == labels).value,
         relative_diff=difference,
         instructions=measurement.instructions,
         median_us=measurement.median_us,

@@ -43,15 +43,17 @@ MODULES = {
     ),
     "detect": ("PIL",),
     "plot": ("matplotlib",),
+    "boxes": ("pycocotools",),
     "report": ("altair", "jinja2", "vl_convert"),
 }
 """What the packages of each extra are imported as; of ``pyproject.toml``, which a test holds."""
 
 USED_BY = {
-    "convert": "deploy convert and deploy demo",
+    "convert": "deploy convert, deploy evaluate and deploy demo",
     "train": "deploy train and deploy recipe",
     "detect": "deploy detect",
     "plot": "deploy demo, and --plot of deploy profile, deploy history and deploy gain",
+    "boxes": "deploy evaluate on boxes",
     "report": "deploy report",
 }
 """What cannot run without each extra."""

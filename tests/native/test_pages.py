@@ -22,6 +22,7 @@ PAGES = [
     "how-to/convert.md",
     "how-to/detect-objects.md",
     "how-to/embed.md",
+    "how-to/evaluate.md",
     "how-to/find-the-slow-layer.md",
     "how-to/from-dense-to-masked.md",
     "how-to/look-at-a-profile.md",

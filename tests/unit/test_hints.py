@@ -21,6 +21,7 @@ import torch
 from typer.main import get_command
 from typer.testing import CliRunner
 
+from support.brightness import bright_images, write_classifier
 from support.bundles import write_bundle, write_masked_model
 from support.patience import PATIENCE
 from support.places import REPOSITORY
@@ -39,6 +40,7 @@ from toolchain.hardware.board_file import load_board
 from toolchain.hints import apt_line, command, did_you_mean, nearest, quoted
 from toolchain.report.page.estimated import result_of_estimate
 from toolchain.report.page.measured import result_of_profile
+from toolchain.tflite_file.image_metadata import Normalization
 from toolchain.timing import trace
 
 # --- the pieces ------------------------------------------------------------------------------
@@ -331,6 +333,22 @@ def test_the_lines_that_add_to_a_history_run(here: Path) -> None:
     assert run(here, line)[0] == 0
 
 
+def test_the_lines_that_evaluate_with_other_figures_run(here: Path) -> None:
+    pixels, labels = bright_images(120)
+    np.savez(here / "my data.npz", x=pixels, y=labels)
+    write_classifier(here / "silent.tflite", says=None)
+    wrong = Normalization.of_unit((0.0,), (1.0,))
+    write_classifier(here / "my wrong.tflite", says=wrong)
+    code, told = run(here, "deploy evaluate silent.tflite --data 'my data.npz'")
+    assert code == 3
+    code, told = run(here, line_in(told))
+    assert code == 4, "the network was trained otherwise"
+    assert run(here, line_in(told))[0] == 0
+    code, told = run(here, "deploy evaluate 'my wrong.tflite' --data 'my data.npz'")
+    assert code == 4
+    assert run(here, line_in(told))[0] == 0
+
+
 # --- none is forgotten -----------------------------------------------------------------------
 
 COMMANDS = "|".join(get_command(app).commands)  # type: ignore[attr-defined]
@@ -374,6 +392,7 @@ TRIED = {
     "toolchain/cli/history.py",
     "toolchain/tflite_file/support.py",
     "toolchain/dev/bench/counts.py",
+    "toolchain/evaluation/image_file.py",
     "toolchain/timing/trace.py",
     "toolchain/board/connect.py",
     "toolchain/board/emulator.py",

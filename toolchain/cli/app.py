@@ -18,6 +18,7 @@ from toolchain.cli import (
     doctor,
     emulator,
     estimate,
+    evaluate,
     gain,
     history,
     recipe,
@@ -37,7 +38,8 @@ app = App(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for module in (
-    train, convert, build, board, compare, history, estimate, gain, report, detect, demo, doctor,
+    train, convert, build, board, evaluate, compare, history, estimate, gain, report, detect, demo,
+    doctor,
 ):  # fmt: skip
     app.add_typer(module.commands)
 app.add_typer(recipe.commands, name="recipe")

@@ -10,7 +10,16 @@ from rich.console import RenderableType
 
 from toolchain.cli import bars
 from toolchain.cli.command_help import App, complete
-from toolchain.cli.options import JsonOption, board_names, check_alone, network_names, wrong_use
+from toolchain.cli.options import (
+    JsonOption,
+    MeanOption,
+    StdOption,
+    board_names,
+    check_alone,
+    network_names,
+    normalization,
+    wrong_use,
+)
 from toolchain.cli.output import confirm, print_json, show
 from toolchain.console import out
 from toolchain.convert.kinds import Boundary, Kind
@@ -67,6 +76,8 @@ def convert(
             "averaged ones.",
         ),
     ] = None,
+    mean: MeanOption = None,
+    std: StdOption = None,
     tolerance: Annotated[
         float | None,
         typer.Option(
@@ -130,6 +141,9 @@ def convert(
     it is quantized. Where `deploy build --board host` has built the runtime that ships into the
     current folder, they are compared on that, too.
 
+    The file says how its images are normalized, where that is known: `deploy train` writes it into
+    its checkpoints, and `--mean` and `--std` tell it of others. `deploy evaluate` goes by it.
+
     An exported program (.pt2) can run code when it is loaded, so it is asked for first. The module
     of `--model` is run. No other file is, whatever it holds.
     """
@@ -144,6 +158,7 @@ def convert(
     for option, given in (("--calibration", calibration), ("--samples", samples)):
         if given is not None and quantize != "int8":
             raise wrong_use(option, "is for --quantize int8")
+    known = normalization(mean, std)
     if io != "float32" and quantize != "int8":
         raise wrong_use("--io", "is for --quantize int8")
     if min_sqnr is not None and quantize is None:
@@ -169,6 +184,7 @@ def convert(
         input_shapes=shapes or None,
         masks=masks,
         weights=weights,
+        normalization=known,
         tolerance=conversion.DEFAULT_TOLERANCE if tolerance is None else tolerance,
         quantize=quantize,
         calibration=calibration,

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from toolchain.failures import Failures
     from toolchain.profile.power_sources import PowerSource
     from toolchain.tflite_file.graph import Model
+    from toolchain.tflite_file.image_metadata import Normalization
 
 
 def wrong_use(option: str, what: str) -> typer.BadParameter:
@@ -43,6 +44,31 @@ def check_alone(output: Path | None, json_output: bool) -> None:
             "--json",
             "is on standard output, as is what --output - writes; leave one of the two away",
         )
+
+
+def normalization(mean: str | None, std: str | None) -> Normalization | None:
+    """What ``--mean`` and ``--std`` say; ``None`` where neither is given.
+
+    Raises:
+        typer.BadParameter: one is missing, or they are no figures that go together.
+    """
+    if mean is None and std is None:
+        return None
+    from toolchain.tflite_file.image_metadata import Normalization
+
+    figures = []
+    for option, other, text in (("--mean", "--std", mean), ("--std", "--mean", std)):
+        if text is None:
+            raise wrong_use(option, f"has to be given with {other}")
+        try:
+            figures.append([float(part) for part in text.split(",")])
+        except ValueError as error:
+            said = f"'{text}' is no figures; write 0.5, or one a channel: 0.485,0.456,0.406"
+            raise wrong_use(option, said) from error
+    try:
+        return Normalization.of_unit(*figures)
+    except ValueError as error:
+        raise wrong_use("--mean", f"and --std do not go together: {error}") from error
 
 
 _MAX_THREADS = 64
@@ -201,6 +227,23 @@ TimeoutOption = Annotated[
         metavar="SECONDS",
         help="That one run of the runner may take.",
         show_default="3600",
+    ),
+]
+MeanOption = Annotated[
+    str | None,
+    typer.Option(
+        "--mean",
+        metavar="FIGURES",
+        help="Mean of the images that the network was trained on, of pixels from 0 to 1: one "
+        "figure, or one a channel as 0.485,0.456,0.406.",
+    ),
+]
+StdOption = Annotated[
+    str | None,
+    typer.Option(
+        "--std",
+        metavar="FIGURES",
+        help="Likewise the standard deviation: 0.5, or 0.229,0.224,0.225.",
     ),
 ]
 QueueOption = Annotated[

@@ -41,6 +41,7 @@ from toolchain.sparsity.checkpoint_file import check_no_tflite
 from toolchain.sparsity.published import HeaderReport
 from toolchain.storage.files import check_name, check_writable, written_whole
 from toolchain.tflite_file.graph import read_model
+from toolchain.tflite_file.image_metadata import Normalization, with_image_metadata
 from toolchain.tflite_file.layers import find_layers, totals
 from toolchain.tflite_file.support import require_supported
 
@@ -134,6 +135,19 @@ class CalibrationInfo(_Result):
     """Inferences of the data that the file was tried with."""
 
 
+class NormalizationInfo(_Result):
+    """How images are normalised: ``value = (pixel / 255 - mean) / std``."""
+
+    mean: tuple[float, ...]
+    """One for all channels, or one each."""
+    std: tuple[float, ...]
+
+    @classmethod
+    def of(cls, known: Normalization | None) -> NormalizationInfo | None:
+        """For a document."""
+        return None if known is None else cls(mean=known.unit[0], std=known.unit[1])
+
+
 class Conversion(_Result):
     """What :func:`convert` did."""
 
@@ -144,6 +158,8 @@ class Conversion(_Result):
     outputs: list[TensorInfo]
     notes: list[str] = []
     """In what the file is another than the model, a sentence each."""
+    normalization: NormalizationInfo | None = None
+    """What the file says of how its images are normalised; ``None`` where that is not known."""
     layers: list[ConvertedLayer]
     """The masked layers, in the order of the model."""
     mask_header: HeaderReport | None = None
@@ -194,6 +210,7 @@ def convert(
     input_shapes: Sequence[tuple[int, ...]] | None = None,
     masks: str | os.PathLike[str] | None = None,
     weights: str | None = None,
+    normalization: Normalization | None = None,
     tolerance: float = DEFAULT_TOLERANCE,
     quantize: Kind | None = None,
     calibration: str | None = None,
@@ -215,6 +232,8 @@ def convert(
         input_shapes: as torch has them, one an input; needed where nothing else tells.
         masks: ``bin_mask.h``, for weights that come without masks.
         weights: which of a checkpoint's weights: their key, or ``ema`` for averaged ones.
+        normalization: how its images are normalised, which the file then says; what the checkpoint
+            says of its training unless given.
         tolerance: the largest difference to torch that is let through, as a part of its scale
             (:mod:`toolchain.agreement.differences`); of the float32 file, also where that is then
             quantised.
@@ -261,6 +280,7 @@ def convert(
     with written_whole(output) as scratch:
         with progress.stage("load and export", 1) as stage:
             source = load_source(path, model, input_shapes, masks, weights)
+            normalization = _fitting(normalization, source)
             stage.advance()
         samples = None
         if calibration is not None:
@@ -273,6 +293,7 @@ def convert(
         with progress.stage("lower to TFLite") as stage:
             flat = Flat(module, source.interface)
             lower(flat, source.inputs, source.outputs, scratch)
+            say_normalization(scratch, default_output(path, model).stem, normalization)
             stage.total(1)
             stage.advance()
         check = _Check(source, scratch, progress, seed)
@@ -292,6 +313,8 @@ def convert(
                 with progress.stage(f"quantize to {quantize}", 1) as stage:
                     quantize_weights(scratch, quantize)
                     stage.advance()
+            # What quantises writes a file of its own.
+            say_normalization(scratch, default_output(path, model).stem, normalization)
             ours = {runtime.name for runtime in others.found}
             comparison = check.of_quantised(runtimes, tried, least_db or 0.0, ours)
         file = read_model(scratch)
@@ -310,6 +333,7 @@ def convert(
         inputs=_tensors("args", source.inputs, source.torch_inputs, ports.inputs),
         outputs=_tensors("output", source.outputs, source.torch_outputs, ports.outputs),
         notes=list(source.notes),
+        normalization=NormalizationInfo.of(normalization),
         layers=check_layers(masked, found),
         mask_header=source.header,
         weights=list(source.weights),
@@ -489,6 +513,40 @@ def _quantize_int8(path: Path, samples: Samples, boundary: Boundary, progress: P
             for index in range(len(samples))
         )
         quantize_int8(path, inputs, boundary=boundary, step=stage.advance)
+
+
+def _fitting(given: Normalization | None, source: Source) -> Normalization | None:
+    """What the file is to say of its images.
+
+    Raises:
+        ModelError: what the user gave is for other images than the model takes.
+    """
+    shapes = source.inputs
+    channels = shapes[0][1] if len(shapes) == 1 and len(shapes[0]) == 4 else 0
+    if given is None:
+        trained = source.normalization
+        return trained if trained is not None and channels and trained.fits(channels) else None
+    if not channels or not given.fits(channels):
+        takes = " and ".join("x".join(map(str, shape)) for shape in shapes)
+        raise ModelError(
+            f"the normalisation is for {len(given.mean)} channels, the model takes {takes}",
+            hint="give one mean and one std, or one of each a channel, for a model of one image",
+        )
+    return given
+
+
+def say_normalization(path: Path, name: str, normalization: Normalization | None) -> None:
+    """Write into a file how its images are normalised, where that is known.
+
+    Args:
+        path: a ``.tflite`` file.
+        name: of the model.
+        normalization: that fits its input.
+    """
+    if normalization is not None:
+        said = f"Images are normalised: (pixel / 255 - mean) / std with {normalization}."
+        content = with_image_metadata(path.read_bytes(), name, said, normalization)
+        path.write_bytes(content)
 
 
 def _tensors(

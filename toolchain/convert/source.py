@@ -40,6 +40,8 @@ from toolchain.sparsity.checkpoint import (
 )
 from toolchain.sparsity.published import HeaderReport, with_header
 from toolchain.sparsity.state_dicts import match
+from toolchain.tflite_file.image_metadata import Normalization
+from toolchain.train.normalization import trained_normalization
 from toolchain.zoo import catalog
 
 Shape = tuple[int, ...]
@@ -70,6 +72,8 @@ class Source:
     """What came of a header of masks, where one was given."""
     weights: tuple[str, ...] = ()
     """Which of a checkpoint's weights were taken, where it holds several, and what was not."""
+    normalization: Normalization | None = None
+    """How the images that it was trained on were normalised, where that is known."""
 
 
 def load_source(
@@ -175,7 +179,8 @@ def _from_factory(
         module = load_model(module, state, resize=has_pruned_channels(metadata))
     what = f"{factory} with {path}" if path is not None else model
     source = module_source(module, inputs, factory, description=what)
-    return replace(source, header=header, weights=taken)
+    trained = trained_normalization(metadata, model if path is None else None)
+    return replace(source, header=header, weights=taken, normalization=trained)
 
 
 def module_source(

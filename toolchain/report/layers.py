@@ -121,6 +121,9 @@ def conversion_summary(done: Conversion, *, verbose: bool = False) -> Renderable
             for tensor in tensors
         ),
     ]
+    if known := done.normalization:
+        mean, std = (",".join(f"{value:.4g}" for value in part) for part in (known.mean, known.std))
+        lines.append(Text(f"  images: (pixel / 255 - mean) / std, mean {mean}, std {std}"))
     lines += [Text(f"  weights: {note}") for note in done.weights]
     lines += [Text(f"  {note}", style="yellow") for note in done.notes]
     if done.mask_header:

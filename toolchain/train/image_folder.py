@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
@@ -48,11 +49,7 @@ class ImageFiles(Dataset[tuple[Tensor, int]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         path, label = self.files[index]
-        try:
-            with Image.open(path, formats=_FORMATS) as image:
-                pixels = _square(image, self._size)
-        except Exception as error:  # Pillow's decoders raise a dozen kinds on damaged files
-            raise _unreadable(path, error) from error
+        pixels = square_pixels(path, self._size).astype(np.float32)
         return (torch.from_numpy(pixels) / 255 - _MEAN).div_(_STD).permute(
             2, 0, 1
         ).contiguous(), label
@@ -123,6 +120,26 @@ def load_folder(
             check_header(path)
             stage.advance()
     return ImageFiles(train, image_size), ImageFiles(test, image_size), classes
+
+
+def evaluated_folder(folder: Path) -> tuple[Path, tuple[str, ...]]:
+    """Where the folders of test images lie in a folder, one a class, and the classes' names.
+
+    That is ``test`` or ``val``, whose classes are those of ``train`` where there is one, else the
+    folder itself.
+
+    Raises:
+        DataError: it has training images and no test images.
+        OSError: it cannot be read.
+    """
+    place = next((folder / name for name in _TEST_NAMES if _folders(folder / name)), None)
+    training = _folders(folder / "train")
+    if place is None and training:
+        raise DataError(
+            f"{folder}: has a folder 'train', but no 'test' or 'val' with a folder for each class",
+            hint=f"to try a network on what it was trained on, give {folder / 'train'}",
+        )
+    return place or folder, tuple(training or _folders(place or folder))
 
 
 # --- what lies where -------------------------------------------------------------------------
@@ -219,16 +236,50 @@ def check_header(path: Path) -> None:
         )
 
 
-def _square(image: Image.Image, size: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-    """The middle of an image, ``[size, size, 3]``, 0 to 255."""
-    upright = ImageOps.exif_transpose(image)
-    if upright.mode == "P" and "transparency" in upright.info:
-        upright = upright.convert("RGBA")
-    colour = upright.convert("RGB")
+def square_pixels(path: Path, size: int) -> npt.NDArray[np.uint8]:
+    """The pixels of a file as :class:`ImageFiles` has them before they are normalised.
+
+    Returns:
+        ``[size, size, 3]``: red, green and blue, 0 to 255.
+
+    Raises:
+        DataError: it cannot be read as an image.
+    """
+    try:
+        with Image.open(path, formats=_FORMATS) as image:
+            return _square(image, size)
+    except Exception as error:  # Pillow's decoders raise a dozen kinds on damaged files
+        raise _unreadable(path, error) from error
+
+
+def picture_pixels(path: Path) -> npt.NDArray[np.uint8]:
+    """A whole picture, upright: ``[height, width, 3]``, red, green and blue, 0 to 255.
+
+    Raises:
+        DataError: it cannot be read as an image.
+    """
+    try:
+        with Image.open(path, formats=_FORMATS) as image:
+            return np.array(_colour(image), np.uint8)
+    except Exception as error:  # as above
+        raise _unreadable(path, error) from error
+
+
+def _square(image: Image.Image, size: int) -> npt.NDArray[np.uint8]:
+    """The middle of an image."""
+    colour = _colour(image)
     short = min(colour.size)
     left, top = ((side - short) / 2 for side in colour.size)
     box = (left, top, left + short, top + short)
-    return np.array(colour.resize((size, size), Image.Resampling.BILINEAR, box=box), np.float32)
+    return np.array(colour.resize((size, size), Image.Resampling.BILINEAR, box=box), np.uint8)
+
+
+def _colour(image: Image.Image) -> Image.Image:
+    """An image as its EXIF data turn it, in red, green and blue."""
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode == "P" and "transparency" in upright.info:
+        upright = upright.convert("RGBA")
+    return upright.convert("RGB")
 
 
 def _unreadable(path: Path, error: Exception) -> DataError:

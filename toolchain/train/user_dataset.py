@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, TensorDataset
@@ -151,15 +153,65 @@ def load_user(
         return checked, _first_checked(test), classes
 
 
+def load_test(
+    factory: str, *, base: Path | None = None, progress: Progress | None = None
+) -> tuple[CheckedDataset, tuple[str, ...], npt.NDArray[np.int64]]:
+    """The test set alone that a factory gives, with its class names and labels.
+
+    Args:
+        factory: ``package.module:function``, called with "test".
+        base: see :func:`load_user`.
+        progress: where reading is shown.
+
+    Returns:
+        The dataset, its ``classes`` where it has such, and the label of each example.
+
+    Raises:
+        DataError: there is no such function, it fails, or what it gives has a fault.
+    """
+    function = resolve(
+        factory, "--data", fault=DataError, otherwise=", a folder, or fashion-mnist", base=base
+    )
+    with seeded(derived_seed("dataset", 0)):
+        test = CheckedDataset(function("test"), f"'{factory}' (\"test\")")
+        given = getattr(test.dataset, "targets", None)
+        if given is None and _is_tensors(test.dataset):
+            given = test.dataset.tensors[1]
+        if given is not None and len(given) == len(test):
+            try:
+                labels = torch.as_tensor(given).long().flatten().numpy()
+            except Exception as error:
+                raise failure(DataError, f"{test.name}: reading its labels", error) from error
+        else:
+            with (progress or Silent()).stage("read labels", total=len(test)) as stage:
+                found = []
+                for index in range(len(test)):
+                    found.append(test[index][1])
+                    stage.advance()
+            labels = np.array(found, np.int64)
+    if labels.min() < 0:
+        raise DataError(f"{test.name}, example {labels.argmin()}: the label is {labels.min()}")
+    return test, _names(test) or (), labels
+
+
 def _classes(train: CheckedDataset, progress: Progress) -> tuple[str, ...]:
-    names = getattr(train.dataset, "classes", None)
-    if isinstance(names, Sequence) and not isinstance(names, str):
-        classes = tuple(map(str, names))
-    else:
-        classes = tuple(map(str, range(_highest_label(train, progress) + 1)))
+    names = _names(train)
+    classes = names if names is not None else _numbers(train, progress)
     if len(classes) < 2:
         raise DataError(f"{train.name}: has fewer than two classes")
     return classes
+
+
+def _numbers(train: CheckedDataset, progress: Progress) -> tuple[str, ...]:
+    return tuple(map(str, range(_highest_label(train, progress) + 1)))
+
+
+def _names(of: CheckedDataset) -> tuple[str, ...] | None:
+    """The names of the classes, where the dataset has them."""
+    names = getattr(of.dataset, "classes", None)
+    if not isinstance(names, Sequence) or isinstance(names, str):
+        return None
+    return tuple(map(str, names))
 
 
 def _highest_label(train: CheckedDataset, progress: Progress) -> int:

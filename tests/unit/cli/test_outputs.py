@@ -32,6 +32,7 @@ def lines_for(command: str, output: str) -> list[object]:
         "history": ["profile", "m.tflite", *empty, "--history", output],
         "trend": ["history", "--history", "h.jsonl", "--plot", output],
         "estimate": ["estimate", "m.tflite", "--bundle", "no-bundle", "--output", output],
+        "evaluate": ["evaluate", "m.tflite", "--data", "d.npz", "--output", output],
         "run": ["run", "m.tflite", *empty, "--input", "x.npy", "--output-dir", output],
         "convert": ["convert", CHECKPOINT, "--output", output],
         "train": ["train", RECIPE, "--output", output],
@@ -60,7 +61,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-FILES = ["profile", "plot", "history", "trend", "estimate", "convert", "train", "report"]
+FILES = ["profile", "plot", "history", "trend", "estimate", "evaluate", "convert", "train"]
+FILES += ["report"]
 FOLDERS = ["save", "run", "build", "demo", "pictures"]
 
 

@@ -25,10 +25,12 @@ from support.published import (
 from toolchain.agreement.differences import Array
 from toolchain.agreement.runtimes import Runtimes
 from toolchain.convert.conversion import Conversion, convert, default_output
-from toolchain.errors import OutputError, VerificationError
+from toolchain.errors import ModelError, OutputError, VerificationError
 from toolchain.sparsity.published import MaskDifference
 from toolchain.tflite_file.graph import read_model
+from toolchain.tflite_file.image_metadata import Normalization, read_image_metadata
 from toolchain.tflite_file.layers import find_layers
+from toolchain.train.normalization import FASHION
 from toolchain.zoo import catalog
 
 _MODULE = "networks_of_the_test"
@@ -378,3 +380,42 @@ def test_the_output_is_named_after_the_checkpoint_or_the_model() -> None:
     assert default_output("runs/best.safetensors", None) == Path("best.tflite")
     assert default_output(None, "resnet18_s20") == Path("resnet18_s20.tflite")
     assert default_output(None, "package.module:factory") == Path("factory.tflite")
+
+
+# --- how images are normalised ---------------------------------------------------------------
+
+
+def test_a_trained_checkpoint_tells_its_file_how_images_are_normalised(tmp_path: Path) -> None:
+    checkpoint = catalog.CHECKPOINTS / "fashion_resnet_s20.safetensors"
+    for kind in (None, "fp16"):
+        done = convert(checkpoint, tmp_path / f"{kind}.tflite", quantize=kind)  # type: ignore[arg-type]
+        found = read_image_metadata(read_model(done.path))
+        assert found is not None
+        assert found.name == "fashion_resnet_s20"
+        (image,) = found.inputs
+        assert image.normalization is not None
+        assert image.normalization.near(FASHION)
+        assert done.normalization is not None
+        assert done.normalization.mean == pytest.approx((0.286,))
+
+
+def test_the_user_tells_it_of_other_networks(tmp_path: Path) -> None:
+    given = Normalization.of_unit((0.5, 0.4, 0.3), (0.2, 0.2, 0.2))
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    path = tmp_path / "own.tflite"
+    assert _convert(model, (1, 3, 8, 8), path, normalization=given).normalization is not None
+    found = read_image_metadata(read_model(path))
+    assert found is not None
+    assert found.inputs[0].normalization is not None
+    assert found.inputs[0].normalization.near(given)
+    done = _convert(model, (1, 3, 8, 8), tmp_path / "silent.tflite")
+    assert done.normalization is None
+    assert read_image_metadata(read_model(done.path)) is None
+
+
+def test_a_normalisation_of_other_channels_is_refused(tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    two = Normalization.of_unit((0.5, 0.5), (0.5, 0.5))
+    with pytest.raises(ModelError, match="for 2 channels, the model takes 1x3x8x8"):
+        _convert(model, (1, 3, 8, 8), tmp_path / "m.tflite", normalization=two)
+    assert not list(tmp_path.iterdir())

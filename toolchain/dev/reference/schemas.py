@@ -15,6 +15,7 @@ from toolchain.demo import DemoResult
 from toolchain.dev.reference.attributes import attribute_docs, markdown
 from toolchain.dev.reference.tables import table
 from toolchain.doctor.finding import Diagnosis
+from toolchain.evaluation.document import Detection, Evaluation
 from toolchain.hardware.board_file import Board
 from toolchain.profile.document import Profile
 from toolchain.profile.estimate_document import Estimate
@@ -62,6 +63,8 @@ DOCUMENTS = (
         "validation",
     ),
     Document("gain", Gain, "`deploy gain --output` and `deploy gain --json`", "validation"),
+    Document("evaluation", Evaluation, "`deploy evaluate --output` and `deploy evaluate --json`"),
+    Document("box-evaluation", Detection, "the same of detectors"),
     Document("result", Result, "what `toolchain.profile.results.read_result` returns"),
     Document("diagnosis", Diagnosis, "`deploy doctor --json`; also `findings.json` of its archive"),
     Document("report", Report, "`deploy report --json`"),

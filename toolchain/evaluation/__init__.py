@@ -1,0 +1,1 @@
+"""How right a network is on labelled images: in torch, on this machine, on a board."""
