@@ -41,6 +41,9 @@ MODULES = {
         "torch",
         "torch_pruning",
     ),
+    "timm": ("timm", "torchvision"),
+    "torchvision": ("torchvision",),
+    "onnx": ("onnx", "onnxruntime"),
     "plot": ("matplotlib",),
     "report": ("altair", "jinja2", "vl_convert"),
 }
@@ -49,6 +52,9 @@ MODULES = {
 USED_BY = {
     "convert": "deploy convert and deploy demo",
     "train": "deploy train",
+    "timm": "timm:NAME of deploy convert and of recipes",
+    "torchvision": "torchvision:NAME of deploy convert and of recipes",
+    "onnx": "deploy convert of ONNX files",
     "plot": "deploy demo, and --plot of deploy profile and deploy history",
     "report": "deploy report",
 }

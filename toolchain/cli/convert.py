@@ -21,6 +21,7 @@ commands = App()
 @commands.example(
     "deploy convert toolchain/zoo/checkpoints/fashion_resnet_s20.safetensors -o s20.tflite",
     "deploy convert weights.pt --model my_nets:flowers --input-shape 1,3,224,224",
+    "deploy convert weights.pth --model timm:mobilenetv3_small_050",
     "deploy convert --model resnet18_s20 --quantize int8 --calibration images",
 )
 def convert(
@@ -34,7 +35,8 @@ def convert(
     model: Annotated[
         str | None,
         typer.Option(
-            help="A network of the zoo, such as resnet18_s20, or package.module:factory.",
+            help="A network of the zoo, such as resnet18_s20, timm:NAME, torchvision:NAME, or "
+            "package.module:factory.",
             autocompletion=complete(network_names),
         ),
     ] = None,
@@ -137,7 +139,7 @@ def convert(
     from toolchain.convert.kinds import is_program
     from toolchain.errors import ModelError
     from toolchain.formats.input_file import check_readable
-    from toolchain.zoo import catalog
+    from toolchain.zoo import catalog, libraries
 
     check_alone(output, json_output)
     shapes = [_shape(text) for text in input_shape or []]
@@ -150,12 +152,15 @@ def convert(
         raise wrong_use("--min-sqnr", "is for --quantize")
     if source is None and model is None:
         raise wrong_use("CHECKPOINT", "give a checkpoint, an exported program (.pt2), or --model")
+    wanted = ["convert"]
     if model is not None and ":" not in model:
         catalog.get(model)
+    elif model is not None and libraries.is_named(model):
+        wanted.append(model.partition(":")[0])
     for file in (source, masks):
         if file is not None:
             check_readable(Path(file), ModelError)
-    extras.require("deploy convert", "convert")
+    extras.require("deploy convert", *wanted)
     if source is not None and is_program(Path(source)) and not trust:
         _ask_for_trust(source)
     from toolchain.board.host_runtime import host_runtimes

@@ -1,4 +1,4 @@
-"""What is converted: a factory with a checkpoint, a network of the zoo, or an exported program."""
+"""What is converted: a network with its weights, an exported program, or an ONNX file."""
 
 from __future__ import annotations
 
@@ -40,9 +40,13 @@ from toolchain.sparsity.checkpoint import (
 )
 from toolchain.sparsity.published import HeaderReport, with_header
 from toolchain.sparsity.state_dicts import match
-from toolchain.zoo import catalog
+from toolchain.zoo import catalog, libraries
 
 Shape = tuple[int, ...]
+_RANDOM = (
+    "they are random, and the same each time: good for measuring time and nothing else; give a "
+    "checkpoint, or :pretrained behind the name, for those of its library"
+)
 _MOST = 1e6  # of a number that a file gives to a factory, so that it cannot ask for all memory
 _MOST_INPUT = 2**28  # values of an input whose shape a file names: 1 GiB
 
@@ -85,8 +89,9 @@ def load_source(
         path: a checkpoint (safetensors or a PyTorch ``state_dict``) or an exported program
             (``.pt2``, and called so; torch runs what is in it: only if whoever made it is trusted);
             ``None`` takes the weights that the factory gives.
-        model: ``package.module:factory``, or a name of the zoo. A checkpoint of this project names
-            its own in its metadata. Not for a ``.pt2``.
+        model: ``package.module:factory``, a name of the zoo, or one of another library
+            (:mod:`toolchain.zoo.libraries`). A checkpoint of this project names its own in its
+            metadata. Not for a ``.pt2``.
         input_shapes: one shape an input; checkpoints of this project, networks of the zoo and
             exported programs know theirs.
         masks: a header of masks, ``bin_mask.h``, for weights that come without; where they have
@@ -145,7 +150,8 @@ def _from_factory(
         state, metadata = load_checkpoint(path, weights=weights), load_metadata(path)
         model = model or _factory_in(path, metadata)
     assert model is not None  # noqa: S101 (load_source was given one of the two)
-    factory, checkpoint = catalog.current_factory(model), None
+    named = libraries.check(model) if libraries.is_named(model) else None
+    factory, checkpoint = str(named) if named else catalog.current_factory(model), None
     arguments: Mapping[str, Any] = {} if path is None else _arguments_in(path, metadata)
     if ":" not in model:
         entry = catalog.get(model)
@@ -153,6 +159,8 @@ def _from_factory(
         arguments = {**entry.arguments, **arguments}
     ours = catalog.by_factory(factory)
     known_shape: Shape | None = ours.input_shape if ours else None
+    if named is not None and not shapes:
+        known_shape = libraries.input_shape(named)
     if not shapes:
         if path is not None:
             known_shape = _shape_in(path, metadata) or known_shape
@@ -164,8 +172,15 @@ def _from_factory(
         shapes = [known_shape]
     if state is None and checkpoint is not None:
         state = load_checkpoint(checkpoint)
-    module = make(factory, arguments)
     inputs = [torch.zeros(shape) for shape in shapes]
+    if named is None:
+        module = make(factory, arguments)
+    else:
+        module = libraries.make(named, arguments)
+        if state is None and not named.pretrained:
+            _try(module.eval(), inputs, factory)
+            libraries.liven(module, inputs[0])
+            taken = (_RANDOM,)
     if state is not None:
         state = matched = match(module, state)
         taken = matched.notes
@@ -209,7 +224,7 @@ def make(factory: str, arguments: Mapping[str, Any] | None = None) -> nn.Module:
     Raises:
         ModelError: there is no such module or function, it fails, or gives no ``nn.Module``.
     """
-    others = ", or a network of the zoo: " + ", ".join(catalog.ZOO)
+    others = ", timm:NAME, torchvision:NAME, or a network of the zoo: " + ", ".join(catalog.ZOO)
     return make_module(factory, "--model", arguments, otherwise=others)
 
 
@@ -220,7 +235,10 @@ def _factory_in(path: str | os.PathLike[str], metadata: Mapping[str, str]) -> st
             f"{path}: does not say which model it belongs to",
             hint="give --model package.module:factory, a function that makes the model",
         )
-    # A file must not choose which code of this machine runs: only networks that ship with us.
+    # A file must not choose which code of this machine runs: only networks that ship with us, or
+    # with the libraries that a user has installed for their networks.
+    if libraries.is_named(factory):
+        return libraries.without_weights(factory)
     if catalog.by_factory(factory) is None:
         raise ModelError(
             f"{path}: names the model '{factory}', which is not one of this project",

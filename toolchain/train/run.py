@@ -40,7 +40,7 @@ from toolchain.train.saved_state import (
 from toolchain.train.setup import Student, build_student
 from toolchain.train.tensorboard import ScalarLog
 from toolchain.train.trainer import Epoch, SameImages, Trainer
-from toolchain.zoo import catalog
+from toolchain.zoo import catalog, libraries
 
 LAST = "last.safetensors"
 """The checkpoint of the last epoch, in the folder of the run."""
@@ -386,7 +386,7 @@ def _report(
 
 def _convert_command(trainer: Trainer, path: Path, base: Path | None) -> str:
     factory = trainer.student.factory
-    foreign = catalog.by_factory(factory) is None
+    foreign = catalog.by_factory(factory) is None and not libraries.is_named(factory)
     model = ["--model", from_here(factory, base or Path())] if foreign else []
     return command("convert", "FILE" if path == STDOUT else path, *model)
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -46,7 +47,7 @@ from toolchain.train.batches import Augment, Batches, in_turn, mirror, seeded, s
 from toolchain.train.data import Data
 from toolchain.train.recipe import DataSet, Masks, Recipe, place
 from toolchain.train.rounding import Planner, Rounding, plan_rounding
-from toolchain.zoo import catalog
+from toolchain.zoo import catalog, libraries
 from toolchain.zoo.init import initialise
 
 _OPTION = "[model] factory"
@@ -119,10 +120,11 @@ def build_student(
     seed = recipe.training.seed
     with torch.random.fork_rng(), seeded(seed):
         torch.manual_seed(seed)
-        model = make_module(factory, _OPTION, recipe.model.arguments, base=base)
+        model = _make(factory, recipe.model.arguments, base, seed)
         ours = catalog.by_factory(factory)
         if ours and ours.random_weights:
             initialise(model)
+    factory = libraries.without_weights(factory)
     example = torch.zeros(data.input_shape)
     pruned = False
     notes: tuple[str, ...] = ()
@@ -187,6 +189,8 @@ def training_batches(recipe: Recipe, data: Data) -> Batches:
 def network_factory(name: str) -> str:
     """``package.module:function`` of a recipe's network, which may be a name of the zoo.
 
+    ``timm:NAME`` and ``torchvision:NAME`` stay as they are.
+
     Raises:
         ModelError: there is none of that name, or it is one with masks.
     """
@@ -220,8 +224,15 @@ def check_classifier(model: nn.Module, data: Data, name: str) -> None:
         raise ModelError(
             f"{name} gives {given} for one image, but {data.name} has {len(data.classes)} classes",
             hint=f"the model has to give [1, {len(data.classes)}]; a factory of ours takes "
-            f"arguments = {{ classes = {len(data.classes)} }}",
+            f"arguments = {{ classes = {len(data.classes)} }}, networks of timm and torchvision "
+            f"{{ num_classes = {len(data.classes)} }}",
         )
+
+
+def _make(name: str, arguments: Mapping[str, Any], base: Path | None, seed: int) -> nn.Module:
+    if libraries.is_named(name):
+        return libraries.make(libraries.check(name), arguments, seed=seed)
+    return make_module(name, _OPTION, arguments, base=base)
 
 
 def _first_weights(recipe: Recipe, base: Path | None) -> Path | None:
@@ -307,7 +318,7 @@ def _loss(
         return CrossEntropy(), ()
     name = network_factory(chosen.factory) if chosen.factory else factory
     arguments = recipe.model.arguments if chosen.factory is None else {}
-    teacher = make_module(name, _OPTION, arguments, base=base)
+    teacher = _make(name, arguments, base, recipe.training.seed)
     _, notes = _load(teacher, place(chosen.weights, base), chosen.weights_key, masks=True)
     check_classifier(teacher, data, f"the teacher ({name})")
     loss = Distillation(teacher, weight=chosen.weight, temperature=chosen.temperature)
