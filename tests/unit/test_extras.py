@@ -90,6 +90,8 @@ CASES = [
 @pytest.mark.parametrize(("command", "module"), CASES, ids=map("without ".join, CASES))
 def test_a_command_names_the_package_that_it_lacks(command: str, module: str, here: Path) -> None:
     words, needed = NEEDED[command]
+    if any(other != module for extra in needed for other in extras.missing_modules(extra)):
+        pytest.skip(f"the extras {' and '.join(needed)} are not installed")
     wanting = [extra for extra in needed if module in extras.MODULES[extra]]
     done = base_only.run(here, *words, without=[module])
     assert done.returncode == MissingToolError.exit_code, done.stderr
@@ -199,7 +201,7 @@ def test_in_a_checkout_it_is_the_checkout_that_is_installed() -> None:
 
 
 def test_nothing_is_wrong_where_all_is_installed() -> None:
-    extras.require("this test", *extras.MODULES)
+    extras.require("this test", "convert", "train", "plot", "report")
 
 
 def test_what_is_missing_of_an_extra_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from torch import Tensor, fx, nn
 
 from toolchain.agreement.silence import quiet
 from toolchain.convert.explain import export_failure, where_raised
+from toolchain.convert.from_onnx.source import load as load_onnx
 from toolchain.convert.interface import (
     Flat,
     Interface,
@@ -24,7 +25,7 @@ from toolchain.convert.interface import (
     images_first,
     register_containers,
 )
-from toolchain.convert.kinds import is_program
+from toolchain.convert.kinds import is_onnx, is_program
 from toolchain.convert.layout import channels_last_inputs, channels_last_outputs
 from toolchain.convert.precision import OTHERS, computed_in, has_other_floats, to_float32
 from toolchain.errors import DeployError, ModelError, failure, first_line
@@ -87,17 +88,18 @@ def load_source(
 
     Args:
         path: a checkpoint (safetensors or a PyTorch ``state_dict``) or an exported program
-            (``.pt2``, and called so; torch runs what is in it: only if whoever made it is trusted);
-            ``None`` takes the weights that the factory gives.
+            (``.pt2``, and called so; torch runs what is in it: only if whoever made it is trusted)
+            or an ONNX file (``.onnx``, and called so); ``None`` takes the weights that the factory
+            gives.
         model: ``package.module:factory``, a name of the zoo, or one of another library
             (:mod:`toolchain.zoo.libraries`). A checkpoint of this project names its own in its
-            metadata. Not for a ``.pt2``.
+            metadata. Not for a ``.pt2`` or ``.onnx``.
         input_shapes: one shape an input; checkpoints of this project, networks of the zoo and
             exported programs know theirs.
         masks: a header of masks, ``bin_mask.h``, for weights that come without; where they have
-            masks of their own, these are taken. Not for a ``.pt2``.
+            masks of their own, these are taken. Not for a ``.pt2`` or ``.onnx``.
         weights: which of a checkpoint's weights, see
-            :func:`toolchain.sparsity.checkpoint.load_checkpoint`. Not for a ``.pt2``.
+            :func:`toolchain.sparsity.checkpoint.load_checkpoint`. Not for a ``.pt2`` or ``.onnx``.
 
     Raises:
         ModelError: something cannot be found, read, loaded or exported; says which and why.
@@ -105,24 +107,15 @@ def load_source(
     if path is None and model is None:
         raise ModelError(
             "there is nothing to convert",
-            hint="give a checkpoint, an exported program (.pt2), or --model package.module:factory",
+            hint="give a checkpoint, an exported program (.pt2), an ONNX file, or --model "
+            "package.module:factory",
         )
-    if path is not None and is_program(Path(path)):
-        if model is not None:
-            raise ModelError(
-                f"{path}: is an exported program, which holds its own model",
-                hint="leave --model away",
-            )
-        if masks is not None:
-            raise ModelError(
-                f"{path}: is an exported program, which holds its own masks",
-                hint="leave --masks away",
-            )
-        if weights is not None:
-            raise ModelError(
-                f"{path}: is an exported program, which holds its own weights",
-                hint="leave --weights away",
-            )
+    if path is not None and (is_program(Path(path)) or is_onnx(Path(path))):
+        _check_alone(Path(path), {"model": model, "masks": masks, "weights": weights})
+        if is_onnx(Path(path)):
+            module, inputs, notes = load_onnx(Path(path), input_shapes)
+            source = module_source(module, inputs, str(path))
+            return replace(source, notes=(*notes, *source.notes))
         return _from_program(Path(path), input_shapes)
     if path is None and weights is not None:
         raise ModelError(
@@ -130,6 +123,17 @@ def load_source(
             hint="give the checkpoint, or leave --weights away",
         )
     return _from_factory(path, model, input_shapes, masks, weights)
+
+
+def _check_alone(path: Path, options: Mapping[str, object]) -> None:
+    """Raise where an option is given for a file that holds what the option is for."""
+    kind = "an ONNX file" if is_onnx(path) else "an exported program"
+    for option, given in options.items():
+        if given is not None:
+            raise ModelError(
+                f"{path}: is {kind}, which holds its own {option}",
+                hint=f"leave --{option} away",
+            )
 
 
 # --- factories -------------------------------------------------------------------------------
