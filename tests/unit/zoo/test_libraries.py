@@ -7,9 +7,14 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from support.tiny_training import IMAGES
 from toolchain import extras
 from toolchain.convert.source import load_source
 from toolchain.errors import ModelError
+from toolchain.sparsity.masked_conv import summary
+from toolchain.train.data import load_data
+from toolchain.train.recipe import Recipe
+from toolchain.train.setup import build_student
 from toolchain.zoo import libraries
 
 if extras.missing_modules("timm"):
@@ -134,3 +139,31 @@ def test_every_layer_counts_in_a_network_with_random_weights() -> None:
         before = model(image)
         weight.mul_(2)
         assert (model(image) - before).abs().max() > 0.01 * before.abs().max()
+
+
+def recipe(factory: str, seed: int = 0, **masks: object) -> Recipe:
+    return Recipe.model_validate(
+        {
+            "model": {"factory": factory, "arguments": {"num_classes": 3, "in_chans": 1}},
+            "data": {"source": IMAGES},
+            "training": {"batch_size": 16, "seed": seed},
+            "masks": {"sparsity": 0.25, **masks},
+        }
+    )
+
+
+def test_a_recipe_trains_a_network_of_a_library_with_masks() -> None:
+    chosen = recipe(SMALL["timm"], kernels="all", layers=["conv_stem"])
+    student = build_student(chosen, load_data(IMAGES))
+    assert student.factory == SMALL["timm"]
+    assert [layer.name for layer in summary(student.model)] == ["conv_stem"]
+
+
+def test_a_recipes_seed_draws_the_first_weights() -> None:
+    one, other = (
+        build_student(recipe(SMALL["timm"], seed), load_data(IMAGES)).model.get_parameter(
+            "conv_stem.weight"
+        )
+        for seed in (0, 1)
+    )
+    assert not torch.equal(one, other)
