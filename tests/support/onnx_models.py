@@ -72,3 +72,21 @@ def conv_net(path: Path, **options: Any) -> Path:
         constants={"features.0.weight": weights},
         **options,
     )
+
+
+def shaped_net(path: Path) -> Path:
+    """What exporters write to flatten an image: its shape is computed."""
+    from onnx import helper
+
+    nodes = [
+        helper.make_node("Shape", ["x"], ["s"]),
+        helper.make_node("Slice", ["s", "zero", "one"], ["n"]),
+        helper.make_node("Concat", ["n", "rest"], ["t"], axis=0),
+        helper.make_node("Reshape", ["x", "t"], ["f"]),
+        helper.make_node("Pad", ["f", "pads"], ["p"]),
+        helper.make_node("Gemm", ["p", "fc.weight"], ["y"]),
+    ]
+    numbers = {"zero": [0], "one": [1], "rest": [-1], "pads": [0, 1, 0, 1]}
+    constants: dict[str, Array] = {k: np.array(v, np.int64) for k, v in numbers.items()}
+    constants["fc.weight"] = np.ones((50, 2), np.float32)
+    return write(path, nodes, (1, 3, 4, 4), constants)

@@ -83,6 +83,8 @@ class OnnxNetwork(nn.Module):
         with torch.no_grad():
             self._add(graph.nodes)
         for number, name in enumerate(self._outputs):
+            if name not in self._constants and name not in self._values:
+                raise ModelError(f"{path}: nothing gives its output {number}")
             if name in self._constants:
                 raise ModelError(
                     f"{path}: the output {number} is the same for every input",

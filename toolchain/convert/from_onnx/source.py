@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from toolchain.convert.from_onnx.call import MOST_VALUES
 from toolchain.convert.from_onnx.file import Graph, read
 from toolchain.convert.from_onnx.network import OnnxNetwork
-from toolchain.errors import ModelError, VerificationError, first_line
+from toolchain.errors import ModelError, VerificationError, failure, first_line
 from toolchain.foreign_text import harmless
 from toolchain.formats.input_file import check_readable
 
@@ -110,8 +110,11 @@ def _compared(path: Path, graph: Graph, module: nn.Module, shapes: Sequence[Shap
             f"{path}: {name} does not run it: {first_line(error)[:300]}",
             hint="onnx.checker.check_model(path, full_check=True) may say more",
         ) from error
-    with torch.no_grad():
-        results = module(*inputs)
+    try:
+        with torch.no_grad():
+            results = module(*inputs)
+    except Exception as error:
+        raise failure(ModelError, f"running {path} in torch", error) from error
     worst = 0.0
     for number, (one, other) in enumerate(
         zip([results] if isinstance(results, Tensor) else results, expected, strict=True)

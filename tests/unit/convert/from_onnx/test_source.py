@@ -275,3 +275,12 @@ def test_what_is_read_otherwise_than_onnxruntime_computes_it_is_no_file(
     monkeypatch.setitem(OPERATORS, "Relu", lambda call: call[0].abs())
     with pytest.raises(VerificationError, match="output 0 is read otherwise than onnxruntime"):
         load(conv_net(tmp_path / "model.onnx"), None)
+
+
+def test_an_index_that_leads_out_of_a_tensor_is_an_error_of_the_file(tmp_path: Path) -> None:
+    from onnx import helper
+
+    node = helper.make_node("Gather", ["x", "far"], ["y"], axis=1)
+    path = write(tmp_path / "model.onnx", [node], constants={"far": np.array([9], np.int64)})
+    with pytest.raises(ModelError, match=r"model\.onnx"):
+        load(path, None)
