@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
 
 from toolchain import console
 from toolchain.children import run
@@ -76,6 +76,11 @@ class Tried(BaseModel):
     refused: str | None = None
     """Why there is no file, or why the board's outputs are no good."""
     hint: str | None = None
+
+    @field_validator("board")
+    @classmethod
+    def _without_address(cls, name: str | None) -> str | None:
+        return name and name.partition(" ")[0]
 
 
 class ModelsTried(BaseModel):
@@ -154,8 +159,9 @@ def attempt(door: str, model: str, folder: Path, board: Sequence[str]) -> Tried:
         )
         if board:
             seen = _deploy(["verify", str(path), "--inputs", "1", *board])
-            update = {"board": seen["board"], "board_diff": seen["models"][0]["relative"]}
-            tried = tried.model_copy(update=update)
+            diff = seen["models"][0]["relative"]
+            known = tried.model_dump(exclude={"board", "board_diff"})
+            tried = Tried(**known, board=seen["board"], board_diff=diff)
     except DeployError as error:
         # Paths of this machine are nobody's business.
         what, hint = (
@@ -297,12 +303,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             and not (options.missing and (door, model) in done)
         ]
 
-        def keep(one: Tried) -> None:
-            results = _merged(document, [one])
+        def keep(*tried: Tried) -> None:
+            results = _merged(document, tried)
             write_results(NAME, page(results), results, options.out)
-            print(f"  {one.refused or _figure(one.relative_diff)}", flush=True)
+            for one in tried:
+                print(f"  {one.refused or _figure(one.relative_diff)}", flush=True)
 
         measure(chosen, board, keep)
+        keep()
     except DeployError as error:
         console.tell(error)
         return error.exit_code

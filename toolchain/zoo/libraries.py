@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fnmatch
 import importlib
+import inspect
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -57,7 +58,8 @@ def check(text: str) -> Named:
 
     Raises:
         MissingToolError: the library is not installed; the hint is the line that installs it.
-        ModelError: it cannot be imported, or has no such network; names the nearest.
+        ModelError: it cannot be imported, has no such network (names the nearest), or one that is
+            no graph of tensors.
     """
     library, _, name = without_weights(text).partition(":")
     known = names(library)
@@ -67,6 +69,14 @@ def check(text: str) -> Named:
             hint=did_you_mean(
                 name, known, f"{command('models', f'{library}:*')} lists all {len(known)}"
             ),
+        )
+    models = _imported(library).models
+    if library == "torchvision" and name in models.list_models(module=models.detection):
+        raise ModelError(
+            f"torchvision:{name} is a detector that chooses its boxes itself, and how many there "
+            "are depends on values",
+            hint="convert what gives boxes and scores, by a factory of your own, and choose "
+            f"outside of the network; {command('convert', '--model', 'yolov5n')} is such a one",
         )
     return Named(library, name, text.endswith(PRETRAINED))
 
@@ -150,6 +160,9 @@ def _called(named: Named, given: dict[str, Any]) -> nn.Module:
             weights = "DEFAULT" if named.pretrained else None
             if named.name in ("googlenet", "inception_v3") and weights is None:
                 given.setdefault("init_weights", True)  # without, they warn
+            takes = inspect.signature(module.models.get_model_builder(named.name)).parameters
+            if "weights_backbone" in takes:  # which detectors fetch of their own accord
+                given["weights_backbone"] = None
             made = module.models.get_model(named.name, weights=weights, **given)
     except Exception as error:
         shown = ", ".join(f"{name}={value!r}" for name, value in given.items())

@@ -11,7 +11,15 @@ from toolchain.dev import doors
 from toolchain.dev.doors import MODELS, ModelsTried, Tried, attempt, page
 
 RIGHT = Tried(door="timm", model="lcnet_050", parameters=1880000, operators=60, relative_diff=2e-6)
-ON_BOARD = RIGHT.model_copy(update={"model": "resnet10t", "board": "qemu", "board_diff": 1.5e-6})
+ON_BOARD = Tried(
+    door="timm",
+    model="resnet10t",
+    parameters=1880000,
+    operators=60,
+    relative_diff=2e-6,
+    board="qemu (root@127.0.0.1:5022)",
+    board_diff=1.5e-6,
+)
 REFUSED = Tried(door="onnx", model="timm:ghostnet_100", refused="an | operator", hint="leave it")
 
 
@@ -28,6 +36,7 @@ def test_the_page_tells_what_was_converted_and_why_another_was_not() -> None:
     text = page(made(RIGHT, ON_BOARD, REFUSED))
     assert "3 models as people have them: 2 are converted" in text
     assert "1 of these on a board too" in text
+    assert "On the board, `qemu`," in text
     assert "| resnet10t | timm | 1.88 M | 60 | 2.0e-06 | 1.5e-06 |" in text
     assert "| timm:ghostnet_100 | onnx | an \\| operator | leave it |" in text
 

@@ -55,6 +55,12 @@ def test_quantized_networks_of_torchvision_are_not_offered() -> None:
         libraries.check("torchvision:quantized_resnet18")
 
 
+def test_a_detector_of_torchvision_is_refused_with_what_to_do() -> None:
+    with pytest.raises(ModelError, match="is a detector that chooses its boxes") as caught:
+        libraries.check("torchvision:ssdlite320_mobilenet_v3_large")
+    assert "deploy convert --model yolov5n" in (caught.value.hint or "")
+
+
 def test_a_network_of_unknown_input_asks_for_its_shape() -> None:
     with pytest.raises(ModelError, match="the input shape of torchvision:r3d_18 is not known"):
         load_source(None, "torchvision:r3d_18")
@@ -117,6 +123,14 @@ def test_weights_that_cannot_be_fetched_are_an_error(
     ) as caught:
         libraries.make(libraries.check(f"{SMALL['torchvision']}:pretrained"))
     assert "--model torchvision:squeezenet1_1" in (caught.value.hint or "")
+
+
+def test_a_detector_fetches_no_weights_of_its_backbone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    libraries.make(libraries.check("torchvision:lraspp_mobilenet_v3_large"))
+    assert not list(tmp_path.iterdir())
 
 
 def test_random_weights_are_the_same_each_time_and_leave_torchs_generator_alone() -> None:
