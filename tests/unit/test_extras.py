@@ -26,6 +26,12 @@ from toolchain.profile.history import append
 PROJECT: dict[str, Any] = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
 NEEDED = {
     "convert": (["convert", "--model", "resnet18"], ["convert"]),
+    "convert timm": (["convert", "--model", "timm:lcnet_035"], ["convert", "timm"]),
+    "convert torchvision": (
+        ["convert", "--model", "torchvision:resnet18"],
+        ["convert", "torchvision"],
+    ),
+    "convert onnx": (["convert", "model.onnx"], ["convert", "onnx"]),
     "train": (["train", "recipe.toml"], ["train"]),
     "recipe": (["recipe", "new", "--data", "pictures", "--model", "resnet18"], ["train"]),
     "detect": (["detect", "model.tflite", "picture.png"], ["detect"]),
@@ -51,6 +57,7 @@ def here(tmp_path: Path) -> Path:
     write_masked_model(tmp_path / "model.tflite", size=4, channels=2)
     write_masked_model(tmp_path / "dense.tflite", size=4, channels=2, sparsity=0)
     (tmp_path / "recipe.toml").write_text("")
+    (tmp_path / "model.onnx").write_bytes(b"")
     profile_of(measurement("model")).save(tmp_path / "profile.json")
     append(tmp_path / "h.jsonl", profile_of(measurement("model")))
     board = (REPOSITORY / "boards/host.toml").read_text()

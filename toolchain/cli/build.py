@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from toolchain.cli import bars
 from toolchain.cli.command_help import App
-from toolchain.cli.options import BoardOption, JsonOption
+from toolchain.cli.options import BoardOption, JsonOption, wrong_use
 from toolchain.cli.output import say, show
 
 commands = App()
@@ -76,15 +76,58 @@ def boards(json_output: JsonOption = False) -> None:
     )
 
 
-@commands.example("deploy models", "deploy convert --model resnet18_s20")
-def models(json_output: JsonOption = False) -> None:
+@commands.example(
+    "deploy models",
+    "deploy models 'timm:mobilenetv3*'",
+    "deploy convert --model resnet18_s20",
+)
+def models(
+    pattern: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="LIBRARY:PATTERN",
+            help="List networks of timm or torchvision instead: 'timm:resnet*'.",
+        ),
+    ] = None,
+    json_output: JsonOption = False,
+) -> None:
     """List the networks that `convert --model`, and recipes, know by name."""
-    from toolchain.report.listing_tables import networks_table
+    from toolchain.report.listing_tables import library_table, networks_table
     from toolchain.zoo.catalog import ZOO
 
+    if pattern is not None:
+        found = _of_a_library(pattern)
+        show(found, lambda width: library_table(found, width), json_output=json_output)
+        return
     known = list(ZOO.values())
     show(
         [entry.facts() for entry in known],
         lambda width: networks_table(known, width),
         json_output=json_output,
     )
+    if not json_output:
+        say("and networks of timm and torchvision: deploy models 'timm:*' lists them")
+
+
+def _of_a_library(pattern: str) -> list[dict[str, Any]]:
+    """Names and input shapes of the networks of a library that fit ``timm:resnet*``.
+
+    Raises:
+        ModelError: none does.
+    """
+    from toolchain.errors import ModelError
+    from toolchain.zoo import libraries
+
+    library, _, rest = pattern.partition(":")
+    if library not in libraries.LIBRARIES:
+        raise wrong_use("LIBRARY:PATTERN", f"'{pattern}' is none; write 'timm:resnet*'")
+    names = libraries.names(library, rest or "*")
+    if not names:
+        raise ModelError(
+            f"{library} has no network called '{rest}'", hint="'*' stands for any letters"
+        )
+    return [
+        {"name": str(named), "input_shape": shape and list(shape)}
+        for named in (libraries.Named(library, name, pretrained=False) for name in names)
+        for shape in [libraries.input_shape(named)]
+    ]

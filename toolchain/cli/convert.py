@@ -30,20 +30,24 @@ commands = App()
 @commands.example(
     "deploy convert toolchain/zoo/checkpoints/fashion_resnet_s20.safetensors -o s20.tflite",
     "deploy convert weights.pt --model my_nets:flowers --input-shape 1,3,224,224",
+    "deploy convert model.onnx",
+    "deploy convert weights.pth --model timm:mobilenetv3_small_050",
     "deploy convert --model resnet18_s20 --quantize int8 --calibration images",
 )
 def convert(
     source: Annotated[
         str | None,
         typer.Argument(
-            metavar="CHECKPOINT|PROGRAM.pt2",
-            help="Weights (safetensors or a PyTorch state_dict), or an exported program.",
+            metavar="CHECKPOINT|PROGRAM.pt2|MODEL.onnx",
+            help="Weights (safetensors or a PyTorch state_dict), an exported program, or an ONNX "
+            "file.",
         ),
     ] = None,
     model: Annotated[
         str | None,
         typer.Option(
-            help="A network of the zoo, such as resnet18_s20, or package.module:factory.",
+            help="A network of the zoo, such as resnet18_s20, timm:NAME, torchvision:NAME, or "
+            "package.module:factory.",
             autocompletion=complete(network_names),
         ),
     ] = None,
@@ -134,7 +138,7 @@ def convert(
     ] = False,
     json_output: JsonOption = False,
 ) -> None:
-    """Convert a masked PyTorch model to a standard .tflite file, and check it against torch.
+    """Convert a PyTorch or ONNX model to a standard .tflite file, and check it against torch.
 
     The file's images are **NHWC** (channels last), whatever they are in torch. The file is written
     only if its outputs on stock TFLite interpreters equal torch's, or are near enough to them where
@@ -148,10 +152,10 @@ def convert(
     of `--model` is run. No other file is, whatever it holds.
     """
     from toolchain import extras
-    from toolchain.convert.kinds import is_program
+    from toolchain.convert.kinds import is_onnx, is_program
     from toolchain.errors import ModelError
     from toolchain.formats.input_file import check_readable
-    from toolchain.zoo import catalog
+    from toolchain.zoo import catalog, libraries
 
     check_alone(output, json_output)
     shapes = [_shape(text) for text in input_shape or []]
@@ -164,13 +168,20 @@ def convert(
     if min_sqnr is not None and quantize is None:
         raise wrong_use("--min-sqnr", "is for --quantize")
     if source is None and model is None:
-        raise wrong_use("CHECKPOINT", "give a checkpoint, an exported program (.pt2), or --model")
+        raise wrong_use(
+            "CHECKPOINT", "give a checkpoint, an exported program (.pt2), an ONNX file, or --model"
+        )
+    wanted = ["convert"]
     if model is not None and ":" not in model:
         catalog.get(model)
+    elif model is not None and libraries.is_named(model):
+        wanted.append(model.partition(":")[0])
+    if source is not None and is_onnx(Path(source)):
+        wanted.append("onnx")
     for file in (source, masks):
         if file is not None:
             check_readable(Path(file), ModelError)
-    extras.require("deploy convert", "convert")
+    extras.require("deploy convert", *wanted)
     if source is not None and is_program(Path(source)) and not trust:
         _ask_for_trust(source)
     from toolchain.board.host_runtime import host_runtimes

@@ -44,6 +44,7 @@ from toolchain.tflite_file.graph import read_model
 from toolchain.tflite_file.image_metadata import Normalization, with_image_metadata
 from toolchain.tflite_file.layers import find_layers, totals
 from toolchain.tflite_file.support import require_supported
+from toolchain.zoo import libraries
 
 DEFAULT_TOLERANCE = 1e-5
 """Of a difference beside the scale of its slice. Sums in another order differ by about 1e-6."""
@@ -380,7 +381,8 @@ def lower_unchecked(model: nn.Module, example: Tensor, path: Path) -> None:
 
 def default_output(path: str | os.PathLike[str] | None, model: str | None) -> Path:
     """``<name>.tflite`` in the current folder, after the checkpoint or the model."""
-    name = Path(path).stem if path is not None else (model or "model").rpartition(":")[2]
+    named = libraries.without_weights(model or "model")
+    name = Path(path).stem if path is not None else named.rpartition(":")[2]
     return Path(f"{name}.tflite")
 
 

@@ -17,3 +17,8 @@ def is_program(path: Path) -> bool:
     ``weights.safetensors`` could have itself run.
     """
     return path.suffix == ".pt2"
+
+
+def is_onnx(path: Path) -> bool:
+    """Whether a file is taken for an ONNX file, by its name."""
+    return path.suffix == ".onnx"

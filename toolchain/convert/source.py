@@ -1,4 +1,4 @@
-"""What is converted: a factory with a checkpoint, a network of the zoo, or an exported program."""
+"""What is converted: a network with its weights, an exported program, or an ONNX file."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from torch import Tensor, fx, nn
 
 from toolchain.agreement.silence import quiet
 from toolchain.convert.explain import export_failure, where_raised
+from toolchain.convert.from_onnx.source import load as load_onnx
 from toolchain.convert.interface import (
     Flat,
     Interface,
@@ -24,7 +25,7 @@ from toolchain.convert.interface import (
     images_first,
     register_containers,
 )
-from toolchain.convert.kinds import is_program
+from toolchain.convert.kinds import is_onnx, is_program
 from toolchain.convert.layout import channels_last_inputs, channels_last_outputs
 from toolchain.convert.precision import OTHERS, computed_in, has_other_floats, to_float32
 from toolchain.errors import DeployError, ModelError, failure, first_line
@@ -42,9 +43,13 @@ from toolchain.sparsity.published import HeaderReport, with_header
 from toolchain.sparsity.state_dicts import match
 from toolchain.tflite_file.image_metadata import Normalization
 from toolchain.train.normalization import trained_normalization
-from toolchain.zoo import catalog
+from toolchain.zoo import catalog, libraries
 
 Shape = tuple[int, ...]
+_RANDOM = (
+    "they are random, and the same each time: good for measuring time and nothing else; give a "
+    "checkpoint, or :pretrained behind the name, for those of its library"
+)
 _MOST = 1e6  # of a number that a file gives to a factory, so that it cannot ask for all memory
 _MOST_INPUT = 2**28  # values of an input whose shape a file names: 1 GiB
 
@@ -87,16 +92,18 @@ def load_source(
 
     Args:
         path: a checkpoint (safetensors or a PyTorch ``state_dict``) or an exported program
-            (``.pt2``, and called so; torch runs what is in it: only if whoever made it is trusted);
-            ``None`` takes the weights that the factory gives.
-        model: ``package.module:factory``, or a name of the zoo. A checkpoint of this project names
-            its own in its metadata. Not for a ``.pt2``.
+            (``.pt2``, and called so; torch runs what is in it: only if whoever made it is trusted)
+            or an ONNX file (``.onnx``, and called so); ``None`` takes the weights that the factory
+            gives.
+        model: ``package.module:factory``, a name of the zoo, or one of another library
+            (:mod:`toolchain.zoo.libraries`). A checkpoint of this project names its own in its
+            metadata. Not for a ``.pt2`` or ``.onnx``.
         input_shapes: one shape an input; checkpoints of this project, networks of the zoo and
             exported programs know theirs.
         masks: a header of masks, ``bin_mask.h``, for weights that come without; where they have
-            masks of their own, these are taken. Not for a ``.pt2``.
+            masks of their own, these are taken. Not for a ``.pt2`` or ``.onnx``.
         weights: which of a checkpoint's weights, see
-            :func:`toolchain.sparsity.checkpoint.load_checkpoint`. Not for a ``.pt2``.
+            :func:`toolchain.sparsity.checkpoint.load_checkpoint`. Not for a ``.pt2`` or ``.onnx``.
 
     Raises:
         ModelError: something cannot be found, read, loaded or exported; says which and why.
@@ -104,24 +111,15 @@ def load_source(
     if path is None and model is None:
         raise ModelError(
             "there is nothing to convert",
-            hint="give a checkpoint, an exported program (.pt2), or --model package.module:factory",
+            hint="give a checkpoint, an exported program (.pt2), an ONNX file, or --model "
+            "package.module:factory",
         )
-    if path is not None and is_program(Path(path)):
-        if model is not None:
-            raise ModelError(
-                f"{path}: is an exported program, which holds its own model",
-                hint="leave --model away",
-            )
-        if masks is not None:
-            raise ModelError(
-                f"{path}: is an exported program, which holds its own masks",
-                hint="leave --masks away",
-            )
-        if weights is not None:
-            raise ModelError(
-                f"{path}: is an exported program, which holds its own weights",
-                hint="leave --weights away",
-            )
+    if path is not None and (is_program(Path(path)) or is_onnx(Path(path))):
+        _check_alone(Path(path), {"model": model, "masks": masks, "weights": weights})
+        if is_onnx(Path(path)):
+            module, inputs, notes = load_onnx(Path(path), input_shapes)
+            source = module_source(module, inputs, str(path))
+            return replace(source, notes=(*notes, *source.notes))
         return _from_program(Path(path), input_shapes)
     if path is None and weights is not None:
         raise ModelError(
@@ -129,6 +127,17 @@ def load_source(
             hint="give the checkpoint, or leave --weights away",
         )
     return _from_factory(path, model, input_shapes, masks, weights)
+
+
+def _check_alone(path: Path, options: Mapping[str, object]) -> None:
+    """Raise where an option is given for a file that holds what the option is for."""
+    kind = "an ONNX file" if is_onnx(path) else "an exported program"
+    for option, given in options.items():
+        if given is not None:
+            raise ModelError(
+                f"{path}: is {kind}, which holds its own {option}",
+                hint=f"leave --{option} away",
+            )
 
 
 # --- factories -------------------------------------------------------------------------------
@@ -149,7 +158,8 @@ def _from_factory(
         state, metadata = load_checkpoint(path, weights=weights), load_metadata(path)
         model = model or _factory_in(path, metadata)
     assert model is not None  # noqa: S101 (load_source was given one of the two)
-    factory, checkpoint = catalog.current_factory(model), None
+    named = libraries.check(model) if libraries.is_named(model) else None
+    factory, checkpoint = str(named) if named else catalog.current_factory(model), None
     arguments: Mapping[str, Any] = {} if path is None else _arguments_in(path, metadata)
     if ":" not in model:
         entry = catalog.get(model)
@@ -157,6 +167,8 @@ def _from_factory(
         arguments = {**entry.arguments, **arguments}
     ours = catalog.by_factory(factory)
     known_shape: Shape | None = ours.input_shape if ours else None
+    if named is not None and not shapes:
+        known_shape = libraries.input_shape(named)
     if not shapes:
         if path is not None:
             known_shape = _shape_in(path, metadata) or known_shape
@@ -168,8 +180,15 @@ def _from_factory(
         shapes = [known_shape]
     if state is None and checkpoint is not None:
         state = load_checkpoint(checkpoint)
-    module = make(factory, arguments)
     inputs = [torch.zeros(shape) for shape in shapes]
+    if named is None:
+        module = make(factory, arguments)
+    else:
+        module = libraries.make(named, arguments)
+        if state is None and not named.pretrained:
+            _try(module.eval(), inputs, factory)
+            libraries.liven(module, inputs[0])
+            taken = (_RANDOM,)
     if state is not None:
         state = matched = match(module, state)
         taken = matched.notes
@@ -214,7 +233,7 @@ def make(factory: str, arguments: Mapping[str, Any] | None = None) -> nn.Module:
     Raises:
         ModelError: there is no such module or function, it fails, or gives no ``nn.Module``.
     """
-    others = ", or a network of the zoo: " + ", ".join(catalog.ZOO)
+    others = ", timm:NAME, torchvision:NAME, or a network of the zoo: " + ", ".join(catalog.ZOO)
     return make_module(factory, "--model", arguments, otherwise=others)
 
 
@@ -225,7 +244,10 @@ def _factory_in(path: str | os.PathLike[str], metadata: Mapping[str, str]) -> st
             f"{path}: does not say which model it belongs to",
             hint="give --model package.module:factory, a function that makes the model",
         )
-    # A file must not choose which code of this machine runs: only networks that ship with us.
+    # A file must not choose which code of this machine runs: only networks that ship with us, or
+    # with the libraries that a user has installed for their networks.
+    if libraries.is_named(factory):
+        return libraries.without_weights(factory)
     if catalog.by_factory(factory) is None:
         raise ModelError(
             f"{path}: names the model '{factory}', which is not one of this project",

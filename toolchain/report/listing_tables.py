@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rich.console import RenderableType
 
@@ -71,6 +72,24 @@ def bundle_table(bundle: Bundle, width: int = 200) -> RenderableType:
         ],
         width,
         title=str(bundle.path),
+    )
+
+
+def library_table(entries: Sequence[Mapping[str, Any]], width: int = 200) -> RenderableType:
+    """Networks of another library, a line each.
+
+    Args:
+        entries: ``name`` and ``input_shape``, in order.
+        width: columns that there are.
+    """
+    shapes = [",".join(map(str, entry["input_shape"] or ["?"])) for entry in entries]
+    return fitted_table(
+        [
+            Column("name", [entry["name"] for entry in entries], NAME, right=False),
+            Column("input (N,C,H,W)", shapes, 1),
+        ],
+        width,
+        boxed=False,
     )
 
 

@@ -51,7 +51,8 @@ class Model(_Table):
     """``[model]``: the network that is trained."""
 
     factory: str
-    """``package.module:function``, or the name of a network of the zoo."""
+    """``package.module:function``, ``timm:NAME``, ``torchvision:NAME``, or the name of a network of
+    the zoo."""
     arguments: dict[str, Argument] = {}
     """Arguments of the factory, by name. Numbers are below a million."""
     weights: Path | None = None

@@ -40,7 +40,7 @@ from toolchain.train.saved_state import (
 from toolchain.train.setup import Student, build_student
 from toolchain.train.tensorboard import ScalarLog
 from toolchain.train.trainer import Epoch, SameImages, Trainer
-from toolchain.zoo import catalog
+from toolchain.zoo import catalog, libraries
 
 LAST = "last.safetensors"
 """The checkpoint of the last epoch, in the folder of the run."""
@@ -396,7 +396,7 @@ def model_option(factory: str, base: Path) -> list[str]:
         factory: ``package.module:function``.
         base: the folder that it counts from.
     """
-    foreign = catalog.by_factory(factory) is None
+    foreign = catalog.by_factory(factory) is None and not libraries.is_named(factory)
     return ["--model", from_here(factory, base)] if foreign else []
 
 

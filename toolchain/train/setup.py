@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -46,7 +47,7 @@ from toolchain.train.batches import Augment, Batches, in_turn, mirror, seeded, s
 from toolchain.train.data import Data
 from toolchain.train.recipe import DataSet, Masks, Recipe, place
 from toolchain.train.rounding import Planner, Rounding, plan_rounding
-from toolchain.zoo import catalog
+from toolchain.zoo import catalog, libraries
 from toolchain.zoo.init import initialise
 
 _OPTION = "[model] factory"
@@ -118,6 +119,7 @@ def build_student(
     factory = network_factory(recipe.model.factory)
     seed = recipe.training.seed
     model = make_network(recipe, base)
+    factory = libraries.without_weights(factory)
     example = torch.zeros(data.input_shape)
     pruned = False
     notes: tuple[str, ...] = ()
@@ -191,15 +193,23 @@ def make_network(recipe: Recipe, base: Path | None = None) -> nn.Module:
     seed = recipe.training.seed
     with torch.random.fork_rng(), seeded(seed):
         torch.manual_seed(seed)
-        model = make_module(factory, _OPTION, recipe.model.arguments, base=base)
+        model = _make(factory, recipe.model.arguments, base, seed)
         ours = catalog.by_factory(factory)
         if ours and ours.random_weights:
             initialise(model)
     return model
 
 
+def _make(name: str, arguments: Mapping[str, Any], base: Path | None, seed: int) -> nn.Module:
+    if libraries.is_named(name):
+        return libraries.make(libraries.check(name), arguments, seed=seed)
+    return make_module(name, _OPTION, arguments, base=base)
+
+
 def network_factory(name: str) -> str:
     """``package.module:function`` of a recipe's network, which may be a name of the zoo.
+
+    ``timm:NAME`` and ``torchvision:NAME`` stay as they are.
 
     Raises:
         ModelError: there is none of that name, or it is one with masks.
@@ -234,7 +244,8 @@ def check_classifier(model: nn.Module, data: Data, name: str) -> None:
         raise ModelError(
             f"{name} gives {given} for one image, but {data.name} has {len(data.classes)} classes",
             hint=f"the model has to give [1, {len(data.classes)}]; a factory of ours takes "
-            f"arguments = {{ classes = {len(data.classes)} }}",
+            f"arguments = {{ classes = {len(data.classes)} }}, networks of timm and torchvision "
+            f"{{ num_classes = {len(data.classes)} }}",
         )
 
 
@@ -360,7 +371,7 @@ def _loss(
         teacher = _itself(recipe, factory, base)
     else:
         arguments = recipe.model.arguments if chosen.factory is None else {}
-        teacher = make_module(name, _OPTION, arguments, base=base)
+        teacher = _make(name, arguments, base, recipe.training.seed)
         if chosen.weights is not None:
             path = place(chosen.weights, base)
             _, notes = _load(teacher, path, chosen.weights_key, masks=True)
@@ -375,8 +386,9 @@ def _itself(recipe: Recipe, factory: str, base: Path | None) -> nn.Module:
     Raises:
         ModelError: its weights are random ones, or one of its layers begins anew.
     """
-    ours = catalog.by_factory(factory)
+    ours, named = catalog.by_factory(factory), recipe.model.factory
     untrained = ours is not None and (ours.random_weights or ours.checkpoint is not None)
+    untrained |= libraries.is_named(named) and libraries.without_weights(named) == named
     if (untrained and _first_weights(recipe, base) is None) or recipe.model.new_head:
         raise ModelError(
             f"{factory} cannot teach itself: it starts from weights that know nothing of the data",
