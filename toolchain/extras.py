@@ -43,6 +43,7 @@ MODULES = {
     ),
     "plot": ("matplotlib",),
     "report": ("altair", "jinja2", "vl_convert"),
+    "tensorflow": ("keras", "tensorflow"),
 }
 """What the packages of each extra are imported as; of ``pyproject.toml``, which a test holds."""
 
@@ -51,8 +52,12 @@ USED_BY = {
     "train": "deploy train",
     "plot": "deploy demo, and --plot of deploy profile and deploy history",
     "report": "deploy report",
+    "tensorflow": "toolchain.keras, and deploy convert of Keras models and SavedModels",
 }
 """What cannot run without each extra."""
+
+OPTIONAL = ("tensorflow",)
+"""Extras that ``all`` leaves out: most people have no use for them."""
 
 
 def require(doing: str, *extras: str) -> None:

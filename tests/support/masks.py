@@ -42,7 +42,7 @@ def make_mask(
         case "lattice":
             count = min(max(round(sparsity * LATTICE.modulus), 1), LATTICE.modulus - 1)
             skipped = rng.permutation(LATTICE.modulus)[:count]
-            mask = ~np.isin(LATTICE.classes(size).numpy(), skipped)
+            mask = ~np.isin(LATTICE.classes(size), skipped)
         case "empty":
             pass
     return mask

@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
+import numpy as np
+import numpy.typing as npt
 
 _MAX_MODULUS = 20
 _NEAR = 0.005
@@ -20,10 +20,11 @@ class Lattice:
     slope: int
     """``a``: how far a class moves from one row to the next."""
 
-    def classes(self, size: tuple[int, int]) -> Tensor:
-        """The class of each pixel, int64 ``[H, W]``."""
-        y, x = torch.arange(size[0])[:, None], torch.arange(size[1])[None, :]
-        return (x + self.slope * y) % self.modulus
+    def classes(self, size: tuple[int, int]) -> npt.NDArray[np.int64]:
+        """The class of each pixel, ``[H, W]``."""
+        y, x = np.indices(size)
+        found: npt.NDArray[np.int64] = (x + self.slope * y) % self.modulus
+        return found
 
     def distance(self, apart: int) -> int:
         """The least squared distance of two different pixels whose classes are ``apart``."""

@@ -168,7 +168,7 @@ class LatticePolicy(Policy):
         )
         # Half of a step, so that a rank and a fraction never round up to the next rank.
         within = torch.rand(site.size, generator=generator) / 2
-        return ranks[lattice.classes(site.size)] + within
+        return ranks[torch.from_numpy(lattice.classes(site.size))] + within
 
     def count(self, site: Site, scores: Tensor, share: float) -> int:
         """The pixels of as many whole classes as come nearest."""
