@@ -27,7 +27,7 @@ _SCOPE = re.compile(r"(?:^|/)tileskip\.(?P<name>.+?)\.mask(?:_\d+)?/")
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class PixelMask(keras.layers.Layer):  # type: ignore[misc]
-    """Keeps the pixels of a mask, and puts a constant of each channel in the place of the others.
+    """Keeps the pixels of a mask, and puts 0 in the place of the others.
 
     Its one weight ``mask``, bool ``[H, W]`` with ``True`` = kept, is not trained and is saved with
     the model. It is built for one size of image, and keeps every pixel at first.
@@ -60,12 +60,8 @@ class PixelMask(keras.layers.Layer):  # type: ignore[misc]
             shape=size, dtype="bool", initializer="ones", trainable=False, name="mask"
         )
 
-    def call(self, inputs: Any, fill: Any = 0.0) -> Any:
-        """``inputs`` where the mask keeps a pixel, ``fill`` where it does not.
-
-        Args:
-            inputs: images.
-            fill: a number, or one for each channel, of a shape that broadcasts to ``inputs``.
+    def call(self, inputs: Any) -> Any:
+        """The images where the mask keeps a pixel, 0 where it does not.
 
         Raises:
             ModelError: the images' size is not the mask's.
@@ -75,9 +71,9 @@ class PixelMask(keras.layers.Layer):  # type: ignore[misc]
             raise wrong_size(self._layer, tuple(self.mask.shape), size)
         axis = 0 if self.data_format == "channels_first" else -1
         plane = ops.expand_dims(ops.expand_dims(ops.convert_to_tensor(self.mask), axis), 0)
-        return ops.where(plane, inputs, ops.cast(fill, inputs.dtype))
+        return ops.where(plane, inputs, ops.zeros((), inputs.dtype))
 
-    def compute_output_shape(self, input_shape: Any, fill: Any = None) -> Any:  # noqa: ARG002
+    def compute_output_shape(self, input_shape: Any) -> Any:
         """The input's."""
         return input_shape
 
@@ -113,13 +109,14 @@ class _Masked:
 
     def call(self, inputs: Any) -> Any:
         """Convolve, mask, and apply the layer's activation."""
-        outputs = super().call(inputs)  # type: ignore[misc]
-        # The activation of nothing is what the activation makes of a masked pixel.
-        axis = 1 if self.data_format == "channels_first" else 3
-        shape = [1, 1, 1, 1]
-        shape[axis] = outputs.shape[axis]
-        fill = ops.zeros(shape, outputs.dtype)
-        return self.pixel_mask(outputs, fill if self.activation is None else self.activation(fill))
+        activation = self.activation
+        object.__setattr__(self, "activation", None)  # it goes behind the mask
+        try:
+            outputs = super().call(inputs)  # type: ignore[misc]
+        finally:
+            object.__setattr__(self, "activation", activation)
+        outputs = self.pixel_mask(outputs)
+        return outputs if activation is None else activation(outputs)
 
     @property
     def mask(self) -> Plane:
