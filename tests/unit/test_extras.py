@@ -233,3 +233,29 @@ def test_a_garbled_project_file_says_nothing_of_pythons(
     monkeypatch.setattr(importlib.metadata, "metadata", not_installed)
     (tmp_path / "pyproject.toml").write_text(text)
     assert extras.supported_pythons() is None
+
+
+def test_a_keras_model_asks_for_tensorflow(here: Path) -> None:
+    (here / "net.keras").write_bytes(b"")
+    done = base_only.run(here, "convert", "net.keras", without=["keras", "tensorflow"])
+    assert done.returncode == MissingToolError.exit_code
+    assert "deploy convert needs packages of Python that are not installed" in done.stderr
+    assert f"hint: run: {extras.install_line('tensorflow')}\n" in done.stderr
+
+
+def test_the_library_for_keras_says_how_to_get_it(here: Path) -> None:
+    program = """
+from toolchain.errors import MissingToolError
+try:
+    import toolchain.keras
+except MissingToolError as error:
+    print(error.hint)
+"""
+    done = base_only.python(here, program, without=["keras", "tensorflow"])
+    assert done.stdout == f"run: {extras.install_line('tensorflow')}\n", done.stderr
+
+
+def test_the_library_for_keras_needs_no_torch(here: Path) -> None:
+    pytest.importorskip("tensorflow")
+    done = base_only.python(here, "import toolchain.keras", without=["torch"])
+    assert done.returncode == 0, done.stderr

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
 from toolchain.tflite_file.graph import ACTIVATIONS, Graph, Operator, Tensor, parse_model
-from toolchain.tflite_file.packing import Buffer, pack, unpack
+from toolchain.tflite_file.packing import Buffer, drop_unused, pack, unpack
 
 Array = npt.NDArray[Any]
 Rename = Callable[[str], str | None]
@@ -55,6 +55,7 @@ def fold(raw: bytes, rename: Rename = lambda _: None) -> bytes:
     gone = {index for pair in pairs for index in writer.fold(pair, rename)}
     main = model.subgraphs[0]
     main.operators = [op for index, op in enumerate(main.operators) if index not in gone]
+    drop_unused(model)
     return pack(model)
 
 

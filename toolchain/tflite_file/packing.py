@@ -57,6 +57,42 @@ def unpack(raw: bytes, name: str = "model") -> Any:
     return model
 
 
+def drop_unused(model: Any) -> None:
+    """Take out, in place, the tensors of the main graph that nobody reads or makes any more.
+
+    Constants go with the last tensor that had them.
+
+    Args:
+        model: as :func:`unpack` gives it. Its signatures are of the main graph.
+    """
+    main = model.subgraphs[0]
+    used = {int(index) for index in (*main.inputs, *main.outputs)}
+    for op in main.operators:
+        for part in (op.inputs, op.outputs, op.intermediates):
+            used.update(int(index) for index in (() if part is None else part) if index >= 0)
+    kept = sorted(used)
+    place = {-1: -1, **{index: number for number, index in enumerate(kept)}}
+
+    def moved(indices: Any) -> Any:
+        return None if indices is None else [place[int(index)] for index in indices]
+
+    for op in main.operators:
+        op.inputs, op.outputs = moved(op.inputs), moved(op.outputs)
+        op.intermediates = moved(op.intermediates)
+    main.inputs, main.outputs = moved(main.inputs), moved(main.outputs)
+    main.tensors = [main.tensors[index] for index in kept]
+    for signature in model.signatureDefs or ():
+        for port in (*(signature.inputs or ()), *(signature.outputs or ())):
+            port.tensorIndex = place[port.tensorIndex]
+    named = {tensor.buffer for graph in model.subgraphs for tensor in graph.tensors}
+    named.update(entry.buffer for entry in model.metadata or ())
+    if model.metadataBuffer is not None:
+        named.update(int(index) for index in model.metadataBuffer)
+    for number, buffer in enumerate(model.buffers):
+        if number not in named:
+            buffer.data = None
+
+
 def pack(model: Any) -> bytes:
     """The file of such objects."""
     builder = flatbuffers.Builder(1 << 20)

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from support.tflite_writer import GraphWriter
+from toolchain.agreement import interpreter
 from toolchain.tflite_file.graph import parse_model
-from toolchain.tflite_file.packing import Buffer, pack, unpack
+from toolchain.tflite_file.packing import Buffer, drop_unused, pack, unpack
 
 
 @pytest.fixture
@@ -43,3 +44,32 @@ def test_constants_begin_at_multiples_of_sixteen_bytes(raw: bytes) -> None:
     data = [one.data for one in parse_model(packed).graph.tensors if one.data is not None]
     assert len(data) == 2
     assert [(one.ctypes.data - start) % 16 for one in data] == [0, 0]
+
+
+def test_what_nobody_reads_any_more_leaves_the_file(tmp_path: Path) -> None:
+    writer = GraphWriter()
+    writer.constant(np.arange(1000, dtype=np.float32))
+    source, bias = writer.tensor((1, 4, 5, 2)), np.arange(3, dtype=np.float32)
+    conv = writer.conv_2d(source, np.ones((3, 3, 3, 2), np.float32), bias, (1, 4, 5, 3))
+    out = writer.operator("RELU", [conv], (1, 4, 5, 3))
+    path = writer.write(
+        tmp_path / "model.tflite", [source], [out], signature=True, metadata={"own": b"odd"}
+    )
+    model = unpack(path.read_bytes())
+    model.subgraphs[0].operators[0].outputs = [out]
+    del model.subgraphs[0].operators[1]
+    drop_unused(model)
+    packed = pack(model)
+    assert len(packed) < path.stat().st_size - 4000
+    graph = parse_model(packed).graph
+    assert [tensor.shape for tensor in graph.tensors] == [
+        (1, 4, 5, 2),
+        (3, 3, 3, 2),
+        (3,),
+        (1, 4, 5, 3),
+    ]
+    image = np.ones((1, 4, 5, 2), np.float32)
+    (found,) = interpreter.feed(interpreter.load(packed).get_signature_runner(), [image])
+    assert found[0, 1, 1] == pytest.approx(18 + bias)
+    (entry,) = unpack(packed).metadata
+    assert unpack(packed).buffers[entry.buffer].data == b"odd"
