@@ -35,7 +35,12 @@ class Net:
 
     @classmethod
     def begin(
-        cls, *, depthwise: bool = False, activation: str | None = None, swapped: bool = False
+        cls,
+        *,
+        depthwise: bool = False,
+        activation: str | None = None,
+        swapped: bool = False,
+        fill: Array | None = None,
     ) -> Net:
         writer = GraphWriter()
         source = writer.tensor(SHAPE)
@@ -43,11 +48,9 @@ class Net:
         conv = writer.conv_2d(
             source, filters, numbers(3), SHAPE, depthwise=depthwise, activation=activation
         )
-        fill, mask = (
-            writer.constant(np.array(0, np.float32)),
-            writer.constant(~MASK if swapped else MASK),
-        )
-        values = (fill, conv) if swapped else (conv, fill)
+        other = writer.constant(np.array(0, np.float32) if fill is None else fill)
+        mask = writer.constant(~MASK if swapped else MASK)
+        values = (other, conv) if swapped else (conv, other)
         return cls(writer, source, writer.select(mask, *values, SHAPE))
 
     def norm(self, tensor: int, activation: str | None = None) -> int:
@@ -95,6 +98,14 @@ def test_what_follows_a_mask_goes_into_the_convolution_and_the_fill(
     assert layer.mask is not None
     assert layer.mask.skipped, layer.mask.reason
     assert np.array_equal(layer.mask.kept, MASK[0, :, :, 0])
+
+
+def test_a_fill_that_is_not_zero_goes_the_same_way(tmp_path: Path) -> None:
+    net = Net.begin(fill=numbers(1, 1, 1, 3))
+    raw = net.file(tmp_path, net.norm(net.masked, "relu6"))
+    folded = fold(raw)
+    assert operators(folded) == ["CONV_2D", "SELECT_V2"]
+    assert run(folded)[0] == pytest.approx(run(raw)[0], abs=1e-5)
 
 
 def test_what_cannot_be_folded_stays_behind_the_mask(tmp_path: Path) -> None:

@@ -102,6 +102,11 @@ def test_a_lattice_that_grows_masks_whole_classes_of_the_lattice_of_its_target()
     assert not np.any(planes[1] & ~planes[0])  # what was masked stays so
 
 
+def test_a_lattice_is_that_of_the_target_however_little_of_it_is_masked() -> None:
+    site = Site("conv", (20, 20), (20, 20), 0.5)  # of two classes
+    assert Policy("lattice").mask(site, 0, 0.7).mean() == pytest.approx(0.5)
+
+
 def test_kept_pixels_are_rounded_to_tiles() -> None:
     site = Site("conv", (7, 7), (7, 7), 0.1)
     assert Policy(tile_rows=6, tile_share=0.1).mask(site, 0).sum() == 42
