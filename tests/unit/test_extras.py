@@ -255,6 +255,22 @@ except MissingToolError as error:
     assert done.stdout == f"run: {extras.install_line('tensorflow')}\n", done.stderr
 
 
+def test_the_library_for_keras_says_which_backend_it_needs(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("tensorflow")
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    program = """
+from toolchain.errors import ModelError
+try:
+    import toolchain.keras
+except ModelError as error:
+    print(error.what)
+"""
+    done = base_only.python(here, program, without=["nothing"])
+    assert done.stdout == "Keras computes with torch here, and masks need TensorFlow\n", done.stderr
+
+
 def test_the_library_for_keras_needs_no_torch(here: Path) -> None:
     pytest.importorskip("tensorflow")
     done = base_only.python(here, "import toolchain.keras", without=["torch"])

@@ -70,13 +70,8 @@ class MaskSchedule(keras.callbacks.Callback):  # type: ignore[misc]
         """Find how many steps there are.
 
         Raises:
-            ModelError: it cannot be known, or the backend does not see that masks change.
+            ModelError: it cannot be known, or another ``fit`` had this callback.
         """
-        if keras.backend.backend() == "jax":
-            raise ModelError(
-                "with JAX as its backend, Keras does not see during an epoch that masks change",
-                hint="set KERAS_BACKEND=tensorflow, or torch, before Keras is imported",
-            )
         if self.schedule is not None:
             raise ModelError(
                 "a MaskSchedule is good for one training", hint="make a new one for the next fit"

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from toolchain.agreement.silence import quiet
-from toolchain.errors import ModelError
 
 _SILENT = "TF_CPP_MIN_LOG_LEVEL"
 _BACKEND = "KERAS_BACKEND"
@@ -34,11 +33,6 @@ def framework() -> Framework:
         import tensorflow
 
         import toolchain.keras  # noqa: F401 (makes Keras know the layers with masks)
-    if keras.backend.backend() != "tensorflow":
-        raise ModelError(
-            f"Keras computes with {keras.backend.backend()} in this program",
-            hint="set KERAS_BACKEND=tensorflow before Keras is imported",
-        )
     with suppress(RuntimeError):  # this program has computed with TensorFlow already
         # A GPU rounds to fewer digits than the check wants to see.
         tensorflow.config.set_visible_devices([], "GPU")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from toolchain.convert.kinds import is_saved_model
 from toolchain.convert.original import Original, Shape
 from toolchain.convert.ports import channel_last_array
 from toolchain.errors import DeployError, ModelError, failure, first_line
-from toolchain.formats.input_file import check_readable
+from toolchain.formats.input_file import LARGEST, check_readable
 from toolchain.tflite_file.layers import Plane
 
 Call = Callable[..., list[Any]]
@@ -27,6 +28,9 @@ _SIGNATURE = "serving_default"
 _SINGLE = ("float16", "bfloat16", "float64")
 _INDICES = ("int64", "uint32", "uint64", "int16")
 _SHOWN = 120
+_WRITE = "write one with model.save('model.keras') of Keras 3"
+_MOST_UNPACKED = 10
+"""What is in a ``.keras`` file over its size."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -148,6 +152,7 @@ def _keras_model(path: Path, modules: Framework) -> _Loaded:
     from toolchain.keras.masked_layers import masked_layers
 
     check_readable(path, ModelError)
+    _check_size(path)
     try:
         with quiet():
             model = modules.keras.models.load_model(path, compile=False, safe_mode=True)
@@ -176,6 +181,22 @@ def _keras_model(path: Path, modules: Framework) -> _Loaded:
     )
 
 
+def _check_size(path: Path) -> None:
+    """Refuse an archive that is much larger than its file; Keras packs nothing tighter."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise ModelError(
+            f"{path}: is no model that Keras can load ({first_line(error)[:_SHOWN]})", hint=_WRITE
+        ) from error
+    if size > _MOST_UNPACKED * path.stat().st_size + LARGEST:
+        raise ModelError(
+            f"{path}: would unpack to {size / 1e9:.1f} GB, which no model that Keras wrote does",
+            hint=_WRITE,
+        )
+
+
 def _not_loaded(path: Path, error: Exception) -> ModelError:
     """Why Keras does not load a file, in the user's words."""
     said = str(error)
@@ -183,7 +204,7 @@ def _not_loaded(path: Path, error: Exception) -> ModelError:
         "where you trust whoever made it: load it in Python, model.export('folder'), and convert "
         "that folder"
     )
-    if "safe_mode" in said or "Lambda" in said or "lambda" in said:
+    if "safe_mode" in said or "Lambda" in said:
         return ModelError(
             f"{path}: holds Python code (a Lambda layer), which is not run",
             hint=f"write the Lambda as a layer; or, {trusted}",
@@ -196,7 +217,7 @@ def _not_loaded(path: Path, error: Exception) -> ModelError:
         )
     return ModelError(
         f"{path}: is no model that Keras can load ({first_line(error)[:_SHOWN]})",
-        hint="write one with model.save('model.keras') of Keras 3",
+        hint=_WRITE,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +164,11 @@ def other_input(path: Path) -> None:
     keras.Model(words, layers.Embedding(10, 4)(words)).save(path)
 
 
+def bomb(path: Path) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("config.json", b" " * (80 << 20))
+
+
 @pytest.mark.parametrize(
     ("write", "said"),
     [
@@ -170,6 +176,7 @@ def other_input(path: Path) -> None:
         (own_layer, "needs a layer or function that is not Keras' own"),
         (other_input, "its inputs have to be float32: '.*' is int32"),
         (lambda path: path.write_bytes(b"PK no zip"), "is no model that Keras can load"),
+        (bomb, "would unpack to 0.1 GB"),
         (lambda path: path.mkdir(), "Is a directory"),
         (lambda path: None, "No such file"),  # noqa: ARG005
     ],
