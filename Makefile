@@ -10,6 +10,8 @@ VENV_TFLITE ?= .venv-tflite
 VENV_PEERS ?= .venv-peers
 # What opens the files of `deploy profile --save`: Model Explorer, Perfetto's engine, pandas.
 VENV_VIEWERS ?= .venv-viewers
+# All of the project and TensorFlow, which `deploy` does not need otherwise.
+VENV_TENSORFLOW ?= .venv-tensorflow
 # The generator of the documentation's site and its link checker.
 VENV_DOCS ?= .venv-docs
 PYTHON ?= $(shell command -v python3.11 || echo python3)
@@ -65,6 +67,11 @@ $(VENV_VIEWERS)/.done: tests/viewers/requirements.lock | packages
 	$(VENV_VIEWERS)/bin/python $(LOCKED) $<
 	@touch $@
 
+$(VENV_TENSORFLOW)/.done: requirements.lock requirements-cpu.lock requirements-dev.lock tests/frameworks/tensorflow.lock | packages
+	$(PYTHON) -m venv $(VENV_TENSORFLOW)
+	for lock in $^; do $(VENV_TENSORFLOW)/bin/python $(LOCKED) $$lock; done
+	@touch $@
+
 $(VENV_DOCS)/.done: docs/site.lock | packages
 	$(PYTHON) -m venv $(VENV_DOCS)
 	$(VENV_DOCS)/bin/python $(LOCKED) $<
@@ -108,6 +115,11 @@ test-emulated: $(VENV)/.dev  ## cross-built, on the emulated board and under qem
 .PHONY: test-viewers
 test-viewers: host-bundle $(VENV_VIEWERS)/.done  ## what is saved of a profile, in Perfetto's engine, Model Explorer and pandas; not in test, it needs them
 	$(PYTEST) tests/viewers
+
+.PHONY: test-tensorflow
+TENSORFLOW_TESTS := tests/unit/keras tests/unit/convert/from_tensorflow tests/frameworks
+test-tensorflow: $(VENV_TENSORFLOW)/.done  ## Keras networks with masks, and models of TensorFlow converted; not in test, it needs another framework
+	$(VENV_TENSORFLOW)/bin/python -m pytest $(TENSORFLOW_TESTS)
 
 .PHONY: test-armv7
 test-armv7: $(VENV)/.dev  ## the runtime of 32-bit boards; not in test, it compiles for ten minutes once
@@ -225,4 +237,4 @@ format: $(VENV)/.dev  ## lay the code out
 
 .PHONY: clean
 clean:  ## remove what was built here; the cache outside the tree stays
-	rm -rf .cache build dist *.egg-info $(VENV) $(VENV_TFLITE) $(VENV_PEERS) $(VENV_VIEWERS) $(VENV_DOCS)
+	rm -rf .cache build dist *.egg-info $(VENV) $(VENV_TFLITE) $(VENV_PEERS) $(VENV_VIEWERS) $(VENV_TENSORFLOW) $(VENV_DOCS)

@@ -48,6 +48,7 @@ MODULES = {
     "plot": ("matplotlib",),
     "boxes": ("pycocotools",),
     "report": ("altair", "jinja2", "vl_convert"),
+    "tensorflow": ("keras", "tensorflow"),
 }
 """What the packages of each extra are imported as; of ``pyproject.toml``, which a test holds."""
 
@@ -61,8 +62,12 @@ USED_BY = {
     "plot": "deploy demo, and --plot of deploy profile, deploy history and deploy gain",
     "boxes": "deploy evaluate on boxes",
     "report": "deploy report",
+    "tensorflow": "toolchain.keras, and deploy convert of Keras models and SavedModels",
 }
 """What cannot run without each extra."""
+
+OPTIONAL = ("tensorflow",)
+"""Extras that ``all`` leaves out: most people have no use for them."""
 
 
 def require(doing: str, *extras: str) -> None:

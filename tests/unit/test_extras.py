@@ -78,7 +78,13 @@ def test_an_extra_names_what_its_packages_are_imported_as(extra: str) -> None:
     if missing := extras.missing_modules(extra):
         pytest.skip(f"{', '.join(missing)} of the extra {extra} are not installed")
     wanted = {distribution(text) for text in PROJECT["optional-dependencies"][extra]}
-    provided = importlib.metadata.packages_distributions()
+    if extra in extras.OPTIONAL and extras.missing_modules(extra):
+        pytest.skip(f"the extra {extra} is not installed")
+    # The build of TensorFlow for CPUs serves as well as the other one.
+    provided = {
+        module: [name.removesuffix("-cpu") for name in names]
+        for module, names in importlib.metadata.packages_distributions().items()
+    }
     known = {base_only.canonical(provided[module][0]) for module in extras.MODULES[extra]}
     assert known == {base_only.canonical(name) for name in wanted}
 
@@ -86,7 +92,8 @@ def test_an_extra_names_what_its_packages_are_imported_as(extra: str) -> None:
 def test_there_is_one_extra_for_all() -> None:
     every = PROJECT["optional-dependencies"]
     assert set(every) == {*extras.MODULES, "all"}
-    assert every["all"] == [f"tileskip[{','.join(extras.MODULES)}]"]
+    inside = [name for name in extras.MODULES if name not in extras.OPTIONAL]
+    assert every["all"] == [f"tileskip[{','.join(inside)}]"]
 
 
 CASES = [
@@ -248,3 +255,45 @@ def test_a_garbled_project_file_says_nothing_of_pythons(
     monkeypatch.setattr(importlib.metadata, "metadata", not_installed)
     (tmp_path / "pyproject.toml").write_text(text)
     assert extras.supported_pythons() is None
+
+
+def test_a_keras_model_asks_for_tensorflow(here: Path) -> None:
+    (here / "net.keras").write_bytes(b"")
+    done = base_only.run(here, "convert", "net.keras", without=["keras", "tensorflow"])
+    assert done.returncode == MissingToolError.exit_code
+    assert "deploy convert needs packages of Python that are not installed" in done.stderr
+    assert f"hint: run: {extras.install_line('tensorflow')}\n" in done.stderr
+
+
+def test_the_library_for_keras_says_how_to_get_it(here: Path) -> None:
+    program = """
+from toolchain.errors import MissingToolError
+try:
+    import toolchain.keras
+except MissingToolError as error:
+    print(error.hint)
+"""
+    done = base_only.python(here, program, without=["keras", "tensorflow"])
+    assert done.stdout == f"run: {extras.install_line('tensorflow')}\n", done.stderr
+
+
+def test_the_library_for_keras_says_which_backend_it_needs(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("tensorflow")
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    program = """
+from toolchain.errors import ModelError
+try:
+    import toolchain.keras
+except ModelError as error:
+    print(error.what)
+"""
+    done = base_only.python(here, program, without=["nothing"])
+    assert done.stdout == "Keras computes with torch here, and masks need TensorFlow\n", done.stderr
+
+
+def test_the_library_for_keras_needs_no_torch(here: Path) -> None:
+    pytest.importorskip("tensorflow")
+    done = base_only.python(here, "import toolchain.keras", without=["torch"])
+    assert done.returncode == 0, done.stderr

@@ -33,14 +33,15 @@ commands = App()
     "deploy convert model.onnx",
     "deploy convert weights.pth --model timm:mobilenetv3_small_050",
     "deploy convert --model resnet18_s20 --quantize int8 --calibration images",
+    "deploy convert model.keras",
 )
 def convert(
     source: Annotated[
         str | None,
         typer.Argument(
-            metavar="CHECKPOINT|PROGRAM.pt2|MODEL.onnx",
-            help="Weights (safetensors or a PyTorch state_dict), an exported program, or an ONNX "
-            "file.",
+            metavar="CHECKPOINT|PROGRAM.pt2|MODEL.onnx|MODEL.keras|SAVEDMODEL",
+            help="Weights (safetensors or a PyTorch state_dict), an exported program, an ONNX "
+            "file, a Keras model, or the folder of a TensorFlow SavedModel.",
         ),
     ] = None,
     model: Annotated[
@@ -62,7 +63,10 @@ def convert(
     ] = None,
     input_shape: Annotated[
         list[str] | None,
-        typer.Option(help="As torch has it: 1,3,224,224 (N,C,H,W); once an input."),
+        typer.Option(
+            help="As torch has it: 1,3,224,224 (N,C,H,W); or as TensorFlow has it: 1,224,224,3; "
+            "once an input."
+        ),
     ] = None,
     masks: Annotated[
         Path | None,
@@ -127,7 +131,9 @@ def convert(
     trust: Annotated[
         bool,
         typer.Option(
-            "--trust", help="Load a .pt2 file without a question: it can run code of its maker's."
+            "--trust",
+            help="Load a .pt2 file or a SavedModel without a question: it can run what its maker "
+            "wants.",
         ),
     ] = False,
     verbose: Annotated[
@@ -138,21 +144,22 @@ def convert(
     ] = False,
     json_output: JsonOption = False,
 ) -> None:
-    """Convert a PyTorch or ONNX model to a standard .tflite file, and check it against torch.
+    """Convert a masked model to a standard .tflite file, and check it against the model.
 
     The file's images are **NHWC** (channels last), whatever they are in torch. The file is written
-    only if its outputs on stock TFLite interpreters equal torch's, or are near enough to them where
-    it is quantized. Where `deploy build --board host` has built the runtime that ships into the
-    current folder, they are compared on that, too.
+    only if its outputs on stock TFLite interpreters equal those of PyTorch, Keras or TensorFlow, or
+    are near enough to them where it is quantized. Where `deploy build --board host` has built the
+    runtime that ships into the current folder, they are compared on that, too.
 
     The file says how its images are normalized, where that is known: `deploy train` writes it into
     its checkpoints, and `--mean` and `--std` tell it of others. `deploy evaluate` goes by it.
 
-    An exported program (.pt2) can run code when it is loaded, so it is asked for first. The module
-    of `--model` is run. No other file is, whatever it holds.
+    An exported program (.pt2) can run code when it is loaded, and a SavedModel read and write
+    files, so they are asked for first. The module of `--model` is run. No other file is, whatever
+    it holds.
     """
     from toolchain import extras
-    from toolchain.convert.kinds import is_onnx, is_program
+    from toolchain.convert.kinds import is_onnx, is_program, is_saved_model, is_tensorflow
     from toolchain.errors import ModelError
     from toolchain.formats.input_file import check_readable
     from toolchain.zoo import catalog, libraries
@@ -169,7 +176,9 @@ def convert(
         raise wrong_use("--min-sqnr", "is for --quantize")
     if source is None and model is None:
         raise wrong_use(
-            "CHECKPOINT", "give a checkpoint, an exported program (.pt2), an ONNX file, or --model"
+            "CHECKPOINT",
+            "give a checkpoint, an exported program (.pt2), an ONNX file, a model of TensorFlow, "
+            "or --model",
         )
     wanted = ["convert"]
     if model is not None and ":" not in model:
@@ -178,12 +187,15 @@ def convert(
         wanted.append(model.partition(":")[0])
     if source is not None and is_onnx(Path(source)):
         wanted.append("onnx")
-    for file in (source, masks):
+    if source is not None and is_tensorflow(Path(source)):
+        wanted.append("tensorflow")
+    saved = source is not None and is_saved_model(Path(source))
+    for file in (None if saved else source, masks):
         if file is not None:
             check_readable(Path(file), ModelError)
     extras.require("deploy convert", *wanted)
-    if source is not None and is_program(Path(source)) and not trust:
-        _ask_for_trust(source)
+    if source is not None and (saved or is_program(Path(source))) and not trust:
+        _ask_for_trust(source, saved=saved)
     from toolchain.board.host_runtime import host_runtimes
     from toolchain.convert import conversion
     from toolchain.report.layers import conversion_summary
@@ -215,8 +227,8 @@ def convert(
     )
 
 
-def _ask_for_trust(program: str) -> None:
-    """Ask whether a file that can run code may do so.
+def _ask_for_trust(program: str, *, saved: bool) -> None:
+    """Ask whether a file that can run code, or a SavedModel, may do so.
 
     Raises:
         ModelError: it may not, or there is nobody to ask.
@@ -225,6 +237,8 @@ def _ask_for_trust(program: str) -> None:
     from toolchain.hints import command
 
     said = f"{program}: is an exported program, which can run code of whoever made it when loaded"
+    if saved:
+        said = f"{program}: is a SavedModel, whose operators can read and write files when it runs"
     if not confirm("Do you trust whoever made it?", said=said):
         again = command("convert", program, "--trust")
         raise ModelError(said, hint=f"if you trust whoever made it, run: {again}")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 from toolchain.convert.masks import MaskedLayer
-from toolchain.tflite_file.layers import Layer
+from toolchain.tflite_file.layers import Layer, Plane
 
 Form = Literal["select", "dense", "constant", "changed"]
 
@@ -30,6 +30,50 @@ class ConvertedLayer:
     skipped: bool
     """Whether the patched runtime skips the masked pixels."""
     detail: str | None
+
+
+Check = Callable[[Sequence[Layer]], list[ConvertedLayer]]
+"""What became of a model's masked layers, given the layers of its file."""
+
+
+def check_planes(planes: Mapping[str, Plane], found: Sequence[Layer]) -> list[ConvertedLayer]:
+    """Find masked layers in the file by their names, with their masks.
+
+    What a masked pixel holds is left to the comparison of the outputs.
+
+    Args:
+        planes: name -> mask ``[H, W]``, True = kept.
+        found: the layers of the file.
+    """
+    layers = {layer.name: layer for layer in reversed(found)}
+    return [_check_plane(name, plane, layers.get(name)) for name, plane in planes.items()]
+
+
+def masks_found(found: Sequence[Layer]) -> list[ConvertedLayer]:
+    """The masked layers of a file whose model does not say which they are."""
+    return [
+        _check_plane(layer.name, layer.mask.kept, layer)
+        for layer in found
+        if layer.mask is not None
+    ]
+
+
+def _check_plane(name: str, plane: Plane, layer: Layer | None) -> ConvertedLayer:
+    kept, pixels = int(plane.sum()), plane.size
+    form: Form = "changed"
+    detail: str | None = None
+    if kept == pixels:
+        form, detail = "dense", "the mask keeps every pixel"
+    elif layer is None and kept == 0:
+        form, detail = "constant", "the mask keeps no pixel"
+    elif layer is None or layer.mask is None:
+        detail = "the file has no convolution with this mask"
+    elif not np.array_equal(layer.mask.kept, plane):
+        detail = "the mask in the file is another one"
+    else:
+        form, detail = ("select" if layer.mask.skipped else "changed"), layer.mask.reason
+    op = layer.op if layer else None
+    return ConvertedLayer(name, op, pixels, kept, form, form == "select", detail)
 
 
 def check_layers(masked: Sequence[MaskedLayer], found: Sequence[Layer]) -> list[ConvertedLayer]:

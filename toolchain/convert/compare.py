@@ -13,10 +13,10 @@ from torch import Tensor
 
 from toolchain.agreement.differences import Array, Difference, compare_each, output_name, worst
 from toolchain.agreement.runtimes import Runtime, Runtimes
+from toolchain.convert.original import Original
 from toolchain.convert.ports import channel_last_array, read_ports
 from toolchain.convert.quality import Quality, Slices, output_quality
 from toolchain.convert.reference import reference_noise, reference_outputs
-from toolchain.convert.source import Source
 from toolchain.errors import VerificationError
 
 
@@ -108,6 +108,8 @@ class Comparison:
     """Of every two."""
     missing: tuple[str, ...]
     """Runtimes that were not tried, and why."""
+    framework: str = "torch"
+    """Whose outputs the file's are compared with."""
 
     @property
     def worst(self) -> Agreement:
@@ -136,7 +138,7 @@ def named(runtime: str, kernels: str) -> str:
 
 
 def compare_outputs(
-    source: Source,
+    source: Original,
     path: Path,
     samples: Sequence[Sequence[Tensor]],
     runtimes: Runtimes,
@@ -179,7 +181,7 @@ def compare_outputs(
             if [array.shape for array in row] != [array.shape[1:] for array in wanted]:
                 raise VerificationError(
                     f"the file's outputs have shapes {[array.shape for array in row]}, "
-                    f"torch's have {[array.shape[1:] for array in wanted]}"
+                    f"{source.framework}'s have {[array.shape[1:] for array in wanted]}"
                 )
         outputs = [
             np.stack([port.from_file(row[position]) for row in rows])
@@ -196,6 +198,7 @@ def compare_outputs(
         tuple(agreements),
         tuple(judge.distance(*pair) for pair in itertools.combinations(found, 2)),
         runtimes.missing,
+        source.framework,
     )
 
 

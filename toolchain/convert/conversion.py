@@ -16,7 +16,7 @@ from toolchain.agreement.blame import Blame, Run, find_operator
 from toolchain.agreement.differences import Difference
 from toolchain.agreement.runtimes import NONE, Litert, Runtime, Runtimes, find_runtimes
 from toolchain.convert.calibration import RANDOM, Samples, check_source, load_samples
-from toolchain.convert.check import ConvertedLayer, check_layers
+from toolchain.convert.check import Check, ConvertedLayer, check_layers
 from toolchain.convert.compare import (
     Agreement,
     Comparison,
@@ -27,8 +27,9 @@ from toolchain.convert.compare import (
     file_inputs,
 )
 from toolchain.convert.interface import Flat
-from toolchain.convert.kinds import Boundary, Kind
+from toolchain.convert.kinds import Boundary, Kind, is_tensorflow
 from toolchain.convert.lower import channel_last, lower
+from toolchain.convert.original import Original
 from toolchain.convert.ports import Port, channel_last_array, read_ports
 from toolchain.convert.quantize import float_operators, quantize_int8, quantize_weights
 from toolchain.convert.reference import random_inputs
@@ -66,6 +67,7 @@ class TensorInfo(_Result):
     shape: tuple[int, ...]
     """As it is in the file: ``[N, H, W, C]`` for images."""
     torch_shape: tuple[int, ...]
+    """As the framework that the model comes from has it."""
     scale: float | None = None
     """Of an int8 one: ``real = scale * (stored - zero_point)``; ``None`` for float32."""
     zero_point: int | None = None
@@ -155,6 +157,8 @@ class Conversion(_Result):
     path: Path
     bytes: int
     source: str
+    framework: str = "torch"
+    """Whose outputs the file's are compared with: ``torch``, ``Keras`` or ``TensorFlow``."""
     inputs: list[TensorInfo]
     outputs: list[TensorInfo]
     notes: list[str] = []
@@ -227,7 +231,9 @@ def convert(
     Images are ``[N, H, W, C]`` in the file, whatever they are in torch.
 
     Args:
-        path: checkpoint or exported program, see :func:`toolchain.convert.source.load_source`.
+        path: checkpoint or exported program, see :func:`toolchain.convert.source.load_source`; or a
+            Keras model or SavedModel, see
+            :func:`toolchain.convert.from_tensorflow.source.load_tensorflow`.
         output: the file to write; its folder has to exist.
         model: ``package.module:factory`` or a name of the zoo.
         input_shapes: as torch has them, one an input; needed where nothing else tells.
@@ -280,7 +286,7 @@ def convert(
     runtimes = Runtimes((*stock.found, *others.found), (*stock.missing, *others.missing))
     with written_whole(output) as scratch:
         with progress.stage("load and export", 1) as stage:
-            source = load_source(path, model, input_shapes, masks, weights)
+            source = _load(path, model, input_shapes, masks, weights)
             normalization = _fitting(normalization, source)
             stage.advance()
         samples = None
@@ -288,15 +294,8 @@ def convert(
             samples = load_samples(
                 calibration, source.inputs, limit=calibration_samples, seed=seed, progress=progress
             )
-        with progress.stage("rewrite masks", 1) as stage:
-            module, masked = rewrite(source.program)
-            stage.advance()
-        with progress.stage("lower to TFLite") as stage:
-            flat = Flat(module, source.interface)
-            lower(flat, source.inputs, source.outputs, scratch)
-            say_normalization(scratch, default_output(path, model).stem, normalization)
-            stage.total(1)
-            stage.advance()
+        check_masks = _lower(source, scratch, progress)
+        say_normalization(scratch, default_output(path, model).stem, normalization)
         check = _Check(source, scratch, progress, seed)
         comparison = before = check.against_torch(
             Runtimes((Litert("xnnpack"),), ()) if quantize else runtimes, tolerance
@@ -331,11 +330,12 @@ def convert(
         path=output,
         bytes=file.size,
         source=source.description,
+        framework=source.framework,
         inputs=_tensors("args", source.inputs, source.torch_inputs, ports.inputs),
         outputs=_tensors("output", source.outputs, source.torch_outputs, ports.outputs),
         notes=list(source.notes),
         normalization=NormalizationInfo.of(normalization),
-        layers=check_layers(masked, found),
+        layers=check_masks(found),
         mask_header=source.header,
         weights=list(source.weights),
         macs=total.macs,
@@ -361,6 +361,46 @@ def convert(
         seed=seed,
         seconds=time.monotonic() - started,
     )
+
+
+def _load(
+    path: str | os.PathLike[str] | None,
+    model: str | None,
+    shapes: Sequence[tuple[int, ...]] | None,
+    masks: str | os.PathLike[str] | None,
+    weights: str | None,
+) -> Original:
+    if path is None or not is_tensorflow(Path(path)):
+        return load_source(path, model, shapes, masks, weights)
+    for option, given in (("--model", model), ("--masks", masks), ("--weights", weights)):
+        if given is not None:
+            raise ModelError(
+                f"{path}: is a model of TensorFlow, which holds all of it",
+                hint=f"leave {option} away",
+            )
+    from toolchain.convert.from_tensorflow.source import load_tensorflow
+
+    return load_tensorflow(Path(path), shapes)
+
+
+def _lower(source: Original, path: Path, progress: Progress) -> Check:
+    """Write the float32 file; what checks its masked layers."""
+    if not isinstance(source, Source):
+        from toolchain.convert.from_tensorflow.lower import lower_tensorflow
+
+        with progress.stage("convert to TFLite", 1) as stage:
+            check = lower_tensorflow(source, path)
+            stage.advance()
+        return check
+    with progress.stage("rewrite masks", 1) as stage:
+        module, masked = rewrite(source.program)
+        stage.advance()
+    with progress.stage("lower to TFLite") as stage:
+        flat = Flat(module, source.interface)
+        lower(flat, source.inputs, source.outputs, path)
+        stage.total(1)
+        stage.advance()
+    return lambda found: check_layers(masked, found)
 
 
 def lower_unchecked(model: nn.Module, example: Tensor, path: Path) -> None:
@@ -390,7 +430,7 @@ def default_output(path: str | os.PathLike[str] | None, model: str | None) -> Pa
 class _Check:
     """The checks of one file."""
 
-    source: Source
+    source: Original
     path: Path
     progress: Progress
     seed: int
@@ -398,7 +438,7 @@ class _Check:
     def against_torch(self, runtimes: Runtimes, tolerance: float) -> Comparison:
         """Of a float32 file, on random inputs."""
         inputs = random_inputs(self.source, self.seed)
-        found = self._compare("compare with torch", runtimes, inputs, tolerance)
+        found = self._compare(f"compare with {self.source.framework}", runtimes, inputs, tolerance)
         find = self._finder(runtimes, inputs)
         require_agreement(found, tolerance, seed=self.seed, find=find)
         return found
@@ -418,7 +458,8 @@ class _Check:
                 "data that is more like what the network was trained on may do better; "
                 "--quantize fp16 touches weights only"
             )
-        found = self._compare("compare quantised file with torch", runtimes, inputs, None)
+        title = f"compare quantised file with {self.source.framework}"
+        found = self._compare(title, runtimes, inputs, None)
         find = self._finder(runtimes, inputs)
         require_quality(found, least_db, advice=advice, find=find, ours=ours)
         return found
@@ -517,7 +558,7 @@ def _quantize_int8(path: Path, samples: Samples, boundary: Boundary, progress: P
         quantize_int8(path, inputs, boundary=boundary, step=stage.advance)
 
 
-def _fitting(given: Normalization | None, source: Source) -> Normalization | None:
+def _fitting(given: Normalization | None, source: Original) -> Normalization | None:
     """What the file is to say of its images.
 
     Raises:

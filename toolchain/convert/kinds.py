@@ -22,3 +22,13 @@ def is_program(path: Path) -> bool:
 def is_onnx(path: Path) -> bool:
     """Whether a file is taken for an ONNX file, by its name."""
     return path.suffix == ".onnx"
+
+
+def is_saved_model(path: Path) -> bool:
+    """Whether a path is a folder that TensorFlow has written a SavedModel into."""
+    return (path / "saved_model.pb").is_file()
+
+
+def is_tensorflow(path: Path) -> bool:
+    """Whether a path is taken for a Keras model, by its name, or is a SavedModel."""
+    return path.suffix == ".keras" or is_saved_model(path)

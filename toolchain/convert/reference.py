@@ -15,8 +15,8 @@ from torch import Tensor
 
 from toolchain.agreement.differences import Array, rounding_noise
 from toolchain.agreement.inputs import random_arrays
+from toolchain.convert.original import Original
 from toolchain.convert.ports import channel_last_array
-from toolchain.convert.source import Source
 from toolchain.errors import VerificationError
 
 SAMPLES = 5
@@ -26,14 +26,14 @@ _IMAGES = 2
 State = Mapping[str, Tensor]
 
 
-def random_inputs(source: Source, seed: int) -> list[list[Tensor]]:
+def random_inputs(source: Original, seed: int) -> list[list[Tensor]]:
     """``SAMPLES`` inferences' inputs."""
     kinds = [(shape, "float32") for shape in source.inputs]
     columns = random_arrays(kinds, SAMPLES, seed, images=_IMAGES)
     return [[torch.from_numpy(column[index]) for column in columns] for index in range(SAMPLES)]
 
 
-def reference_outputs(source: Source, samples: Sequence[Sequence[Tensor]]) -> list[Array]:
+def reference_outputs(source: Original, samples: Sequence[Sequence[Tensor]]) -> list[Array]:
     """Outputs ``[inferences, *shape]`` of the original model, with axes as the file has them.
 
     Args:
@@ -46,15 +46,15 @@ def reference_outputs(source: Source, samples: Sequence[Sequence[Tensor]]) -> li
     outputs = _run(source, samples, _state(source))
     if not all(np.isfinite(array).all() for array in outputs):
         raise VerificationError(
-            "torch's own outputs are not finite on the inputs of the check, so nothing can be "
-            "compared",
+            f"{source.framework}'s own outputs are not finite on the inputs of the check, so "
+            "nothing can be compared",
             hint="look for NaN or infinity in the weights and in BatchNorm's variances",
         )
     return outputs
 
 
 def reference_noise(
-    source: Source, samples: Sequence[Sequence[Tensor]], expected: Sequence[Array]
+    source: Original, samples: Sequence[Sequence[Tensor]], expected: Sequence[Array]
 ) -> list[Array]:
     """How far rounding to float32 moves each value: see :func:`~toolchain.agreement.differences.rounding_noise`.
 
@@ -77,7 +77,7 @@ def reference_noise(
     return rounding_noise(moved, expected)
 
 
-def _run(source: Source, samples: Sequence[Sequence[Tensor]], state: State) -> list[Array]:
+def _run(source: Original, samples: Sequence[Sequence[Tensor]], state: State) -> list[Array]:
     rows: list[list[Array]] = []
     with torch.no_grad():
         for inputs in samples:
@@ -88,7 +88,7 @@ def _run(source: Source, samples: Sequence[Sequence[Tensor]], state: State) -> l
     return [np.stack(arrays) for arrays in zip(*rows, strict=True)]
 
 
-def _state(source: Source) -> dict[str, Tensor]:
+def _state(source: Original) -> dict[str, Tensor]:
     module = source.reference
     return {
         name: tensor.detach()

@@ -27,6 +27,7 @@ from toolchain.convert.interface import (
 )
 from toolchain.convert.kinds import is_onnx, is_program
 from toolchain.convert.layout import channels_last_inputs, channels_last_outputs
+from toolchain.convert.original import Original, Shape
 from toolchain.convert.precision import OTHERS, computed_in, has_other_floats, to_float32
 from toolchain.errors import DeployError, ModelError, failure, first_line
 from toolchain.factory import make_module
@@ -41,11 +42,9 @@ from toolchain.sparsity.checkpoint import (
 )
 from toolchain.sparsity.published import HeaderReport, with_header
 from toolchain.sparsity.state_dicts import match
-from toolchain.tflite_file.image_metadata import Normalization
 from toolchain.train.normalization import trained_normalization
 from toolchain.zoo import catalog, libraries
 
-Shape = tuple[int, ...]
 _RANDOM = (
     "they are random, and the same each time: good for measuring time and nothing else; give a "
     "checkpoint, or :pretrained behind the name, for those of its library"
@@ -54,31 +53,12 @@ _MOST = 1e6  # of a number that a file gives to a factory, so that it cannot ask
 _MOST_INPUT = 2**28  # values of an input whose shape a file names: 1 GiB
 
 
-@dataclass(frozen=True, eq=False)
-class Source:
-    """A model as torch has it: the reference that the file is compared with."""
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Source(Original):
+    """A model as torch has it: the reference that the file is compared with, masks multiplied."""
 
-    description: str
     program: torch.export.ExportedProgram
-    reference: nn.Module
-    """Computes the original model, masks multiplied; takes and gives what :class:`Flat` says."""
     interface: Interface
-    inputs: tuple[Shape, ...]
-    """Shapes of the inputs, float32, ``[N, C, H, W]`` for images wherever torch has channels."""
-    outputs: tuple[Shape, ...]
-    torch_inputs: tuple[Shape, ...]
-    """The same as torch has them."""
-    torch_outputs: tuple[Shape, ...]
-    output_names: tuple[str, ...]
-    """What each is called in torch: ``['score']``, ``[1]``; empty where there is one."""
-    notes: tuple[str, ...] = ()
-    """In what the file is another than the model, a sentence each."""
-    header: HeaderReport | None = None
-    """What came of a header of masks, where one was given."""
-    weights: tuple[str, ...] = ()
-    """Which of a checkpoint's weights were taken, where it holds several, and what was not."""
-    normalization: Normalization | None = None
-    """How the images that it was trained on were normalised, where that is known."""
 
 
 def load_source(

@@ -43,7 +43,8 @@ def require_agreement(comparison: Comparison, tolerance: float, *, seed: int, fi
         if item.difference is not chief.worst and not item.difference.relative_diff <= tolerance
     ]
     parts = [
-        f"the converted file is not what torch computes: {chief.worst.describe('torch')}, "
+        f"the converted file is not what {comparison.framework} computes: "
+        f"{chief.worst.describe(comparison.framework)}, "
         f"on {chief.where}; the tolerance is {tolerance:.3g}"
     ]
     if others:
@@ -86,7 +87,8 @@ def require_quality(
         chief = min(bad, key=lambda item: item.sqnr_db)
         (fault, *others) = _faults(chief, least_db)
         parts = [
-            f"the quantised file is too far from torch: {_lost(fault, least_db)}, on {chief.where}"
+            f"the quantised file is too far from {comparison.framework}: "
+            f"{_lost(fault, least_db)}, on {chief.where}"
         ]
         if others:
             parts.append("too far there too: " + ", ".join(item.difference.name for item in others))
@@ -147,7 +149,7 @@ def _who(
     same = [item.where for item in bad if item is not chief]
     parts = ["wrong on " + " and on ".join(same) + " too"] if same else []
     if not good:
-        return [*parts, "no runtime gives what torch does"] if same else parts
+        return [*parts, "no runtime gives what the model does"] if same else parts
     parts.append("right on " + " and on ".join(item.where for item in good))
     plain = [item for item in good if item.kernels == "builtin"]
     found = find(chief, (plain or list(good))[0])

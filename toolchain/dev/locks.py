@@ -64,6 +64,13 @@ LOCKS = (
         (*_WHOLE, _DEV),
         (*_WHOLE, _DEV),
     ),
+    Lock(
+        "tests/frameworks/tensorflow.lock",
+        (_PROJECT, "--extra=all", "--group=dev", "--group=test-tensorflow"),
+        (*_WHOLE, _DEV),
+        (*_WHOLE, _DEV),
+        pythons=("3.11",),
+    ),
     Lock("docs/site.lock", ("--group=site",), pythons=("3.11",)),
 )
 """Those that are made of the first three, or alone."""

@@ -92,7 +92,9 @@ def _python() -> Iterator[Finding]:
 def _extras() -> Iterator[Finding]:
     for name in extras.MODULES:
         missing = extras.missing_modules(name)
-        if missing:
+        if missing and name in extras.OPTIONAL:
+            yield _host.ok(f"extra {name}", f"not installed; it is for {extras.USED_BY[name]}")
+        elif missing:
             yield _host.warning(
                 f"extra {name}",
                 _lack(missing, extras.USED_BY[name]),

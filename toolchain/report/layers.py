@@ -159,7 +159,7 @@ def conversion_summary(done: Conversion, *, verbose: bool = False) -> Renderable
 
 def _float(done: Conversion) -> Text:
     return Text(
-        f"  largest difference to torch: {done.relative_diff:.2g} of the scale of "
+        f"  largest difference to {done.framework}: {done.relative_diff:.2g} of the scale of "
         f"{done.worst_slice} of {done.worst_output} "
         f"(tolerance {done.tolerance:g}; {done.samples} random inputs, seed {done.seed}; "
         f"{_runtimes(done)})",
@@ -192,7 +192,7 @@ def _quantised(done: Conversion) -> list[Text]:
     steps = "" if done.max_steps is None else f", up to {done.max_steps:.3g} steps of the output"
     lines.append(
         Text(
-            f"  {done.quantize} to torch: SQNR {_decibels(done.sqnr_db)}{steps} "
+            f"  {done.quantize} to {done.framework}: SQNR {_decibels(done.sqnr_db)}{steps} "
             f"(least {done.min_sqnr_db:g} dB; {inputs}; {_runtimes(done)})",
             style="green",
         )

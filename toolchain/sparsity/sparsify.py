@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from toolchain.errors import ModelError
 from toolchain.sparsity.masked_conv import MaskedConv2d, output_shapes, replace_layer
 from toolchain.sparsity.policies import Policy, Site
-from toolchain.sparsity.selection import Select, layer_targets, not_1x1, select_layers
+from toolchain.sparsity.selection import Select, not_1x1, select_layers
+from toolchain.sparsity.targets import layer_targets
 
 
 class MaskSet:

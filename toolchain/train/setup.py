@@ -40,9 +40,10 @@ from toolchain.sparsity.pruning import prune_channels
 from toolchain.sparsity.resize import resize_to
 from toolchain.sparsity.schedule import PolynomialSchedule
 from toolchain.sparsity.search import MaskSearch
-from toolchain.sparsity.selection import KERNELS, by_pattern, select_layers
+from toolchain.sparsity.selection import KERNELS, select_layers
 from toolchain.sparsity.sparsify import MaskSet, sparsify
 from toolchain.sparsity.state_dicts import Matched, match
+from toolchain.sparsity.targets import by_pattern
 from toolchain.train.batches import Augment, Batches, in_turn, mirror, seeded, shift
 from toolchain.train.data import Data
 from toolchain.train.recipe import DataSet, Masks, Recipe, place

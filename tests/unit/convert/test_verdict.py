@@ -86,7 +86,7 @@ def test_where_every_runtime_is_wrong_the_file_is() -> None:
     def find(*_of: Agreement) -> Blame:
         raise AssertionError("there is nothing to compare with")
 
-    with pytest.raises(VerificationError, match="no runtime gives what torch does") as caught:
+    with pytest.raises(VerificationError, match="no runtime gives what the model does") as caught:
         _agreement(_run("stock 1", _output(0, 1.0)), _run("stock 2", _output(0, 1.0)), find=find)
     assert "a layer became something else in the file" in (caught.value.hint or "")
 

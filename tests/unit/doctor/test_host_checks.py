@@ -74,6 +74,15 @@ def test_an_extra_that_is_missing_is_told_with_the_line_that_installs_it(
     assert told["extra plot"].fix == extras.install_line("plot")
 
 
+def test_an_extra_that_few_people_need_is_not_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    (told,) = [item for item in found("packages") if item.check == "extra tensorflow"]
+    assert (told.state, told.what) == (
+        "ok",
+        f"not installed; it is for {extras.USED_BY['tensorflow']}",
+    )
+
+
 # --- programs ----------------------------------------------------------------------------------
 
 

@@ -43,7 +43,7 @@ def test_points_of_a_class_are_as_far_apart_as_they_can_be(modulus: int) -> None
 @settings(deadline=None)
 def test_distances_are_those_measured_on_pixels(modulus: int, slope: int, apart: int) -> None:
     lattice = Lattice(modulus, slope % modulus)
-    classes = lattice.classes((2 * modulus + 1, 2 * modulus + 1))
+    classes = torch.from_numpy(lattice.classes((2 * modulus + 1, 2 * modulus + 1)))
     y, x = torch.nonzero((classes - classes[modulus, modulus]) % modulus == apart % modulus).T
     squares = ((y - modulus) ** 2 + (x - modulus) ** 2).tolist()
     assert min(s for s in squares if s) == lattice.distance(apart % modulus)

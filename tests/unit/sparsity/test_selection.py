@@ -12,10 +12,10 @@ from toolchain.sparsity.selection import (
     KERNELS,
     every_conv,
     inside,
-    layer_targets,
     only_3x3,
     select_layers,
 )
+from toolchain.sparsity.targets import layer_targets
 from toolchain.zoo.fashion_resnet import fashion_resnet
 from toolchain.zoo.resnet import BasicBlock
 

@@ -1,0 +1,1 @@
+"""Models of TensorFlow: what they are, and their files by TensorFlow's own converter."""
