@@ -43,6 +43,7 @@ MODULES = {
     ),
     "plot": ("matplotlib",),
     "report": ("altair", "jinja2", "vl_convert"),
+    "sweep": ("ray",),
 }
 """What the packages of each extra are imported as; of ``pyproject.toml``, which a test holds."""
 
@@ -51,6 +52,7 @@ USED_BY = {
     "train": "deploy train",
     "plot": "deploy demo, and --plot of deploy profile and deploy history",
     "report": "deploy report",
+    "sweep": "deploy sweep --address, and tasks of deploy sweep beside each other",
 }
 """What cannot run without each extra."""
 

@@ -19,6 +19,7 @@ from toolchain.cli import (
     estimate,
     history,
     report,
+    sweep,
     train,
 )
 from toolchain.cli.command_help import App
@@ -33,7 +34,10 @@ app = App(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (train, convert, build, board, compare, history, estimate, report, demo, doctor):
+_COMMANDS = (
+    *(train, convert, build, board, compare, history, estimate, sweep, report, demo, doctor),
+)
+for module in _COMMANDS:
     app.add_typer(module.commands)
 app.add_typer(emulator.commands, name="emulator")
 app.add_typer(cache.commands, name="cache")

@@ -1,0 +1,247 @@
+"""Tasks on Ray: processes of this machine, or of a cluster.
+
+Ray is told which GPUs and which board a task holds, so that a board serves one task at a time. It
+does not repeat tasks by itself: the sweep does, which knows what is finished.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import signal
+import tempfile
+import threading
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from toolchain import extras
+from toolchain.errors import BoardError, ConnectionFailed, DeployError
+from toolchain.storage.scratch import temporary_folder
+from toolchain.sweep.pools import Ended
+from toolchain.sweep.store import Record, Store
+from toolchain.sweep.tasks import Task
+from toolchain.sweep.work import perform
+
+_MEMORY = 100 << 20
+"""Bytes of shared memory of a Ray of our own; results go through files."""
+_TIDY_S = 60.0
+"""That trainings are given to keep their state."""
+_AHEAD = 2
+"""Tasks handed out for each one that can be at work, so that no worker waits for the next."""
+
+
+def is_there() -> bool:
+    """Whether Ray is installed."""
+    return not extras.missing_modules("sweep")
+
+
+def board_resource(board: str) -> str:
+    """What Ray calls a board."""
+    return f"board:{board}"
+
+
+class RayPool:
+    """A pool of Ray's workers.
+
+    Args:
+        store: where results are kept: a folder that every machine sees under the same name, unless
+            files are shipped.
+        address: of a cluster, as ``ray start`` tells it; without it, one of this machine that goes
+            away with this process.
+        jobs: tasks at once on this machine, one thread each; by default as many as it has cores.
+        boards: that tasks hold.
+        gpus: the most that a task holds.
+        ship: let Ray carry the files of tasks, for machines that do not see the store.
+
+    Raises:
+        MissingToolError: Ray is not installed.
+        ConnectionFailed: there is no such cluster.
+        BoardError: the cluster lacks a board or GPUs.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        address: str | None = None,
+        jobs: int | None = None,
+        boards: Iterable[str] = (),
+        gpus: float = 0,
+        ship: bool = False,
+    ) -> None:
+        extras.require("deploy sweep --address" if address else "deploy sweep", "sweep")
+        self._store, self._ship = store, ship
+        self._own = None if address else tempfile.mkdtemp(prefix="tileskip-ray-")
+        wanted = sorted(set(boards))
+        ray = _ray()
+        settings: dict[str, Any] = {"address": address}
+        if self._own is not None:
+            settings = {
+                "address": "local",
+                "num_cpus": jobs or os.cpu_count() or 1,
+                "resources": {board_resource(board): 1 for board in wanted},
+                "object_store_memory": _MEMORY,
+                "include_dashboard": False,
+                "_temp_dir": self._own,
+            }
+        before = signal.getsignal(signal.SIGTERM)
+        try:
+            ray.init(
+                **settings, log_to_driver=False, logging_level=logging.ERROR, namespace="tileskip"
+            )
+            self._check(address, wanted, gpus)
+        except DeployError:
+            self._shut_down()
+            raise
+        except Exception as error:
+            self._shut_down()
+            where = f"no cluster of Ray can be reached at {address}" if address else "Ray"
+            raise ConnectionFailed(
+                f"{where}: {str(error).strip().splitlines()[0]}",
+                hint="leave --address away for this machine alone, or begin a cluster: "
+                "ray start --head",
+            ) from error
+        finally:
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGTERM, before)  # Ray has set its own
+        self._work = ray.remote(_shipped if ship else _shared)
+        self._begun: dict[Any, Task] = {}
+
+    @property
+    def room(self) -> int:
+        """See :class:`toolchain.sweep.pools.Pool`; a cluster may grow and shrink."""
+        return max(1, _AHEAD * int(_ray().cluster_resources().get("CPU", 1)))
+
+    @property
+    def said(self) -> str:
+        """Where tasks are done."""
+        ray = _ray()
+        found = ray.cluster_resources()
+        nodes = sum(1 for node in ray.nodes() if node["Alive"])
+        parts = [f"{nodes} node{'s' if nodes > 1 else ''}", f"{found.get('CPU', 0):g} CPUs"]
+        parts += [f"{found['GPU']:g} GPUs"] if found.get("GPU") else []
+        return f"on Ray: {', '.join(parts)}"
+
+    def begin(self, task: Task) -> None:
+        """See :class:`toolchain.sweep.pools.Pool`."""
+        held = task.resources
+        resources = {board_resource(held.board): 1} if held.board else None
+        work = self._work.options(
+            name=f"{task.kind} {task.name}",
+            num_cpus=held.cpus,
+            num_gpus=held.gpus or None,
+            resources=resources,
+            scheduling_strategy="SPREAD",
+            max_retries=0,
+        )
+        where: Any = str(self._store.folder)
+        if self._ship:
+            where = [self._packed(task, key) for key in task.needs]
+        self._begun[work.remote(where, task)] = task
+
+    def ended(self, seconds: float) -> list[Ended]:
+        """See :class:`toolchain.sweep.pools.Pool`."""
+        ray = _ray()
+        if not self._begun:
+            return []
+        ready, _ = ray.wait(list(self._begun), num_returns=1, timeout=seconds)
+        if ready:  # others may be as well
+            ready, _ = ray.wait(list(self._begun), num_returns=len(self._begun), timeout=0)
+        return [self._taken(reference) for reference in ready]
+
+    def close(self, *, tidy: bool) -> None:
+        """See :class:`toolchain.sweep.pools.Pool`."""
+        ray = _ray()
+        try:
+            for reference in self._begun:
+                ray.cancel(reference, force=not tidy)
+            if self._begun and tidy:
+                ray.wait(list(self._begun), num_returns=len(self._begun), timeout=_TIDY_S)
+                for reference in self._begun:
+                    ray.cancel(reference, force=True)
+        except Exception:  # noqa: S110 (the cluster may be gone, and with it what is cancelled)
+            pass
+        finally:
+            self._begun.clear()
+            self._shut_down()
+
+    def _taken(self, reference: Any) -> Ended:
+        task, exceptions = self._begun.pop(reference), _ray().exceptions
+        try:
+            found = _ray().get(reference)
+        except exceptions.RayTaskError as error:
+            cause = error.cause
+            if isinstance(cause, Exception) and type(cause).__name__ == "Stopped":
+                return Ended(task, lost="it was stopped")
+            return Ended(task, error=BoardError(f"{task.name}: {_last_line(error)}"))
+        except exceptions.RayError as error:
+            return Ended(task, lost=_last_line(error))
+        if isinstance(found, DeployError):
+            return Ended(task, error=found)
+        if isinstance(found, dict):
+            found = self._store.adopt(task, found)
+        return Ended(task, record=found)
+
+    def _packed(self, task: Task, key: str) -> Any:
+        """The files that a task needs, in Ray's store."""
+        kind = "train" if task.kind in ("train", "convert") else "convert"
+        other = task.model_copy(update={"kind": kind, "key": key})
+        return _ray().put((other, self._store.packed(other)))
+
+    def _check(self, address: str | None, boards: Sequence[str], gpus: float) -> None:
+        found = _ray().cluster_resources()
+        for board in boards:
+            name = board_resource(board)
+            if not found.get(name):
+                raise BoardError(
+                    f"the cluster at {address} has no board {board}",
+                    hint="on the machine that reaches it, run: ray start --address ADDRESS "
+                    f"--resources '{{\"{name}\": 1}}'",
+                )
+        if gpus > found.get("GPU", 0):
+            raise BoardError(
+                f"a training holds {gpus:g} GPUs, and there are {found.get('GPU', 0):g}",
+                hint="set gpus = 0 under [tasks], or add a machine that has some",
+            )
+
+    def _shut_down(self) -> None:
+        _ray().shutdown()
+        if self._own is not None:
+            shutil.rmtree(self._own, ignore_errors=True)
+
+
+def _ray() -> Any:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    import ray
+
+    return ray
+
+
+def _last_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[-1] if lines else ''}".rstrip(": ")
+
+
+# --- what a worker does ----------------------------------------------------------------------
+
+
+def _shared(folder: str, task: Task) -> Record | DeployError:
+    try:
+        return perform(Store(Path(folder)), task)
+    except DeployError as error:
+        return error
+
+
+def _shipped(needs: list[Any], task: Task) -> dict[str, bytes] | DeployError:
+    with temporary_folder() as folder:
+        store = Store(folder)
+        try:
+            for other, files in _ray().get(needs):
+                store.adopt(other, files)
+            perform(store, task)
+            return store.packed(task)
+        except DeployError as error:
+            return error
