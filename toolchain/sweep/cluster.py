@@ -6,18 +6,23 @@ does not repeat tasks by itself: the sweep does, which knows what is finished.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 import os
+import secrets
 import shutil
 import signal
 import tempfile
 import threading
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from toolchain import extras
-from toolchain.errors import BoardError, ConnectionFailed, DeployError
+from toolchain.errors import BoardError, ConnectionFailed, DeployError, first_line
+from toolchain.foreign_text import harmless
 from toolchain.storage.scratch import temporary_folder
 from toolchain.sweep.pools import Ended
 from toolchain.sweep.store import Record, Store
@@ -26,8 +31,11 @@ from toolchain.sweep.work import perform
 
 _MEMORY = 100 << 20
 """Bytes of shared memory of a Ray of our own; results go through files."""
+_AUTHENTICATION = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 _TIDY_S = 60.0
 """That trainings are given to keep their state."""
+_ATTEMPTS, _PAUSE_S = 15, 2.0
+"""To reach a cluster again, and seconds between two of them."""
 _AHEAD = 2
 """Tasks handed out for each one that can be at work, so that no worker waits for the next."""
 
@@ -74,40 +82,22 @@ class RayPool:
         extras.require("deploy sweep --address" if address else "deploy sweep", "sweep")
         self._store, self._ship = store, ship
         self._own = None if address else tempfile.mkdtemp(prefix="tileskip-ray-")
-        wanted = sorted(set(boards))
-        ray = _ray()
-        settings: dict[str, Any] = {"address": address}
-        if self._own is not None:
-            settings = {
-                "address": "local",
-                "num_cpus": jobs or os.cpu_count() or 1,
-                "resources": {board_resource(board): 1 for board in wanted},
-                "object_store_memory": _MEMORY,
-                "include_dashboard": False,
-                "_temp_dir": self._own,
-            }
-        before = signal.getsignal(signal.SIGTERM)
+        if self._own is not None and not any(name in os.environ for name in _AUTHENTICATION):
+            # A word of its own for this run; Ray would leave one in the user's home.
+            os.environ["RAY_AUTH_MODE"] = "token"
+            os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(16)
+        self._boards, self._gpus = sorted(set(boards)), gpus
+        self._address, self._jobs = address, jobs
+        self._begun: dict[Any, Task] = {}
+        # Ray writes there what it learns of machines that die, whatever a command prints.
+        self._hidden = contextlib.ExitStack()
+        self._hidden.enter_context(contextlib.redirect_stdout(io.StringIO()))
         try:
-            ray.init(
-                **settings, log_to_driver=False, logging_level=logging.ERROR, namespace="tileskip"
-            )
-            self._check(address, wanted, gpus)
-        except DeployError:
+            self._connect()
+        except BaseException:
             self._shut_down()
             raise
-        except Exception as error:
-            self._shut_down()
-            where = f"no cluster of Ray can be reached at {address}" if address else "Ray"
-            raise ConnectionFailed(
-                f"{where}: {str(error).strip().splitlines()[0]}",
-                hint="leave --address away for this machine alone, or begin a cluster: "
-                "ray start --head",
-            ) from error
-        finally:
-            if threading.current_thread() is threading.main_thread():
-                signal.signal(signal.SIGTERM, before)  # Ray has set its own
-        self._work = ray.remote(_shipped if ship else _shared)
-        self._begun: dict[Any, Task] = {}
+        self._work = _ray().remote(_shipped if ship else _shared)
 
     @property
     def room(self) -> int:
@@ -142,14 +132,38 @@ class RayPool:
         self._begun[work.remote(where, task)] = task
 
     def ended(self, seconds: float) -> list[Ended]:
-        """See :class:`toolchain.sweep.pools.Pool`."""
+        """See :class:`toolchain.sweep.pools.Pool`.
+
+        Raises:
+            ConnectionFailed: the cluster is gone.
+        """
         ray = _ray()
         if not self._begun:
             return []
-        ready, _ = ray.wait(list(self._begun), num_returns=1, timeout=seconds)
-        if ready:  # others may be as well
-            ready, _ = ray.wait(list(self._begun), num_returns=len(self._begun), timeout=0)
-        return [self._taken(reference) for reference in ready]
+        try:
+            ready, _ = ray.wait(list(self._begun), num_returns=1, timeout=seconds)
+            if ready:  # others may be as well
+                ready, _ = ray.wait(list(self._begun), num_returns=len(self._begun), timeout=0)
+            return [self._taken(reference) for reference in ready]
+        except (ray.exceptions.LocalRayletDiedError, ray.exceptions.RaySystemError):
+            return self._begin_anew()
+
+    def _begin_anew(self) -> list[Ended]:
+        """The part of Ray that this process talks to has died, and with it what is at work."""
+        said = "this process was cut off from Ray"
+        lost = [Ended(task, lost=said, blamed=False) for task in self._begun.values()]
+        self._begun.clear()
+        for left in range(_ATTEMPTS, -1, -1):
+            _ray().shutdown()
+            try:
+                self._connect()
+            except ConnectionFailed:
+                if not left:
+                    raise
+                time.sleep(_PAUSE_S)
+            else:
+                break
+        return lost
 
     def close(self, *, tidy: bool) -> None:
         """See :class:`toolchain.sweep.pools.Pool`."""
@@ -168,16 +182,20 @@ class RayPool:
             self._shut_down()
 
     def _taken(self, reference: Any) -> Ended:
-        task, exceptions = self._begun.pop(reference), _ray().exceptions
+        task, exceptions = self._begun[reference], _ray().exceptions
         try:
             found = _ray().get(reference)
+        except exceptions.LocalRayletDiedError:
+            raise
         except exceptions.RayTaskError as error:
-            cause = error.cause
-            if isinstance(cause, Exception) and type(cause).__name__ == "Stopped":
+            del self._begun[reference]
+            if type(error.cause).__name__ == "Stopped":
                 return Ended(task, lost="it was stopped")
-            return Ended(task, error=BoardError(f"{task.name}: {_last_line(error)}"))
+            return Ended(task, error=BoardError(f"{task.name}: {_said(error)}"))
         except exceptions.RayError as error:
-            return Ended(task, lost=_last_line(error))
+            del self._begun[reference]
+            return Ended(task, lost=_said(error))
+        del self._begun[reference]
         if isinstance(found, DeployError):
             return Ended(task, error=found)
         if isinstance(found, dict):
@@ -190,24 +208,64 @@ class RayPool:
         other = task.model_copy(update={"kind": kind, "key": key})
         return _ray().put((other, self._store.packed(other)))
 
-    def _check(self, address: str | None, boards: Sequence[str], gpus: float) -> None:
+    def _connect(self) -> None:
+        """Reach the cluster, or begin one of this machine.
+
+        Raises:
+            ConnectionFailed: it cannot be reached.
+            BoardError: it lacks a board or GPUs.
+        """
+        ray, address = _ray(), self._address
+        settings: dict[str, Any] = {"address": address}
+        if self._own is not None:
+            settings = {
+                "address": "local",
+                "num_cpus": self._jobs or os.cpu_count() or 1,
+                "resources": {board_resource(board): 1 for board in self._boards},
+                "object_store_memory": _MEMORY,
+                "include_dashboard": False,
+                "_temp_dir": self._own,
+            }
+        before = signal.getsignal(signal.SIGTERM)
+        try:
+            ray.init(
+                **settings,
+                log_to_driver=False,
+                logging_level=logging.CRITICAL,
+                namespace="tileskip",
+            )
+        except Exception as error:
+            where = f"no cluster of Ray can be reached at {address}" if address else "Ray"
+            raise ConnectionFailed(
+                f"{where}: {first_line(error)}",
+                hint="on a machine of the cluster, run: ray start --head"
+                if address
+                else "for one task after the other, without Ray, add --local",
+            ) from error
+        finally:
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGTERM, before)  # Ray has set its own
+        self._check()
+
+    def _check(self) -> None:
         found = _ray().cluster_resources()
-        for board in boards:
+        for board in self._boards:
             name = board_resource(board)
             if not found.get(name):
                 raise BoardError(
-                    f"the cluster at {address} has no board {board}",
+                    f"the cluster at {self._address} has no board {board}",
                     hint="on the machine that reaches it, run: ray start --address ADDRESS "
                     f"--resources '{{\"{name}\": 1}}'",
                 )
-        if gpus > found.get("GPU", 0):
+        if self._gpus > found.get("GPU", 0):
             raise BoardError(
-                f"a training holds {gpus:g} GPUs, and there are {found.get('GPU', 0):g}",
+                f"a training holds {self._gpus:g} GPUs, and there are {found.get('GPU', 0):g}",
                 hint="set gpus = 0 under [tasks], or add a machine that has some",
             )
 
     def _shut_down(self) -> None:
         _ray().shutdown()
+        self._hidden.close()
         if self._own is not None:
             shutil.rmtree(self._own, ignore_errors=True)
 
@@ -220,9 +278,21 @@ def _ray() -> Any:
     return ray
 
 
-def _last_line(error: Exception) -> str:
+_SAID = {
+    "WorkerCrashedError": "its process died",
+    "NodeDiedError": "its machine is gone",
+    "OutOfMemoryError": "its machine had no memory left",
+    "TaskCancelledError": "it was stopped",
+}
+
+
+def _said(error: Exception) -> str:
+    """Why a task has ended; Ray tells it in many lines."""
+    name = type(error).__name__
+    if name in _SAID:
+        return _SAID[name]
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[-1] if lines else ''}".rstrip(": ")
+    return harmless(f"{name}: {lines[-1] if lines else ''}".rstrip(": "))
 
 
 # --- what a worker does ----------------------------------------------------------------------

@@ -143,7 +143,7 @@ def _settle(state: State, store: Store, ended: Ended) -> None:
     elif (record := store.record(ended.task)) is not None:  # it died when all was done
         state.done[key] = record
     else:
-        state.lost[key] += 1
+        state.lost[key] += ended.blamed
         if state.lost[key] > state.plan.retries:
             times = state.lost[key]
             state.failed[key] = BoardError(

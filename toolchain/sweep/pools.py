@@ -22,6 +22,8 @@ class Ended:
     """Why it cannot be done."""
     lost: str | None = None
     """Why it may be begun again: whoever did it has died."""
+    blamed: bool = True
+    """Whether that may be the task's own fault."""
 
 
 class Pool(Protocol):
