@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from support.places import REPOSITORY
 from support.tiny_training import write_recipe
@@ -22,7 +23,7 @@ TUNED = '[[grid]]\nname = "tuned"\nstart = "dense"\npolicies = ["pooled", "tile"
 FILES = '[convert]\ntypes = ["float32"]\n[evaluate]\nimages = 24\n'
 
 
-def write_sweep(folder: Path, text: str = DENSE + TUNED, **changes: dict[str, object]) -> Path:
+def write_sweep(folder: Path, text: str = DENSE + TUNED, **changes: dict[str, Any]) -> Path:
     """``sweep.toml`` with its recipe beside it; ``changes`` are of the recipe's tables."""
     write_recipe(folder / "recipe.toml", **{"training": {"epochs": 1}, **changes})
     path = folder / "sweep.toml"
@@ -30,7 +31,7 @@ def write_sweep(folder: Path, text: str = DENSE + TUNED, **changes: dict[str, ob
     return path
 
 
-def plan_of(folder: Path, text: str = DENSE + TUNED, **changes: dict[str, object]) -> Plan:
+def plan_of(folder: Path, text: str = DENSE + TUNED, **changes: dict[str, Any]) -> Plan:
     """The tasks of such a sweep."""
     path = write_sweep(folder, text, **changes)
     return plan_sweep(load_sweep(path), path)

@@ -34,6 +34,8 @@ NEEDED = {
     ),
     "history --plot": (["history", "--history", "h.jsonl", "--plot", "plot.png"], ["plot"]),
     "report": (["report", "profile.json"], ["report"]),
+    "sweep": (["sweep", "recipe.toml"], ["train"]),
+    "sweep --jobs": (["sweep", "recipe.toml", "--jobs", "2"], ["train", "sweep"]),
 }
 """Commands, and the extras that each needs."""
 

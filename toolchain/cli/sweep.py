@@ -18,10 +18,10 @@ from toolchain.console import INTERRUPTED, err
 if TYPE_CHECKING:
     import rich.live
 
+    from toolchain.sweep.document import SweepResults
     from toolchain.sweep.driver import State, Watch
     from toolchain.sweep.plan import Plan
     from toolchain.sweep.pools import Ended, Pool
-    from toolchain.sweep.results import SweepResults
     from toolchain.sweep.store import Store
     from toolchain.sweep.tasks import Task
 
@@ -106,7 +106,7 @@ def sweep(
     check_name(place, OutputError)
     if output is not None and output != STDOUT:
         check_writable(output, inputs=[file])
-    extras.require("deploy sweep", "train")
+    extras.require("deploy sweep", "train", *(["sweep"] if address or jobs or ship else []))
     from toolchain.sweep.driver import state_of
     from toolchain.sweep.plan import plan_sweep
     from toolchain.sweep.spec import load_sweep

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
 from rich.text import Text
@@ -11,9 +10,7 @@ from rich.text import Text
 from toolchain.profile import figures
 from toolchain.report.fitting import FIRST, NAME, Column, fitted_table, note
 from toolchain.report.layers import count
-
-if TYPE_CHECKING:  # torch is slow to import
-    from toolchain.sweep.results import Configuration, SweepResults, SweepTime
+from toolchain.sweep.document import Configuration, SweepResults, SweepTime
 
 _LATEST = 6
 """Ended tasks that the live table shows."""

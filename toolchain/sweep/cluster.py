@@ -13,6 +13,7 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import tempfile
 import threading
 import time
@@ -34,6 +35,7 @@ _MEMORY = 100 << 20
 _AUTHENTICATION = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 _TIDY_S = 60.0
 """That trainings are given to keep their state."""
+_KNOCK_S = 10.0
 _ATTEMPTS, _PAUSE_S = 15, 2.0
 """To reach a cluster again, and seconds between two of them."""
 _AHEAD = 2
@@ -227,7 +229,9 @@ class RayPool:
                 "_temp_dir": self._own,
             }
         before = signal.getsignal(signal.SIGTERM)
+        where = f"no cluster of Ray can be reached at {address}" if address else "Ray"
         try:
+            _knock(address)
             ray.init(
                 **settings,
                 log_to_driver=False,
@@ -235,7 +239,6 @@ class RayPool:
                 namespace="tileskip",
             )
         except Exception as error:
-            where = f"no cluster of Ray can be reached at {address}" if address else "Ray"
             raise ConnectionFailed(
                 f"{where}: {first_line(error)}",
                 hint="on a machine of the cluster, run: ray start --head"
@@ -268,6 +271,17 @@ class RayPool:
         self._hidden.close()
         if self._own is not None:
             shutil.rmtree(self._own, ignore_errors=True)
+
+
+def _knock(address: str | None) -> None:
+    """See whether somebody answers at ``HOST:PORT``; Ray itself tries for minutes.
+
+    Raises:
+        OSError: nobody does.
+    """
+    host, colon, port = (address or "").rpartition(":")
+    if colon and "/" not in host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_S).close()
 
 
 def _ray() -> Any:

@@ -164,7 +164,7 @@ class Sweep(_Table):
     """One sweep."""
 
     recipe: Path
-    """The recipe that all trainings begin with."""
+    """File of the recipe that all trainings begin with."""
     grid: Annotated[tuple[Grid, ...], Field(min_length=1)]
     convert: Conversion | None = None
     evaluate: Evaluation | None = None

@@ -15,6 +15,7 @@ from support.patience import PATIENCE, await_that
 from support.tiny_sweeps import DENSE, FILES, TUNED, deploy_sweep, write_sweep
 from support.tiny_training import HELD, HOLD
 from toolchain.cli.app import app
+from toolchain.errors import ModelError
 
 
 @pytest.fixture
@@ -79,8 +80,8 @@ def test_a_sweep_is_done_and_its_results_are_one_file(here: Path) -> None:
 def test_a_task_that_fails_is_told_and_the_others_are_done(here: Path) -> None:
     models = '["support.tiny_training:net", "support.tiny_training:net_of_ten"]'
     path = write_sweep(here, f'[[grid]]\nname = "g"\nmodels = {models}\n' + FILES)
-    result = invoke(path, "--local")
-    assert result.exit_code == 3
+    result = CliRunner().invoke(app, ["sweep", str(path), "--local"])
+    assert isinstance(result.exception, ModelError)
     assert "train g-net_of_ten-seed0: support.tiny_training:net_of_ten gives [1, 10]" in (
         " ".join(result.stdout.split())
     )

@@ -14,6 +14,10 @@ from pathlib import Path
 
 import pytest
 
+# Ray reads them when it is imported. Without a word of ours it leaves one in the user's home.
+os.environ["RAY_AUTH_MODE"] = "token"
+os.environ["RAY_AUTH_TOKEN"] = uuid.uuid4().hex
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 pytest.importorskip("ray")
 
 from support.patience import PATIENCE, await_that
@@ -34,9 +38,6 @@ _RAY = Path(sys.executable).with_name("ray")
 @pytest.fixture(autouse=True)
 def _environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "tests")]))
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    monkeypatch.setenv("RAY_AUTH_MODE", "token")
-    monkeypatch.setenv("RAY_AUTH_TOKEN", uuid.uuid4().hex)
     monkeypatch.chdir(tmp_path)
 
 

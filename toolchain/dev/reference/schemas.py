@@ -22,6 +22,8 @@ from toolchain.profile.result_document import Result
 from toolchain.profile.runner_output import RunnerOutput
 from toolchain.profile.series import Trends
 from toolchain.report.page.view import Report
+from toolchain.sweep.document import SweepResults
+from toolchain.sweep.spec import Sweep
 from toolchain.tflite_file.inspection import Inspection
 from toolchain.tflite_file.plan import RunnerPlan
 from toolchain.train.recipe import Recipe
@@ -41,6 +43,7 @@ class Document(NamedTuple):
 DOCUMENTS = (
     Document("board", Board, "a board file (TOML)", "validation"),
     Document("recipe", Recipe, "a recipe (TOML)", "validation"),
+    Document("sweep", Sweep, "a sweep (TOML)", "validation"),
     Document("training", TrainingReport, "`deploy train --json`"),
     Document("training-plan", PlanReport, "`deploy train --check --json`"),
     Document("conversion", Conversion, "`deploy convert --json`"),
@@ -59,6 +62,12 @@ DOCUMENTS = (
     ),
     Document("result", Result, "what `toolchain.profile.results.read_result` returns"),
     Document("diagnosis", Diagnosis, "`deploy doctor --json`; also `findings.json` of its archive"),
+    Document(
+        "sweep-results",
+        SweepResults,
+        "`sweep.json` of a sweep; also `deploy sweep --json`",
+        "validation",
+    ),
     Document("report", Report, "`deploy report --json`"),
     Document("demo", DemoResult, "`build/demo/demo.json`; also `deploy demo --json`"),
     Document("runner", RunnerOutput, "`tileskip-run --json`", "validation"),
@@ -66,7 +75,7 @@ DOCUMENTS = (
 )
 
 
-_OWN_PAGE = (Board, Recipe, RunnerOutput, RunnerPlan)
+_OWN_PAGE = (Board, Recipe, RunnerOutput, RunnerPlan, Sweep)
 """Those whose keys stand on a page of their own."""
 
 
