@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from toolchain.errors import BoardError, DeployError
-from toolchain.sweep.plan import Plan
 from toolchain.sweep.pools import Ended, Pool
 from toolchain.sweep.store import Record, Store
 from toolchain.sweep.tasks import KINDS, Task
+
+if TYPE_CHECKING:  # torch is slow to import
+    from toolchain.sweep.plan import Plan
 
 LOOK_S = 0.5
 

@@ -116,19 +116,20 @@ class Plan:
         return max((task.resources.gpus for task in self.tasks.values()), default=0)
 
 
-def plan_sweep(sweep: Sweep, path: Path) -> Plan:
+def plan_sweep(sweep: Sweep, path: Path, recipe: Recipe | None = None) -> Plan:
     """Multiply out a sweep.
 
     Args:
         sweep: what the file says.
         path: of the file; its folder is what paths count from.
+        recipe: in place of the one in the file that the sweep names.
 
     Raises:
         RecipeError: a grid does not go together with the recipe or with the grid it starts from.
         BoardConfigError, BundleError: a board is unknown, or has no bundle here.
     """
     base = path.absolute().parent
-    recipe = load_recipe(place(sweep.recipe, base))
+    recipe = recipe or load_recipe(place(sweep.recipe, base))
     home = place(sweep.recipe, base).absolute().parent
     plan = Plan(path.stem, retries=sweep.tasks.retries)
     boards = _Boards.of(sweep, base)

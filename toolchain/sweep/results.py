@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import toolchain
 from toolchain.sweep.document import (
@@ -19,10 +19,12 @@ from toolchain.sweep.document import (
     pareto_front,
 )
 from toolchain.sweep.driver import State
-from toolchain.sweep.plan import FileTasks, Network
 from toolchain.sweep.store import Record, Store
 from toolchain.sweep.tasks import Task
 from toolchain.sweep.work import NETWORK
+
+if TYPE_CHECKING:  # torch is slow to import
+    from toolchain.sweep.plan import FileTasks, Network
 
 
 def results_of(state: State, store: Store) -> SweepResults:

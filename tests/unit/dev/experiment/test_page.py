@@ -8,15 +8,14 @@ from pathlib import Path
 import pytest
 
 from toolchain.dev.experiment.page import grouped, page, plot, write_page
-from toolchain.dev.experiment.runs import SEEDS, CaseResult, experiment
+from toolchain.dev.experiment.runs import SEEDS, CaseResult, experiment, plan_of
 from toolchain.errors import OutputError
 from toolchain.sparsity.policies import POLICIES
-from toolchain.sweep.plan import Network, plan_sweep
+from toolchain.sweep.plan import Network
 
 
 def networks() -> list[Network]:
-    sweep = experiment()
-    return plan_sweep(sweep, sweep.recipe).networks
+    return plan_of(experiment()).networks
 
 
 def results() -> list[CaseResult]:
@@ -58,8 +57,7 @@ def test_recipes_differ_in_what_is_compared_only() -> None:
 
 
 def test_fine_tuned_networks_start_from_the_dense_one_of_their_seed() -> None:
-    sweep = experiment()
-    plan = plan_sweep(sweep, sweep.recipe)
+    plan = plan_of(experiment())
     every = {one.name: one for one in plan.networks}
     both = every["tuned-s0.3-p0.25-seed2"]
     assert plan.tasks[both.train].needs == (every["dense-seed2"].train,)
