@@ -20,7 +20,7 @@ from toolchain.sweep.driver import State, run, state_of
 from toolchain.sweep.plan import Plan, plan_sweep
 from toolchain.sweep.pools import Ended, Here
 from toolchain.sweep.results import results_of
-from toolchain.sweep.spec import Grid, Sweep
+from toolchain.sweep.spec import Grid, Sweep, Value
 from toolchain.sweep.store import Store
 from toolchain.sweep.tasks import Task
 from toolchain.train.recipe import (
@@ -120,8 +120,9 @@ def experiment(
         sparsities: of those.
         pruned: shares of channels, of networks that are fine-tuned.
     """
-    settings = {"training.epochs": (epochs,), **({"data.limit": (limit,)} if limit else {})}
-    tuned = {**settings, "optimizer.learning_rate": (_FINE_TUNING_RATE,)}
+    settings: dict[str, tuple[Value, ...]] = {"training.epochs": (epochs,)}
+    settings |= {"data.limit": (limit,)} if limit else {}
+    tuned = settings | {"optimizer.learning_rate": (_FINE_TUNING_RATE,)}
     return Sweep(
         recipe=_FILE,
         grid=(
