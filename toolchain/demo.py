@@ -23,6 +23,7 @@ from toolchain.board import emulator
 from toolchain.board.connect import connect
 from toolchain.board.host_runtime import HOST, HostRuntime
 from toolchain.board.invoke import BoardRunner, Settings
+from toolchain.board.lease import Lease
 from toolchain.build import bundle
 from toolchain.convert.conversion import convert
 from toolchain.errors import BoardError
@@ -137,7 +138,8 @@ def demo(
                 stack.callback(emulator.stop, board, Silent())
             connection = stack.enter_context(connect(board, host))
         with _timed(stages, "push"):
-            runner = BoardRunner(connection, board, built, progress)
+            lease = stack.enter_context(Lease(connection, "demo", note=progress.note))
+            runner = BoardRunner(connection, board, built, progress, still=lease.require)
             runner.push_models(models)
         with _timed(stages, f"classify {batch.count} images"):
             logits = [_classify(runner, model, batch, progress) for model in models]

@@ -132,6 +132,12 @@ class MeterError(DeployError):
     exit_code = 18
 
 
+class LeaseError(DeployError):
+    """Others use the board, or took it by force."""
+
+    exit_code = 19
+
+
 _Fault = TypeVar("_Fault", bound=DeployError)
 
 

@@ -27,9 +27,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 def test_models_take_turns_in_one_process(host_bundle: Bundle, models: list[Path]) -> None:
     samples = interleaved(host_bundle.runner, models, runs=15)
     assert [len(sample) for sample in samples] == [15] * 3
-    speedups = [ratios(samples[0], sample).median for sample in samples]
-    assert speedups[0] == 1
-    assert speedups[2] > 2  # 5 if nothing else took time
+    assert ratios(samples[0], samples[0]).median == 1
+    # Of the quickest runs, which nobody disturbed: the ratio is 5 if nothing else took time.
+    assert min(samples[0]) > 1.5 * min(samples[2])
 
 
 def test_one_model_of_several_that_fails_is_told(
@@ -46,7 +46,7 @@ def test_processes_alternate_between_runtimes(
     ours, stock = alternating(pairs, rounds=3, runs=3)
     assert len(ours) == len(stock) == 3
     times = [[one.median_us for one in each if one.median_us] for each in (stock, ours)]
-    assert ratios(*times).median > 1.5  # the unpatched one skips nothing
+    assert min(times[0]) > 1.2 * min(times[1]), "the unpatched one skips nothing"
     assert all(one.init_us > 0 and one.peak_rss_kib for one in (*ours, *stock))
 
 

@@ -37,10 +37,16 @@ _PACKAGES = (
     "libtomcrypt1",
     "libtommath1",
     "openssh-sftp-server",
+    "util-linux",
     "zlib1g",
 )
 _MODULES = ("virtio_mmio", "virtio_net")
-_PROGRAMS = ("usr/bin/busybox", "usr/sbin/dropbear", "usr/lib/openssh/sftp-server")
+_PROGRAMS = (
+    "usr/bin/busybox",
+    "usr/bin/flock",  # Debian's BusyBox has none
+    "usr/sbin/dropbear",
+    "usr/lib/openssh/sftp-server",
+)
 _LIBRARIES = ("lib/aarch64-linux-gnu", "usr/lib/aarch64-linux-gnu")
 _LIBRARY_TARGET = "usr/lib/aarch64-linux-gnu"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import posixpath
 import secrets
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -128,6 +128,15 @@ _ROOM = 1 << 20
 class BoardRunner:
     """A bundle on a board, ready to run models; whatever is missing there is pushed.
 
+    Args:
+        connection: to the board.
+        board: its file.
+        bundle: the runtime.
+        report: is told what is done.
+        timeout: seconds that one call of the runner may take.
+        still: is called before each call of the runner, and raises where there is to be none: the
+            board's lease is lost.
+
     Raises:
         BoardError: the bundle is not for this board, or does not fit on its disk.
     """
@@ -140,9 +149,10 @@ class BoardRunner:
         report: Progress,
         *,
         timeout: float = TIMEOUT_S,
+        still: Callable[[], None] | None = None,
     ) -> None:
         self._connection, self._board, self._report = connection, board, report
-        self._timeout = timeout
+        self._timeout, self._still = timeout, still
         self.bundle = bundle
         uploads = push.bundle_uploads(board, bundle)
         build = build_command(board, bundle.path, stock=bundle.manifest.stock)
@@ -161,8 +171,9 @@ class BoardRunner:
             BoardError: the bundle is not for this board, or does not fit on its disk.
         """
         other = BoardRunner(
-            self._connection, self._board, bundle, self._report, timeout=self._timeout
-        )
+            self._connection, self._board, bundle, self._report, timeout=self._timeout,
+            still=self._still,
+        )  # fmt: skip
         other._models = self._models
         return other
 
@@ -259,6 +270,8 @@ class BoardRunner:
                     self._report.note(f"{self._connection.name}: {Path(model.path).name}: {note}")
 
     def _invoke(self, command: Sequence[str], model: str, sampler: Sampler | None = None) -> Result:
+        if self._still:
+            self._still()
         if sampler:
             command = sampler.wrapped(command)
         try:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,11 +16,13 @@ from toolchain.cli.command_help import App
 from toolchain.cli.options import (
     BoardOption,
     BundleOption,
+    ForceOption,
     HostOption,
     IdentityOption,
     JsonOption,
     ModelArgument,
     ModelsArgument,
+    QueueOption,
     ThreadCountsOption,
     ThreadsOption,
     TimeoutOption,
@@ -33,6 +36,7 @@ from toolchain.cli.output import note, print_json, say, show
 if TYPE_CHECKING:
     from toolchain.board.connection import Connection
     from toolchain.board.invoke import BoardRunner
+    from toolchain.board.lease import Lease
     from toolchain.board.verify import Verification
     from toolchain.hardware.board_file import Board
 
@@ -98,6 +102,8 @@ def run(
     bundle: BundleOption = None,
     threads: ThreadsOption = None,
     timeout: TimeoutOption = None,
+    queue: QueueOption = 3600.0,
+    force: ForceOption = False,
     json_output: JsonOption = False,
 ) -> None:
     """Run a model on a board: inputs in, outputs out, one inference for each input."""
@@ -113,7 +119,8 @@ def run(
     parsed = read_supported(model)
     batch = arrays.load_inputs(parsed, inputs)
     arrays.check_outputs(output_dir, parsed, inputs=[model, *inputs])
-    with _board_runner(chosen, host, identity, bundle, timeout) as (_, runner):
+    leasing = _Leasing("run", [model], queue, force, shared=True)
+    with _board_runner(chosen, host, identity, bundle, timeout, leasing) as (_, runner):
         settings = Settings(threads=threads or chosen.threads)
         outputs = batch.shaped(runner.run(parsed, settings, batch).outputs)
     paths = arrays.save_outputs(output_dir, outputs)
@@ -159,6 +166,8 @@ def verify(
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the random inputs.")] = 0,
     threads: ThreadsOption = None,
     timeout: TimeoutOption = None,
+    queue: QueueOption = 3600.0,
+    force: ForceOption = False,
     json_output: JsonOption = False,
 ) -> None:
     """Compare a board's outputs with the stock TFLite interpreter's on this machine."""
@@ -170,9 +179,10 @@ def verify(
     chosen, failures = load_board(board), Failures()
     good = readable_models(models, failures)
     name, results = chosen.name, []
+    leasing = _Leasing("verify", good, queue, force, shared=True)
     with (
         failures.kept(),
-        _board_runner(chosen, host, identity, bundle, timeout) as (connection, runner),
+        _board_runner(chosen, host, identity, bundle, timeout, leasing) as (connection, runner),
     ):
         name = connection.name
         for model in good:
@@ -291,6 +301,8 @@ def profile(
     ] = 30.0,
     threads: ThreadCountsOption = None,
     timeout: TimeoutOption = None,
+    queue: QueueOption = 3600.0,
+    force: ForceOption = False,
     per_op: Annotated[
         bool, typer.Option("--per-op", help="Time every layer; what is lost most comes first.")
     ] = False,
@@ -378,9 +390,10 @@ def profile(
         precision=precision / 100, max_time_s=max_time, max_temp_c=max_temp, max_wait_s=max_wait
     )
     measured = None
+    leasing = _Leasing("profile", good, queue, force)
     with (
         failures.kept(),
-        _board_runner(chosen, host, identity, bundle, timeout) as (connection, runner),
+        _board_runner(chosen, host, identity, bundle, timeout, leasing) as (connection, runner),
     ):
         session = Session(
             connection, chosen, runner, bars.progress(), settings, stock, failures,
@@ -414,6 +427,27 @@ def profile(
     failures.require()
 
 
+@dataclass(frozen=True)
+class _Leasing:
+    """How a command is to have the board."""
+
+    command: str
+    models: Sequence[Path]
+    queue: float
+    force: bool
+    shared: bool = False
+
+    def lease(self, connection: Connection) -> Lease:
+        from toolchain.board.lease import Lease
+
+        first, *more = [model.name for model in self.models]
+        purpose = f"{self.command} {first}" + (f" and {len(more)} more" if more else "")
+        return Lease(
+            connection, purpose, shared=self.shared, wait=self.queue, force=self.force,
+            note=bars.progress().note,
+        )  # fmt: skip
+
+
 @contextmanager
 def _board_runner(
     board: Board,
@@ -421,6 +455,7 @@ def _board_runner(
     identity: Path | None,
     bundle_dir: Path | None,
     timeout: float | None = None,
+    leasing: _Leasing | None = None,
 ) -> Iterator[tuple[Connection, BoardRunner]]:
     from toolchain.board.connect import connect
     from toolchain.board.invoke import TIMEOUT_S, BoardRunner, load_bundle
@@ -429,9 +464,15 @@ def _board_runner(
     if host is not None:
         parse_host(host)
     bundle = load_bundle(board, bundle_dir)
-    with connect(board, host, identity=identity) as connection:
-        limit = timeout or TIMEOUT_S
-        yield (
+    with ExitStack() as stack:
+        connection = stack.enter_context(connect(board, host, identity=identity))
+        lease = stack.enter_context(leasing.lease(connection)) if leasing else None
+        runner = BoardRunner(
             connection,
-            BoardRunner(connection, board, bundle, bars.progress(), timeout=limit),
+            board,
+            bundle,
+            bars.progress(),
+            timeout=timeout or TIMEOUT_S,
+            still=lease.require if lease else None,
         )
+        yield connection, runner

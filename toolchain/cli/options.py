@@ -184,6 +184,16 @@ TimeoutOption = Annotated[
         show_default="3600",
     ),
 ]
+QueueOption = Annotated[
+    float,
+    typer.Option(
+        "--queue", min=0.0, metavar="SECONDS", help="Wait so long for others who use the board."
+    ),
+]
+ForceOption = Annotated[
+    bool,
+    typer.Option("--force", help="End what you do there in other commands, rather than wait."),
+]
 ModelArgument = Annotated[Path, typer.Argument(help="A .tflite file.", metavar="MODEL")]
 ModelsArgument = Annotated[list[Path], typer.Argument(help=".tflite files.", metavar="MODEL")]
 KindOption = Annotated[

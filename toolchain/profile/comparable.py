@@ -12,14 +12,15 @@ import numpy as np
 from toolchain.errors import ModelError
 from toolchain.profile import history
 from toolchain.profile.document import Measurement, Profile
+from toolchain.profile.energy import Source
 from toolchain.profile.export.profiled_models import unique_names
 from toolchain.profile.facts import BoardFacts, Vitals
 from toolchain.profile.result_document import ModelResult, OperatorResult, Result
 from toolchain.profile.stability import state_doubts
-from toolchain.profile.turns import samples_of_turns
+from toolchain.profile.turns import Interval, samples_of_turns
 from toolchain.tflite_file.runner_facts import RunnerVersions
 
-Unit = Literal["us", "KiB", "B", "ms", ""]
+Unit = Literal["us", "KiB", "B", "ms", "J", ""]
 """``""`` is a count."""
 
 
@@ -33,6 +34,8 @@ class Figure:
     """The same of each process, in their order; empty where nobody kept them."""
     exact: bool = False
     """Whether it repeats to the last digit but for ``compare.LEAST_COUNTED``."""
+    interval: Interval | None = None
+    """Where an energy is likely to lie; ``None`` where nobody kept it."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +56,8 @@ class Subject:
     """Its file's name, with what sets it apart from others of the same result."""
     setup: Setup
     figures: dict[str, Figure]
-    """``median``, ``mean``, ``p95``, ``instructions``, ``memory``, ``size``; ``estimate on
-    BOARD``."""
+    """``median``, ``mean``, ``p95``, ``instructions``, ``memory``, ``size``, ``energy by
+    PMIC`` or by meter, which see other parts of a board; ``estimate on BOARD``."""
     operators: dict[str, Figure] = field(default_factory=dict)
     """The time of each, by its name in the file."""
     sha256: str | None = None
@@ -135,10 +138,17 @@ def _figures(profile: Profile, item: Measurement) -> Iterator[tuple[str, Figure]
         peaks = tuple(float(turn.peak_rss_kib) for turn in item.turns if turn.peak_rss_kib)
         yield "memory", Figure(float(output.peak_rss_kib), "KiB", peaks)
     yield "size", Figure(float(output.model.bytes), "B", exact=True)
+    if item.energy is not None:
+        energy = Figure(item.energy.energy_j, "J", interval=item.energy.interval_j)
+        yield _energy_name(item.energy.source), energy
     for estimate in profile.estimates:
         for one in estimate.models:
             if one.sha256 == item.sha256 and estimate.threads == profile.threads_of(item):
                 yield f"estimate on {estimate.board}", Figure(one.ms, "ms", exact=True)
+
+
+def _energy_name(source: Source) -> str:
+    return {"pmic": "energy by PMIC", "meter": "energy by meter"}[source]
 
 
 def subjects_of_result(result: Result) -> list[Subject]:
@@ -182,6 +192,8 @@ def subject_of_history(found: history.Found, model: str) -> Subject:
         figures["memory"] = Figure(float(kept.peak_rss_kib), "KiB")
     if kept.bytes is not None:
         figures["size"] = Figure(float(kept.bytes), "B", exact=True)
+    if kept.energy_j is not None and kept.energy_source is not None:
+        figures[_energy_name(kept.energy_source)] = Figure(kept.energy_j, "J")
     return Subject(
         model=model,
         setup=_setup(board.name, board, governor=board.governor, frequency_khz=board.frequency_khz),

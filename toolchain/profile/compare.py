@@ -17,6 +17,7 @@ from toolchain.profile.bootstrap import LEAST_TURNS
 from toolchain.profile.comparable import Figure, Subject, Unit
 from toolchain.profile.figures import written
 from toolchain.profile.significance import ERROR, Shift, holm, independent_shift, paired_shift
+from toolchain.profile.turns import Interval
 
 Verdict = Literal["better", "worse", "no change", "no verdict"]
 
@@ -40,7 +41,8 @@ class Change:
 
     model: str
     figure: str
-    """``median``, ``p95``, ``instructions``, ``memory``, ``size``, ``estimate on BOARD``."""
+    """``median``, ``p95``, ``instructions``, ``memory``, ``size``, ``energy by PMIC`` or by meter,
+    ``estimate on BOARD``."""
     unit: Unit
     before: float
     after: float
@@ -172,9 +174,12 @@ def _tested(old: Subject, new: Subject, *, together: bool) -> list[_Test]:
             unit=one.unit,
             before=one.value,
             after=other.value,
-            verdict="no verdict" if one.unit == "us" else _counted(one, other),
+            verdict="no verdict" if one.unit in ("us", "J") else _counted(one, other),
             ratio=other.value / one.value if one.value else None,
         )
+        if one.interval is not None and other.interval is not None:
+            shaky = bool(old.doubts or new.doubts or doubtful)
+            change = _by_intervals(change, one.interval, other.interval, doubtful=shaky)
         shift = None
         if one.unit == "us" and all(us > 0 for us in (*one.turns, *other.turns)):
             shift = test(one.turns, other.turns)
@@ -227,6 +232,19 @@ def _timed(
     if shift.low >= 1 / (1 + MATTERS) and shift.high <= 1 + MATTERS:
         return "no change"
     return "no verdict"
+
+
+def _by_intervals(change: Change, before: Interval, after: Interval, *, doubtful: bool) -> Change:
+    """The verdict of energies, which are taken after one another and have no turns.
+
+    What lies between the farthest ends of both intervals is more than 19 of 20 such changes.
+    """
+    if change.ratio is None or min(before.low, after.low) <= 0:
+        return change
+    low, high = after.low / before.high, after.high / before.low
+    shift = Shift(change.ratio, low, high, 0.0)
+    verdict = _timed(change, shift, 0.0, together=False, doubtful=doubtful)
+    return replace(change, low=low, high=high, verdict=verdict)
 
 
 def _is_beyond(shift: Shift, *, together: bool) -> bool:

@@ -82,9 +82,9 @@ def _three_digits(value: float) -> str:
 
 
 def written(value: float, unit: str) -> str:
-    """A figure by its unit: ``us``, ``ms``, ``KiB``, ``B``, or ``""`` for a count."""
+    """A figure by its unit: ``us``, ``ms``, ``KiB``, ``B``, ``J``, or ``""`` for a count."""
     if unit == "ms":
         return microseconds(1000 * value)
     if unit == "B":
         return f"{value:,.0f} B"
-    return {"us": microseconds, "KiB": memory, "": count}[unit](value)
+    return {"us": microseconds, "KiB": memory, "J": energy, "": count}[unit](value)

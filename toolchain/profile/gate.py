@@ -16,7 +16,7 @@ from toolchain.formats.toml_file import read_toml, validate
 from toolchain.profile.compare import Change, Comparison
 from toolchain.profile.figures import written
 
-FIGURES = ("median", "mean", "p95", "instructions", "memory", "size", "estimate")
+FIGURES = ("median", "mean", "p95", "instructions", "memory", "size", "energy", "estimate")
 Outcome = Literal["passes", "fails", "unclear"]
 
 _NUMBER = r"[0-9]{1,15}(?:\.[0-9]{1,9})?"
@@ -27,6 +27,7 @@ _RULE = re.compile(
 _TIMES = {"us": 1.0, "µs": 1.0, "ms": 1e3, "s": 1e6}
 _BYTES = {"B": 1.0, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2.0**10, "MiB": 2.0**20,
           "GiB": 2.0**30}  # fmt: skip
+_ENERGIES = {"uJ": 1e-6, "µJ": 1e-6, "mJ": 1e-3, "J": 1.0}
 _EXAMPLE = "write as 'median > +3%', 's20*:memory > +1MiB', 'median@conv1 > +10%', 'size > 500kB'"
 
 
@@ -38,7 +39,8 @@ class Rule:
     """As it was written."""
     figure: str
     limit: float
-    """A part of the figure before (0.03), or a number in the base unit: microseconds, bytes."""
+    """A part of the figure before (0.03), or a number in the base unit: microseconds, bytes,
+    joules."""
     relative: bool
     """Whether ``limit`` is a part of the figure before."""
     growth: bool
@@ -50,7 +52,7 @@ class Rule:
 
     def concerns(self, change: Change) -> bool:
         """Whether a change is one of those that are limited."""
-        figure = "estimate" if change.figure.startswith("estimate ") else change.figure
+        figure, _, _ = change.figure.partition(" ")  # estimates tell the board, energies the source
         if figure != self.figure or not fnmatchcase(change.model, self.model):
             return False
         if self.operator is None or change.operator is None:
@@ -59,7 +61,7 @@ class Rule:
 
     def judge(self, change: Change) -> Judgement:
         """What becomes of a change that is concerned."""
-        base = {"us": 1.0, "ms": 1e3, "KiB": 1024.0, "B": 1.0, "": 1.0}[change.unit]
+        base = {"us": 1.0, "ms": 1e3, "KiB": 1024.0, "B": 1.0, "J": 1.0, "": 1.0}[change.unit]
         before, after = change.before * base, change.after * base
         if not self.growth:
             sure = change.verdict != "no verdict" or change.p_value is None
@@ -180,6 +182,8 @@ def parse_rule(text: str) -> Rule:
 def _units(figure: str) -> dict[str, float]:
     if figure == "instructions":
         return {"": 1.0}
+    if figure == "energy":
+        return _ENERGIES
     return _BYTES if figure in ("memory", "size") else _TIMES
 
 

@@ -54,19 +54,20 @@ class Cuttable(Reachable):
 def reachable(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Reachable]:
-    with _reachable(request.param, tmp_path_factory.mktemp("ssh")) as found:
+    with reached(request.param, tmp_path_factory.mktemp("ssh")) as found:
         yield found
 
 
 @pytest.fixture(params=["paramiko", "openssh"])
 def cuttable(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Cuttable]:
     """Nobody else's: a test that cuts it leaves the others' connections whole."""
-    with _reachable(request.param, tmp_path) as found:
+    with reached(request.param, tmp_path) as found:
         yield found
 
 
 @contextmanager
-def _reachable(kind: str, folder: Path) -> Iterator[Cuttable]:
+def reached(kind: str, folder: Path) -> Iterator[Cuttable]:
+    """A server of a kind, ``paramiko`` or ``openssh``, whose files lie in a folder."""
     home = folder / "board home"
     home.mkdir()
     host_key, user_key = write_key(folder / "host"), write_key(folder / "user")

@@ -445,7 +445,10 @@ def test_a_shell_that_stands_still_is_ended_with_its_program_and_so_is_the_login
     """Nobody reads any more what the login says of that."""
     mark = tmp_path / "pids"
     login = "$(cut -d ' ' -f 4 /proc/$PPID/stat)"
-    script = f'echo "$$ $PPID {login}" >"$1"; kill -STOP $PPID; exec cat /dev/zero >&2'
+    # A shell that is stopped before it has a guard beside the program never gets one.
+    guarded = "until set -- $(cat /proc/$PPID/task/$PPID/children); [ $# -gt 1 ]; do :; done"
+    pids = f'mark=$1; echo "$$ $PPID {login}" >"$mark"'
+    script = f"{pids}; {guarded}; kill -STOP $PPID; exec cat /dev/zero >&2"
     for module in ("connection", "ssh"):
         monkeypatch.setattr(f"toolchain.board.{module}.MOST", 1 << 20)
     with pytest.raises(BoardError, match="more came from there than there should be"):

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from support.profiles import in_turns, measurement, profile_of
+from support.profiles import in_turns, measurement, powered, profile_of
 from support.runner_outputs import runner_output
 from toolchain.errors import ModelError
 from toolchain.profile.comparable import Figure, Setup, Subject, subjects_of
@@ -326,6 +326,40 @@ def test_the_more_times_are_compared_the_surer_each_has_to_be() -> None:
     # Whether they are in one result or in many makes no difference.
     many, *_ = compare_all([([before], [after]), *(([one], [one]) for one in calm)])
     assert many.changes[0].p_value == first.p_value
+
+
+@pytest.mark.parametrize(
+    ("watts", "verdict"), [(5.01, "no change"), (5.19, "no verdict"), (5.3, "worse")]
+)
+def test_energies_differ_where_their_intervals_are_surely_apart(watts: float, verdict: str) -> None:
+    """Each is known to a hundredth."""
+    first, second = (powered(in_turns("m", turns(100.0)), one) for one in (5.0, watts))
+    energy = change_of(first, second, "energy by PMIC")
+    assert (energy.unit, energy.verdict, energy.p_value) == ("J", verdict, None)
+    assert energy.ratio == pytest.approx(watts / 5.0)
+    assert energy.low == pytest.approx(watts / 5.0 * 0.99 / 1.01)
+    assert energy.high == pytest.approx(watts / 5.0 * 1.01 / 0.99)
+    back = change_of(second, first, "energy by PMIC")
+    assert back.verdict == ("better" if verdict == "worse" else verdict)
+
+
+def test_an_energy_of_a_doubtful_row_gets_no_verdict() -> None:
+    """It is power by the median time."""
+    calm = powered(in_turns("m", turns(100.0)), 5.0)
+    busy = powered(in_turns("m", turns(100.0), load=[2.0] * 20), 6.0)
+    assert busy.doubts
+    for together in (True, False):
+        sides = [subjects_of(profile_of(one)) for one in (calm, busy)]
+        found = compare(*sides, together=together).changes
+        (energy,) = [one for one in found if one.figure == "energy by PMIC"]
+        assert energy.verdict == "no verdict"
+
+
+def test_energies_of_different_sources_are_not_compared() -> None:
+    item = in_turns("m", turns(100.0))
+    first, second = powered(item, 5.0), powered(item, 5.0, source="meter")
+    found = compared(profile_of(first), profile_of(second)).changes
+    assert not [one for one in found if one.unit == "J"]
 
 
 def test_operators_that_both_timed_are_compared_by_name() -> None:

@@ -20,7 +20,8 @@ def change(
     verdict: Verdict = "no change",
     **more: object,
 ) -> Change:
-    units = {"median": "us", "p95": "us", "memory": "KiB", "size": "B", "instructions": ""}
+    units = {"median": "us", "p95": "us", "memory": "KiB", "size": "B", "instructions": "",
+             "energy by PMIC": "J", "energy by meter": "J"}  # fmt: skip
     whole = Change("s20", figure, units.get(figure, "ms"), before, after, verdict,  # type: ignore[arg-type]
                    ratio=after / before)  # fmt: skip
     return replace(whole, **more)  # type: ignore[arg-type]
@@ -45,6 +46,7 @@ def outcome(rule: str, *changes: Change) -> list[str]:
         ("memory > +1MiB", {"figure": "memory", "limit": 1048576.0, "growth": True}),
         ("instructions > 5000", {"figure": "instructions", "limit": 5000.0}),
         ("estimate > +2%", {"figure": "estimate", "limit": 0.02}),
+        ("energy > 50mJ", {"figure": "energy", "limit": 0.05, "growth": False}),
         ("s20*:median > +3%", {"model": "s20*", "figure": "median"}),
         ("median@conv1 > +10%", {"operator": "conv1", "limit": 0.1}),
         ("s20:median@layer1.0.* > +10%", {"model": "s20", "operator": "layer1.0.*"}),
@@ -68,6 +70,7 @@ def test_a_limit_is_read(text: str, wanted: dict[str, object]) -> None:
         ("median > 3%", r"write \+3%"),
         ("median > +3MiB", "limited in one of: %, us"),
         ("size > 20", "limited in one of: %, B"),
+        ("energy > +3ms", "limited in one of: %, uJ"),
         ("instructions > +3ms", "limited in one of: %"),
         ("size@conv1 > +3%", "the median alone"),
     ],
@@ -122,6 +125,9 @@ def test_a_figure_is_limited_by_itself_as_well() -> None:
         ("instructions > +0.1%", change("instructions", 1000, 1001, "worse"), "passes"),
         ("estimate > +1%", change("estimate on rpi4", 10.0, 10.2, "worse"), "fails"),
         ("estimate > 10ms", change("estimate on rpi4", 10.0, 10.2, "worse"), "fails"),
+        ("energy > +5%", change("energy by PMIC", 0.050, 0.054, "worse"), "fails"),
+        ("energy > +5mJ", change("energy by PMIC", 0.050, 0.054, "worse"), "passes"),
+        ("energy > 50mJ", change("energy by meter", 0.050, 0.054, "no verdict"), "fails"),
     ],
 )
 def test_every_figure_can_be_limited(rule: str, one: Change, wanted: str) -> None:

@@ -1,0 +1,32 @@
+"""A lease on a board of BusyBox, whose lock, clock and processes are its own."""
+
+from __future__ import annotations
+
+from support.leases import Told, Waiting
+from support.patience import PATIENCE, await_that
+from toolchain.board.connect import connect
+from toolchain.board.connection import Connection
+from toolchain.board.lease import Lease
+from toolchain.hardware.board_file import Board
+
+
+def test_two_connections_have_the_board_one_after_the_other(
+    board: Board, connection: Connection
+) -> None:
+    with connect(board) as other:
+        told = Told()
+        with Lease(connection, "profile a.tflite", note=told) as first:
+            assert first.is_kept
+            assert told.lines == []
+            second = Waiting(other, "profile b.tflite")
+            await_that("it waits", second.told.has(r"waiting for .*: profile a\.tflite, for \d+ s"))
+            first.require()
+        assert second.held.wait(PATIENCE)
+        with Lease(connection, "profile c.tflite", force=True, note=told) as third:
+            assert told.has(r"interrupting .*: profile b\.tflite")()
+            third.require()
+        second.finish()
+    assert connection.run(["sh", "-c", "ls /dev/shm"]).text.split() == [
+        "tileskip.lease",
+        "tileskip.queue",
+    ]
