@@ -9,7 +9,7 @@ import contextlib
 import shutil
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -258,14 +258,19 @@ def _estimate(store: Store, task: Task, folder: Path) -> dict[str, Any]:
 def _measure(store: Store, task: Task, folder: Path) -> dict[str, Any]:
     from toolchain.board.connect import connect
     from toolchain.board.invoke import BoardRunner, Settings, load_bundle
+    from toolchain.board.lease import Lease
     from toolchain.profile.measure import Session
     from toolchain.profile.protocol import Limits
 
     board, threads = load_board(task.places["board"]), task.settings["threads"]
     bundle = load_bundle(board, _optional(task.places, "bundle"))
     identity = _optional(task.places, "identity")
-    with connect(board, task.settings["host"], identity=identity) as connection:
-        runner = BoardRunner(connection, board, bundle, Silent())
+    with ExitStack() as stack:
+        connection = stack.enter_context(connect(board, task.settings["host"], identity=identity))
+        # Others than this sweep may use the board, too.
+        lease = Lease(connection, f"deploy sweep {task.name}", note=Silent().note)
+        stack.enter_context(lease)
+        runner = BoardRunner(connection, board, bundle, Silent(), still=lease.require)
         session = Session(
             connection, board, runner, Silent(), Settings.measuring(board, threads=threads),
             threads=[threads], limits=Limits(max_time_s=task.settings["max_time"]), settle=True,

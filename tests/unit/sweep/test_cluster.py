@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -66,6 +67,8 @@ def node(port: int, temporary: Path, *, head: bool = False) -> Iterator[subproce
         yield process
     finally:
         kill(process)
+        if head:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:
