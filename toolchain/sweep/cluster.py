@@ -11,10 +11,8 @@ import io
 import logging
 import os
 import secrets
-import shutil
 import signal
 import socket
-import tempfile
 import threading
 import time
 from collections.abc import Iterable
@@ -83,8 +81,7 @@ class RayPool:
     ) -> None:
         extras.require("deploy sweep --address" if address else "deploy sweep", "sweep")
         self._store, self._ship = store, ship
-        self._own = None if address else tempfile.mkdtemp(prefix="tileskip-ray-")
-        if self._own is not None and not any(name in os.environ for name in _AUTHENTICATION):
+        if not address and not any(name in os.environ for name in _AUTHENTICATION):
             # A word of its own for this run; Ray would leave one in the user's home.
             os.environ["RAY_AUTH_MODE"] = "token"
             os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(16)
@@ -94,6 +91,7 @@ class RayPool:
         # Ray writes there what it learns of machines that die, whatever a command prints.
         self._hidden = contextlib.ExitStack()
         self._hidden.enter_context(contextlib.redirect_stdout(io.StringIO()))
+        self._own = None if address else self._hidden.enter_context(temporary_folder())
         try:
             self._connect()
         except BaseException:
@@ -226,7 +224,7 @@ class RayPool:
                 "resources": {board_resource(board): 1 for board in self._boards},
                 "object_store_memory": _MEMORY,
                 "include_dashboard": False,
-                "_temp_dir": self._own,
+                "_temp_dir": str(self._own),
             }
         before = signal.getsignal(signal.SIGTERM)
         where = f"no cluster of Ray can be reached at {address}" if address else "Ray"
@@ -269,8 +267,6 @@ class RayPool:
     def _shut_down(self) -> None:
         _ray().shutdown()
         self._hidden.close()
-        if self._own is not None:
-            shutil.rmtree(self._own, ignore_errors=True)
 
 
 def _knock(address: str | None) -> None:

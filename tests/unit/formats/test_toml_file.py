@@ -109,6 +109,8 @@ number = 1
 [[row]]
 [row.inner]
 dotted.name = { x = 1 }
+[other.deep]
+key = 1
 [other]
 """
 
@@ -122,7 +124,8 @@ dotted.name = { x = 1 }
         (("row", 1), 7),
         (("row", 1, "missing"), 7),
         (("row", 1, "inner", "dotted", "name", "x"), 9),
-        (("other", "missing"), 10),
+        (("other", "deep", "key"), 11),
+        (("other", "missing"), 12),
         (("nowhere",), None),
     ],
 )
