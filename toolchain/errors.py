@@ -115,7 +115,7 @@ class DataError(DeployError):
 
 
 class RecipeError(DeployError):
-    """A recipe of a training run with a fault; names the file, the key and the fault."""
+    """A recipe, or a sweep, with a fault; names the file, the key and the fault."""
 
     exit_code = 15
 

@@ -48,6 +48,8 @@ NEEDED = {
     "gain --plot": (["gain", "dense.tflite", "--plot", "plot.png"], ["plot"]),
     "history --plot": (["history", "--history", "h.jsonl", "--plot", "plot.png"], ["plot"]),
     "report": (["report", "profile.json"], ["report"]),
+    "sweep": (["sweep", "recipe.toml"], ["train"]),
+    "sweep --jobs": (["sweep", "recipe.toml", "--jobs", "2"], ["train", "sweep"]),
 }
 """Commands, and the extras that each needs."""
 

@@ -23,6 +23,7 @@ from toolchain.cli import (
     history,
     recipe,
     report,
+    sweep,
     train,
 )
 from toolchain.cli.command_help import App
@@ -38,8 +39,8 @@ app = App(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for module in (
-    train, convert, build, board, evaluate, compare, history, estimate, gain, report, detect, demo,
-    doctor,
+    train, convert, build, board, evaluate, compare, history, estimate, gain, sweep, report, detect,
+    demo, doctor,
 ):  # fmt: skip
     app.add_typer(module.commands)
 app.add_typer(recipe.commands, name="recipe")

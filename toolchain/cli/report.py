@@ -30,7 +30,8 @@ def report(
     documents: Annotated[
         list[Path],
         typer.Argument(
-            help="What deploy profile or deploy estimate writes with --output.", metavar="FILE"
+            help="What deploy profile or deploy estimate writes with --output; or sweep.json.",
+            metavar="FILE",
         ),
     ],
     models: Annotated[

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,6 +15,9 @@ from toolchain.formats.text_file import read_text
 from toolchain.formats.validation import faults
 
 _Model = TypeVar("_Model", bound=BaseModel)
+_PART = r"""\s*("[^"]*"|'[^']*'|[A-Za-z0-9_-]+)\s*"""
+_HEADER = re.compile(rf"\s*(\[\[?)((?:{_PART}\.)*{_PART})\]")
+_KEY = re.compile(rf"((?:{_PART}\.)*{_PART})=")
 
 
 def read_toml(path: Path, fault: type[DeployError]) -> dict[str, Any]:
@@ -21,7 +26,15 @@ def read_toml(path: Path, fault: type[DeployError]) -> dict[str, Any]:
     Raises:
         DeployError: ``fault``: the file cannot be read, or is not TOML.
     """
-    text = read_text(path, fault, kind="TOML")
+    return parse_toml(read_text(path, fault, kind="TOML"), path, fault)
+
+
+def parse_toml(text: str, path: Path, fault: type[DeployError]) -> dict[str, Any]:
+    """The tables of a file's text.
+
+    Raises:
+        DeployError: ``fault``: it is not TOML.
+    """
     try:
         tables = tomllib.loads(text)
     except RecursionError as error:
@@ -48,9 +61,23 @@ def _too_large(tables: dict[str, Any]) -> str | None:
 
 
 def validate(
-    model: type[_Model], data: dict[str, Any], path: Path, fault: type[DeployError], *, hint: str
+    model: type[_Model],
+    data: dict[str, Any],
+    path: Path,
+    fault: type[DeployError],
+    *,
+    hint: str,
+    text: str | None = None,
 ) -> _Model:
     """The typed model of a file's tables.
+
+    Args:
+        model: its type.
+        data: the tables.
+        path: of the file.
+        fault: the class of the error.
+        hint: what to do about it.
+        text: of the file; with it, the line of each fault is told.
 
     Raises:
         DeployError: ``fault``: each wrong key and value on a line of its own.
@@ -58,7 +85,49 @@ def validate(
     try:
         return model.model_validate(data)
     except ValidationError as error:
+        places = [line_of(text, item["loc"]) if text else None for item in error.errors()]
         lines = [
-            f"{path}: {found.key or '(whole file)'}: {found.said}" for found in faults(error, model)
+            f"{path}{f', line {line}' if line else ''}: {found.key or '(whole file)'}: {found.said}"
+            for line, found in zip(places, faults(error, model), strict=True)
         ]
         raise fault("\n".join(lines), hint=hint) from error
+
+
+def line_of(text: str, location: Sequence[str | int]) -> int | None:
+    """The line of a TOML text that says something, from 1; ``None`` where none does.
+
+    Args:
+        text: which can be read as TOML.
+        location: keys, and numbers of what stands in arrays, from the outermost on. Where a value
+            has no line of its own, it is that of what it stands in.
+    """
+    tables: dict[tuple[str, ...], int] = {}
+    within: tuple[str | int, ...] = ()
+    best, found = 0, None
+    for number, line in enumerate(text.splitlines(), 1):
+        if header := _HEADER.match(line):
+            names = _parts(header[2])
+            tables[names] = tables.get(names, -1) + (header[1] == "[[")
+            within = here = tuple(_numbered(names, tables))
+        elif key := _KEY.match(line):
+            here = (*within, *_parts(key[1]))
+        else:
+            continue
+        if best < len(here) <= len(location) and tuple(location[: len(here)]) == here:
+            best, found = len(here), number
+    return found
+
+
+def _parts(key: str) -> tuple[str, ...]:
+    """``a."b.c"`` as its names."""
+    return tuple(part.strip("\"'") for part in re.findall(_PART, key))
+
+
+def _numbered(names: Sequence[str], tables: dict[tuple[str, ...], int]) -> list[str | int]:
+    """Names of tables, each array of tables followed by the number of its last one."""
+    found: list[str | int] = []
+    for index, name in enumerate(names):
+        found.append(name)
+        if (number := tables.get(tuple(names[: index + 1]), -1)) >= 0:
+            found.append(number)
+    return found

@@ -60,6 +60,8 @@ def _meant(model: type[BaseModel], item: ErrorDetails) -> str:
 def _keys(model: type[BaseModel], loc: Sequence[int | str]) -> list[str]:
     """The keys of the table at ``loc``; none where it is not a table of its own."""
     for part in loc:
+        if isinstance(part, int):  # one of several tables
+            continue
         field = model.model_fields.get(str(part))
         kinds = [] if field is None else [field.annotation, *get_args(field.annotation)]
         tables = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]

@@ -89,7 +89,7 @@ def test_a_dash_is_standard_output_and_what_is_said_goes_beside_it(place: Path) 
     ("words", "said"),
     [
         (["profil.json"], "did you mean profile.json?"),
-        (["accuracy.json"], "is neither a profile nor an estimate"),
+        (["accuracy.json"], "is neither a profile, an estimate nor a sweep"),
         (["profile.json", "-a", "published.csv"], "its first line names no column accuracy"),
         (["profile.json", "-a", "none.json"], "none.json: cannot be read"),
         (["profile.json", "--published", "accuracy.json"], "has no column model, ms, source"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from toolchain.errors import BoardConfigError, RecipeError
-from toolchain.formats.toml_file import read_toml, validate
+from toolchain.formats.toml_file import line_of, read_toml, validate
 
 
 class Inner(BaseModel):
@@ -97,3 +98,42 @@ def test_what_is_not_toml_is_told(tmp_path: Path, content: str | bytes) -> None:
 def test_a_file_that_cannot_be_read_is_told(tmp_path: Path, name: str, reason: str) -> None:
     with pytest.raises(BoardConfigError, match=f"cannot be read: {reason}"):
         read_toml(tmp_path / name, BoardConfigError)
+
+
+PLACES = """name = "x"
+[[row]]
+number = 1
+"a key" = [
+  2,
+]
+[[row]]
+[row.inner]
+dotted.name = { x = 1 }
+[other.deep]
+key = 1
+[other]
+"""
+
+
+@pytest.mark.parametrize(
+    ("location", "line"),
+    [
+        (("name",), 1),
+        (("row", 0, "number"), 3),
+        (("row", 0, "a key", 0), 4),
+        (("row", 1), 7),
+        (("row", 1, "missing"), 7),
+        (("row", 1, "inner", "dotted", "name", "x"), 9),
+        (("other", "deep", "key"), 11),
+        (("other", "missing"), 12),
+        (("nowhere",), None),
+    ],
+)
+def test_the_line_of_a_key_is_found(location: tuple[str | int, ...], line: int | None) -> None:
+    assert line_of(PLACES, location) == line
+
+
+def test_a_fault_is_told_with_its_line_where_the_text_is_known(tmp_path: Path) -> None:
+    text = 'name = "x"\n\n[inner]\nnumber = 0\n'
+    with pytest.raises(RecipeError, match=r", line 4: inner\.number: Input should be greater"):
+        validate(Outer, tomllib.loads(text), tmp_path, RecipeError, hint="", text=text)

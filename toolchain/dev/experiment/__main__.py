@@ -8,7 +8,7 @@ from pathlib import Path
 
 from toolchain import console
 from toolchain.dev.experiment.page import write_page
-from toolchain.dev.experiment.runs import EPOCHS, SEEDS, cases, run_all
+from toolchain.dev.experiment.runs import EPOCHS, SEEDS, experiment, run_all
 from toolchain.errors import DeployError
 from toolchain.progress import Lines
 from toolchain.storage.files import check_folder
@@ -17,7 +17,7 @@ from toolchain.storage.files import check_folder
 def main() -> int:
     """Run the experiment; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m toolchain.dev.experiment", description=__doc__)
-    parser.add_argument("--jobs", type=int, default=2, help="trainings at once [2]")
+    parser.add_argument("--jobs", type=int, help="trainings at once [as many as cores]")
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     parser.add_argument("--epochs", type=int, default=EPOCHS)
     parser.add_argument("--limit", type=int, help="train on so many images only, for a quick try")
@@ -27,10 +27,8 @@ def main() -> int:
     try:
         check_folder(options.folder)
         check_folder(options.out)
-        results = run_all(
-            cases(options.seeds), options.folder, epochs=options.epochs, limit=options.limit,
-            jobs=options.jobs, progress=Lines(),
-        )  # fmt: skip
+        sweep = experiment(options.seeds, epochs=options.epochs, limit=options.limit)
+        results = run_all(sweep, options.folder, jobs=options.jobs, progress=Lines())
         for path in write_page(results, options.out):
             print(path)
     except DeployError as error:

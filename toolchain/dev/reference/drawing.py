@@ -21,6 +21,7 @@ _WORDS = {
     "report": "tables and plots",
     "demo": "all of it, once",
     "doctor": "looks for what is wrong",
+    "sweep": "many trainings, on Ray",
     "profile": "turns, intervals, comparison",
     "board": "SSH, push, run, verify",
     "timing": "traces under QEMU",

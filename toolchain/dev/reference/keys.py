@@ -14,6 +14,7 @@ from toolchain.dev.reference.attributes import attribute_docs
 from toolchain.dev.reference.tables import table
 from toolchain.hardware.board_file import Board
 from toolchain.sparsity.policies import POLICIES
+from toolchain.sweep.spec import Sweep
 from toolchain.train.recipe import Masks, Recipe
 
 _HEADINGS = ("key", "type", "default", "meaning")
@@ -36,6 +37,24 @@ def recipe_keys() -> str:
         text = f"{said[:1].upper()}{said[1:]}{needed}".replace("``", "`")
         parts += [f"### `[{name}]`", text, table(_HEADINGS, _rows(kind, ""))]
     return "\n\n".join(filter(None, parts))
+
+
+def sweep_keys() -> str:
+    """A table of the keys outside of tables, then one for each table of a sweep."""
+    docs, properties = attribute_docs(Sweep), Sweep.model_json_schema()["properties"]
+    outside, parts = [], []
+    for name, field in Sweep.model_fields.items():
+        found = [item for item in get_args(field.annotation) if _model(item)]
+        kind = _model(field.annotation) or (_model(found[0]) if found else None)
+        if kind is None:
+            outside.append((f"`{name}`", _type(properties[name]), _default(field), docs[name]))
+            continue
+        text = (kind.__doc__ or "").strip().replace("``", "`")
+        said, _, meaning = text.partition(": ")
+        needed = " At least one." if field.is_required() else ""
+        parts += [f"### {said}", f"{meaning[:1].upper()}{meaning[1:]}{needed}"]
+        parts.append(table(_HEADINGS, _rows(kind, "")))
+    return "\n\n".join([table(_HEADINGS, outside), *parts])
 
 
 def _rows(kind: type[BaseModel], before: str) -> list[tuple[str, str, str, str]]:
@@ -68,6 +87,8 @@ def _model(annotation: Any) -> type[BaseModel] | None:
 
 
 def _type(said: dict[str, Any]) -> str:
+    if "$ref" in said:
+        return "table"
     if "anyOf" in said:
         kinds = [item for item in said["anyOf"] if item.get("type") != "null"]
         return " or ".join(dict.fromkeys(_type(item) for item in kinds))

@@ -8,7 +8,7 @@ from toolchain.dev.blocks import Writer, names, write_pages
 from toolchain.dev.reference.commands import commands
 from toolchain.dev.reference.drawing import room_table, rooms_svg
 from toolchain.dev.reference.exit_codes import exit_codes
-from toolchain.dev.reference.keys import board_keys, recipe_keys
+from toolchain.dev.reference.keys import board_keys, recipe_keys, sweep_keys
 from toolchain.dev.reference.schemas import DOCUMENTS, documents, schema
 from toolchain.storage.files import write_whole
 
@@ -24,6 +24,7 @@ def writers(root: Path) -> dict[str, Writer]:
         "exit-codes": exit_codes,
         "board-keys": board_keys,
         "recipe-keys": recipe_keys,
+        "sweep-keys": sweep_keys,
         "documents": documents,
         "rooms": lambda: room_table(root),
     }

@@ -25,6 +25,8 @@ from toolchain.profile.result_document import Result
 from toolchain.profile.runner_output import RunnerOutput
 from toolchain.profile.series import Trends
 from toolchain.report.page.view import Report
+from toolchain.sweep.document import SweepResults
+from toolchain.sweep.spec import Sweep
 from toolchain.tflite_file.inspection import Inspection
 from toolchain.tflite_file.plan import RunnerPlan
 from toolchain.train.new_recipe import NewRecipes
@@ -45,6 +47,7 @@ class Document(NamedTuple):
 DOCUMENTS = (
     Document("board", Board, "a board file (TOML)", "validation"),
     Document("recipe", Recipe, "a recipe (TOML)", "validation"),
+    Document("sweep", Sweep, "a sweep (TOML)", "validation"),
     Document("training", TrainingReport, "`deploy train --json`"),
     Document("training-plan", PlanReport, "`deploy train --check --json`"),
     Document("new-recipes", NewRecipes, "`deploy recipe new --json`"),
@@ -67,6 +70,12 @@ DOCUMENTS = (
     Document("box-evaluation", Detection, "the same of detectors"),
     Document("result", Result, "what `toolchain.profile.results.read_result` returns"),
     Document("diagnosis", Diagnosis, "`deploy doctor --json`; also `findings.json` of its archive"),
+    Document(
+        "sweep-results",
+        SweepResults,
+        "`sweep.json` of a sweep; also `deploy sweep --json`",
+        "validation",
+    ),
     Document("report", Report, "`deploy report --json`"),
     Document("detection", DetectedObjects, "`deploy detect --json`"),
     Document("demo", DemoResult, "`build/demo/demo.json`; also `deploy demo --json`"),
@@ -75,7 +84,7 @@ DOCUMENTS = (
 )
 
 
-_OWN_PAGE = (Board, Recipe, RunnerOutput, RunnerPlan)
+_OWN_PAGE = (Board, Recipe, RunnerOutput, RunnerPlan, Sweep)
 """Those whose keys stand on a page of their own."""
 
 

@@ -19,10 +19,14 @@ from toolchain.profile.document import Profile
 from toolchain.profile.estimate_document import Estimate
 from toolchain.report.page.estimated import result_of_estimate
 from toolchain.report.page.measured import result_of_profile
+from toolchain.report.page.swept import results_of_sweep
 from toolchain.report.page.view import Masks, PublishedRow, Report, Result, Source, boards_of
+from toolchain.sweep.document import SweepResults
 
 Accuracies = Mapping[str, float]
-_HINT = "a report is of what deploy profile or deploy estimate writes with --output"
+_HINT = (
+    "a report is of what deploy profile or deploy estimate writes with --output, or of sweep.json"
+)
 
 
 def _of_profile(text: str, path: Path, accuracies: Accuracies) -> Iterator[Result]:
@@ -37,8 +41,17 @@ def _of_estimate(text: str, path: Path, accuracies: Accuracies) -> Iterator[Resu
     yield result_of_estimate(estimate, path.name, accuracies)
 
 
+def _of_sweep(text: str, path: Path, accuracies: Accuracies) -> Iterator[Result]:
+    found = parse_json(SweepResults, text, ModelError, f"{path}: is no sweep", hint=_HINT)
+    yield from results_of_sweep(found, path.name, accuracies)
+
+
 Reader = Callable[[str, Path, Accuracies], Iterator[Result]]
-READERS: Mapping[str, Reader] = {"measurements": _of_profile, "timing_model": _of_estimate}
+READERS: Mapping[str, Reader] = {
+    "measurements": _of_profile,
+    "timing_model": _of_estimate,
+    "configurations": _of_sweep,
+}
 """A key that only one kind of document has, and what reads that kind."""
 
 
@@ -60,7 +73,7 @@ def read_document(path: Path, accuracies: Accuracies) -> tuple[Source, list[Resu
     keys = content if isinstance(content, dict) else {}
     reader = next((reader for key, reader in READERS.items() if key in keys), None)
     if reader is None:
-        raise ModelError(f"{path}: is neither a profile nor an estimate", hint=_HINT)
+        raise ModelError(f"{path}: is neither a profile, an estimate nor a sweep", hint=_HINT)
     try:
         results = list(reader(text, path, accuracies))
     except (ArithmeticError, LookupError, ValueError) as error:

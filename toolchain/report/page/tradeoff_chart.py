@@ -26,6 +26,7 @@ from toolchain.report.page.chart import (
 from toolchain.report.page.palette import colours_of, seen, shapes_of
 from toolchain.report.page.tables import Scale
 from toolchain.report.page.view import Model, Result
+from toolchain.sweep.document import pareto_front as front_of
 
 _LABELLED = 6
 """So many models at most have their names beside their points."""
@@ -87,12 +88,7 @@ def tradeoff_chart(result: Result, prefix: str) -> Chart:
 
 def pareto_front(models: Sequence[Model]) -> list[Model]:
     """Models that no other one beats in both cost and accuracy, the fastest first."""
-    front: list[Model] = []
-    ordered = sorted(models, key=lambda one: (one.cost or 0.0, -(one.accuracy or 0.0)))
-    for one in ordered:
-        if not front or (one.accuracy or 0.0) > (front[-1].accuracy or 0.0):
-            front.append(one)
-    return front
+    return front_of(models, lambda one: one.cost or 0.0, lambda one: one.accuracy or 0.0)
 
 
 def _by_accuracy(result: Result, models: Sequence[Model], prefix: str) -> Chart:

@@ -8,51 +8,62 @@ from pathlib import Path
 import pytest
 
 from toolchain.dev.experiment.page import grouped, page, plot, write_page
-from toolchain.dev.experiment.runs import Case, CaseResult, cases, recipe
+from toolchain.dev.experiment.runs import SEEDS, CaseResult, experiment, plan_of
 from toolchain.errors import OutputError
 from toolchain.sparsity.policies import POLICIES
+from toolchain.sweep.plan import Network
+
+
+def networks() -> list[Network]:
+    return plan_of(experiment()).networks
 
 
 def results() -> list[CaseResult]:
-    """One for each case, of plausible size: the fuller the network, the better."""
+    """One for each training, of plausible size: the fuller the network, the better."""
     return [
         CaseResult(
-            seed=case.seed,
-            policy=case.policy,
-            sparsity=case.sparsity,
-            pruned=case.pruned,
-            fine_tuned=case.fine_tuned,
-            accuracy=0.9 - 0.02 * case.sparsity - 0.02 * case.pruned + 0.001 * case.seed,
-            macs_kept=int(4_000_000 * (1 - case.sparsity) * (1 - case.pruned)),
+            seed=seed,
+            policy=one.labels.policy,
+            sparsity=one.labels.sparsity,
+            pruned=one.labels.pruned,
+            fine_tuned=one.grid == "tuned",
+            accuracy=0.9 - 0.02 * one.labels.sparsity - 0.02 * one.labels.pruned + 0.001 * seed,
+            macs_kept=int(4_000_000 * (1 - one.labels.sparsity) * (1 - one.labels.pruned)),
             parameters=1,
             epochs=5,
         )
-        for case in cases()
+        for one in networks()
+        for seed in [one.recipe.training.seed]
     ]
 
 
 def test_every_policy_meets_every_sparsity_with_every_seed_once() -> None:
-    every = cases()
-    assert len(every) == len(set(every)) == len({case.key for case in every})
-    wanted = {(p, s, seed) for p in POLICIES for s in (0.1, 0.2, 0.3, 0.5) for seed in (0, 1, 2)}
-    assert {
-        (c.policy, c.sparsity, c.seed) for c in every if c.policy and not c.fine_tuned
-    } == wanted
-    assert [c for c in every if c == Case(c.seed)] == every[:3]
+    every = results()
+    assert len(every) == len({one.key for one in every}) == 3 * (1 + 5 * 4 + 6)
+    wanted = {(p, s, seed) for p in POLICIES for s in (0.1, 0.2, 0.3, 0.5) for seed in SEEDS}
+    found = {(one.policy, one.sparsity, one.seed) for one in every if not one.fine_tuned}
+    assert found == wanted | {(None, 0.0, seed) for seed in SEEDS}
 
 
 def test_recipes_differ_in_what_is_compared_only() -> None:
-    dense, masked = recipe(Case(1)), recipe(Case(1, "tile", 0.3))
+    every = {one.name: one.recipe for one in networks()}
+    dense, masked = every["dense-seed1"], every["masked-tile-s0.3-seed1"]
     assert dense.masks is None
     assert masked.masks is not None
+    assert (masked.masks.policy, masked.masks.sparsity, masked.masks.kernels) == (
+        "tile", 0.3, "3x3",
+    )  # fmt: skip
     assert dense == masked.model_copy(update={"masks": None})
 
 
 def test_fine_tuned_networks_start_from_the_dense_one_of_their_seed() -> None:
-    both = recipe(Case(2, "pooled", 0.3, 0.25, fine_tuned=True))
-    assert str(both.model.weights) == f"{Case(2).key}.safetensors"
-    assert both.pruning is not None
-    assert both.pruning.ratio == 0.25
+    plan = plan_of(experiment())
+    every = {one.name: one for one in plan.networks}
+    both = every["tuned-s0.3-p0.25-seed2"]
+    assert plan.tasks[both.train].needs == (every["dense-seed2"].train,)
+    assert both.recipe.pruning is not None
+    assert both.recipe.pruning.ratio == 0.25
+    assert both.recipe.optimizer.learning_rate == 0.05
 
 
 def test_means_and_spreads_are_those_of_the_seeds() -> None:
@@ -80,6 +91,6 @@ def test_the_same_results_give_the_same_picture() -> None:
 def test_the_figures_are_written_beside_the_page(tmp_path: Path) -> None:
     paths = write_page(results(), tmp_path)
     assert [path.name for path in paths] == ["experiment.md", "experiment.svg", "experiment.json"]
-    assert len(json.loads(paths[2].read_text())) == len(cases())
+    assert len(json.loads(paths[2].read_text())) == len(networks())
     with pytest.raises(OutputError):
         write_page(results(), paths[0])

@@ -84,8 +84,8 @@ def test_the_title_is_that_of_the_boards_unless_given(
     ("text", "said"),
     [
         ("{", "is no JSON"),
-        ("[]", "is neither a profile nor an estimate"),
-        ('{"schema": 1}', "is neither a profile nor an estimate"),
+        ("[]", "is neither a profile, an estimate nor a sweep"),
+        ('{"schema": 1}', "is neither a profile, an estimate nor a sweep"),
         ('{"measurements": []}', "is no profile: "),
         ('{"timing_model": {}}', "is no estimate: "),
         ("[" * 100_000, "is no JSON"),

@@ -1,0 +1,119 @@
+"""From a sweep to its tasks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from support.tiny_sweeps import DENSE, FILES, TUNED, named, plan_of
+from toolchain.errors import RecipeError
+from toolchain.sweep.tasks import data_identity
+
+
+def test_a_grid_is_multiplied_out(tmp_path: Path) -> None:
+    text = (
+        '[[grid]]\nname = "g"\npolicies = ["pooled", "tile"]\nsparsities = [0.25, 0.5]\n'
+        'layers = [["0"], ["3", "6"]]\npruning = [0, 0.5]\nseeds = [3, 4]\n'
+        'settings = { "optimizer.learning_rate" = [0.1, 0.05, 0.01] }\n'
+        'models = ["support.tiny_training:net", '
+        '{ factory = "support.tiny_training:net", arguments = { channels = 4 } }]\n'
+    )
+    plan = plan_of(tmp_path, text)
+    assert len(plan.networks) == 2 * 2 * 2 * 2 * 2 * 3 * 2
+    assert len({one.name for one in plan.networks}) == len(plan.networks)
+    one = next(
+        one for one in plan.networks
+        if one.name == "g-net-channels=4-tile-s0.5-3+6-p0.5-learning_rate=0.05-seed4"
+    )  # fmt: skip
+    recipe = one.recipe
+    assert recipe.masks is not None
+    assert (recipe.masks.policy, recipe.masks.sparsity) == ("tile", 0.5)
+    assert recipe.masks.layers == ("3", "6")
+    assert recipe.pruning is not None
+    assert recipe.pruning.ratio == 0.5
+    assert recipe.optimizer.learning_rate == 0.05
+    assert recipe.training.seed == 4
+    assert recipe.model.arguments == {"channels": 4}
+
+
+def test_without_masks_policies_and_layers_are_all_one(tmp_path: Path) -> None:
+    text = (
+        '[[grid]]\nname = "g"\npolicies = ["pooled", "tile"]\nsparsities = [0, 0.25]\n'
+        'layers = [["0"], ["3"]]\n'
+    )
+    names = [one.name for one in plan_of(tmp_path, text).networks]
+    assert names.count("g-dense-seed0") == 1
+    assert len(names) == 1 + 2 * 2
+
+
+def test_a_training_starts_from_the_one_of_its_seed(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path)
+    tuned = named(plan, "train", "tuned-tile-seed1")
+    assert tuned.needs == (named(plan, "train", "dense-seed1").key,)
+
+
+def test_a_start_that_has_several_trainings_is_refused(tmp_path: Path) -> None:
+    twice = DENSE.replace("[0]\n", "[0, 0.25]\n", 1)
+    with pytest.raises(RecipeError, match="starts from 'dense', which has 2 trainings"):
+        plan_of(tmp_path, twice + TUNED)
+
+
+def test_files_follow_their_training(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, DENSE + FILES.replace('"float32"', '"float32", "fp16"'))
+    convert = named(plan, "convert", "dense-seed0-fp16")
+    assert convert.needs == (named(plan, "train", "dense-seed0").key,)
+    assert named(plan, "evaluate", "dense-seed0-fp16").needs == (convert.key,)
+    assert len(plan.tasks) == 2 * (1 + 2 + 2)
+
+
+def test_threads_and_device_are_said_and_not_left_to_the_machine(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, DENSE + "[tasks]\nthreads = 3\n", training={"epochs": 1, "threads": 0})
+    task = named(plan, "train", "dense-seed0")
+    assert task.resources.cpus == 3
+    assert task.settings["recipe"]["training"]["threads"] == 3
+    assert task.settings["recipe"]["training"]["device"] == "cpu"
+    gpu = named(plan_of(tmp_path, DENSE + "[tasks]\ngpus = 0.5\n"), "train", "dense-seed0")
+    assert gpu.resources.gpus == 0.5
+    assert gpu.settings["recipe"]["training"]["device"] == "cuda"
+
+
+def test_keys_are_those_of_what_files_hold_and_not_of_where_they_are(tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("a", "b")]
+    for folder in folders:
+        folder.mkdir()
+        (folder / "own.py").write_text("def images(split): ...\n")
+    keys = [set(plan_of(folder, data={"source": "own:images"}).tasks) for folder in folders]
+    assert keys[0] == keys[1]
+    (folders[1] / "own.py").write_text("def images(split): return None\n")
+    assert keys[0].isdisjoint(plan_of(folders[1], data={"source": "own:images"}).tasks)
+    assert keys[0].isdisjoint(
+        plan_of(folders[0], data={"source": "own:images"}, training={"epochs": 2}).tasks
+    )
+
+
+def test_a_folder_of_images_is_told_by_its_names_and_sizes(tmp_path: Path) -> None:
+    images = tmp_path / "images" / "cat"
+    images.mkdir(parents=True)
+    (images / "1.png").write_bytes(b"1")
+    first = data_identity("images", tmp_path)
+    assert data_identity(str(tmp_path / "images"), Path("/")) == first
+    (images / "1.png").write_bytes(b"12")
+    second = data_identity("images", tmp_path)
+    (images / "2.png").write_bytes(b"1")
+    assert len({first, second, data_identity("images", tmp_path)}) == 3
+
+
+def test_a_board_that_is_measured_is_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from support.bundles import LYING_RUNNER, write_bundle
+
+    monkeypatch.chdir(tmp_path)
+    write_bundle(tmp_path / "build/host", LYING_RUNNER)
+    text = '[convert]\n[[measure]]\nboard = "host"\nthreads = 2\n'
+    plan = plan_of(tmp_path, DENSE + text)
+    measured = [one for one in plan.tasks.values() if one.kind == "measure"]
+    assert [one.name for one in measured] == ["dense-seed0"]  # of the first seed alone
+    assert measured[0].resources.board == "host"
+    assert plan.boards == {"host"}
+    every = plan_of(tmp_path, DENSE + text + 'seeds = "all"\n')
+    assert sum(one.kind == "measure" for one in every.tasks.values()) == 2

@@ -1,0 +1,423 @@
+"""From a sweep to its tasks: the grids are multiplied out, and each network gets what follows."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from toolchain.board.invoke import load_bundle
+from toolchain.errors import RecipeError
+from toolchain.hardware.board_file import Board, known_clock, load_board
+from toolchain.profile.estimator import timed_core
+from toolchain.sweep.spec import (
+    Estimates,
+    Grid,
+    Measurements,
+    NetworkType,
+    Sweep,
+    located,
+    recipe_of,
+)
+from toolchain.sweep.tasks import (
+    Resources,
+    Task,
+    code_identity,
+    combinations,
+    data_identity,
+    file_identity,
+    make_task,
+)
+from toolchain.train.recipe import Recipe, load_recipe, place
+
+MOST_TRAININGS = 100_000
+
+
+@dataclass(frozen=True)
+class FileTasks:
+    """The tasks of one converted file, by their keys."""
+
+    type: NetworkType
+    convert: str
+    evaluate: str | None
+    estimates: Mapping[str, str]
+    """By the board."""
+    measurements: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What a network is."""
+
+    model: str
+    policy: str | None
+    """``None`` without masks."""
+    sparsity: float
+    layers: str | None
+    """Patterns of those that may be masked."""
+    pruned: float
+    """The share of channels that is removed."""
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> Labels:
+        """Those of a recipe's network."""
+        masks = recipe.masks
+        return cls(
+            model=recipe.model.factory.rpartition(":")[2],
+            policy=masks.policy if masks else None,
+            sparsity=masks.sparsity if masks else 0.0,
+            layers=", ".join(masks.layers) if masks else None,
+            pruned=recipe.pruning.ratio if recipe.pruning else 0.0,
+        )
+
+
+@dataclass(frozen=True)
+class Network:
+    """One training of a sweep with what follows of it."""
+
+    name: str
+    configuration: str
+    """The name without the seed: networks that differ in their seed alone have the same."""
+    grid: str
+    recipe: Recipe
+    """Of a network that starts from another one, without its weights."""
+    labels: Labels
+    train: str
+    """The key of its training."""
+    files: tuple[FileTasks, ...] = ()
+
+
+@dataclass
+class Plan:
+    """All tasks of a sweep."""
+
+    name: str
+    networks: list[Network] = field(default_factory=list)
+    tasks: dict[str, Task] = field(default_factory=dict)
+    """By their keys; each stands behind those that it needs."""
+    retries: int = 5
+
+    def add(self, task: Task) -> str:
+        """Add a task, unless it is there; returns its key."""
+        self.tasks.setdefault(task.key, task)
+        return task.key
+
+    @property
+    def boards(self) -> set[str]:
+        """The boards that tasks hold."""
+        return {task.resources.board for task in self.tasks.values() if task.resources.board}
+
+    @property
+    def gpus(self) -> float:
+        """The most GPUs that one task holds."""
+        return max((task.resources.gpus for task in self.tasks.values()), default=0)
+
+
+def plan_sweep(sweep: Sweep, path: Path, recipe: Recipe | None = None) -> Plan:
+    """Multiply out a sweep.
+
+    Args:
+        sweep: what the file says.
+        path: of the file; its folder is what paths count from.
+        recipe: in place of the one in the file that the sweep names.
+
+    Raises:
+        RecipeError: a grid does not go together with the recipe or with the grid it starts from.
+        BoardConfigError, BundleError: a board is unknown, or has no bundle here.
+    """
+    base = path.absolute().parent
+    recipe = recipe or load_recipe(place(sweep.recipe, base))
+    home = place(sweep.recipe, base).absolute().parent
+    plan = Plan(path.stem, retries=sweep.tasks.retries)
+    boards = _Boards.of(sweep, base)
+    sources = _Sources(home)
+    known: dict[str, list[Network]] = {}
+    for grid in sweep.grid:
+        points = list(_points(grid, recipe))
+        if len(points) + len(plan.networks) > MOST_TRAININGS:
+            raise RecipeError(f"{path}: more than {MOST_TRAININGS:,} trainings", hint="try fewer")
+        firsts: set[str] = set()
+        for point in points:
+            chosen = recipe_of(
+                recipe, grid, tasks=sweep.tasks, path=path,
+                **{key: value for key, value in point.items() if key != "varied"},
+            )  # fmt: skip
+            configuration = _name(grid, point["varied"], chosen)
+            network = _network(plan, sweep, sources, grid, chosen, configuration, known, path)
+            if any(one.train == network.train for one in plan.networks):
+                continue  # without masks, policies and layers are all one
+            first = configuration not in firsts
+            firsts.add(configuration)
+            files = _files(plan, sweep, boards, sources, network, first=first)
+            network = Network(**{**vars(network), "files": files})
+            known.setdefault(grid.name, []).append(network)
+            plan.networks.append(network)
+    return plan
+
+
+def _points(grid: Grid, recipe: Recipe) -> Iterator[dict[str, Any]]:
+    """Each combination, as arguments of :func:`recipe_of`, and the names of what varies."""
+    axes: dict[str, tuple[Any, ...]] = {
+        "model": grid.models or (None,),
+        "policy": grid.policies or (None,),
+        "sparsity": grid.sparsities or (None,),
+        "layers": grid.layers or (None,),
+        "pruning": grid.pruning or (None,),
+    }
+    axes |= {f"settings {key}": values for key, values in grid.settings.items()}
+    axes["seed"] = grid.seeds if grid.seeds is not None else (recipe.training.seed,)
+    varied = [name for name, values in axes.items() if len(values) > 1 and name != "seed"]
+    for found in combinations(axes):
+        if found["sparsity"] == 0:
+            found |= {"policy": None, "layers": None}
+        settings = {name.partition(" ")[2]: found.pop(name) for name in list(found) if " " in name}
+        yield {**found, "settings": settings, "varied": varied}
+
+
+def _name(grid: Grid, varied: list[str], recipe: Recipe) -> str:
+    """A configuration's name: the grid's and what varies in it."""
+    masks, parts = recipe.masks, [grid.name]
+    for axis in varied:
+        if axis == "model":
+            said = [recipe.model.factory.rpartition(":")[2]]
+            parts += said + [f"{key}={value}" for key, value in recipe.model.arguments.items()]
+        elif axis == "policy":
+            parts += [masks.policy] if masks else []
+        elif axis == "sparsity":
+            parts.append(f"s{masks.sparsity:g}" if masks else "dense")
+        elif axis == "layers":
+            parts += ["+".join(masks.layers)] if masks else []
+        elif axis == "pruning":
+            parts += [f"p{recipe.pruning.ratio:g}"] if recipe.pruning else []
+        else:
+            key = axis.partition(" ")[2]
+            parts.append(f"{key.rpartition('.')[2]}={_at(recipe, key)}")
+    return re.sub(r"[^\w.=+-]+", "_", "-".join(parts), flags=re.ASCII)[:120]
+
+
+def _at(recipe: Recipe, key: str) -> Any:
+    found: Any = recipe.model_dump(mode="json")
+    for part in key.split("."):
+        found = found.get(part, "") if isinstance(found, dict) else ""
+    return found
+
+
+@dataclass
+class _Sources:
+    """What a recipe reads, by what is in it; each is looked at once."""
+
+    base: Path
+    seen: dict[str, str] = field(default_factory=dict)
+
+    def of(self, recipe: Recipe) -> dict[str, str]:
+        """Part of a training's key."""
+        found = {
+            "code": self._once("code", recipe.model.factory),
+            "data": self._once("data", recipe.data.source),
+        }
+        for path in recipe.checkpoints(self.base):
+            found[path.name] = self._once("file", str(path))
+        if recipe.distillation and recipe.distillation.factory:
+            found["teacher"] = self._once("code", recipe.distillation.factory)
+        if recipe.masks and recipe.masks.board:
+            found["board"] = self._once("board", recipe.masks.board)
+        return found
+
+    def _once(self, kind: str, what: str) -> str:
+        if (known := self.seen.get(f"{kind} {what}")) is None:
+            if kind == "board":
+                known = _board_identity(_board(what, self.base), None)
+            elif kind == "file":
+                known = file_identity(Path(what))
+            else:
+                known = (code_identity if kind == "code" else data_identity)(what, self.base)
+            self.seen[f"{kind} {what}"] = known
+        return known
+
+
+def _network(
+    plan: Plan,
+    sweep: Sweep,
+    sources: _Sources,
+    grid: Grid,
+    recipe: Recipe,
+    configuration: str,
+    known: Mapping[str, list[Network]],
+    path: Path,
+) -> Network:
+    """A network with its training; files come later."""
+    name = f"{configuration}-seed{recipe.training.seed}"
+    needs: list[str] = []
+    if grid.start is not None:
+        needs = [_start(known[grid.start], grid, recipe, path).train]
+    said = recipe.model_dump(mode="json")
+    said["model"].pop("weights")
+    if said["distillation"]:
+        said["distillation"].pop("weights")
+    settings = {"recipe": said, "sources": sources.of(recipe), "epoch": sweep.tasks.epoch}
+    places = {"base": str(sources.base), "cwd": str(Path.cwd())}
+    task = make_task(
+        "train",
+        name,
+        settings,
+        Resources(cpus=recipe.training.threads, gpus=sweep.tasks.gpus),
+        needs=needs,
+        places={**places, "recipe": recipe.model_dump_json()},
+    )
+    labels = Labels.of(recipe)
+    return Network(name, configuration, grid.name, recipe, labels, plan.add(task))
+
+
+def _start(candidates: list[Network], grid: Grid, recipe: Recipe, path: Path) -> Network:
+    alike = [
+        one
+        for one in candidates
+        if one.recipe.model == recipe.model and one.recipe.training.seed == recipe.training.seed
+    ]
+    if len(alike) != 1:
+        said = f"{recipe.model.factory} with seed {recipe.training.seed}"
+        raise RecipeError(
+            f"{path}: grid '{grid.name}' starts from '{grid.start}', which has {len(alike)} "
+            f"trainings of {said}",
+            hint=f"have one of each model and seed in grid '{grid.start}'",
+        )
+    return alike[0]
+
+
+# --- what follows of a training --------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Boards:
+    """Boards of estimates and measurements, with what their times depend on."""
+
+    found: Mapping[tuple[str, str], tuple[Board, dict[str, Any], dict[str, str]]]
+
+    @classmethod
+    def of(cls, sweep: Sweep, base: Path) -> _Boards:
+        found = {}
+        for kind, chosen in (
+            *(("estimate", one) for one in sweep.estimate),
+            *(("measure", one) for one in sweep.measure),
+        ):
+            board = _board(chosen.board, base)
+            if kind == "estimate":
+                timed_core(board)
+                known_clock(board)
+            bundle = located(chosen.bundle, base)
+            settings: dict[str, Any] = {
+                "board": _board_identity(board, bundle),
+                "threads": chosen.threads or board.threads,
+            }
+            places = {"board": str(_board_place(chosen.board, base)), "cwd": str(Path.cwd())}
+            places |= {"bundle": str(bundle)} if bundle else {}
+            if isinstance(chosen, Measurements):
+                settings |= {"max_time": chosen.max_time, "host": chosen.host}
+                key = located(chosen.identity, base)
+                places |= {"identity": str(key)} if key else {}
+            found[kind, chosen.board] = (board, settings, places)
+        return cls(found)
+
+
+def _board_place(text: str, base: Path) -> str | Path:
+    return place(Path(text), base).absolute() if text.endswith(".toml") else text
+
+
+def _board(text: str, base: Path) -> Board:
+    return load_board(str(_board_place(text, base)))
+
+
+def _board_identity(board: Board, bundle: Path | None) -> str:
+    said = json.dumps(board.model_dump(mode="json", exclude={"given"}), sort_keys=True)
+    return f"{said} {load_bundle(board, bundle).manifest.key}"
+
+
+def _files(
+    plan: Plan, sweep: Sweep, boards: _Boards, sources: _Sources, network: Network, *, first: bool
+) -> tuple[FileTasks, ...]:
+    found = []
+    several = sweep.convert is not None and len(sweep.convert.types) > 1
+    cpus = Resources(cpus=sweep.tasks.threads)
+    for kind in dict.fromkeys(sweep.convert.types) if sweep.convert else ():
+        name = f"{network.name}-{kind}" if several else network.name
+        convert = plan.add(_conversion(sweep, sources, network, kind, name))
+        evaluate = None
+        if sweep.evaluate is not None:
+            data = network.recipe.data.model_dump(mode="json")
+            settings = {
+                "data": data,
+                "identity": sources.of(network.recipe)["data"],
+                "seed": network.recipe.training.seed,
+                "images": sweep.evaluate.images,
+            }
+            places = {"base": str(sources.base), "cwd": str(Path.cwd())}
+            evaluate = plan.add(
+                make_task("evaluate", name, settings, cpus, needs=[convert], places=places)
+            )
+        found.append(
+            FileTasks(
+                kind,
+                convert,
+                evaluate,
+                _times(plan, boards, "estimate", sweep.estimate, convert, name, first=first),
+                _times(plan, boards, "measure", sweep.measure, convert, name, first=first),
+            )
+        )
+    return tuple(found)
+
+
+def _conversion(
+    sweep: Sweep, sources: _Sources, network: Network, kind: NetworkType, name: str
+) -> Task:
+    chosen = sweep.convert
+    assert chosen is not None  # noqa: S101 (there are files of conversions alone)
+    settings: dict[str, Any] = {"type": kind}
+    if kind == "int8":
+        assert chosen.calibration is not None  # noqa: S101 (the reader has seen to it)
+        settings |= {
+            "calibration": chosen.calibration,
+            "identity": data_identity(chosen.calibration, sources.base),
+            "samples": chosen.calibration_samples,
+        }
+    return make_task(
+        "convert",
+        name,
+        settings,
+        Resources(cpus=sweep.tasks.threads),
+        needs=[network.train],
+        places={
+            "base": str(sources.base),
+            "cwd": str(Path.cwd()),
+            "factory": network.recipe.model.factory,
+        },
+    )
+
+
+def _times(
+    plan: Plan,
+    boards: _Boards,
+    kind: str,
+    chosen: tuple[Estimates, ...] | tuple[Measurements, ...],
+    convert: str,
+    name: str,
+    *,
+    first: bool,
+) -> dict[str, str]:
+    """The keys of a file's times, by the board."""
+    found = {}
+    for one in chosen:
+        if not first and one.seeds == "first":
+            continue
+        board, settings, places = boards.found[kind, one.board]
+        if kind == "estimate":
+            task = make_task(
+                "estimate", name, settings, Resources(cpus=1), needs=[convert], places=places
+            )
+        else:
+            held = Resources(cpus=1, board=board.name)
+            task = make_task("measure", name, settings, held, needs=[convert], places=places)
+        found[one.board] = plan.add(task)
+    return found
