@@ -388,7 +388,7 @@ def test_the_output_is_named_after_the_checkpoint_or_the_model() -> None:
 def test_a_trained_checkpoint_tells_its_file_how_images_are_normalised(tmp_path: Path) -> None:
     checkpoint = catalog.CHECKPOINTS / "fashion_resnet_s20.safetensors"
     for kind in (None, "fp16"):
-        done = convert(checkpoint, tmp_path / f"{kind}.tflite", quantize=kind)  # type: ignore[arg-type]
+        done = convert(checkpoint, tmp_path / f"{kind}.tflite", quantize=kind)
         found = read_image_metadata(read_model(done.path))
         assert found is not None
         assert found.name == "fashion_resnet_s20"
