@@ -15,6 +15,8 @@ from support.patience import PATIENCE
 from support.places import REPOSITORY
 from support.profiles import measurement, profile_of
 from toolchain import console, errors
+from toolchain.board.lease import Lease
+from toolchain.board.local import LocalConnection
 
 CLASSES = [
     item
@@ -157,8 +159,16 @@ def fake_qemu(tmp_path: Path) -> dict[str, str]:
 
 
 def test_every_documented_code_is_tried() -> None:
-    tried = {code for code, _, _ in CASES.values()} | {13}
+    tried = {code for code, _, _ in CASES.values()} | {13, 19}
     assert tried | set(ELSEWHERE) == set(documented())
+
+
+def test_a_board_that_others_use_is_not_waited_for_longer_than_was_asked(here: Path) -> None:
+    board = LocalConnection("host", here / "home")
+    with Lease(board, "profile other.tflite", note=lambda _: None):
+        code, said = run(here, "verify", "model.tflite", "-b", "lying.toml", "--queue", "0")
+    assert code == 19
+    assert "profile other.tflite, for " in said
 
 
 BARE = ("-b", "bare.toml", "--host", "me@127.0.0.1:1")
