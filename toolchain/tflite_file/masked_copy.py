@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import flatbuffers
 import numpy as np
 import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
@@ -22,12 +21,11 @@ from ai_edge_litert import schema_py_generated as schema
 from toolchain.errors import ModelError
 from toolchain.tflite_file.graph import Graph, Model, Tensor, parse_model
 from toolchain.tflite_file.layers import Layer, Plane, find_layers
+from toolchain.tflite_file.packing import Buffer, pack, unpack
 from toolchain.tflite_file.untrained import UNTRAINED
 
 HAS_MASK = "there is a mask already"
 """Why a convolution that has a mask gets no other one."""
-_ALIGNMENT = 16
-"""Of constants in the file, see ``force_align`` in TensorFlow Lite's ``schema.fbs``."""
 _SELECT = schema.BuiltinOperator.SELECT_V2
 _LIMITS: Mapping[str, tuple[float, float]] = {
     "NONE": (-np.inf, np.inf),
@@ -171,32 +169,11 @@ def _bias(graph: Graph, inputs: tuple[int, ...], channels: int) -> npt.NDArray[n
     return values * float(source.scale[0]) * weights.scale.astype(np.float64)
 
 
-class _Buffer(schema.BufferT):  # type: ignore[misc]
-    """Constants of a file that begin where its format wants it; the generated code does not."""
-
-    def Pack(self, builder: Any) -> Any:  # noqa: N802 (the generated code's name)
-        data = None
-        if self.data is not None:
-            content = np.asarray(self.data, np.uint8).tobytes()
-            builder.StartVector(1, len(content), _ALIGNMENT)
-            builder.head = builder.Head() - len(content)
-            builder.Bytes[builder.Head() : builder.Head() + len(content)] = content
-            builder.vectorNumElems = len(content)
-            data = builder.EndVector()
-        schema.BufferStart(builder)
-        if data is not None:
-            schema.BufferAddData(builder, data)
-        return schema.BufferEnd(builder)
-
-
 class _Writer:
     """A file as the generated code has it, with what is added."""
 
     def __init__(self, raw: bytes, name: str) -> None:
-        self._model = schema.ModelT.InitFromPackedBuf(raw, 0)
-        self._model.buffers = [_inside(buffer, raw) for buffer in self._model.buffers]
-        if any(op.largeCustomOptionsOffset > 1 for op in self._operators()):
-            raise ModelError(f"{name}: an operator's options are stored behind the flatbuffer")
+        self._model = unpack(raw, name)
         self._graph = self._model.subgraphs[0]
         self._planes: dict[bytes, int] = {}
         self._code: int | None = None
@@ -235,12 +212,7 @@ class _Writer:
 
     def packed(self) -> bytes:
         """The file."""
-        builder = flatbuffers.Builder(1 << 20)
-        builder.Finish(self._model.Pack(builder), file_identifier=b"TFL3")
-        return bytes(builder.Output())
-
-    def _operators(self) -> Iterator[Any]:
-        return (op for graph in self._model.subgraphs for op in graph.operators)
+        return pack(self._model)
 
     def _select(self) -> int:
         if self._code is None:
@@ -275,16 +247,5 @@ class _Writer:
         return len(self._graph.tensors) - 1
 
     def _buffer(self, content: bytes) -> int:
-        buffer = _Buffer()
-        buffer.data = np.frombuffer(content, np.uint8)
-        self._model.buffers.append(buffer)
+        self._model.buffers.append(Buffer(content))
         return len(self._model.buffers) - 1
-
-
-def _inside(buffer: Any, raw: bytes) -> _Buffer:
-    """A constant of a file; also one that the file stores behind its flatbuffer."""
-    found = _Buffer()
-    found.data = buffer.data
-    if buffer.offset > 1:
-        found.data = np.frombuffer(raw, np.uint8)[buffer.offset : buffer.offset + buffer.size]
-    return found
