@@ -39,9 +39,9 @@ def convert(
     source: Annotated[
         str | None,
         typer.Argument(
-            metavar="CHECKPOINT|PROGRAM.pt2|MODEL.onnx|MODEL.keras|SAVEDMODEL",
-            help="Weights (safetensors or a PyTorch state_dict), an exported program, an ONNX "
-            "file, a Keras model, or the folder of a TensorFlow SavedModel.",
+            metavar="CHECKPOINT|PROGRAM.pt2|MODEL",
+            help="Weights (safetensors or a PyTorch state_dict), an exported program, or a model: "
+            ".onnx, .keras, or the folder of a TensorFlow SavedModel.",
         ),
     ] = None,
     model: Annotated[

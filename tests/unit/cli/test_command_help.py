@@ -87,7 +87,7 @@ def test_help_cuts_no_word_off(words: str, columns: str) -> None:
 def test_what_looks_like_html_or_markdown_is_shown() -> None:
     assert "output<i>.npy" in shown("run")
     assert "push [OPTIONS] [MODEL]..." in shown("push")
-    assert "convert [OPTIONS] [CHECKPOINT|PROGRAM.pt2|" in shown("convert")
+    assert "convert [OPTIONS] [CHECKPOINT|PROGRAM.pt2|MODEL]" in shown("convert")
 
 
 @pytest.mark.parametrize("words", COMMANDS)
