@@ -453,7 +453,7 @@ def test_every_line_of_ours_names_a_command_and_options_that_are_there() -> None
             given = {text for text in texts if re.fullmatch(r"--[a-z][a-z-]*", text)}
             if not hasattr(named, "commands"):  # a group's own are those of its commands
                 assert given <= known, (texts[0], given - known)
-    assert {"convert", "verify", "inspect", "sweep", "train"} <= seen
+    assert {"build", "convert", "inspect", "sweep", "train"} <= seen
 
 
 def test_every_make_target_in_a_hint_is_there() -> None:
