@@ -30,7 +30,7 @@ POLICIES = ("random", "pooled", "lattice", "tile", "magnitude")
 KERNELS = ("all", "not-1x1", "3x3")
 """What recipes know, which needs torch; a test holds the two together."""
 _DATA = "a folder of images, fashion-mnist, or package.module:function"
-_MODEL = "a network of the zoo, or package.module:function"
+_MODEL = "a network of the zoo, timm:NAME, torchvision:NAME, or package.module:function"
 
 
 @commands.callback()
