@@ -1,7 +1,8 @@
 """The sparsity that a time asks for: ``30% less time`` on a board, by estimates of its core.
 
-Nothing of it was trained. What is estimated is the network with masks of one draw, converted; its
-weights do not change how long it takes.
+Nothing of it was trained. What is estimated is the network with masks of one draw, converted. Its
+weights do not change how long it takes, but for those that are zero, as residual branches begin:
+what they multiply is not computed. So they get random values first.
 """
 
 from __future__ import annotations
@@ -113,6 +114,7 @@ def estimated_time(
         BoardError, MissingToolError: as :meth:`toolchain.profile.estimator.Estimator.models`.
     """
     from toolchain.convert.conversion import lower_unchecked
+    from toolchain.zoo.libraries import liven
 
     def time_of(sparsity: float) -> TimedSparsity:
         with (
@@ -120,7 +122,9 @@ def estimated_time(
             temporary_folder() as folder,
         ):
             path = folder / f"s{round(100 * sparsity)}.tflite"
-            lower_unchecked(network_at(sparsity), example, path)
+            network = network_at(sparsity)
+            liven(network, example)
+            lower_unchecked(network, example, path)
             stage.advance()
             found = estimator.models([path])
             stage.advance()

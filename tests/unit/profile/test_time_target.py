@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
 from toolchain.errors import ModelError
-from toolchain.profile.time_target import MOST, TimedSparsity, parse_target, sparsity_for
+from toolchain.profile.estimator import Estimator
+from toolchain.profile.time_target import (
+    MOST,
+    TimedSparsity,
+    estimated_time,
+    parse_target,
+    sparsity_for,
+)
+from toolchain.progress import Silent
+from toolchain.tflite_file.graph import read_model
 
 STEPS = [round(0.05 * number, 2) for number in range(15)]
 
@@ -72,3 +86,29 @@ def test_masks_that_save_nothing_are_told() -> None:
     with pytest.raises(ModelError, match="70% of the pixels save 0% of the time") as told:
         sparsity_for(0.1, timed(lambda _: 5.0, []))
     assert "--kernels all" in (told.value.hint or "")
+
+
+class _Estimator:
+    """Keeps the share of zeros in what it is to estimate; no board takes part."""
+
+    def __init__(self) -> None:
+        self.zeros: list[float] = []
+
+    def models(self, paths: list[Path]) -> SimpleNamespace:
+        graph = read_model(paths[0]).graph
+        (conv,) = (op for op in graph.operators if op.op == "CONV_2D")
+        weights = graph.tensors[conv.inputs[1]].data
+        assert weights is not None
+        self.zeros.append(float((weights == 0).mean()))
+        return SimpleNamespace(models=[SimpleNamespace(ms=1.0, low_ms=1.0, high_ms=1.0)])
+
+
+def test_weights_that_begin_as_zeros_are_estimated_as_those_that_are_trained() -> None:
+    """The runtime computes nothing of zeros, as the last layers of residual branches begin."""
+    last = nn.BatchNorm2d(4)
+    nn.init.zeros_(last.weight)
+    network = nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), last).eval()
+    estimator = _Estimator()
+    example = torch.zeros(1, 3, 8, 8)
+    estimated_time(cast("Estimator", estimator), lambda _: network, example, Silent())(0.0)
+    assert estimator.zeros == [0.0]
