@@ -117,7 +117,7 @@ def test_an_operator_says_what_it_is(found: Rows, profile: Profile) -> None:
 
 
 def test_turns_and_load_are_told(found: Rows, profile: Profile) -> None:
-    assert [row["value"] for row in found["load"]] == profile.load
+    assert [row["value"] for row in found["load"]] == pytest.approx(profile.load)
     assert [row["name"] for row in found["turns"]] == [f"turn {n}" for n in range(1, 16)]
     assert [row["ts"] for row in found["turns"]] == [row["ts"] for row in found["load"]]
 
