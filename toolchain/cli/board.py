@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from toolchain.board.lease import Lease
     from toolchain.board.verify import Verification
     from toolchain.hardware.board_file import Board
+    from toolchain.progress import Progress
 
 commands = App()
 
@@ -107,7 +108,7 @@ def run(
     bundle: BundleOption = None,
     threads: ThreadsOption = None,
     timeout: TimeoutOption = None,
-    queue: QueueOption = 3600.0,
+    queue: QueueOption = None,
     force: ForceOption = False,
     json_output: JsonOption = False,
 ) -> None:
@@ -172,7 +173,7 @@ def verify(
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the random inputs.")] = 0,
     threads: ThreadsOption = None,
     timeout: TimeoutOption = None,
-    queue: QueueOption = 3600.0,
+    queue: QueueOption = None,
     force: ForceOption = False,
     json_output: JsonOption = False,
 ) -> None:
@@ -307,7 +308,7 @@ def profile(
     ] = 30.0,
     threads: ThreadCountsOption = None,
     timeout: TimeoutOption = None,
-    queue: QueueOption = 3600.0,
+    queue: QueueOption = None,
     force: ForceOption = False,
     per_op: Annotated[
         bool, typer.Option("--per-op", help="Time every layer; what is lost most comes first.")
@@ -439,20 +440,24 @@ class Leasing:
 
     command: str
     models: Sequence[Path]
-    queue: float
+    queue: float | None
     force: bool
     shared: bool = False
 
-    def lease(self, connection: Connection) -> Lease:
+    def lease(self, connection: Connection, progress: Progress) -> Lease:
         """The lease that the command takes, once it is entered."""
-        from toolchain.board.lease import Lease
+        from toolchain.board.lease import WAIT_S, Lease
 
         first, *more = [model.name for model in self.models]
         purpose = f"{self.command} {first}" + (f" and {len(more)} more" if more else "")
         return Lease(
-            connection, purpose, shared=self.shared, wait=self.queue, force=self.force,
-            note=bars.progress().note,
-        )  # fmt: skip
+            connection,
+            purpose,
+            shared=self.shared,
+            wait=WAIT_S if self.queue is None else self.queue,
+            force=self.force,
+            note=progress.note,
+        )
 
 
 @contextmanager
@@ -463,6 +468,7 @@ def board_runner(
     bundle_dir: Path | None,
     timeout: float | None = None,
     leasing: Leasing | None = None,
+    progress: Progress | None = None,
 ) -> Iterator[tuple[Connection, BoardRunner]]:
     """A board, and its runner there.
 
@@ -473,6 +479,7 @@ def board_runner(
         bundle_dir: what ``--bundle`` says.
         timeout: seconds that one run of the runner may take.
         leasing: how the command is to have the board; without, it takes no lease.
+        progress: where it is shown; bars on standard error unless given.
 
     Raises:
         BundleError: the bundle is not built.
@@ -484,15 +491,16 @@ def board_runner(
 
     if host is not None:
         parse_host(host)
+    progress = progress or bars.progress()
     bundle = load_bundle(board, bundle_dir)
     with ExitStack() as stack:
         connection = stack.enter_context(connect(board, host, identity=identity))
-        lease = stack.enter_context(leasing.lease(connection)) if leasing else None
+        lease = stack.enter_context(leasing.lease(connection, progress)) if leasing else None
         runner = BoardRunner(
             connection,
             board,
             bundle,
-            bars.progress(),
+            progress,
             timeout=timeout or TIMEOUT_S,
             still=lease.require if lease else None,
         )

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from toolchain.cli import bars
+from toolchain.cli.board import Leasing, board_runner
 from toolchain.cli.command_help import App, complete
 from toolchain.cli.options import (
     BundleOption,
@@ -29,9 +29,10 @@ from toolchain.cli.options import (
 from toolchain.cli.output import show
 
 if TYPE_CHECKING:
+    from toolchain.board.connection import Connection
     from toolchain.board.detect import PictureObjects, Runs
+    from toolchain.board.invoke import BoardRunner
     from toolchain.hardware.board_file import Board
-    from toolchain.progress import Progress
     from toolchain.tflite_file.graph import Model
 
 commands = App()
@@ -96,7 +97,7 @@ def detect(
     bundle: BundleOption = None,
     threads: ThreadsOption = None,
     timeout: TimeoutOption = None,
-    queue: QueueOption = 3600.0,
+    queue: QueueOption = None,
     force: ForceOption = False,
     json_output: JsonOption = False,
 ) -> None:
@@ -140,12 +141,11 @@ def detect(
     found: list[PictureObjects] = []
     ran_on = _HERE if chosen is None else chosen.name
     progress = bars.progress(quiet=json_output)
-    with (
-        failures.kept(),
-        _runs(
-            parsed, chosen, _Place(host, identity, bundle, threads, timeout, queue, force), progress
-        ) as (runs, name),
-    ):
+    place = functools.partial(
+        board_runner, host=host, identity=identity, bundle_dir=bundle, timeout=timeout,
+        leasing=Leasing("detect", [model], queue, force, shared=True), progress=progress,
+    )  # fmt: skip
+    with failures.kept(), _runs(parsed, threads, chosen, place) as (runs, name):
         ran_on = name
         if wanted.folder is not None:
             make_folder(wanted.folder)
@@ -156,46 +156,20 @@ def detect(
     failures.require()
 
 
-@dataclass(frozen=True)
-class _Place:
-    """How a board is reached, and how it is had."""
-
-    host: str | None
-    identity: Path | None
-    bundle: Path | None
-    threads: int | None
-    timeout: float | None
-    queue: float
-    force: bool
-
-
 @contextmanager
 def _runs(
-    model: Model, board: Board | None, place: _Place, progress: Progress
+    model: Model,
+    threads: int | None,
+    board: Board | None,
+    place: Callable[[Board], AbstractContextManager[tuple[Connection, BoardRunner]]],
 ) -> Iterator[tuple[Runs, str]]:
     """What runs the model, and what that is called."""
     from toolchain.agreement.interpreter import run_here
-    from toolchain.board.connect import connect
-    from toolchain.board.invoke import TIMEOUT_S, BoardRunner, Settings, load_bundle
-    from toolchain.board.lease import Lease
-    from toolchain.board.target import parse_host
+    from toolchain.board.invoke import Settings
 
     if board is None:
         yield functools.partial(run_here, model), _HERE
         return
-    if place.host is not None:
-        parse_host(place.host)
-    bundle = load_bundle(board, place.bundle)
-    settings = Settings(threads=place.threads or board.threads)
-    with (
-        connect(board, place.host, identity=place.identity) as connection,
-        Lease(
-            connection, f"detect {Path(model.path).name}", shared=True, wait=place.queue,
-            force=place.force, note=progress.note,
-        ) as lease,
-    ):  # fmt: skip
-        runner = BoardRunner(
-            connection, board, bundle, progress, timeout=place.timeout or TIMEOUT_S,
-            still=lease.require,
-        )  # fmt: skip
+    settings = Settings(threads=threads or board.threads)
+    with place(board) as (connection, runner):
         yield lambda batch: runner.run(model, settings, batch).outputs, connection.name

@@ -126,7 +126,7 @@ def evaluate(
     ] = False,
     threads: ThreadsOption = None,
     timeout: TimeoutOption = None,
-    queue: QueueOption = 3600.0,
+    queue: QueueOption = None,
     force: ForceOption = False,
     output: Annotated[
         Path | None,

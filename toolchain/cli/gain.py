@@ -113,7 +113,7 @@ def gain(
         ),
     ] = None,
     timeout: TimeoutOption = None,
-    queue: QueueOption = 3600.0,
+    queue: QueueOption = None,
     force: ForceOption = False,
     per_op: Annotated[
         bool, typer.Option("--per-op", help="Every operator: what saves most comes first.")

@@ -247,9 +247,13 @@ StdOption = Annotated[
     ),
 ]
 QueueOption = Annotated[
-    float,
+    float | None,
     typer.Option(
-        "--queue", min=0.0, metavar="SECONDS", help="Wait so long for others who use the board."
+        "--queue",
+        min=0.0,
+        metavar="SECONDS",
+        help="Wait so long for others who use the board.",
+        show_default="3600",
     ),
 ]
 ForceOption = Annotated[
