@@ -8,7 +8,7 @@ from pathlib import Path
 from toolchain.agreement.differences import Array
 from toolchain.agreement.inputs import model_outputs
 from toolchain.errors import ModelError
-from toolchain.evaluation.image_file import ImageFile, read_image_file, real_values
+from toolchain.evaluation.image_file import ImageFile, read_image_file
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +23,7 @@ class Classifier(ImageFile):
         """Scores ``[N, K]`` float32 of the outputs of ``N`` inferences, ``[N, *shape]`` each."""
         found = outputs[self.output]
         tensor = self.model.graph.tensors[self.model.graph.outputs[self.output]]
-        return real_values(found.reshape(len(found), -1), tensor)
+        return tensor.real(found.reshape(len(found), -1))
 
 
 def read_classifier(path: Path) -> Classifier:

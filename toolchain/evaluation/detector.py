@@ -14,7 +14,7 @@ from toolchain.errors import DataError, ModelError
 from toolchain.evaluation import kept_outputs
 from toolchain.evaluation.boxes import BoxData, Precision, average_precision
 from toolchain.evaluation.document import BoxPair, BoxRow, Detection, Preparation, Share
-from toolchain.evaluation.image_file import ImageFile, read_image_file, real_values
+from toolchain.evaluation.image_file import ImageFile, read_image_file
 from toolchain.evaluation.labelled_data import draw
 from toolchain.evaluation.metrics import CONFIDENCE
 from toolchain.evaluation.places import Place
@@ -44,7 +44,7 @@ class Detector(ImageFile):
         """
         graph = self.model.graph
         real = [
-            real_values(found.reshape(len(found), *tensor.shape[1:]), tensor)
+            tensor.real(found.reshape(len(found), *tensor.shape[1:]))
             for found, tensor in zip(
                 outputs, (graph.tensors[index] for index in graph.outputs), strict=True
             )

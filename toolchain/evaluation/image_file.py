@@ -115,15 +115,6 @@ def read_image_file(path: Path, hint: str) -> dict[str, Any]:
     }
 
 
-def real_values(found: Array, tensor: Tensor) -> Array:
-    """An output as float32, whatever it is stored as."""
-    if found.dtype.kind == "f" or tensor.quantization is None:
-        return found.astype(np.float32)
-    scale, zero = tensor.quantization.scale, tensor.quantization.zero_point
-    real: Array = (found.astype(np.float32) - np.float32(zero[0])) * scale[0]
-    return real
-
-
 def normalised(pixels: Array, normalization: Normalization) -> Array:
     """Values float32 of pixels ``[N, H, W, C]``, computed as training computes them."""
     mean, std = (np.asarray(values, np.float32) for values in normalization.unit)

@@ -14,24 +14,10 @@ import numpy as np
 from toolchain.errors import ModelError
 from toolchain.hints import did_you_mean
 from toolchain.sparsity.lattice import lattice_for
+from toolchain.sparsity.site import Site
 from toolchain.sparsity.tiles import TILE_SHARE, masked_to_tiles
 from toolchain.tflite_file.layers import Plane
 from toolchain.tflite_file.mask_planes import POLICIES
-
-Size = tuple[int, int]
-
-
-@dataclass(frozen=True)
-class Site:
-    """A convolution as a policy sees it."""
-
-    name: str
-    size: Size
-    """Height and width of its output."""
-    image: Size
-    """Height and width of the model's input."""
-    target: float
-    """The share of its pixels to mask in the end, in [0, 1)."""
 
 
 @dataclass(frozen=True)

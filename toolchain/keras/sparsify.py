@@ -17,7 +17,8 @@ from toolchain.keras.masked_layers import (
     masked_copy,
     masked_layers,
 )
-from toolchain.keras.policies import Policy, Site
+from toolchain.keras.policies import Policy
+from toolchain.sparsity.site import Site
 from toolchain.sparsity.targets import check_patterns, layer_targets, listed
 
 Kernels = Literal["all", "not-1x1", "3x3"]

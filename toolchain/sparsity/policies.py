@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -19,24 +18,11 @@ from torch.nn import functional
 from toolchain.errors import ModelError
 from toolchain.sparsity.lattice import Lattice, class_order, lattice_for
 from toolchain.sparsity.masked_conv import watch_outputs
+from toolchain.sparsity.site import Site, Size
 from toolchain.sparsity.tiles import TILE_SHARE, masked_to_tiles
 
-Size = tuple[int, int]
 TileRows = int | Mapping[str, int]
 """Pixels of a tile (MR): of all layers, or by their names."""
-
-
-@dataclass(frozen=True)
-class Site:
-    """A convolution as a policy sees it."""
-
-    name: str
-    size: Size
-    """Height and width of its output."""
-    image: Size
-    """Height and width of the model's input."""
-    target: float
-    """The share of its pixels to mask in the end, in [0, 1)."""
 
 
 class Policy(ABC):

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from toolchain.errors import ModelError
 from toolchain.sparsity.masked_conv import MaskedConv2d, output_shapes, replace_layer
-from toolchain.sparsity.policies import Policy, Site
+from toolchain.sparsity.policies import Policy
 from toolchain.sparsity.selection import Select, not_1x1, select_layers
+from toolchain.sparsity.site import Site
 from toolchain.sparsity.targets import layer_targets
 
 

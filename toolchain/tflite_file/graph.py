@@ -99,6 +99,18 @@ class Tensor:
         """Whether the file holds the tensor's values."""
         return self.data is not None
 
+    def real(self, stored: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """Values of this tensor as numbers, where it is quantised as a whole if at all.
+
+        Args:
+            stored: as the tensor has them; any number of them, in any shape.
+        """
+        if stored.dtype.kind == "f" or self.quantization is None:
+            return stored.astype(np.float32)
+        scale, zero = self.quantization.scale, self.quantization.zero_point
+        real: npt.NDArray[np.float32] = (stored.astype(np.float32) - np.float32(zero[0])) * scale[0]
+        return real
+
     @property
     def elements(self) -> int:
         """The product of the shape."""

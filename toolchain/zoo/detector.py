@@ -96,9 +96,7 @@ class Detector:
             place: of :meth:`prepare`.
             thresholds: which boxes count.
         """
-        arrays = [
-            _real(array, tensor) for array, tensor in zip(outputs, self._outputs, strict=True)
-        ]
+        arrays = [tensor.real(array) for array, tensor in zip(outputs, self._outputs, strict=True)]
         if self.kind == "raw":
             (found,) = decode(arrays, self.size, threshold=thresholds.score)
         else:
@@ -142,10 +140,3 @@ def _quantised(array: Array | AnyArray, tensor: Tensor) -> AnyArray:
     limits = np.iinfo(dtype)
     stored = np.round(array / step[0]) + step[1]
     return np.ascontiguousarray(np.clip(stored, limits.min, limits.max), dtype)
-
-
-def _real(array: AnyArray, tensor: Tensor) -> Array:
-    step = _step(tensor)
-    if array.dtype.kind == "f" or step is None:
-        return array.astype(np.float32)
-    return ((array.astype(np.float32) - step[1]) * step[0]).astype(np.float32)

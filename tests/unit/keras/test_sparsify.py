@@ -14,7 +14,7 @@ from keras import layers
 
 from toolchain.errors import ModelError
 from toolchain.keras import MaskedConv2D, Policy, mask_set, masked_layers, sparsify
-from toolchain.keras.policies import Site
+from toolchain.sparsity.site import Site
 
 IMAGES = np.random.default_rng(1).normal(size=(2, 20, 20, 3)).astype(np.float32)
 

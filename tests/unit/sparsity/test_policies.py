@@ -19,9 +19,9 @@ from toolchain.sparsity.policies import (
     Policy,
     Pooled,
     Random,
-    Site,
     TilePolicy,
 )
+from toolchain.sparsity.site import Site
 from toolchain.sparsity.sparsify import sparsify
 
 SIDE = st.integers(1, 24)

@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from toolchain.sparsity.policies import POLICIES, Magnitude, Policy, Pooled, Site
+from toolchain.sparsity.policies import POLICIES, Magnitude, Policy, Pooled
 from toolchain.sparsity.schedule import PolynomialSchedule
 from toolchain.sparsity.search import MaskSearch
+from toolchain.sparsity.site import Site
 from toolchain.sparsity.sparsify import MaskSet, sparsify
 
 SIZE = (12, 12)
