@@ -18,12 +18,13 @@ from __future__ import annotations
 
 import codecs
 import errno
+import functools
 import io
 import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import IO, Any, NoReturn
+from typing import IO, Any, NoReturn, ParamSpec
 
 import rich.console
 from rich.console import ConsoleDimensions, ConsoleOptions, RenderableType
@@ -31,6 +32,8 @@ from rich.segment import Segment
 
 from toolchain.errors import DeployError, OutputError
 from toolchain.foreign_text import harmless
+
+_Given = ParamSpec("_Given")
 
 FIXED_WIDTH = 100
 READER_GONE = 128 + 13
@@ -119,6 +122,20 @@ def tell(error: DeployError) -> None:
     err.print(error.what, markup=False, highlight=False, soft_wrap=True)
     if error.hint:
         err.print(f"  hint: {error.hint}", markup=False, highlight=False, soft_wrap=True)
+
+
+def telling(main: Callable[_Given, int]) -> Callable[_Given, int]:
+    """A command's function that tells of a :class:`DeployError`, and gives its exit code."""
+
+    @functools.wraps(main)
+    def wrapped(*arguments: _Given.args, **named: _Given.kwargs) -> int:
+        try:
+            return main(*arguments, **named)
+        except DeployError as error:
+            tell(error)
+            return error.exit_code
+
+    return wrapped
 
 
 # --- the streams, and how a command ends -----------------------------------------------------

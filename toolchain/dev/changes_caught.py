@@ -26,7 +26,7 @@ from toolchain import console
 from toolchain.children import run
 from toolchain.dev.reference.tables import table
 from toolchain.dev.results_page import write_results
-from toolchain.errors import BoardError, DeployError
+from toolchain.errors import BoardError
 from toolchain.profile.comparable import subjects_of
 from toolchain.profile.compare import Change, Side, Verdict, compare
 from toolchain.profile.document import Profile, load_profile
@@ -194,6 +194,7 @@ def page(results: ChangesCaught) -> str:
     )
 
 
+@console.telling
 def main(arguments: Sequence[str] | None = None) -> int:
     """Read the command line and run; returns the exit code."""
     parser = argparse.ArgumentParser(
@@ -208,19 +209,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--out", type=Path, default=Path("docs/explanation"), help="[docs/explanation]"
     )
     options = parser.parse_args(arguments)
-    try:
-        with temporary_folder() as folder:
-            results = measure(
-                folder,
-                options.slower,
-                options.alike,
-                ["--max-time", options.max_time, "--warmup", options.warmup],
-            )
-        for path in write_results(NAME, page(results), results, options.out):
-            print(path)
-    except DeployError as error:
-        console.tell(error)
-        return error.exit_code
+    with temporary_folder() as folder:
+        results = measure(
+            folder,
+            options.slower,
+            options.alike,
+            ["--max-time", options.max_time, "--warmup", options.warmup],
+        )
+    for path in write_results(NAME, page(results), results, options.out):
+        print(path)
     return 0
 
 

@@ -273,6 +273,7 @@ def _merged(path: Path, tried: Sequence[Tried]) -> ModelsTried:
     )
 
 
+@console.telling
 def main(arguments: Sequence[str] | None = None) -> int:
     """Read the command line and run; returns the exit code."""
     parser = argparse.ArgumentParser(
@@ -292,28 +293,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     board = ["--board", options.board] if options.board else []
     board += ["--bundle", options.bundle] if options.bundle and board else []
     document = options.out / f"{NAME}.json"
-    try:
-        done = {(one.door, one.model) for one in _merged(document, []).tried}
-        chosen = [
-            (door, model)
-            for door, models in MODELS.items()
-            for model in models
-            if (not options.door or door in options.door)
-            and (not options.only or model in options.only)
-            and not (options.missing and (door, model) in done)
-        ]
+    done = {(one.door, one.model) for one in _merged(document, []).tried}
+    chosen = [
+        (door, model)
+        for door, models in MODELS.items()
+        for model in models
+        if (not options.door or door in options.door)
+        and (not options.only or model in options.only)
+        and not (options.missing and (door, model) in done)
+    ]
 
-        def keep(*tried: Tried) -> None:
-            results = _merged(document, tried)
-            write_results(NAME, page(results), results, options.out)
-            for one in tried:
-                print(f"  {one.refused or _figure(one.relative_diff)}", flush=True)
+    def keep(*tried: Tried) -> None:
+        results = _merged(document, tried)
+        write_results(NAME, page(results), results, options.out)
+        for one in tried:
+            print(f"  {one.refused or _figure(one.relative_diff)}", flush=True)
 
-        measure(chosen, board, keep)
-        keep()
-    except DeployError as error:
-        console.tell(error)
-        return error.exit_code
+    measure(chosen, board, keep)
+    keep()
     return 0
 
 

@@ -21,7 +21,6 @@ from pydantic import BaseModel, ConfigDict
 from toolchain import console
 from toolchain.dev.reference.tables import table
 from toolchain.dev.results_page import write_results
-from toolchain.errors import DeployError
 from toolchain.profile.comparable import Figure, Setup, Subject
 from toolchain.profile.compare import compare
 from toolchain.profile.protocol import TURNS, rounds
@@ -237,6 +236,7 @@ def _told(results: FalseAlarms, noise: str, together: bool, slower: float, tool:
     return f"{rate.told / results.sessions:.1%}"
 
 
+@console.telling
 def main(arguments: Sequence[str] | None = None) -> int:
     """Read the command line and run; returns the exit code."""
     parser = argparse.ArgumentParser(
@@ -255,12 +255,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         runs=RUNS,
         rates=measure(options.sessions),
     )
-    try:
-        for path in write_results(NAME, page(results), results, options.out):
-            print(path)
-    except DeployError as error:
-        console.tell(error)
-        return error.exit_code
+    for path in write_results(NAME, page(results), results, options.out):
+        print(path)
     return 0
 
 

@@ -26,7 +26,7 @@ from toolchain.agreement.interpreter import load, refusals
 from toolchain.children import run
 from toolchain.dev.reference.tables import table
 from toolchain.dev.results_page import write_results
-from toolchain.errors import BoardError, DeployError, ModelError
+from toolchain.errors import BoardError, ModelError
 from toolchain.formats.json_text import parse_json
 from toolchain.formats.text_file import read_text
 from toolchain.profile.gain import Maskable, Settings
@@ -360,6 +360,7 @@ def _without(results: Gains) -> list[str]:
     return [*head, table(("file", "package", "what `deploy gain` says"), rows), ""]
 
 
+@console.telling
 def main(arguments: Sequence[str] | None = None) -> int:
     """Read the command line and run; returns the exit code."""
     parser = argparse.ArgumentParser(
@@ -383,17 +384,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     options.package = dict(one.partition("=")[::2] for one in options.package)
-    try:
-        results = gains_of(options.files, options)
-        if options.kept is not None:
-            text = read_text(options.kept, ModelError)
-            earlier = parse_json(Gains, text, ModelError, f"{options.kept}: is no such result")
-            results = merged(earlier, results)
-        for path in write_results(NAME, page(results), results, options.out):
-            print(path)
-    except DeployError as error:
-        console.tell(error)
-        return error.exit_code
+    results = gains_of(options.files, options)
+    if options.kept is not None:
+        text = read_text(options.kept, ModelError)
+        earlier = parse_json(Gains, text, ModelError, f"{options.kept}: is no such result")
+        results = merged(earlier, results)
+    for path in write_results(NAME, page(results), results, options.out):
+        print(path)
     return 0
 
 

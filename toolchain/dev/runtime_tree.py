@@ -22,7 +22,7 @@ from toolchain.build.ninja import compile_targets, configure
 from toolchain.build.patches import Series, load_series
 from toolchain.build.stages import Recipe, Workshop
 from toolchain.dev import checkout, xnnpack_tests
-from toolchain.errors import BuildError, DeployError
+from toolchain.errors import BuildError
 from toolchain.fetch.apt import AptRoot
 from toolchain.fetch.archive import unpack_tarball
 from toolchain.fetch.sources import fetch, tree
@@ -165,6 +165,7 @@ def save(root: Path, patch_dir: Path) -> list[Path]:
     return changed
 
 
+@console.telling
 def main(arguments: Sequence[str] | None = None) -> int:
     """Read the command line and run; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m toolchain.dev.runtime_tree",
@@ -177,22 +178,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     root = options.root.absolute()
     progress = Lines()
-    try:
-        require({"git": "git"})
-        shop = Workshop(
-            AptRoot(progress, sources=options.sources), len(os.sched_getaffinity(0)), progress
-        )
-        if options.action == "make":
-            _make(root, load_board(options.board), shop)
-        elif options.action == "build":
-            build(root, shop)
-            _tell_what_to_run(Layout(root))
-        else:
-            changed = save(root, runtime_patch_dir())
-            print("\n".join(str(path) for path in changed) or "nothing to save")
-    except DeployError as error:
-        console.tell(error)
-        return error.exit_code
+    require({"git": "git"})
+    shop = Workshop(
+        AptRoot(progress, sources=options.sources), len(os.sched_getaffinity(0)), progress
+    )
+    if options.action == "make":
+        _make(root, load_board(options.board), shop)
+    elif options.action == "build":
+        build(root, shop)
+        _tell_what_to_run(Layout(root))
+    else:
+        changed = save(root, runtime_patch_dir())
+        print("\n".join(str(path) for path in changed) or "nothing to save")
     return 0
 
 

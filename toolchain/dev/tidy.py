@@ -21,7 +21,7 @@ from toolchain import children, console
 from toolchain.build.bundle import recipe_for
 from toolchain.build.stages import Workshop
 from toolchain.dev.compile_commands import Commands, compile_commands
-from toolchain.errors import BuildError, DeployError
+from toolchain.errors import BuildError
 from toolchain.fetch.apt import AptRoot
 from toolchain.hardware.board_file import load_board
 from toolchain.progress import Lines, Progress
@@ -171,6 +171,7 @@ def not_compiled(names: Sequence[str], commands: Mapping[str, object]) -> list[s
     return [name for name in names if not name.endswith(".h") and name not in commands]
 
 
+@console.telling
 def main(arguments: Sequence[str] | None = None) -> int:
     """Check; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m toolchain.dev.tidy", description=__doc__)
@@ -181,16 +182,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     root, repository = options.root.absolute(), runtime_patch_dir().absolute().parent
     progress = Lines()
-    try:
-        recipes = [recipe_for(load_board(name)) for name in BOARDS]
-        shop = Workshop(
-            AptRoot(progress, sources=options.sources), len(os.sched_getaffinity(0)), progress
-        )
-        commands = compile_commands(root, repository, recipes, shop)
-        found = findings(root, repository, options.files, commands, progress)
-    except DeployError as error:
-        console.tell(error)
-        return error.exit_code
+    recipes = [recipe_for(load_board(name)) for name in BOARDS]
+    shop = Workshop(
+        AptRoot(progress, sources=options.sources), len(os.sched_getaffinity(0)), progress
+    )
+    commands = compile_commands(root, repository, recipes, shop)
+    found = findings(root, repository, options.files, commands, progress)
     for text in found:
         print(text, end="")
     missing = not_compiled(options.files, commands)

@@ -29,7 +29,7 @@ from toolchain.build.qemu_user import emulator_command
 from toolchain.build.sanitizers import SANITIZERS, sanitizer_environment, sanitizer_flags
 from toolchain.build.stages import Recipe, Workshop
 from toolchain.dev import microkernels
-from toolchain.errors import BuildError, DeployError
+from toolchain.errors import BuildError
 from toolchain.fetch.apt import AptRoot
 from toolchain.fetch.sources import tree
 from toolchain.hardware.board_file import load_board
@@ -248,6 +248,7 @@ def _result(name: str, outputs: Sequence[str], seconds: float) -> ProgramResult:
     return ProgramResult(name, ran, skipped, tuple(sorted(set(failed))), seconds, whole)
 
 
+@console.telling
 def main(arguments: Sequence[str] | None = None) -> int:
     """Build and run; prints one line a program. 0 if every test passed, 1 if one failed."""
     parser = argparse.ArgumentParser(prog="toolchain.dev.xnnpack_tests", description=__doc__)
@@ -276,28 +277,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.sanitizer and find_compiler(options.isa).cross:
         parser.error(f"argument --sanitizer: this machine does not run {options.isa}")
     progress = Lines()
-    try:
-        board = load_board(isa_facts(options.isa).test_board)
-        recipe = recipe_for(board, stock=options.stock, sanitizer=options.sanitizer)
-        shop = Workshop(AptRoot(progress, sources=options.sources), options.jobs, progress)
-        tests: tuple[str, ...] = THREADED_TESTS if options.sanitizer == "thread" else TESTS
-        if options.stock:
-            tests = tuple(name for name in tests if name not in OWN_TESTS)
-        own = microkernels.own_microkernels(recipe.patch_dir / "xnnpack", options.isa)
-        folder = build_tests(recipe, shop, tests)
-        results = run_tests(
-            folder,
-            recipe.compiler,
-            tests=options.only or tests,
-            gtest_filter=options.filter,
-            core=options.core,
-            jobs=options.jobs,
-            environment=sanitizer_environment(recipe.sanitizer) if recipe.sanitizer else None,
-            progress=progress,
-        )
-    except DeployError as error:
-        console.tell(error)
-        return error.exit_code
+    board = load_board(isa_facts(options.isa).test_board)
+    recipe = recipe_for(board, stock=options.stock, sanitizer=options.sanitizer)
+    shop = Workshop(AptRoot(progress, sources=options.sources), options.jobs, progress)
+    tests: tuple[str, ...] = THREADED_TESTS if options.sanitizer == "thread" else TESTS
+    if options.stock:
+        tests = tuple(name for name in tests if name not in OWN_TESTS)
+    own = microkernels.own_microkernels(recipe.patch_dir / "xnnpack", options.isa)
+    folder = build_tests(recipe, shop, tests)
+    results = run_tests(
+        folder,
+        recipe.compiler,
+        tests=options.only or tests,
+        gtest_filter=options.filter,
+        core=options.core,
+        jobs=options.jobs,
+        environment=sanitizer_environment(recipe.sanitizer) if recipe.sanitizer else None,
+        progress=progress,
+    )
     for item in results:
         state = "FAILED" if item.failed else "ok"
         print(

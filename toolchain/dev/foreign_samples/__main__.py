@@ -18,7 +18,6 @@ from toolchain.build.stages import Workshop
 from toolchain.dev.bench.models import model_file
 from toolchain.dev.foreign_samples import programs
 from toolchain.dev.foreign_samples.benchmark_model import build_benchmark_model
-from toolchain.errors import DeployError
 from toolchain.fetch.apt import AptRoot
 from toolchain.hardware.board_file import load_board
 from toolchain.progress import Lines
@@ -26,6 +25,7 @@ from toolchain.progress import Lines
 SAMPLES = Path("tests/unit/profile/foreign/samples")
 
 
+@console.telling
 def main(arguments: Sequence[str] | None = None) -> int:
     """Read the command line and run; prints the files that were written."""
     parser = argparse.ArgumentParser(
@@ -42,20 +42,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)))
     options = parser.parse_args(arguments)
     progress = Lines()
-    try:
-        recipe = recipe_for(load_board("host"), stock=True)
-        shop = Workshop(AptRoot(progress, sources=options.sources), options.jobs, progress)
-        program = build_benchmark_model(recipe, shop)
-        model = model_file("fashion_resnet_dense", progress=progress)
-        folder: Path = options.folder
-        made = programs.benchmark_model(program, model, folder / "benchmark_model")
-        if options.benchncnn:
-            made += programs.benchncnn(options.benchncnn.resolve(), folder / "benchncnn")
-        if options.executorch_python:
-            made += programs.executorch(options.executorch_python.absolute(), folder / "executorch")
-    except DeployError as error:
-        console.tell(error)
-        return error.exit_code
+    recipe = recipe_for(load_board("host"), stock=True)
+    shop = Workshop(AptRoot(progress, sources=options.sources), options.jobs, progress)
+    program = build_benchmark_model(recipe, shop)
+    model = model_file("fashion_resnet_dense", progress=progress)
+    folder: Path = options.folder
+    made = programs.benchmark_model(program, model, folder / "benchmark_model")
+    if options.benchncnn:
+        made += programs.benchncnn(options.benchncnn.resolve(), folder / "benchncnn")
+    if options.executorch_python:
+        made += programs.executorch(options.executorch_python.absolute(), folder / "executorch")
     for path in made:
         print(f"{path}: written")
     return 0

@@ -19,7 +19,7 @@ from typing import Final
 from toolchain import console
 from toolchain.dev.timing.inner_loops import Loop, inner_loops
 from toolchain.dev.timing.tools import hexadecimal, mca_regions, run_tool
-from toolchain.errors import BuildError, DeployError
+from toolchain.errors import BuildError
 from toolchain.storage.scratch import temporary_folder
 from toolchain.timing.core_table import TIMED_CORES, CoreTable, Row, TimedCore, core_table
 from toolchain.timing.pipeline import steady_cycles
@@ -107,6 +107,7 @@ class Opinion:
         return bool(self.ours and self.llvm and abs(self.ours / self.llvm - 1) > _FAR)
 
 
+@console.telling
 def main(arguments: Sequence[str] | None = None) -> int:
     """Read the command line and write the table; returns the exit code."""
     parser = argparse.ArgumentParser(
@@ -117,14 +118,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--osaca", help="the program; without it its column is empty")
     parser.add_argument("--page", type=Path, default=_PAGE, help=f"[{_PAGE}]")
     options = parser.parse_args(arguments)
-    try:
-        loops = chosen_loops(options.runner, options.ncnn)
-        small = small_loops()
-        _write(options.page, "small", small_table(small, opinions([*small.values()], None)))
-        _write(options.page, "real", table(loops, opinions([*loops.values()], options.osaca)))
-    except DeployError as error:
-        console.tell(error)
-        return error.exit_code
+    loops = chosen_loops(options.runner, options.ncnn)
+    small = small_loops()
+    _write(options.page, "small", small_table(small, opinions([*small.values()], None)))
+    _write(options.page, "real", table(loops, opinions([*loops.values()], options.osaca)))
     return 0
 
 
