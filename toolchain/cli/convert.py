@@ -14,7 +14,7 @@ from toolchain.cli.options import (
     JsonOption,
     MeanOption,
     StdOption,
-    board_names,
+    board_option,
     check_alone,
     network_names,
     normalization,
@@ -267,12 +267,7 @@ def inspect(
     ] = None,
     board: Annotated[
         str | None,
-        typer.Option(
-            "--board",
-            "-b",
-            help="Show the plan of this board, or count in its tiles: its name or file.",
-            autocompletion=complete(board_names),
-        ),
+        board_option("Show the plan of this board, or count in its tiles: its name or file."),
     ] = None,
     json_output: JsonOption = False,
 ) -> None:

@@ -12,7 +12,7 @@ import typer
 
 from toolchain.cli import bars
 from toolchain.cli.board import Leasing, board_runner
-from toolchain.cli.command_help import App, complete
+from toolchain.cli.command_help import App
 from toolchain.cli.options import (
     BundleOption,
     ForceOption,
@@ -23,7 +23,7 @@ from toolchain.cli.options import (
     QueueOption,
     ThreadsOption,
     TimeoutOption,
-    board_names,
+    board_option,
     wrong_use,
 )
 from toolchain.cli.output import show
@@ -84,12 +84,8 @@ def detect(
     ] = 300,
     board: Annotated[
         str | None,
-        typer.Option(
-            "--board",
-            "-b",
-            help="Run on this board, a name or a file.",
-            show_default="the stock interpreter on this machine",
-            autocompletion=complete(board_names),
+        board_option(
+            "Run on this board, a name or a file.", "the stock interpreter on this machine"
         ),
     ] = None,
     host: HostOption = None,

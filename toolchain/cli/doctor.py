@@ -8,12 +8,12 @@ from typing import Annotated
 import typer
 
 from toolchain.cli import bars
-from toolchain.cli.command_help import App, complete
+from toolchain.cli.command_help import App
 from toolchain.cli.options import (
     HostOption,
     IdentityOption,
     JsonOption,
-    board_names,
+    board_option,
     check_alone,
 )
 from toolchain.cli.output import note, show
@@ -29,13 +29,7 @@ commands = App()
 def doctor(
     board: Annotated[
         str | None,
-        typer.Option(
-            "--board",
-            "-b",
-            help="Board name or file, to look at it, too.",
-            autocompletion=complete(board_names),
-            show_default="none; with --host: qemu",
-        ),
+        board_option("Board name or file, to look at it, too.", "none; with --host: qemu"),
     ] = None,
     host: HostOption = None,
     identity: IdentityOption = None,

@@ -27,7 +27,7 @@ from toolchain.cli.options import (
     StdOption,
     ThreadsOption,
     TimeoutOption,
-    board_names,
+    board_option,
     check_alone,
     network_names,
     normalization,
@@ -79,12 +79,7 @@ def evaluate(
     ] = None,
     board: Annotated[
         str | None,
-        typer.Option(
-            "--board",
-            "-b",
-            help="Run them on this board, too: its name or file.",
-            autocompletion=complete(board_names),
-        ),
+        board_option("Run them on this board, too: its name or file."),
     ] = None,
     host: HostOption = None,
     identity: IdentityOption = None,

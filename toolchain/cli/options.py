@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -187,11 +187,25 @@ def cache_kinds(_incomplete: str) -> Iterator[tuple[str, str]]:
 
 # --- options ---------------------------------------------------------------------------------
 
+
+def board_option(text: str, show_default: str | None = None) -> Any:
+    """``--board``, as a command has it.
+
+    Args:
+        text: of its help.
+        show_default: what is done without it, where that is to be said.
+    """
+    return typer.Option(
+        "--board",
+        "-b",
+        help=text,
+        show_default=show_default or True,
+        autocompletion=complete(board_names),
+    )
+
+
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-BoardOption = Annotated[
-    str,
-    typer.Option("--board", "-b", help="Board name or file.", autocompletion=complete(board_names)),
-]
+BoardOption = Annotated[str, board_option("Board name or file.")]
 HostOption = Annotated[
     str | None,
     typer.Option("--host", "-H", help="A real board: what you give to ssh.", metavar="HOST"),

@@ -11,7 +11,7 @@ import typer
 
 from toolchain.cli import bars
 from toolchain.cli.command_help import App, complete
-from toolchain.cli.options import BundleOption, JsonOption, board_names, network_names, wrong_use
+from toolchain.cli.options import BundleOption, JsonOption, board_option, network_names, wrong_use
 from toolchain.cli.output import ask, can_ask, show
 
 if TYPE_CHECKING:
@@ -119,12 +119,7 @@ def new(
     ] = None,
     board: Annotated[
         str | None,
-        typer.Option(
-            "--board",
-            "-b",
-            help="Board name or file: masks are rounded to its tiles where that gains.",
-            autocompletion=complete(board_names),
-        ),
+        board_option("Board name or file: masks are rounded to its tiles where that gains."),
     ] = None,
     bundle: BundleOption = None,
     image_size: Annotated[
