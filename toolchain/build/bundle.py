@@ -134,9 +134,12 @@ def _is_inside(name: str) -> bool:
 
 
 def bundle_path(board: Board, *, stock: bool = False, sanitizer: Sanitizer | None = None) -> Path:
-    """Where a board's bundle is left: ``build/<board>``, ``...-stock``, ``...-address``."""
+    """Where a board's bundle is left: ``build/<board>``, ``...-stock``, ``...-address``.
+
+    A board of the inventory has that of the board that it is like.
+    """
     variants = ("stock" if stock else None, sanitizer)
-    return Path("build") / "-".join([board.name, *(name for name in variants if name)])
+    return Path("build") / "-".join([board.built_as, *(name for name in variants if name)])
 
 
 def build(

@@ -9,6 +9,7 @@ import typer
 from toolchain import console
 from toolchain.cli import (
     board,
+    boards,
     build,
     cache,
     compare,
@@ -43,6 +44,7 @@ for module in (
     demo, doctor,
 ):  # fmt: skip
     app.add_typer(module.commands)
+app.add_typer(boards.commands, name="boards")
 app.add_typer(recipe.commands, name="recipe")
 app.add_typer(emulator.commands, name="emulator")
 app.add_typer(cache.commands, name="cache")

@@ -1,4 +1,4 @@
-"""``deploy build``, and what can be built for: ``deploy boards``, ``deploy models``."""
+"""``deploy build``, and the networks that are known by name: ``deploy models``."""
 
 from __future__ import annotations
 
@@ -60,20 +60,6 @@ def build(
     if not json_output:
         patched = "stock" if manifest.stock else "patched"
         say(f"{manifest.isa}, {manifest.march}, {patched}; {manifest.compiler}")
-
-
-@commands.example("deploy boards")
-def boards(json_output: JsonOption = False) -> None:
-    """List the boards that --board knows by name; docs/how-to/add-a-board.md adds one."""
-    from toolchain.hardware.board_file import board_names, load_board
-    from toolchain.report.listing_tables import boards_table
-
-    known = [load_board(name) for name in board_names()]
-    show(
-        [board.model_dump() for board in known],
-        lambda width: boards_table(known, width),
-        json_output=json_output,
-    )
 
 
 @commands.example(

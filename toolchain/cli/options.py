@@ -157,12 +157,17 @@ def tell_untrained(model: Model) -> bool:
 
 
 def board_names(incomplete: str) -> Iterator[tuple[str, str]]:
-    """Boards that ship, and files of boards where the path that is typed leads."""
+    """Boards that ship, the user's own, and files of boards where the path that is typed leads."""
+    from toolchain.errors import BoardConfigError
     from toolchain.formats.input_file import read_limited
+    from toolchain.hardware import inventory
     from toolchain.resources import boards_dir
 
     for path in sorted(boards_dir().glob("*.toml")):
         yield path.stem, "a board that ships"
+    with suppress(BoardConfigError):  # a command that needs it says what is wrong with it
+        for name in inventory.tables():
+            yield name, "a board of yours"
     head = incomplete[: incomplete.rfind("/") + 1]  # as it was typed: the shell goes on from there
     for path in sorted(Path(os.path.expanduser(head)).glob("*.toml")):  # noqa: PTH111 (never fails)
         with suppress(OSError):

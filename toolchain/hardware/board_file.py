@@ -8,8 +8,9 @@ and may come from anywhere: none of its values can be more than one word of a co
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -23,16 +24,19 @@ from pydantic import (
 
 from toolchain.errors import BoardConfigError
 from toolchain.formats.toml_file import read_toml, validate
+from toolchain.hardware import inventory
 from toolchain.hardware.caches import Caches
 from toolchain.hardware.facts import Isa
 from toolchain.hardware.tile import CoreTiles, Tiles
-from toolchain.hints import did_you_mean
+from toolchain.hints import command, did_you_mean
 from toolchain.resources import boards_dir
 from toolchain.storage.files import check_name
 
 DEFAULT_BOARD = "qemu"
 NO_ADDRESS = re.compile(r"[\s\x00-\x1f\x7f'\"`$\\;&<>|(){}]")
 """What no host's name and no user's has; a shell would take it for something else."""
+_BUILT_FOR = {"isa", "march", "glibc"}
+"""The keys that a bundle depends on."""
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
 
 
@@ -155,12 +159,20 @@ class Board(_Table):
     """What the micro-kernels of the core compute at once; masks may be cut to it."""
     ssh: Ssh = Ssh()
     emulator: Emulator | None = None
+    tags: tuple[Word, ...] = ()
+    """Words of the user's; ``--board WORD`` is all boards of the inventory that have it."""
     _given: str | None = PrivateAttr(None)
+    _like: str | None = PrivateAttr(None)
 
     @property
     def given(self) -> str:
         """What ``--board`` was given: a name or a path. Hints repeat it."""
         return self._given or self.name
+
+    @property
+    def built_as(self) -> str:
+        """The board whose bundle it takes: itself, or the one that it is like."""
+        return self._like or self.name
 
     @model_validator(mode="after")
     def _emulator_is_described(self) -> Self:
@@ -177,7 +189,7 @@ def board_names() -> list[str]:
 
 
 def load_board(name_or_path: str) -> Board:
-    """Read a board by the name of a shipped one, or by the path of a ``.toml`` file.
+    """Read a board by the name of a shipped one or one of the inventory, or by a ``.toml`` path.
 
     Raises:
         BoardConfigError: no such board, not TOML, an unknown key, or a value out of range.
@@ -186,34 +198,85 @@ def load_board(name_or_path: str) -> Board:
     if path.suffix != ".toml":
         path = boards_dir() / f"{name_or_path}.toml"
         if not path.is_file():
-            raise BoardConfigError(
-                f"there is no board called '{name_or_path}'",
-                hint=_which_board(name_or_path),
-            )
+            return _of_inventory(name_or_path)
     check_name(path, BoardConfigError)
+    return _board(path.stem, _keys(path), path, name_or_path)
+
+
+def _of_inventory(name: str) -> Board:
+    table = inventory.tables().get(name)
+    if table is None:
+        raise BoardConfigError(f"there is no board called '{name}'", hint=_which_board(name))
+    where = inventory.place()
+    own = dict(table)
+    like = own.pop(inventory.LIKE, None)
+    if like is None:
+        return _board(name, own, where, name)
+    if not isinstance(like, str) or (like not in board_names() and not like.endswith(".toml")):
+        raise BoardConfigError(
+            f"{where}: {name}: {inventory.LIKE}: must name a board that ships, or a board file",
+            hint=f"write one of {', '.join(board_names())}",
+        )
+    ships = like in board_names()
+    base = boards_dir() / f"{like}.toml" if ships else where.parent / Path(like).expanduser()
+    board = _board(name, inventory.over(_keys(base), own), where, name)
+    if not _BUILT_FOR & own.keys():
+        board._like = base.stem
+    return board
+
+
+def _keys(path: Path) -> dict[str, Any]:
     data = read_toml(path, BoardConfigError)
     if "name" in data:
         raise BoardConfigError(
             f"{path}: name: is not a key of a board file", hint="the file's own name is the name"
         )
+    return data
+
+
+def _board(name: str, keys: dict[str, Any], path: Path, given: str) -> Board:
     board = validate(
         Board,
-        {"name": path.stem, **data},
+        {"name": name, **keys},
         path,
         BoardConfigError,
         hint="docs/reference/board-files.md lists every key of a board file",
     )
-    board._given = name_or_path
+    board._given = given
     return board
 
 
+def boards_named(words: Sequence[str]) -> list[Board]:
+    """The boards that ``--board`` names: names, paths, tags of the inventory, or ``all`` of it.
+
+    Each comes once, in the order in which it is named first.
+
+    Args:
+        words: each may be several, with commas between them.
+
+    Raises:
+        BoardConfigError: there is none of a name or tag, or it cannot be read.
+    """
+    known = {name: load_board(name) for name in inventory.tables()}
+    found: dict[str, Board] = {}
+    for word in (one.strip() for part in words for one in part.split(",")):
+        tagged = [board for board in known.values() if word in (inventory.ALL, *board.tags)]
+        if word == inventory.ALL and not tagged:
+            raise BoardConfigError(
+                f"the inventory has no boards: {inventory.place()}",
+                hint=command("boards", "add", "pi@raspberrypi"),
+            )
+        for board in tagged or [load_board(word)]:
+            found.setdefault(board.given, board)
+    return list(found.values())
+
+
 def _which_board(name: str) -> str:
-    use = f"use one of {', '.join(board_names())}, or the path of a board file (.toml)"
+    known = [*board_names(), *inventory.tables()]
+    use = f"use one of {', '.join(known)}, or the path of a board file (.toml)"
     path = Path(f"{name}.toml")
     return (
-        f"did you mean the file {path}? {use}"
-        if path.is_file()
-        else did_you_mean(name, board_names(), use)
+        f"did you mean the file {path}? {use}" if path.is_file() else did_you_mean(name, known, use)
     )
 
 

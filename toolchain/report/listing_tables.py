@@ -27,7 +27,12 @@ def boards_table(boards: Sequence[Board], width: int = 200) -> RenderableType:
             Column("board", [board.title for board in boards], 1, right=False),
             Column("core", [board.cpu for board in boards], 3, right=False),
             Column("ISA", [board.isa for board in boards], 2, right=False),
-            Column("reached by", [board.connection for board in boards], 4, right=False),
+            Column(
+                "reached by",
+                [board.ssh.host or board.connection for board in boards],
+                4,
+                right=False,
+            ),
         ],
         width,
     )

@@ -1,0 +1,79 @@
+"""The user's own boards by name: one TOML file, a table each.
+
+.. code-block:: toml
+
+    [kitchen]
+    like = "rpi4"
+    tags = ["lab"]
+    ssh = { host = "pi@kitchen.local" }
+
+A table has the keys of a board file, and ``like``: the board whose keys it takes where it has none
+of its own. ``--board kitchen`` is then a board as any other. See ``docs/reference/inventory.md``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from toolchain.errors import BoardConfigError
+from toolchain.formats.toml_file import read_toml
+from toolchain.resources import boards_dir
+
+ENVIRONMENT = "TILESKIP_BOARDS"
+LIKE = "like"
+"""The key of the board whose keys a table takes."""
+ALL = "all"
+"""Stands for all boards of the inventory, so none has this name."""
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+
+
+def place() -> Path:
+    """The inventory: ``$TILESKIP_BOARDS``, or ``boards.toml`` in the user's configuration."""
+    chosen = os.environ.get(ENVIRONMENT)
+    return Path(chosen) if chosen else platformdirs.user_config_path("tileskip") / "boards.toml"
+
+
+def tables() -> dict[str, dict[str, Any]]:
+    """Each board's table as it stands in the file; none where there is no file.
+
+    Raises:
+        BoardConfigError: it cannot be read, or has what is no board's table.
+    """
+    path = place()
+    if not path.exists():
+        return {}
+    found = read_toml(path, BoardConfigError)
+    ships = {one.stem for one in boards_dir().glob("*.toml")}
+    for name in found.keys() & ships:
+        raise BoardConfigError(
+            f"{path}: {name}: is the name of a board that ships", hint="give yours another name"
+        )
+    for name, table in found.items():
+        if not isinstance(table, dict) or not is_name(name):
+            raise BoardConfigError(
+                f"{path}: {name}: is no board",
+                hint="write a table for each board, with a name of letters, digits, '-' and '_': "
+                '[kitchen], and like = "rpi4" in it',
+            )
+    return found
+
+
+def is_name(text: str) -> bool:
+    """Whether a board of an inventory can have this name."""
+    return _NAME.fullmatch(text) is not None and text != ALL
+
+
+def over(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """A board's keys: its own, and else those of the board that it is like, tables key by key."""
+    merged = dict(base)
+    for key, value in own.items():
+        known = merged.get(key)
+        both = isinstance(value, dict) and isinstance(known, dict)
+        merged[key] = over(known, value) if both else value  # type: ignore[arg-type]
+    return merged
