@@ -138,6 +138,12 @@ class LeaseError(DeployError):
     exit_code = 19
 
 
+class FleetError(DeployError):
+    """Several boards failed, not all for the same reason; the message tells each board's."""
+
+    exit_code = 20
+
+
 _Fault = TypeVar("_Fault", bound=DeployError)
 
 

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import IO, BinaryIO, Self, cast
 
-from toolchain import children
+from toolchain import children, interrupts
 from toolchain.board.connection import Connection
 from toolchain.board.local import LocalConnection
 from toolchain.errors import DeployError, LeaseError
@@ -220,6 +220,7 @@ class Lease:
         deadline = time.monotonic() + self._wait
         told: set[str] = set()
         while True:
+            interrupts.check()
             with self._changed:
                 self._changed.wait_for(self._is_decided, timeout=0.5)
                 holders, decided = list(self._holders), self._is_decided()

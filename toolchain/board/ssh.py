@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 
 import paramiko
 
+from toolchain import interrupts
 from toolchain.board import login, remote_shell
 from toolchain.board.connection import CHUNK, MOST, Advance, Connection, FloodError, Sink
 from toolchain.board.host_keys import HostKeys, ShownKey
@@ -341,7 +342,8 @@ class _Limits:
         self._moved = time.monotonic()
 
     def check(self) -> None:
-        """Raise ``TimeUp`` where one is reached."""
+        """Raise ``TimeUp`` where one is reached, and end where this thread's work is to."""
+        interrupts.check()
         now = time.monotonic()
         if self._timeout is not None and now - self._begun > self._timeout:
             raise self._connection.time_up(self._program, self._timeout)
@@ -447,6 +449,7 @@ class _Exchange:
         # A program that ends early closes the channel: its exit code and error say why.
         with suppress(OSError):
             while piece := self._stdin.read(CHUNK):
+                interrupts.check()
                 left = piece
                 while left:
                     left = left[self._send(channel, left) :]
