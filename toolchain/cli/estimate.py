@@ -75,13 +75,14 @@ def estimate(
     The board's own program runs under QEMU's user mode. Its instructions, its caches and its core
     are simulated, so this takes some hundred times as long as the board would.
     """
-    from toolchain.board.invoke import load_bundle
     from toolchain.failures import Failures
     from toolchain.formats.json_text import to_json
     from toolchain.hardware.board_file import known_clock, load_board
+    from toolchain.operations.estimate import EstimateOptions
+    from toolchain.operations.estimate import estimate as estimate_models
     from toolchain.profile.document import load_profile
     from toolchain.profile.estimate_document import load_estimate
-    from toolchain.profile.estimator import Estimator, timed_core
+    from toolchain.profile.estimator import timed_core
     from toolchain.report import estimate_table
     from toolchain.storage.files import check_writable, write_or_keep
 
@@ -98,18 +99,9 @@ def estimate(
     fitted = load_estimate(calibrated) if calibrated else None
     if fitted and fitted.core != chosen.cpu:
         raise wrong_use("--calibrated", f"is of a {fitted.core}; {chosen.name} has a {chosen.cpu}")
-    document = None
-    estimator = Estimator(
-        load_bundle(chosen, bundle),
-        chosen,
-        threads=threads or chosen.threads,
-        clock_mhz=clock,
-        timing_model=fitted.timing_model if fitted else None,
-    )
-    with failures.kept():
-        if profile is not None:
-            estimator.calibrate(good, profile, bars.progress())
-        document = estimator.models(good, failures, bars.progress())
+    timing_model = fitted.timing_model if fitted else None
+    options = EstimateOptions(good, bundle, threads, clock, profile, timing_model)
+    document = estimate_models(chosen, options, bars.progress(), failures)
     if document is None:
         failures.require()
         return

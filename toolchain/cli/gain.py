@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from toolchain.cli import bars
-from toolchain.cli.board import Leasing, board_runner
 from toolchain.cli.command_help import App, complete
 from toolchain.cli.options import (
     BoardOption,
@@ -31,10 +29,9 @@ from toolchain.cli.options import (
 from toolchain.cli.output import note, print_json, say, show
 
 if TYPE_CHECKING:  # pydantic is slow to import, and help needs none of it
-    from toolchain.board.connection import Connection
-    from toolchain.board.invoke import BoardRunner
     from toolchain.failures import Failures
     from toolchain.hardware.board_file import Board
+    from toolchain.operations.session import BoardSession
     from toolchain.profile.document import Profile
     from toolchain.profile.estimate_document import Estimate
     from toolchain.profile.gain import Settings
@@ -137,6 +134,7 @@ def gain(
     from toolchain.formats.json_text import to_json
     from toolchain.hardware.board_file import load_board
     from toolchain.hints import command
+    from toolchain.operations.session import Access, BoardSession
     from toolchain.profile.gain import Maskable, write_copies
     from toolchain.report import gain_plot, gain_table
     from toolchain.report.profile_plot import check_plot_path
@@ -163,11 +161,9 @@ def gain(
         copies = write_copies(source, masks, folder)
         models = [model, *(path for path, _ in copies)]
         if measure:
-            leasing = Leasing("gain", models, queue, force)
-            place = functools.partial(
-                board_runner, chosen, host, identity, bundle, timeout, leasing
-            )
-            found = _measured(place, chosen, threads, max_time, models, failures, per_op=per_op)
+            access = Access(host, identity, bundle, timeout, queue, force)
+            session = BoardSession(chosen, access, bars.progress())
+            found = _measured(session, threads, max_time, models, failures, per_op=per_op)
         else:
             found = _estimated(chosen, bundle, threads, models)
     if found is None:
@@ -209,8 +205,7 @@ def _estimated(
 
 
 def _measured(
-    place: Callable[[], AbstractContextManager[tuple[Connection, BoardRunner]]],
-    board: Board,
+    session: BoardSession,
     threads: int | None,
     max_time: float | None,
     models: Sequence[Path],
@@ -220,20 +215,21 @@ def _measured(
 ) -> Profile | None:
     """What a file and its copies take on a board, in turns; copies do not stay there."""
     from toolchain.board.invoke import Settings
+    from toolchain.operations.session import Purpose
     from toolchain.profile.measure import Session
     from toolchain.profile.protocol import Limits
 
     limits = Limits() if max_time is None else Limits(max_time_s=max_time)
-    settings = Settings.measuring(board, threads=threads, per_op=per_op)
-    with place() as (connection, runner):
-        session = Session(
-            connection, board, runner, bars.progress(), settings, None, failures,
+    settings = Settings.measuring(session.board, threads=threads, per_op=per_op)
+    with session.runner(Purpose.of("gain", models)) as runner:
+        measuring = Session(
+            session.connection, session.board, runner, session.progress, settings, None, failures,
             limits=limits, settle=True,
         )  # fmt: skip
-        session.measure(models)
+        measuring.measure(models)
         for copy in models[1:]:
             runner.remove_model(copy)
-        return session.profile()
+        return measuring.profile()
 
 
 @commands.example(

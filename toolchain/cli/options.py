@@ -114,7 +114,7 @@ def power_source(meter: str | None, *, energy: bool) -> PowerSource | None:
     return MeterSource(words)
 
 
-def readable_models(models: Sequence[Path], failures: Failures) -> list[Path]:
+def readable_models(models: Sequence[Path], failures: Failures) -> tuple[Path, ...]:
     """Those of the models that can be read and that the runtime can run; an error if none can.
 
     Of those whose masks are for measuring it is said.
@@ -122,35 +122,25 @@ def readable_models(models: Sequence[Path], failures: Failures) -> list[Path]:
     Raises:
         ModelError: none can.
     """
-    from toolchain.errors import ModelError
-    from toolchain.formats.input_file import check_readable
-    from toolchain.tflite_file.support import read_supported
+    from toolchain.operations.models import runnable_ones
 
-    good = []
-    for model in models:
-        with failures.of(str(model)):
-            check_readable(model, ModelError)
-            tell_untrained(read_supported(model))
-            good.append(model)
-    if not good:
-        failures.require()
-    return good
+    return runnable_ones(models, failures, warn)
 
 
-def tell_untrained(model: Model) -> bool:
-    """Say where a file's masks are for measuring, on standard error.
-
-    Returns:
-        Whether they are.
-    """
+def warn(line: str) -> None:
+    """Say on standard error what is to be borne in mind."""
     from toolchain.cli.output import note
     from toolchain.foreign_text import harmless
+
+    note(harmless(line), style="yellow")
+
+
+def tell_untrained(model: Model) -> None:
+    """Say where a file's masks are for measuring, on standard error."""
     from toolchain.tflite_file.untrained import is_untrained, warning
 
-    untrained = is_untrained(model)
-    if untrained:
-        note(harmless(warning(model.path)), style="yellow")
-    return untrained
+    if is_untrained(model):
+        warn(warning(model.path))
 
 
 # --- completion ------------------------------------------------------------------------------
