@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from support.emulated_home import home_of_a_user_with_a_board
-from support.pages import TUTORIAL, run_page
+from support.pages import TUTORIAL, files, run_page
 from toolchain.board import emulator
-from toolchain.hardware.board_file import Board
+from toolchain.hardware.board_file import Board, boards_named
 from toolchain.profile.estimate_document import Estimate
 from toolchain.profile.gain_document import Gain
 from toolchain.progress import Silent
@@ -32,6 +34,22 @@ def test_a_board_that_ssh_knows_is_reached_by_its_name(users_board: Board, tmp_p
     environment = {"HOME": str(home), "TILESKIP_CACHE": str(cache_dir())}
     run_page("how-to/raspberry-pi.md", folder, environment)
     assert (folder / "outputs/output0.npy").stat().st_size > 0
+
+
+def test_many_boards_are_worked_on_at_once(users_board_alone: None, tmp_path: Path) -> None:
+    """``how-to/many-boards.md``, with the two boards of the page."""
+    del users_board_alone
+    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
+        patch.setenv("TILESKIP_BOARDS", str(tmp_path / "boards.toml"))
+        (tmp_path / "boards.toml").write_text(files("how-to/many-boards.md")["boards.toml"])
+        for board in boards_named(["all"]):
+            if emulator.status(board) is not None:
+                pytest.skip(f"the emulated board {board.name} is in use")
+            stack.callback(emulator.stop, board, Silent())
+        run_page("how-to/many-boards.md", tmp_path, {})
+    first, second = json.loads((tmp_path / "lab-verify.json").read_text())["boards"]
+    assert first["models"][0]["passed"]
+    assert second["error"]["exit_code"] == 12
 
 
 def test_times_are_estimated_without_a_board(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ board's output is right where it agrees with either.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -175,6 +176,34 @@ class Verification:
         return not self.near(check), check.difference.relative_diff / max(self.tolerance, 1e-30)
 
 
+Here = Callable[[Model, Batch], dict[str, list[Array]]]
+"""What this machine computes: ``[count, *shape]`` of each output, by what it was computed with."""
+
+
+def computed_here(model: Model, batch: Batch) -> dict[str, list[Array]]:
+    """What the stock interpreter computes, with plain kernels and with XNNPACK.
+
+    Raises:
+        ModelError: it cannot load or run the model.
+    """
+    return {_PLAIN: run_here(model, batch, "builtin"), _XNNPACK: run_here(model, batch)}
+
+
+class ComputedOnce:
+    """The same for several boards, of which each asks for each model with the same inputs."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._known: dict[str, dict[str, list[Array]]] = {}
+
+    def __call__(self, model: Model, batch: Batch) -> dict[str, list[Array]]:
+        """See :func:`computed_here`."""
+        with self._lock:
+            if model.path not in self._known:
+                self._known[model.path] = computed_here(model, batch)
+            return self._known[model.path]
+
+
 def verify(
     runner: BoardRunner,
     model_path: Path,
@@ -184,6 +213,7 @@ def verify(
     tolerance: float = 1e-5,
     steps: float = DEFAULT_STEPS,
     threads: int = 1,
+    here: Here = computed_here,
 ) -> Verification:
     """Run a model on random inputs on the board and here.
 
@@ -196,6 +226,7 @@ def verify(
         steps: the largest difference of quantised outputs, in their quantisation steps. An output
             that a DEQUANTIZE unpacks is a quantised one.
         threads: of the board.
+        here: computes on this machine.
 
     Raises:
         ModelError: one of the two cannot run the model.
@@ -210,7 +241,7 @@ def verify(
         model,
         batch,
         found,
-        {_PLAIN: run_here(model, batch, "builtin"), _XNNPACK: run_here(model, batch)},
+        here(model, batch),
         seed=seed,
         tolerance=tolerance,
         steps=steps,

@@ -8,10 +8,11 @@ from typing import Annotated
 
 import typer
 
-from toolchain.cli import bars, profile_files
+from toolchain.cli import bars, fleet, profile_files
 from toolchain.cli.command_help import App
 from toolchain.cli.options import (
     BoardOption,
+    BoardsOption,
     BundleOption,
     ForceOption,
     HostOption,
@@ -34,12 +35,15 @@ from toolchain.cli.output import note, print_json, say, show
 commands = App()
 
 
-@commands.example("deploy push --board rpi4 --host pi@raspberrypi dense.tflite s20.tflite")
+@commands.example(
+    "deploy push --board rpi4 --host pi@raspberrypi dense.tflite s20.tflite",
+    "deploy push --board all dense.tflite s20.tflite",
+)
 def push(
     models: Annotated[
         list[Path] | None, typer.Argument(help=".tflite files.", metavar="MODEL")
     ] = None,
-    board: BoardOption = "qemu",
+    board: BoardsOption = None,
     host: HostOption = None,
     identity: IdentityOption = None,
     bundle: BundleOption = None,
@@ -47,16 +51,18 @@ def push(
 ) -> None:
     """Bring the runner, the delegate and models to a board; what is there already stays."""
     from toolchain.failures import Failures
-    from toolchain.hardware.board_file import load_board
     from toolchain.operations.push import PushOptions
     from toolchain.operations.push import push as push_models
     from toolchain.operations.session import Access, BoardSession
     from toolchain.report.listing_tables import push_table
 
-    chosen, failures = load_board(board), Failures()
-    good = readable_models(models, failures) if models else ()
-    session = BoardSession(chosen, Access(host, identity, bundle), bars.progress())
-    done = push_models(session, PushOptions(good), failures)
+    chosen, failures = fleet.chosen(board, of_one={"--host": host}), Failures()
+    options = PushOptions(readable_models(models, failures) if models else ())
+    access = Access(host, identity, bundle)
+    if isinstance(chosen, dict):
+        fleet.push(chosen, options, access, failures, json_output=json_output)
+        return
+    done = push_models(BoardSession(chosen, access, bars.progress()), options, failures)
     if done.files or (json_output and failures.items):
         show(
             done.document(),
@@ -112,10 +118,11 @@ def run(
 @commands.example(
     "deploy verify dense.tflite s20.tflite",
     "deploy verify --board rpi4 --host pi@raspberrypi s20.tflite",
+    "deploy verify --board kitchen,attic s20.tflite",
 )
 def verify(
     models: ModelsArgument,
-    board: BoardOption = "qemu",
+    board: BoardsOption = None,
     host: HostOption = None,
     identity: IdentityOption = None,
     bundle: BundleOption = None,
@@ -145,18 +152,19 @@ def verify(
 ) -> None:
     """Compare a board's outputs with the stock TFLite interpreter's on this machine."""
     from toolchain.failures import Failures
-    from toolchain.hardware.board_file import load_board
     from toolchain.operations.session import Access, BoardSession
     from toolchain.operations.verify import VerifyOptions
     from toolchain.operations.verify import verify as verify_models
     from toolchain.report.verify_table import verify_table
 
-    chosen, failures = load_board(board), Failures()
+    chosen, failures = fleet.chosen(board, of_one={"--host": host}), Failures()
     good = readable_models(models, failures)
     access = Access(host, identity, bundle, timeout, queue, force)
-    session = BoardSession(chosen, access, bars.progress())
     options = VerifyOptions(good, inputs, tolerance, steps, seed, threads)
-    done = verify_models(session, options, failures)
+    if isinstance(chosen, dict):
+        fleet.verify(chosen, options, access, failures, json_output=json_output)
+        return
+    done = verify_models(BoardSession(chosen, access, bars.progress()), options, failures)
     if done.models or (json_output and failures.items):
         show(
             done.document(),
@@ -174,10 +182,11 @@ def verify(
     "deploy profile dense.tflite s20.tflite --per-op --save run",
     "deploy profile --board rpi4 --host pi@raspberrypi --per-op dense.tflite s20.tflite",
     "deploy profile --board rpi5 --host pi@raspberrypi --energy dense.tflite s20.tflite",
+    "deploy profile --board lab --save runs dense.tflite s20.tflite",
 )
 def profile(
     models: ModelsArgument,
-    board: BoardOption = "qemu",
+    board: BoardsOption = None,
     host: HostOption = None,
     identity: IdentityOption = None,
     bundle: BundleOption = None,
@@ -295,7 +304,6 @@ def profile(
 ) -> None:
     """Measure models on a board; the first is the one that the others are compared with."""
     from toolchain.failures import Failures
-    from toolchain.hardware.board_file import load_board
     from toolchain.operations.profile import ProfileOptions
     from toolchain.operations.profile import profile as profile_models
     from toolchain.operations.session import Access, BoardSession
@@ -306,24 +314,34 @@ def profile(
 
     check_alone(output, json_output)
     kept = profile_files.Kept(save, history, no_history)
-    power = power_source(meter, energy=energy)
+    power_source(meter, energy=energy)
     counts = tuple(thread_counts(threads))
-    chosen, failures = load_board(board), Failures()
+    chosen = fleet.chosen(board, of_one={"--host": host, "--meter": meter})
+    failures = Failures()
     good = readable_models(models, failures)
+    limits = Limits(
+        precision=precision / 100, max_time_s=max_time, max_temp_c=max_temp, max_wait_s=max_wait
+    )
+    access = Access(host, identity, bundle, timeout, queue, force)
+
+    def options() -> ProfileOptions:
+        power = power_source(meter, energy=energy)
+        return ProfileOptions(
+            good, models[0], stock_bundle, runs, warmup, counts, per_op, limits, power, estimate
+        )
+
+    if isinstance(chosen, dict):
+        files = fleet.ProfileFiles(chosen, output, plot, save, history, no_history)
+        files.check(inputs=models)
+        fleet.profile(chosen, options, access, failures, files, wide=wide, json_output=json_output)
+        return
     if output:
         check_writable(output, inputs=models)
     if plot:
         profile_plot.check_plot_path(plot, others=[output] if output else [])
     kept.check(inputs=models, outputs=[path for path in (output, plot) if path])
-    limits = Limits(
-        precision=precision / 100, max_time_s=max_time, max_temp_c=max_temp, max_wait_s=max_wait
-    )
-    access = Access(host, identity, bundle, timeout, queue, force)
-    options = ProfileOptions(
-        good, models[0], stock_bundle, runs, warmup, counts, per_op, limits, power, estimate
-    )
     session = BoardSession(chosen, access, bars.progress())
-    measured = profile_models(session, options, failures)
+    measured = profile_models(session, options(), failures)
     if measured is None:
         failures.require()
         return

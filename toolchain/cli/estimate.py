@@ -8,14 +8,14 @@ from typing import Annotated
 
 import typer
 
-from toolchain.cli import bars
+from toolchain.cli import bars, fleet
 from toolchain.cli.command_help import App
 from toolchain.cli.options import (
-    BoardOption,
     BundleOption,
     JsonOption,
     ModelsArgument,
     ThreadsOption,
+    boards_option,
     check_alone,
     readable_models,
     wrong_use,
@@ -28,10 +28,11 @@ commands = App()
 @commands.example(
     "deploy estimate --board rpi4 dense.tflite s20.tflite",
     "deploy estimate --board rpi4 --threads 1 --per-op s20.tflite",
+    "deploy estimate --board rpi3,rpi4,rpi5 dense.tflite s20.tflite",
 )
 def estimate(
     models: ModelsArgument,
-    board: BoardOption = "rpi4",
+    board: Annotated[list[str] | None, boards_option("rpi4")] = None,
     bundle: BundleOption = None,
     threads: ThreadsOption = None,
     clock: Annotated[
@@ -77,7 +78,7 @@ def estimate(
     """
     from toolchain.failures import Failures
     from toolchain.formats.json_text import to_json
-    from toolchain.hardware.board_file import known_clock, load_board
+    from toolchain.hardware.board_file import known_clock
     from toolchain.operations.estimate import EstimateOptions
     from toolchain.operations.estimate import estimate as estimate_models
     from toolchain.profile.document import load_profile
@@ -89,12 +90,18 @@ def estimate(
     check_alone(output, json_output)
     if calibrate and calibrated:
         raise wrong_use("--calibrated", "has a fit already: leave --calibrate away")
-    chosen, failures = load_board(board), Failures()
-    timed_core(chosen)
-    known_clock(chosen)
+    alone = {"--calibrate": calibrate, "--calibrated": calibrated}
+    chosen, failures = fleet.chosen(board, default="rpi4", of_one=alone), Failures()
+    if not isinstance(chosen, dict):
+        timed_core(chosen)
+        known_clock(chosen)
     good = readable_models(models, failures)
     if output:
         check_writable(output, inputs=models)
+    if isinstance(chosen, dict):
+        options = EstimateOptions(good, bundle, threads, clock)
+        fleet.estimate(chosen, options, failures, output, per_op=per_op, json_output=json_output)
+        return
     profile = load_profile(calibrate) if calibrate else None
     fitted = load_estimate(calibrated) if calibrated else None
     if fitted and fitted.core != chosen.cpu:

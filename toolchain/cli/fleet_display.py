@@ -15,7 +15,7 @@ from toolchain.console import err, messages_apart
 from toolchain.progress import Lines, Progress, Stage
 
 if TYPE_CHECKING:
-    from toolchain.board.fleet import Audience, Task
+    from toolchain.operations.fleet import Audience, Task
 
 _LINE_EACH_S = 30
 _BAR = 20
@@ -42,13 +42,6 @@ def audience(names: Sequence[str]) -> Iterator[Audience]:
             yield table
 
 
-def summary(task: Task[Any]) -> Text:
-    """How the work on a board ended."""
-    if isinstance(task.error, KeyboardInterrupt):
-        return Text("interrupted", style="yellow")
-    return Text("failed", style="red") if task.failed else Text("done", style="green")
-
-
 # --- lines -----------------------------------------------------------------------------------
 
 
@@ -62,8 +55,10 @@ class _LinesOfBoards:
         """Its first stage says so."""
 
     def ended(self, task: Task[Any]) -> None:
+        from toolchain.report.fleet_table import end_cell
+
         took = "" if task.seconds is None else f" after {_seconds(task.seconds)}"
-        _tell(task.name, f"{summary(task)}{took}")
+        _tell(task.name, f"{end_cell(task)}{took}")
 
     def ending(self) -> None:
         err.print("ending what runs on the boards", highlight=False, markup=False)
@@ -79,7 +74,7 @@ class _BoardLines(Lines):
 
 
 def _tell(name: str, message: str) -> None:
-    from toolchain.board.fleet import named
+    from toolchain.operations.fleet import named
 
     err.print(named(name, message), highlight=False, markup=False, soft_wrap=True)
 
@@ -147,8 +142,10 @@ class _LiveTable:
         row.phase, row.begin = "begins", time.monotonic()
 
     def ended(self, task: Task[Any]) -> None:
+        from toolchain.report.fleet_table import end_cell
+
         row = self._rows[task.name]
-        row.seconds, row.result = task.seconds, summary(task)
+        row.seconds, row.result = task.seconds, end_cell(task)
 
     def ending(self) -> None:
         self._ending = True

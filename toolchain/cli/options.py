@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -166,6 +166,23 @@ def board_names(incomplete: str) -> Iterator[tuple[str, str]]:
                 yield head + path.name, "a file"
 
 
+def board_words(incomplete: str) -> Iterator[tuple[str, str]]:
+    """What stands for boards where there may be several: also tags, ``all``, and lists of these."""
+    from toolchain.errors import BoardConfigError
+    from toolchain.hardware import inventory
+
+    head = incomplete[: incomplete.rfind(",") + 1]
+    last = incomplete[len(head) :]
+    for name, text in board_names(last):
+        yield head + name, text
+    with suppress(BoardConfigError):
+        tables = inventory.tables()
+        if tables:
+            yield head + inventory.ALL, f"all boards of yours: {', '.join(tables)}"
+        for tag, names in inventory.tagged(tables).items():
+            yield head + tag, f"a tag: {', '.join(names)}"
+
+
 def network_names(_incomplete: str) -> Iterator[tuple[str, str]]:
     """Networks of the zoo."""
     from toolchain.zoo.catalog import ZOO
@@ -183,24 +200,43 @@ def cache_kinds(_incomplete: str) -> Iterator[tuple[str, str]]:
 # --- options ---------------------------------------------------------------------------------
 
 
-def board_option(text: str, show_default: str | None = None) -> Any:
+def board_option(
+    text: str,
+    show_default: str | None = None,
+    names: Callable[[str], Iterator[tuple[str, str]]] = board_names,
+    metavar: str | None = None,
+) -> Any:
     """``--board``, as a command has it.
 
     Args:
         text: of its help.
         show_default: what is done without it, where that is to be said.
+        names: what completes it.
+        metavar: what stands for its value in help.
     """
     return typer.Option(
         "--board",
         "-b",
         help=text,
+        metavar=metavar,
         show_default=show_default or True,
-        autocompletion=complete(board_names),
+        autocompletion=complete(names),
     )
+
+
+def boards_option(show_default: str) -> Any:
+    """``--board`` of commands that work on several at once.
+
+    Args:
+        show_default: the board that is taken without it.
+    """
+    text = "Board name or file. Several: with commas, a tag of yours, or all; may be repeated."
+    return board_option(text, show_default, board_words, "BOARD")
 
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 BoardOption = Annotated[str, board_option("Board name or file.")]
+BoardsOption = Annotated[list[str] | None, boards_option("qemu")]
 HostOption = Annotated[
     str | None,
     typer.Option("--host", "-H", help="A real board: what you give to ssh.", metavar="HOST"),

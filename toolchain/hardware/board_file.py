@@ -8,7 +8,7 @@ and may come from anywhere: none of its values can be more than one word of a co
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -249,7 +249,7 @@ def _board(name: str, keys: dict[str, Any], path: Path, given: str) -> Board:
 def boards_named(words: Sequence[str]) -> list[Board]:
     """The boards that ``--board`` names: names, paths, tags of the inventory, or ``all`` of it.
 
-    Each comes once, in the order in which it is named first.
+    Each comes once, in the order in which it is named first. A name goes before a tag.
 
     Args:
         words: each may be several, with commas between them.
@@ -257,18 +257,42 @@ def boards_named(words: Sequence[str]) -> list[Board]:
     Raises:
         BoardConfigError: there is none of a name or tag, or it cannot be read.
     """
-    known = {name: load_board(name) for name in inventory.tables()}
     found: dict[str, Board] = {}
-    for word in (one.strip() for part in words for one in part.split(",")):
-        tagged = [board for board in known.values() if word in (inventory.ALL, *board.tags)]
-        if word == inventory.ALL and not tagged:
-            raise BoardConfigError(
-                f"the inventory has no boards: {inventory.place()}",
-                hint=command("boards", "add", "pi@raspberrypi"),
-            )
-        for board in tagged or [load_board(word)]:
+    for word in (one.strip() for part in words for one in _parts(part)):
+        for board in _boards_called(word):
             found.setdefault(board.given, board)
     return list(found.values())
+
+
+def stands_for_several(words: Sequence[str]) -> bool:
+    """Whether ``--board`` is a list, a tag or ``all``, however many boards these are just now."""
+    parts = {one.strip() for part in words for one in _parts(part)}
+    return len(parts) > 1 or not any(map(_is_one, parts))
+
+
+def _parts(words: str) -> list[str]:
+    # A file's name may have commas.
+    return [words] if words.endswith(".toml") and Path(words).is_file() else words.split(",")
+
+
+def _is_one(word: str) -> bool:
+    """Whether a word is the name or the path of one board."""
+    one = word.endswith(".toml") or word in board_names()
+    return one or word in (known := inventory.tables()) or not _of_tag(word, known)
+
+
+def _of_tag(word: str, known: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    return list(known) if word == inventory.ALL else inventory.tagged(known).get(word, [])
+
+
+def _boards_called(word: str) -> list[Board]:
+    if word == inventory.ALL and not inventory.tables():
+        raise BoardConfigError(
+            f"the inventory has no boards: {inventory.place()}",
+            hint=command("boards", "add", "pi@raspberrypi"),
+        )
+    names = [] if _is_one(word) else _of_tag(word, inventory.tables())
+    return [load_board(name) for name in names or [word]]
 
 
 def _which_board(name: str) -> str:

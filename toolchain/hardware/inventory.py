@@ -28,6 +28,8 @@ from toolchain.resources import boards_dir
 ENVIRONMENT = "TILESKIP_BOARDS"
 LIKE = "like"
 """The key of the board whose keys a table takes."""
+TAGS = "tags"
+"""The key of the words that stand for several boards."""
 ALL = "all"
 """Stands for all boards of the inventory, so none has this name."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
@@ -61,6 +63,21 @@ def tables() -> dict[str, dict[str, Any]]:
                 hint="write a table for each board, with a name of letters, digits, '-' and '_': "
                 '[kitchen], and like = "rpi4" in it',
             )
+    return found
+
+
+def tagged(known: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
+    """The boards of each tag.
+
+    Args:
+        known: :func:`tables`; what is no list of tags in one is passed over.
+    """
+    found: dict[str, list[str]] = {}
+    for name, table in known.items():
+        tags = table.get(TAGS)
+        for tag in tags if isinstance(tags, list) else ():
+            if isinstance(tag, str):
+                found.setdefault(tag, []).append(name)
     return found
 
 

@@ -9,7 +9,7 @@ from toolchain.board.invoke import Settings, load_bundle
 from toolchain.failures import Failures
 from toolchain.operations.session import BoardSession, Purpose
 from toolchain.profile.document import Profile
-from toolchain.profile.estimator import estimates_for
+from toolchain.profile.estimator import Estimating, estimates_for
 from toolchain.profile.measure import Session
 from toolchain.profile.power_sources import PowerSource
 from toolchain.profile.protocol import Limits
@@ -42,13 +42,19 @@ class ProfileOptions:
     """Whether on an emulated board times are estimated of the boards whose core it plays."""
 
 
-def profile(session: BoardSession, options: ProfileOptions, failures: Failures) -> Profile | None:
+def profile(
+    session: BoardSession,
+    options: ProfileOptions,
+    failures: Failures,
+    estimating: Estimating = estimates_for,
+) -> Profile | None:
     """Measure models on a board; on a real one they take turns.
 
     Args:
         session: of the board.
         options: which models, and how.
         failures: is told of models that failed, and of what ended the work.
+        estimating: estimates times for the boards that an emulated one plays.
 
     Returns:
         What was measured; ``None`` if nothing was.
@@ -75,6 +81,6 @@ def profile(session: BoardSession, options: ProfileOptions, failures: Failures) 
         return None
     if options.estimate and board.connection == "emulator" and failures.stopped is None:
         with failures.kept():
-            found = estimates_for(session.bundle, options.models, board, progress)
+            found = estimating(session.bundle, options.models, board, progress)
             measured = measured.model_copy(update={"estimates": found})
     return measured

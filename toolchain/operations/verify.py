@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from toolchain.board.verify import DEFAULT_STEPS, Verification
+from toolchain.board.verify import DEFAULT_STEPS, Here, Verification, computed_here
 from toolchain.board.verify import verify as verify_model
 from toolchain.build.bundle import bundle_path
 from toolchain.failures import Failures
@@ -57,13 +57,19 @@ class VerifyResult:
         return [line for item in self.models for line in item.notes()]
 
 
-def verify(session: BoardSession, options: VerifyOptions, failures: Failures) -> VerifyResult:
+def verify(
+    session: BoardSession,
+    options: VerifyOptions,
+    failures: Failures,
+    here: Here = computed_here,
+) -> VerifyResult:
     """Compare a board's outputs with the stock TFLite interpreter's on this machine.
 
     Args:
         session: of the board.
         options: which models, and how near they have to be.
         failures: is told of those that are too far or could not be run, and of what ended the work.
+        here: computes on this machine.
     """
     board, results = session.board, list[Verification]()
     purpose = Purpose.of("verify", options.models, shared=True)
@@ -79,6 +85,7 @@ def verify(session: BoardSession, options: VerifyOptions, failures: Failures) ->
                         tolerance=options.tolerance,
                         steps=options.steps,
                         threads=options.threads or board.threads,
+                        here=here,
                     )
                 )
     for item in results:

@@ -125,6 +125,11 @@ CASES: dict[str, tuple[int, list[str], dict[str, str]]] = {
         ["profile", "model.tflite", "-b", "failing.toml", "--meter", "no-such-meter"],
         {},
     ),
+    "boards that fail for several reasons": (
+        20,
+        ["verify", "model.tflite", "-b", "lying.toml,failing.toml"],
+        {},
+    ),
     "no meter's program": (2, ["profile", "model.tflite", "--meter", " "], {}),
     "a reader that has gone": (141, ["boards"], {"redirect": '| true; exit "${PIPESTATUS[0]}"'}),
 }

@@ -11,10 +11,11 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from toolchain import interrupts
 from toolchain.errors import DeployError, FleetError
+from toolchain.failures import Failures
 from toolchain.hardware.board_file import Board
 from toolchain.progress import Progress
 
@@ -22,6 +23,8 @@ GRACE_S = 20.0
 """Seconds for which boards are waited for after Ctrl-C: a program is ended there, a file removed.
 A board that is gone would be waited for longer than that; there is nothing to be cleaned up."""
 _LOOK_S = 0.5
+INTERRUPTED = 128 + 2
+"""The exit code of Ctrl-C."""
 
 Result = TypeVar("Result")
 
@@ -36,6 +39,8 @@ class Task(Generic[Result]):
     progress: Progress
     result: Result | None = None
     """Set by the work as soon as there is one: it counts, whatever becomes of the rest."""
+    failures: Failures = field(default_factory=Failures)
+    """Models that failed there, and what ended the work on the others."""
     error: BaseException | None = None
     """What ended the work: a fault, or ``KeyboardInterrupt``."""
     seconds: float | None = None
@@ -127,11 +132,14 @@ class Fleet(Generic[Result]):
         for defect in self._defects():
             raise defect
 
-    def require(self) -> None:
+    def require(self, others: Sequence[DeployError] = ()) -> None:
         """Raise what went wrong, if something did.
 
+        Args:
+            others: faults that are of no board: models that cannot be read.
+
         Raises:
-            DeployError: of the class of all boards' faults where that is the same one; else
+            DeployError: of the class of all faults where that is the same one; else
                 :class:`FleetError`. It tells of each board.
             BaseException: what ended the work on all of them.
         """
@@ -140,8 +148,8 @@ class Fleet(Generic[Result]):
         faults = {
             task.name: task.error for task in self.tasks if isinstance(task.error, DeployError)
         }
-        if faults:
-            raise joined(faults, len(self.tasks))
+        if faults or others:
+            raise joined(faults, len(self.tasks), others)
 
     def _run(self, task: Task[Result]) -> None:
         begin = time.monotonic()
@@ -186,28 +194,62 @@ class Fleet(Generic[Result]):
         return [one for one in errors if not isinstance(one, (DeployError, KeyboardInterrupt))]
 
 
-def joined(faults: Mapping[str, DeployError], boards: int) -> DeployError:
+def joined(
+    faults: Mapping[str, DeployError], boards: int, others: Sequence[DeployError] = ()
+) -> DeployError:
     """One error for those of several boards.
 
     Args:
         faults: by the board's name.
         boards: how many there are, with those that did not fail.
+        others: faults that are of no board.
     """
-    lines = [f"  {named(name, error.what)}" for name, error in faults.items()]
-    hints: dict[str, list[str]] = {}
+    every = [*others, *faults.values()]
+    if len(every) == 1 and (others or boards == 1):
+        return every[0]
+    lines = [named(name, error.what) for name, error in faults.items()]
+    told = [error.what for error in others]
+    if faults:
+        told.append("\n  ".join([f"{len(faults)} of {boards} boards failed:", *lines]))
+    whose: dict[str, list[str]] = {error.hint: [] for error in others if error.hint}
     for name, error in faults.items():
         if error.hint:
-            hints.setdefault(error.hint, []).append(name)
-    first = next(iter(faults.values()))
-    if boards == 1:
-        return first
-    alike = len({error.exit_code for error in faults.values()}) == 1
-    kind = type(first) if alike else FleetError
-    return kind(
-        "\n".join([f"{len(faults)} of {boards} boards failed:", *lines]),
-        hint="\n  hint: ".join(f"{', '.join(names)}: {hint}" for hint, names in hints.items())
-        or None,
+            whose.setdefault(error.hint, []).append(name)
+    hints = [": ".join([", ".join(names), hint] if names else [hint])
+             for hint, names in whose.items()]  # fmt: skip
+    alike = len({error.exit_code for error in every}) == 1
+    return (type(every[0]) if alike else FleetError)(
+        "; ".join(told), hint="\n  hint: ".join(hints) or None
     )
+
+
+def document(
+    tasks: Sequence[Task[Result]], of_one: Callable[[Result], Mapping[str, Any]]
+) -> dict[str, Any]:
+    """What ``--json`` prints of several boards.
+
+    Args:
+        tasks: a board each.
+        of_one: what it prints of one.
+    """
+    return {
+        "boards": [
+            {
+                "name": task.name,
+                **({} if task.result is None else of_one(task.result)),
+                "error": _error_row(task.error),
+            }
+            for task in tasks
+        ]
+    }
+
+
+def _error_row(error: BaseException | None) -> dict[str, Any] | None:
+    if error is None:
+        return None
+    if isinstance(error, DeployError):
+        return {"what": error.what, "hint": error.hint, "exit_code": error.exit_code}
+    return {"what": "interrupted", "hint": None, "exit_code": INTERRUPTED}
 
 
 def named(name: str, message: str) -> str:
