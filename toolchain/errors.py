@@ -18,6 +18,8 @@ class DeployError(Exception):
     """
 
     exit_code = 1
+    result: object | None = None
+    """What was done all the same, where a function of :mod:`toolchain.api` raises this."""
 
     def __init__(self, what: str, *, hint: str | None = None) -> None:
         super().__init__(what)

@@ -91,37 +91,58 @@ class Verification:
         return all(self.near(check) for check in self.outputs)
 
     @property
-    def ambiguous(self) -> tuple[OutputCheck, ...]:
-        """The outputs that the host's two kinds of kernels do not agree about."""
-        return tuple(check for check in self.outputs if check.ambiguous is not None)
+    def ambiguous(self) -> bool:
+        """Whether the host's two kinds of kernels do not agree about an output."""
+        return any(check.ambiguous is not None for check in self.outputs)
+
+    @property
+    def worst_output(self) -> str:
+        """What the worst output is called: ``output 1``."""
+        return self.worst.difference.name
+
+    @property
+    def max_difference(self) -> float:
+        """The worst output's largest difference to the host's."""
+        return self.worst.difference.max_abs_diff
+
+    @property
+    def max_output(self) -> float:
+        """The largest absolute value of that output on the host."""
+        return self.worst.difference.max_output
+
+    @property
+    def relative(self) -> float:
+        """The difference beside its scale, which ``tolerance`` is for."""
+        return self.worst.difference.relative_diff
+
+    @property
+    def max_steps(self) -> float | None:
+        """The difference in quantisation steps; ``None`` where the output is not quantised."""
+        return self.worst.steps
+
+    @property
+    def operator(self) -> str | None:
+        """Where board and host part, if they do and it was found."""
+        return str(self.blame) if self.blame else None
 
     def notes(self) -> list[str]:
         """What the host itself does not agree about, a sentence an output."""
         return [
             f"{self.model}: the file is ambiguous: the stock interpreter's plain kernels and its "
             f"XNNPACK differ already: {check.ambiguous.describe('XNNPACK')}"
-            for check in self.ambiguous
+            for check in self.outputs
             if check.ambiguous is not None
         ]
 
     def document(self) -> dict[str, Any]:
         """What ``--json`` prints."""
-        chief = self.worst
+        names = (
+            *("model", "inputs", "seed", "worst_output", "max_difference", "max_output"),
+            *("relative", "tolerance", "max_steps", "step_tolerance", "passed", "ambiguous"),
+            *("operator", "untrained"),
+        )
         return {
-            "model": self.model,
-            "inputs": self.inputs,
-            "seed": self.seed,
-            "worst_output": chief.difference.name,
-            "max_difference": chief.difference.max_abs_diff,
-            "max_output": chief.difference.max_output,
-            "relative": chief.difference.relative_diff,
-            "tolerance": self.tolerance,
-            "max_steps": chief.steps,
-            "step_tolerance": self.step_tolerance,
-            "passed": self.passed,
-            "ambiguous": bool(self.ambiguous),
-            "operator": str(self.blame) if self.blame else None,
-            "untrained": self.untrained,
+            **{name: getattr(self, name) for name in names},
             "outputs": [
                 {
                     **vars(check.difference),

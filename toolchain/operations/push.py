@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from toolchain.board.push import Pushed
 from toolchain.failures import Failures
+from toolchain.operations.result import FailedModel, failed_models, rows
 from toolchain.operations.session import BoardSession
 from toolchain.tflite_file.graph import read_model
 from toolchain.tflite_file.untrained import is_untrained
@@ -22,34 +24,38 @@ class PushOptions:
 
 
 @dataclass(frozen=True)
+class PushedFile:
+    """One file that is on a board now."""
+
+    file: Path
+    """It, on this machine."""
+    remote: str
+    """Its path on the board."""
+    bytes: int
+    sha256: str
+    sent: bool
+    """Whether it had to be sent; else it was there."""
+    untrained: bool = False
+    """Whether it is a model that says that its masks are for measuring."""
+
+
+@dataclass(frozen=True)
 class PushResult:
     """What lies on a board now."""
 
     board: str
     """What it is called."""
-    files: tuple[Pushed, ...]
+    files: tuple[PushedFile, ...]
     """Those of the runtime, then the models that could be brought."""
-    untrained: frozenset[Path]
-    """The models whose masks are for measuring: no training knew of them."""
-    failed: tuple[dict[str, str], ...] = ()
-    """Models that could not be brought, each with its ``error``."""
+    failed: tuple[FailedModel, ...] = ()
+    """Models that could not be brought."""
 
     def document(self) -> dict[str, Any]:
         """What ``--json`` prints."""
         return {
             "board": self.board,
-            "files": [
-                {
-                    "file": str(item.local),
-                    "remote": item.remote,
-                    "bytes": item.size,
-                    "sha256": item.sha256,
-                    "sent": item.sent,
-                    "untrained": item.local in self.untrained,
-                }
-                for item in self.files
-            ],
-            "failed": list(self.failed),
+            "files": [{**vars(item), "file": str(item.file)} for item in self.files],
+            "failed": rows(self.failed),
         }
 
 
@@ -61,9 +67,18 @@ def push(session: BoardSession, options: PushOptions, failures: Failures) -> Pus
         options: which models.
         failures: is told of those that could not be brought, and of what ended the work.
     """
-    untrained = frozenset(model for model in options.models if is_untrained(read_model(model)))
-    files = list[Pushed]()
+    untrained = {model for model in options.models if is_untrained(read_model(model))}
+    files = list[PushedFile]()
+
+    def note(pushed: Iterable[Pushed]) -> None:
+        files.extend(
+            PushedFile(
+                item.local, item.remote, item.size, item.sha256, item.sent, item.local in untrained
+            )
+            for item in pushed
+        )
+
     with failures.kept(), session.runner() as runner:
-        files += runner.pushed
-        files += runner.push_each(options.models, failures)
-    return PushResult(session.name, tuple(files), untrained, tuple(failures.rows()))
+        note(runner.pushed)
+        note(runner.push_each(options.models, failures))
+    return PushResult(session.name, tuple(files), failed_models(failures))

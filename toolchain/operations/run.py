@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 from toolchain.agreement.differences import Array
 from toolchain.agreement.inputs import Batch, model_outputs
@@ -26,7 +26,7 @@ class RunOptions:
     """As the board's file says if ``None``."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RunOutput:
     """One output of a model."""
 
@@ -45,9 +45,9 @@ class RunOutput:
         return str(self.array.dtype)
 
 
-@dataclass(frozen=True)
-class RunResult:
-    """What a model computed."""
+@dataclass(frozen=True, eq=False)
+class RunResult(Sequence[Array]):
+    """What a model computed: a sequence of its outputs' arrays."""
 
     inferences: int
     """How many there were."""
@@ -55,6 +55,18 @@ class RunResult:
     """In the graph's order."""
     untrained: bool
     """Whether the file says that its masks are for measuring: no training knew of them."""
+
+    @overload
+    def __getitem__(self, index: int) -> Array: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Array]: ...
+
+    def __getitem__(self, index: int | slice) -> Array | Sequence[Array]:
+        return [output.array for output in self.outputs][index]
+
+    def __len__(self) -> int:
+        return len(self.outputs)
 
     def rows(self, files: Sequence[Path]) -> list[dict[str, Any]]:
         """The outputs for JSON.

@@ -12,6 +12,7 @@ from toolchain.build.bundle import bundle_path
 from toolchain.failures import Failures
 from toolchain.hardware.board_file import Board
 from toolchain.hints import command
+from toolchain.operations.result import FailedModel, failed_models, rows
 from toolchain.operations.session import BoardSession, Purpose
 
 
@@ -41,15 +42,15 @@ class VerifyResult:
     """What it is called."""
     models: tuple[Verification, ...]
     """Those that both could run."""
-    failed: tuple[dict[str, str], ...] = ()
-    """Models that are too far or could not be run, each with its ``error``."""
+    failed: tuple[FailedModel, ...] = ()
+    """Models that are too far or could not be run."""
 
     def document(self) -> dict[str, Any]:
         """What ``--json`` prints."""
         return {
             "board": self.board,
             "models": [item.document() for item in self.models],
-            "failed": list(self.failed),
+            "failed": rows(self.failed),
         }
 
     def notes(self) -> list[str]:
@@ -91,7 +92,7 @@ def verify(
     for item in results:
         with failures.of(item.model):
             item.require(narrow_down(board, item, options.threads))
-    return VerifyResult(session.name, tuple(results), tuple(failures.rows()))
+    return VerifyResult(session.name, tuple(results), failed_models(failures))
 
 
 def narrow_down(board: Board, done: Verification, threads: int | None = None) -> str:
