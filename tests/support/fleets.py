@@ -12,8 +12,8 @@ from support.runner_outputs import runner_output
 RIGHT = python_runner()
 LYING = LYING_RUNNER
 FAILING = b"#!/bin/sh\nexit 4\n"
-WAITING = b'#!/bin/sh\necho $$ >>"$BEGUN"\nexec sleep 600\n'
-"""A runner that is at work until it is ended; it adds its number to the file that BEGUN names."""
+WAITING = b"#!/bin/sh\necho $$ >>begun\nexec sleep 600\n"
+"""A runner that is at work until it is ended; it adds its number to a file where it runs."""
 
 
 def timing_runner(us: float) -> bytes:

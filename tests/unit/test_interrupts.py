@@ -118,7 +118,8 @@ def test_a_limit_still_ends_a_program_that_is_looked_at(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_ended_is_left_and_unmade_when_it_comes_too_late() -> None:
-    begun, go, unmade = threading.Event(), threading.Event(), []
+    begun, go = threading.Event(), threading.Event()
+    unmade: list[str] = []
 
     def make() -> str:
         begun.set()

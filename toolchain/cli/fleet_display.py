@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from toolchain.console import err, messages_apart
-from toolchain.progress import Lines, Progress, Stage
+from toolchain.progress import Progress, Stage, Told
 
 if TYPE_CHECKING:
     from toolchain.operations.fleet import Audience, Task
@@ -49,7 +50,7 @@ class _LinesOfBoards:
     """Plain lines, each with its board's name."""
 
     def progress(self, name: str) -> Progress:
-        return _BoardLines(name)
+        return Told(functools.partial(_tell, name), _LINE_EACH_S)
 
     def begun(self, name: str) -> None:
         """Its first stage says so."""
@@ -58,19 +59,19 @@ class _LinesOfBoards:
         from toolchain.report.fleet_table import end_cell
 
         took = "" if task.seconds is None else f" after {_seconds(task.seconds)}"
-        _tell(task.name, f"{end_cell(task)}{took}")
+        _tell(task.name, f"{end_cell(task)}{took}{_why(task)}")
 
     def ending(self) -> None:
         err.print("ending what runs on the boards", highlight=False, markup=False)
 
 
-class _BoardLines(Lines):
-    def __init__(self, name: str) -> None:
-        super().__init__(interval_s=_LINE_EACH_S)
-        self._name = name
+def _why(task: Task[Any]) -> str:
+    """What is wrong with a board, in a line that begins with a colon; nothing if nothing is."""
+    from toolchain.errors import DeployError
 
-    def note(self, message: str) -> None:
-        _tell(self._name, message)
+    if not isinstance(task.error, DeployError):
+        return ""
+    return f": {task.error.what.splitlines()[0].removeprefix(f'{task.name}: ')}"
 
 
 def _tell(name: str, message: str) -> None:
@@ -129,7 +130,8 @@ class _LiveTable:
             table.add_column(heading, no_wrap=True)
         table.add_column("", justify="right", no_wrap=True)
         table.add_column("time", justify="right", no_wrap=True)
-        table.add_column("ending ..." if self._ending else "result", no_wrap=True)
+        last = "ending ..." if self._ending else "result"
+        table.add_column(last, no_wrap=True, overflow="ellipsis")
         for row in self._rows.values():
             table.add_row(*row.cells())
         return table
@@ -145,7 +147,7 @@ class _LiveTable:
         from toolchain.report.fleet_table import end_cell
 
         row = self._rows[task.name]
-        row.seconds, row.result = task.seconds, end_cell(task)
+        row.seconds, row.result = task.seconds, end_cell(task).append(_why(task))
 
     def ending(self) -> None:
         self._ending = True

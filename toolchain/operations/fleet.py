@@ -45,7 +45,6 @@ class Task(Generic[Result]):
     """What ended the work: a fault, or ``KeyboardInterrupt``."""
     seconds: float | None = None
     """How long it took; ``None`` while it goes on, and where it was not waited for."""
-    thread: threading.Thread | None = field(default=None, repr=False)
 
     @property
     def failed(self) -> bool:
@@ -104,7 +103,7 @@ class Fleet(Generic[Result]):
         self._places = threading.Semaphore(at_once or max(1, len(self.tasks)))
         self._interrupt = interrupts.Interrupt()
         self._changed = threading.Condition()
-        self._left = len(self.tasks)
+        self._left = 0
 
     def run(self) -> None:
         """Work on all of them; whatever happens, all have ended or been given up afterwards.
@@ -115,8 +114,10 @@ class Fleet(Generic[Result]):
         try:
             for task in self.tasks:
                 # One that does not end keeps nobody from leaving.
-                task.thread = threading.Thread(target=self._run, args=(task,), daemon=True)
-                task.thread.start()
+                thread = threading.Thread(target=self._run, args=(task,), daemon=True)
+                thread.start()
+                with self._changed:
+                    self._left += 1
             self._await(None)
         except BaseException as stop:  # told by require(), after what was done is shown
             self.stopped = stop

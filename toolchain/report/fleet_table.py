@@ -34,7 +34,7 @@ def pushed_table(tasks: Sequence[Task[PushResult]], width: int = 200) -> Rendera
     for task in tasks:
         files = task.result.files if task.result else ()
         sent = [item for item in files if item.sent]
-        size = memory(sum(item.size for item in sent) / 1024) if sent else ""
+        size = memory(sum(item.bytes for item in sent) / 1024) if sent else ""
         figures = (str(len(sent)), size, str(len(files) - len(sent))) if files else ("",) * 3
         rows.append(_Row(task.name, "", figures, end_cell(task)))
     return _table(rows, [("files\nsent", 1), ("sent", 3), ("were\nthere", 2)], width)
@@ -56,7 +56,7 @@ def verified_table(tasks: Sequence[Task[VerifyResult]], width: int = 200) -> Ren
             figures = f"{far.max_abs_diff:.3g}", share, "" if steps is None else f"{steps:.3g}"
             label = marked(Path(item.model).name, untrained=item.untrained)
             own.append(_Row(task.name, label, figures, verdict_cell(item)))
-        failed = [row["model"] for row in task.result.failed] if task.result else []
+        failed = [one.model for one in task.result.failed] if task.result else []
         known = {item.model for item in task.result.models} if task.result else set()
         own += _not_done(task, [model for model in failed if model not in known])
         rows += _with_end(task, own, explained=bool(failed))

@@ -30,13 +30,13 @@ def here(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def environment(here: Path, **more: str) -> dict[str, str]:
+def environment(here: Path) -> dict[str, str]:
     own = {
         "TILESKIP_CACHE": str(here / "cache"),
         "TILESKIP_BOARDS": str(here / "boards.toml"),
         "XDG_DATA_HOME": str(here / "data"),
     }
-    return os.environ | own | more
+    return os.environ | own
 
 
 def deploy(here: Path, *words: str, code: int = 0) -> subprocess.CompletedProcess[str]:
@@ -245,10 +245,10 @@ def test_a_file_that_cannot_be_written_is_told_after_what_was_measured(measured:
 def test_ctrl_c_ends_the_work_on_all_boards_and_shows_what_there_is(here: Path) -> None:
     for name in ("a", "b"):
         write_board(here, name, WAITING)
-    begun = here / "begun"
+    begun = here / "cache/local-board/begun"
     with subprocess.Popen(
         [*DEPLOY, "verify", "m.tflite", "--board", "a.toml,b.toml", "--json"],
-        cwd=here, env=environment(here, BEGUN=str(begun)), text=True,
+        cwd=here, env=environment(here), text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     ) as process:  # fmt: skip
         await_that("both run", lambda: begun.exists() and len(begun.read_text().split()) == 2)

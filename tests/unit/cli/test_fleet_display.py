@@ -28,13 +28,13 @@ def test_elsewhere_each_line_has_its_boards_name(capsys: pytest.CaptureFixture[s
             stage.advance(1, "m.tflite")
         progress.note("the disk is slow")
         progress.note("[a] (pi@a): waiting for eve")
-        watching.ended(task("b", BoardError("x")))
+        watching.ended(task("b", BoardError("b: x\ny")))
         watching.ending()
     assert capsys.readouterr().err.splitlines() == [
         "[a]: push ...",
         "[a]: the disk is slow",
         "[a] (pi@a): waiting for eve",
-        "b: failed after 1:01",
+        "b: failed after 1:01: x",
         "ending what runs on the boards",
     ]
 
@@ -65,7 +65,7 @@ def test_on_a_terminal_each_board_has_a_row(terminal: io.StringIO) -> None:
     assert rows[1][-1] == "m.tflite"
     assert rows[2] == ["[b]", "waits"]
     last = terminal.getvalue()
-    assert "failed" in last
+    assert "failed: x" in last
     assert "2.0 s" in last
 
 

@@ -13,12 +13,12 @@ from support.places import REPOSITORY
 from support.profiles import in_turns, measurement, profile_of
 from support.reports import estimate_of, models
 from support.runner_outputs import runner_output
-from toolchain.board.push import Pushed
 from toolchain.console import Screen
 from toolchain.errors import BoardError, ConnectionFailed
 from toolchain.hardware.board_file import load_board
 from toolchain.operations.fleet import Task
-from toolchain.operations.push import PushResult
+from toolchain.operations.push import PushedFile, PushResult
+from toolchain.operations.result import FailedModel
 from toolchain.operations.verify import VerifyResult
 from toolchain.profile.document import Failure
 from toolchain.progress import Silent
@@ -35,19 +35,24 @@ def task(name: str, result: Any = None, error: BaseException | None = None) -> T
     return Task(name, board, Silent(), result, error=error)
 
 
-def lines(table: RenderableType, width: int = 120) -> list[list[str]]:
+@pytest.fixture(autouse=True)
+def _wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+
+
+def lines(table: RenderableType) -> list[list[str]]:
     stream = io.StringIO()
-    Screen(file=stream, width=width).print(table)
+    Screen(file=stream).print(table)
     return [line.replace("│", " ").replace("┃", " ").split() for line in
             stream.getvalue().splitlines()]  # fmt: skip
 
 
 def test_files_that_were_sent_are_counted() -> None:
     files = [
-        Pushed(Path(name), name, 1 << 20, "0", sent)
+        PushedFile(Path(name), name, 1 << 20, "0", sent)
         for name, sent in (("run", True), ("lib", True), ("m", False))
     ]
-    done = PushResult("a (pi@a)", tuple(files), frozenset())
+    done = PushResult("a (pi@a)", tuple(files))
     shown = lines(pushed_table([task("a", done), task("b", error=ConnectionFailed("gone"))], 120))
     assert ["a", "2", "2.0", "MiB", "1", "done"] in shown
     assert ["b", "failed"] in shown
@@ -55,7 +60,7 @@ def test_files_that_were_sent_are_counted() -> None:
 
 def test_a_board_that_was_not_verified_has_a_line_of_its_own() -> None:
     lost = VerifyResult("b", (), ())
-    bad = VerifyResult("c", (), ({"model": "x/m.tflite", "error": "cannot run"},))
+    bad = VerifyResult("c", (), (FailedModel("x/m.tflite", "cannot run"),))
     shown = lines(
         verified_table(
             [
@@ -124,12 +129,13 @@ def test_estimates_stand_below_each_other(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("width", [40, 60, 100])
-def test_they_fit_the_width_there_is(width: int) -> None:
+def test_they_fit_the_width_there_is(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
     tasks = [
         task("kitchen", profile_of(measurement("dense"), measurement("s20"))),
         task("attic", error=BoardError("no")),
     ]
     stream = io.StringIO()
-    Screen(file=stream, width=width).print(profiled_table(tasks, width))
+    Screen(file=stream).print(profiled_table(tasks, width))
     assert max(map(len, stream.getvalue().splitlines())) <= width
     assert "kitchen" in stream.getvalue()
