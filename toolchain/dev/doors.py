@@ -279,8 +279,8 @@ def page(results: ModelsTried) -> str:
         "",
         "A difference is that of the worst channel, beside the channel's scale ([what it is "
         "divided by](conversion.md#what-a-difference-is-divided-by)). On the host it is "
-        "to torch (TensorFlow, of Keras models), of the worst runtime; the tolerance is 1e-5. On the board, "
-        f"{_names(boards)}, it is to the stock interpreter.",
+        "to torch (TensorFlow, of Keras models), of the worst runtime; the tolerance is 1e-5. On "
+        f"the board, {_names(boards)}, it is to the stock interpreter.",
     ]
     bad = [one for one in results.tried if one.refused is not None]
     if bad:
