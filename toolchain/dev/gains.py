@@ -333,9 +333,9 @@ def _measurements(results: Gains, done: Sequence[FileGain]) -> list[str]:
         "## Beside what was measured",
         "",
         "The same copies as measured on an x86-64 machine, one thread: another core than a "
-        "Raspberry Pi's, so its times are no test of the estimates. Both say whether masks gain. They part "
-        "where weights are sparse: without masks an ARM core computes such layers by their sparse "
-        "weights alone, and this machine does not.",
+        "Raspberry Pi's, so its times are no test of the estimates. Both say whether masks gain. "
+        "They part where weights are sparse: without masks an ARM core computes such layers by "
+        "their sparse weights alone, and this machine does not.",
         "",
         table(("file", "ms", *_shares(done), f"{results.board}, estimated, last copy"), rows),
         "",
