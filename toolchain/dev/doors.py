@@ -137,7 +137,7 @@ def keras_application(model: str) -> Any:
     make = getattr(keras.applications, model, None)
     if make is None:
         raise ModelError(f"keras.applications has no network called '{model}'")
-    made = make(weights=None)
+    made = make(weights=None, input_shape=(224, 224, 3))
     generator = np.random.default_rng(0)
     for variable in made.weights:
         values = np.asarray(variable)
