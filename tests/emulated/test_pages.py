@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import shutil
+import subprocess
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -10,12 +15,17 @@ import pytest
 
 from support.emulated_home import home_of_a_user_with_a_board
 from support.pages import TUTORIAL, files, run_page
+from support.places import REPOSITORY
+from support.plugin import plugin_words
 from toolchain.board import emulator
+from toolchain.build.bundle import build
 from toolchain.hardware.board_file import Board, boards_named
 from toolchain.profile.estimate_document import Estimate
 from toolchain.profile.gain_document import Gain
 from toolchain.progress import Silent
 from toolchain.storage.cache import cache_dir
+
+CHECKPOINTS = REPOSITORY / "toolchain/zoo/checkpoints"
 
 
 @pytest.mark.usefixtures("users_board")
@@ -63,3 +73,26 @@ def test_what_masks_would_gain_is_told(tmp_path: Path) -> None:
     found = Gain.model_validate_json((tmp_path / "gain.json").read_bytes())
     assert [row.sparsity for row in found.rows] == [0, 0.1, 0.2, 0.3]
     assert (tmp_path / "gain.png").stat().st_size > 0
+
+
+@pytest.mark.usefixtures("users_board")
+def test_a_model_is_tested_by_pytest(tmp_path: Path) -> None:
+    page, words = "how-to/test-on-a-board.md", " ".join(plugin_words())
+    run_page(page, tmp_path, {"PYTEST_ADDOPTS": words})
+    (tmp_path / "build/qemu/manifest.json").read_bytes()
+
+
+@pytest.mark.usefixtures("users_board")
+def test_the_program_of_the_page_on_python_runs(tmp_path: Path, qemu_board: Board) -> None:
+    """``reference/python.md``: what it shows first."""
+    shutil.copy(CHECKPOINTS / "fashion_resnet_s20.safetensors", tmp_path / "net.safetensors")
+    (tmp_path / "try_it.py").write_text(files("reference/python.md")["try_it.py"])
+    build(qemu_board, out=tmp_path / "build/qemu")
+    emulator.start(qemu_board, Silent())
+    done = subprocess.run(
+        [sys.executable, "try_it.py"], cwd=tmp_path, capture_output=True, text=True, check=False,
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    *_, last = done.stdout.splitlines()
+    assert re.fullmatch(r"[0-9] [0-9.]+", last)

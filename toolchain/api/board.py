@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import shlex
 from collections.abc import Callable, Iterator, Sequence
@@ -102,6 +103,11 @@ class Board:
         return self._access
 
     @property
+    def progress(self) -> Progress:
+        """What is told what is done."""
+        return self._progress
+
+    @property
     def emulated(self) -> bool:
         """Whether it is an emulated board of this machine."""
         return self._access.host is None and self._description.connection == "emulator"
@@ -172,7 +178,7 @@ class ConnectedBoard:
         self._session.__exit__(kind, value, trace)
 
     def close(self) -> None:
-        """Close the connection; a second time does nothing."""
+        """Close the connection; whatever is done afterwards makes one for itself."""
         self.__exit__(None, None, None)
 
     @property
@@ -329,14 +335,17 @@ def watched(progress: Watcher) -> Progress:
 
 
 def as_board(
-    board: FilePath | Board, progress: Watcher = None, *, host: str | None = None
+    board: FilePath | BoardDescription | Board,
+    progress: Watcher = None,
+    *,
+    host: str | None = None,
 ) -> Board:
     """The board that a caller means.
 
     Args:
-        board: it, or its name or file.
-        progress: of one that is made here.
-        host: likewise.
+        board: it, or what :class:`Board` takes.
+        progress: is told what is done, in the place of whoever the board tells.
+        host: as :class:`Board` takes it.
 
     Raises:
         BoardConfigError: there is no such board, or its file has a fault.
@@ -346,7 +355,11 @@ def as_board(
         return Board(board, host=host, progress=progress)
     if host is not None:
         raise ValueError("give the host to Board, where it is made")
-    return board
+    if progress is None:
+        return board
+    other = copy.copy(board)
+    other._progress = watched(progress)
+    return other
 
 
 @contextmanager

@@ -170,14 +170,15 @@ def build(
         MissingToolError: a program is not installed; the hint is the line that installs it.
         OutputError: the folder cannot be written, or is there and no bundle.
     """
+    chosen = as_board(board, progress)
     return bundle.build(
-        as_board(board).description,
+        chosen.description,
         stock=stock,
         out=None if out is None else Path(out),
         sources=None if sources is None else Path(sources),
         jobs=jobs,
         force=force,
-        progress=watched(progress),
+        progress=chosen.progress,
     )
 
 
@@ -195,7 +196,7 @@ def profile(
         models: ``.tflite`` files; the first is the one that the others are compared with.
         board: which; its name, its file, or it.
         host: a real board, as one gives it to ``ssh``.
-        progress: is told what is done; one that ``board`` has goes before it.
+        progress: is told what is done.
         options: what :meth:`toolchain.api.board.ConnectedBoard.profile` takes.
 
     Raises:
@@ -228,10 +229,10 @@ def estimate(
         ModelError: a model cannot be read or run.
         MissingToolError: QEMU's user mode is not installed.
     """
-    chosen, failures, report = as_board(board), Failures(), watched(progress)
-    good = runnable_ones(_paths(models), failures, report.note)
+    chosen, failures = as_board(board, progress), Failures()
+    good = runnable_ones(_paths(models), failures, chosen.progress.note)
     options = EstimateOptions(good, chosen.access.bundle, threads, clock)
-    found = estimate_models(chosen.description, options, report, failures)
+    found = estimate_models(chosen.description, options, chosen.progress, failures)
     with told(found):
         failures.require()
     assert found is not None  # noqa: S101 (else something has failed)
@@ -289,12 +290,11 @@ def gain(
     """
     chosen, failures = as_board(board, progress, host=host), Failures()
     source = Maskable(Path(model), tuple(layers))
-    report = watched(progress)
     if is_untrained(source.model):
-        report.note(warning(str(model)))
+        chosen.progress.note(warning(str(model)))
     require_supported(source.model, hint="inspect() tells all of the file")
     masks = tuple(Settings(one, policy, seed, tuple(layers)) for one in sparsity)
-    session = BoardSession(chosen.description, chosen.access, report)
+    session = BoardSession(chosen.description, chosen.access, chosen.progress)
     options = GainOptions(masks, measure, threads, max_time, per_op)
     found = gain_of(session, source, options, failures)
     with told(found):

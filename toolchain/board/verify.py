@@ -60,9 +60,11 @@ class Verification:
     """How far a board's outputs are from the host's."""
 
     model: str
+    """Its file."""
     inputs: int
     """How many random inputs were tried."""
     seed: int
+    """Of the inputs."""
     tolerance: float
     """Of the difference beside its scale, see :mod:`toolchain.agreement.differences`."""
     step_tolerance: float

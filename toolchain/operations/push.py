@@ -32,7 +32,9 @@ class PushedFile:
     remote: str
     """Its path on the board."""
     bytes: int
+    """Its size."""
     sha256: str
+    """Of its content, on both sides."""
     sent: bool
     """Whether it had to be sent; else it was there."""
     untrained: bool = False

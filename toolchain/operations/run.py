@@ -33,6 +33,7 @@ class RunOutput:
     name: str
     """Of its tensor."""
     array: Array
+    """What it holds."""
 
     @property
     def shape(self) -> tuple[int, ...]:
