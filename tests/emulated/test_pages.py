@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from support.emulated_home import home_of_a_user_with_a_board
+from support.emulated_home import home_of_a_user_with_a_board, users_ssh
 from support.pages import TUTORIAL, run_page
 from toolchain.board import emulator
 from toolchain.hardware.board_file import Board
@@ -32,6 +33,22 @@ def test_a_board_that_ssh_knows_is_reached_by_its_name(users_board: Board, tmp_p
     environment = {"HOME": str(home), "TILESKIP_CACHE": str(cache_dir())}
     run_page("how-to/raspberry-pi.md", folder, environment)
     assert (folder / "outputs/output0.npy").stat().st_size > 0
+
+
+def test_a_board_gets_a_name(users_board: Board, tmp_path: Path) -> None:
+    """``how-to/add-a-board.md``, likewise."""
+    home, folder = tmp_path / "home", tmp_path / "work"
+    home.mkdir()
+    folder.mkdir()
+    home_of_a_user_with_a_board(home, emulator.start(users_board, Silent()))
+    environment = {
+        "HOME": str(home),
+        "PATH": f"{users_ssh(home)}:{os.environ['PATH']}",
+        "TILESKIP_CACHE": str(cache_dir()),
+        "TILESKIP_BOARDS": str(tmp_path / "boards.toml"),
+    }
+    run_page("how-to/add-a-board.md", folder, environment)
+    assert (folder / "build/mine/manifest.json").is_file()
 
 
 def test_times_are_estimated_without_a_board(tmp_path: Path) -> None:
