@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from support.emulated_home import home_of_a_user_with_a_board
+from support.emulated_home import home_of_a_user_with_a_board, users_ssh
 from support.pages import TUTORIAL, files, run_page
 from support.places import REPOSITORY
 from support.plugin import plugin_words
@@ -60,6 +60,22 @@ def test_many_boards_are_worked_on_at_once(users_board_alone: None, tmp_path: Pa
     first, second = json.loads((tmp_path / "lab-verify.json").read_text())["boards"]
     assert first["models"][0]["passed"]
     assert second["error"]["exit_code"] == 12
+
+
+def test_a_board_gets_a_name(users_board: Board, tmp_path: Path) -> None:
+    """``how-to/add-a-board.md``, likewise."""
+    home, folder = tmp_path / "home", tmp_path / "work"
+    home.mkdir()
+    folder.mkdir()
+    home_of_a_user_with_a_board(home, emulator.start(users_board, Silent()))
+    environment = {
+        "HOME": str(home),
+        "PATH": f"{users_ssh(home)}:{os.environ['PATH']}",
+        "TILESKIP_CACHE": str(cache_dir()),
+        "TILESKIP_BOARDS": str(tmp_path / "boards.toml"),
+    }
+    run_page("how-to/add-a-board.md", folder, environment)
+    assert (folder / "build/mine/manifest.json").is_file()
 
 
 def test_times_are_estimated_without_a_board(tmp_path: Path) -> None:

@@ -407,6 +407,10 @@ TRIED = {
     "toolchain/report/page/measured.py",
     "toolchain/train/run.py",
     # Tried with what they are about, in the tests of their own and of pages.
+    "toolchain/board/board_log.py",
+    "toolchain/board/description.py",
+    "toolchain/board/host_keys.py",
+    "toolchain/board/login_shell.py",
     "toolchain/cli/gain.py",
     "toolchain/profile/gain.py",
     "toolchain/report/page/swept.py",

@@ -116,7 +116,7 @@ class Holder:
     """Who, and what for; made harmless."""
 
     def __str__(self) -> str:
-        return f"{self.words}, for {_duration(self.seconds)}"
+        return f"{self.words}, for {duration(self.seconds)}"
 
 
 class _Beats(io.RawIOBase):
@@ -343,7 +343,8 @@ def _owner() -> str:
         return socket.gethostname()
 
 
-def _duration(seconds: int) -> str:
+def duration(seconds: int) -> str:
+    """A time as messages tell it: ``40 s``, ``3 min``."""
     if seconds < 120:
         return f"{seconds} s"
     minutes = seconds // 60

@@ -46,6 +46,8 @@ class SshConnection(Connection):
         silence: seconds without an answer to keepalives after which the board is given up. A
             program that runs for long and says nothing is left alone: its server answers.
         linger: seconds after which the board ends a program if it hears nothing from here.
+        judge: decides of the host key before anything else is said to the server; unless given,
+            it has to be on record.
 
     Raises:
         HostKeyError: the host key is unknown or not the one on record.
@@ -60,8 +62,10 @@ class SshConnection(Connection):
         timeout: float | None = None,
         silence: float = SILENCE_S,
         linger: int = LINGER_S,
+        judge: Callable[[HostKeys, ShownKey], None] = HostKeys.check,
     ) -> None:
         self.name = f"{name} ({target})"
+        self._judge = judge
         self._target, self._silence = target, silence
         self._timeout = CONNECT_TIMEOUT_S if timeout is None else timeout
         self.linger = linger
@@ -187,7 +191,7 @@ class SshConnection(Connection):
         except (paramiko.SSHException, EOFError, OSError) as error:
             raise self._no_server(error) from error
         self._step = "host key"
-        host_keys.check(shown)
+        self._judge(host_keys, shown)
         transport.words.clear()  # greetings
         self._step = "login"
         try:
