@@ -117,7 +117,7 @@ def verify(
     here = ComputedOnce()
 
     def work(task: Task[VerifyResult]) -> None:
-        with _session(task, access) as session:
+        with _session(task, access) as session, task.progress.stage("verify"):
             task.result = verify_one(session, options, task.failures, here)
 
     fleet = _worked(boards, work, unread)

@@ -112,7 +112,7 @@ class _Row:
             Text() if over else bar,
             Text("" if over or not self.total else f"{share:.0%}"),
             Text("" if took is None else _seconds(took)),
-            self.result or Text(self.detail, style="dim", overflow="ellipsis"),
+            self.result or Text(self.detail, style="dim", no_wrap=True, overflow="ellipsis"),
         )
 
 
@@ -130,8 +130,8 @@ class _LiveTable:
             table.add_column(heading, no_wrap=True)
         table.add_column("", justify="right", no_wrap=True)
         table.add_column("time", justify="right", no_wrap=True)
-        last = "ending ..." if self._ending else "result"
-        table.add_column(last, no_wrap=True, overflow="ellipsis")
+        # The only column that may be narrower than its text: rich shortens no other then.
+        table.add_column("ending ..." if self._ending else "result")
         for row in self._rows.values():
             table.add_row(*row.cells())
         return table
@@ -147,7 +147,9 @@ class _LiveTable:
         from toolchain.report.fleet_table import end_cell
 
         row = self._rows[task.name]
-        row.seconds, row.result = task.seconds, end_cell(task).append(_why(task))
+        result = end_cell(task).append(_why(task))
+        result.no_wrap, result.overflow = True, "ellipsis"
+        row.seconds, row.result = task.seconds, result
 
     def ending(self) -> None:
         self._ending = True
@@ -162,9 +164,10 @@ class _RowProgress:
     @contextmanager
     def stage(self, title: str, total: float | None = None) -> Iterator[Stage]:
         row = self._row
+        before = row.phase, row.done, row.total
         row.phase, row.detail, row.done, row.total = title, "", 0.0, total
         yield _RowStage(row)
-        row.detail = ""
+        (row.phase, row.done, row.total), row.detail = before, ""
 
     def note(self, message: str) -> None:
         _tell(self._row.name, message)

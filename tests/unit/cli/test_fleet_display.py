@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 
 import pytest
+from rich.text import Text
 
 from support.places import REPOSITORY
 from toolchain.cli import fleet_display
@@ -67,6 +68,30 @@ def test_on_a_terminal_each_board_has_a_row(terminal: io.StringIO) -> None:
     last = terminal.getvalue()
     assert "failed: x" in last
     assert "2.0 s" in last
+
+
+def test_a_long_reason_takes_no_room_of_the_other_columns(terminal: io.StringIO) -> None:
+    with audience(["kitchen", "attic"]) as watching:
+        watching.begun("attic")
+        watching.ended(task("kitchen", BoardError("why " * 100), seconds=2.0))
+    last = terminal.getvalue()[terminal.getvalue().rindex("board") :]
+    lines = [Text.from_ansi(line).plain for line in last.splitlines()]
+    assert any(line.startswith("kitchen ") and "failed: why why" in line for line in lines)
+    assert any(line.startswith("attic ") and "begins" in line for line in lines)
+    assert max(map(len, lines)) <= 100
+
+
+def test_after_a_stage_the_one_around_it_is_shown_again(terminal: io.StringIO) -> None:
+    del terminal
+    with audience(["a"]) as watching:
+        progress = watching.progress("a")
+        row = watching._rows["a"]  # type: ignore[attr-defined]
+        with progress.stage("verify"):
+            with progress.stage("push", 2) as stage:
+                stage.advance(1, "m.tflite")
+                assert (row.phase, row.done, row.total) == ("push", 1, 2)
+            assert (row.phase, row.detail, row.total) == ("verify", "", None)
+        assert row.phase == "waits"
 
 
 def test_a_note_stands_above_the_table(terminal: io.StringIO) -> None:
