@@ -92,7 +92,9 @@ def add(
     ] = None,
     tag: Annotated[
         list[str] | None,
-        typer.Option("--tag", metavar="WORD", help="--board WORD means it, too; may be repeated."),
+        typer.Option(
+            "--tag", metavar="WORD", help="Another word for it with --board; may be repeated."
+        ),
     ] = None,
     like: Annotated[
         str | None,
