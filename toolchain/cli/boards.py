@@ -218,7 +218,7 @@ def check(
     everything: Annotated[bool, typer.Option("--all", help="Show what is fine, too.")] = False,
     json_output: JsonOption = False,
 ) -> None:
-    """Look at boards, all at once: are they reached, fit, cool, with room, and free?
+    """Look at boards, all at once: whether they are reached, fit, stay cool, have room, are free.
 
     The worst come first. Nothing is changed, here or there. The exit code is 0 unless there is a
     fault; then it is what a command ends with that fails for the first one.
