@@ -19,7 +19,7 @@ from toolchain.cli.options import (
     board_names,
     wrong_use,
 )
-from toolchain.cli.output import confirm, note, print_json, say, show
+from toolchain.cli.output import can_ask, confirm, note, print_json, say, show
 
 if TYPE_CHECKING:
     from toolchain.board.connection import Connection
@@ -297,18 +297,20 @@ def trust(
     own = fault.on_record if isinstance(fault, ChangedKeyError) else ()
     if fingerprint is not None:
         check_fingerprint(label, shown, fingerprint)
+    if fault is not None and ((own and not replace) or not (fingerprint or yes or can_ask())):
+        raise fault  # which shows the fingerprint, and says how to go on
     if fault is not None:
         note(f"{label} ({target}) shows the host key {shown}")
         note(f"the board itself says what it has: {shown.comparison}")
-    if own:
-        note(
-            "WARNING: another key is on record: "
-            + "; ".join(f"{record.kind} {keys.fingerprint(record.blob)}" for record in own)
-            + ". Unless the board has a new system, someone may be listening in",
-            style="red",
-        )
-    if fault is not None and ((own and not replace) or not (fingerprint or _is_agreed(yes))):
-        raise fault
+        if own:
+            known = "; ".join(f"{one.kind} {keys.fingerprint(one.blob)}" for one in own)
+            note(
+                f"WARNING: another key is on record: {known}. Unless the board has a new system, "
+                "someone may be listening in",
+                style="red",
+            )
+        if fingerprint is None:
+            _require_agreement(yes=yes)
     path = None if fault is None else record_key(target, shown, own)
     document = {
         "host": str(target), "known_name": target.known_name, "kind": shown.kind,
@@ -323,20 +325,17 @@ def trust(
         say(f"{target}: the host key is recorded in {path}: {shown}", fold=False)
 
 
-def _is_agreed(yes: bool) -> bool:
-    """Whether a key is to be recorded; false where there is nobody to ask.
+def _require_agreement(*, yes: bool) -> None:
+    """Go on only if a key is to be recorded.
 
     Raises:
         typer.Exit: the answer is no.
     """
     if yes:
         note("it was compared with nothing: --yes trusts whoever answers", style="red")
-        return True
-    answer = confirm("Is that the fingerprint that the board itself has?")
-    if answer is False:
+    elif not confirm("Is that the fingerprint that the board itself has?"):
         note("nothing is recorded")
         raise typer.Exit(1)
-    return answer is True
 
 
 def _reached_by(word: str) -> tuple[str, SshTarget]:

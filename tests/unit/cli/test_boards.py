@@ -286,12 +286,13 @@ def test_a_changed_key_is_replaced_only_when_that_is_asked_for(
     given = ("--fingerprint", fingerprint(user))
     done = user.deploy("boards", "trust", "pi", *given)
     assert done.returncode == 7
-    assert "WARNING: another key is on record" in done.stderr
+    assert "someone may be listening in" in done.stderr
     assert user.known.read_text() == before
     line = re.search(r"run: (deploy .*)$", done.stderr, re.MULTILINE)
     assert line
     done = user.deploy(*shlex.split(line[1])[1:])
     assert done.returncode == 0, done.stderr
+    assert "WARNING: another key is on record" in done.stderr
     assert user.known.read_text() == (
         f"# mine\na.example {other}\nb.example {other}\n{user.server.known_line}"
     )
