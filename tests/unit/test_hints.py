@@ -395,6 +395,7 @@ TRIED = {
     "toolchain/tflite_file/support.py",
     "toolchain/dev/bench/counts.py",
     "toolchain/evaluation/image_file.py",
+    "toolchain/hardware/board_file.py",
     "toolchain/timing/trace.py",
     "toolchain/board/connect.py",
     "toolchain/board/emulator.py",

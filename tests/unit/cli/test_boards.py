@@ -209,7 +209,11 @@ def test_a_board_without_a_bundle_fails_with_the_line_that_builds_it(fleet: SshU
 def test_an_inventory_without_boards_is_told_what_to_do(user: SshUser) -> None:
     done = user.deploy("boards", "check")
     assert done.returncode == 5
-    assert "deploy boards add" in done.stderr
+    line = re.search(r"hint: (deploy .*)$", done.stderr, re.MULTILINE)
+    assert line
+    words = [word.replace("pi@raspberrypi", "pi") for word in shlex.split(line[1])]
+    assert words == ["deploy", "boards", "add", "pi"]
+    assert user.deploy(*words[1:]).returncode == 0
 
 
 # --- trust ---------------------------------------------------------------------------------------
