@@ -46,8 +46,10 @@ def test_a_file_that_is_sent_leaves_no_part(
     local = tmp_path / "file"
     local.write_bytes(os.urandom(8 << 20))
     begun, go = threading.Event(), threading.Event()
+    sent: list[int] = []
 
-    def advance(_moved: int) -> None:
+    def advance(moved: int) -> None:
+        sent.append(moved)
         begun.set()
         go.wait(PATIENCE)
 
@@ -64,6 +66,7 @@ def test_a_file_that_is_sent_leaves_no_part(
         interrupt, lambda: connection.put(local, "sent/file", advance=advance), ask
     )
     assert isinstance(error, KeyboardInterrupt)
+    assert sum(sent) < 8 << 20
     assert list((reachable.home / "sent").iterdir()) == []
 
 
