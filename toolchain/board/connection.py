@@ -39,19 +39,35 @@ STALL_S = 120.0
 Advance = Callable[[int], None]
 """Is told how many bytes more have been moved."""
 
-HASHING = """\
+_OPENSSL = "openssl dgst -sha256 -r"
+_HASHING = (
+    "sha256sum", "busybox sha256sum", "toybox sha256sum", _OPENSSL, "shasum -a 256", "none"
+)  # fmt: skip
+_LARGE = 8 << 20
+"""Bytes of a file from which on OpenSSL hashes it sooner, though it takes longer to start: it uses
+instructions of the core for that, as coreutils and busybox often do not."""
+
+
+def hashing(size: int = 0) -> str:
+    """Shell text that makes ``$program`` the first that hashes nothing right; 127 without any.
+
+    Args:
+        size: bytes of the largest file that is to be hashed.
+    """
+    first = [_OPENSSL] if size >= _LARGE else []
+    programs = " ".join(map(shlex.quote, dict.fromkeys([*first, *_HASHING])))
+    return f"""\
 nothing=e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
-for program in sha256sum "busybox sha256sum" "toybox sha256sum" "openssl dgst -sha256 -r" \
-  "shasum -a 256" none; do
+for program in {programs}; do
   case "$($program </dev/null 2>/dev/null)" in "$nothing"*) break ;; esac
 done
 [ "$program" != none ] || exit 127
 """
-"""Shell text that makes ``$program`` the first that hashes nothing right; 127 if there is none."""
+
 
 # One line a file: its hash, or a dash.
 _SHA256 = f"""\
-{HASHING}
+{hashing()}
 for file; do
   hash=-
   if [ -f "$file" ]; then hash=$($program <"$file") || hash=-; fi

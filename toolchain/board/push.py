@@ -127,7 +127,9 @@ def push(
     if not board.ssh.shared:
         files = [path for it in goals for path in (it.remote, posixpath.join(it.folder, it.part))]
         require_private(connection, board.ssh.directory, files)
-    there = unchanged.examine(connection, {goal.remote: goal.sha256 for goal in goals})
+    largest = max((goal.size for goal in goals), default=0)
+    wanted = {goal.remote: goal.sha256 for goal in goals}
+    there = unchanged.examine(connection, wanted, largest)
     missing = {goal.remote: goal for goal in goals if there[goal.remote].sha256 != goal.sha256}
     marks = {path: seen.mark for path, seen in there.items()}
     if missing:

@@ -23,25 +23,29 @@ KINDS = ("bundles", "models")
 _AT_ONCE = 40
 """Folders that one command line names."""
 
-# A program there has the folder on its command line; this script, and grep, have it in parts.
+# A program there has the folder on its command line; this script has it in parts. As few programs
+# as can be: on a slow board each takes its time.
 _COMMON = r"""
 CDPATH= cd -- "$1" 2>/dev/null || exit 0
 shift
-clock() { stat -c %Y -- "$1" 2>/dev/null || date -r "$1" +%s; }
+running=$(cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\0' '\n')
 is_store() { [ -d "$1/$2" ] && [ ! -L "$1" ] && [ ! -L "$1/$2" ]; }
-users() {
+find_user() {
+  user=nobody
   flock -n 9 2>/dev/null
-  if [ "$?" -eq 1 ]; then echo push; return; fi
-  if grep -qs "[${1%"${1#?}"}]${1#?}/$2" /proc/[0-9]*/cmdline; then echo program; return; fi
-  echo nobody
+  if [ "$?" -eq 1 ]; then user=push; return; fi
+  case $running in *"$1/$2"*) user=program ;; esac
+}
+facts() {
+  stat -c '%Y %s' -- "$@" 2>/dev/null && return
+  for path; do echo "$(date -r "$path" +%s) $(($(wc -c <"$path" 2>/dev/null)))"; done
 }
 is_hash() {
   case $1 in *[!0-9a-f]*) return 1 ;; ????????????????) return 0 ;; esac
   return 1
 }
 """
-# Fields end with a zero byte, for names of files may hold all others. What is no file is told with
-# a dash for its size.
+# Fields end with a zero byte, for names of files may hold all others.
 _LIST = (
     _COMMON
     + r"""
@@ -50,15 +54,18 @@ for kind in bundles models; do
   for folder in "$kind"/*; do
     name=${folder##*/}
     if ! is_hash "$name" || ! is_store "$kind" "$name"; then continue; fi
-    printf '%s\0' folder "$kind" "$name" "$(clock "$folder")" "$(users "$kind" "$name" 9<"$folder")"
+    set -- "$folder"
     for file in "$folder"/* "$folder"/.*; do
       case ${file##*/} in . | ..) continue ;; esac
-      if [ -f "$file" ] && [ ! -L "$file" ]; then
-        size=$(stat -c %s -- "$file" 2>/dev/null || wc -c <"$file")
-        printf '%s\0' file "$((size))" "${file##*/}"
-      elif [ -e "$file" ] || [ -L "$file" ]; then
-        printf '%s\0' file - "${file##*/}"
-      fi
+      if [ -e "$file" ] || [ -L "$file" ]; then set -- "$@" "$file"; fi
+    done
+    find_user "$kind" "$name" 9<"$folder"
+    printf '%s\0' folder "$kind" "$name" "$user" "$(facts "$@")"
+    shift
+    for file; do
+      what=other
+      if [ -f "$file" ] && [ ! -L "$file" ]; then what=file; fi
+      printf '%s\0' "$what" "${file##*/}"
     done
   done
 done
@@ -72,13 +79,14 @@ while [ "$#" -ge 3 ]; do
     echo gone
   else
     (
-      said=$(users "$1" "$2")
-      if [ "$said" = nobody ] && [ "$(clock "$1/$2")" != "$3" ]; then said=since; fi
-      if [ "$said" = nobody ]; then
+      find_user "$1" "$2"
+      now=$(facts "$1/$2")
+      if [ "$user" = nobody ] && [ "${now%% *}" != "$3" ]; then user=since; fi
+      if [ "$user" = nobody ]; then
         find "$1/$2" -maxdepth 1 -type f -exec rm -f -- {} +
-        rmdir -- "$1/$2" && said=removed
+        rmdir -- "$1/$2" && user=removed
       fi
-      echo "$said"
+      echo "$user"
     ) 9<"$1/$2" || echo fault
   fi
   shift 3
@@ -197,33 +205,28 @@ def _parsed(words: Sequence[str]) -> Iterator[Stored]:
     """Items from the fields that the board has printed; those with anything but files are none."""
     if len(words) < 2:  # there is no such folder
         return
-    now, *rest = words[:-1]
-    place = 0
+    now, rest, place = int(words[0]), words[1:-1], 0
     while place < len(rest):
-        mark, kind, name, used, user = rest[place : place + 5]
+        mark, kind, name, user, facts = rest[place : place + 5]
         if mark != "folder" or kind not in KINDS or not re.fullmatch(r"[0-9a-f]{16}", name):
             raise ValueError(mark)
         place += 5
-        names, size, ours = list[str](), 0, True
-        while place < len(rest) and rest[place] == "file":
-            _, length, file = rest[place : place + 3]
-            place += 3
-            if length == "-":
-                ours = False
-                continue
-            size += int(length)
-            if not _is_part(file):
-                names.append(file)
-        if ours:
-            yield Stored(
-                kind=kind,
-                hash=name,
-                names=tuple(names),
-                bytes=size,
-                last_used=datetime.fromtimestamp(int(used), UTC).timestamp(),
-                age=float(int(now) - int(used)),
-                used_by=_USERS.get(user),
-            )
+        (used, _), *sizes = (tuple(map(int, line.split())) for line in facts.splitlines())
+        files = list[tuple[str, str]]()
+        while place < len(rest) and rest[place] in ("file", "other"):
+            files.append((rest[place], rest[place + 1]))
+            place += 2
+        if any(what == "other" for what, _ in files):
+            continue
+        yield Stored(
+            kind=kind,
+            hash=name,
+            names=tuple(file for _, file in files if not _is_part(file)),
+            bytes=sum(size for (_, size), _ in zip(sizes, files, strict=True)),
+            last_used=datetime.fromtimestamp(used, UTC).timestamp(),
+            age=float(now - used),
+            used_by=_USERS.get(user),
+        )
 
 
 def _is_part(name: str) -> bool:

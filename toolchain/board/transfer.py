@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from toolchain.board.connection import CHUNK, HASH_S, HASHING, STALL_S, Advance, Connection
+from toolchain.board.connection import CHUNK, HASH_S, STALL_S, Advance, Connection, hashing
 from toolchain.board.unchanged import MARK, told_mark
 from toolchain.errors import BoardError
 
@@ -53,7 +53,6 @@ locked() {
 """
 _LOOK = f"""\
 umask 022
-{HASHING}
 {_LOCKED}
 said=tools
 for tool in flock gzip; do
@@ -98,7 +97,6 @@ exec $4 >>"$2"
 # mv would go into a folder of that name, or into one that a link leads to. What sync makes of names
 # depends on whose it is: it syncs these, or everything.
 _FINISH = f"""\
-{HASHING}
 {MARK}
 {_LOCKED}
 CDPATH= cd -- "$1" || exit {_GONE}
@@ -107,16 +105,18 @@ if [ ! -f "$2" ] || [ -L "$2" ]; then exit {_CHANGED}; fi
 written() {{ stat -c '%i %s %y' -- "$1" 2>/dev/null; }}
 chmod "$5" "$2" || exit 1
 before=$(written "$2")
+synced() {{ ! command -v sync >/dev/null || sync -- "$1" 2>/dev/null || sync; }}
+synced "$2" &
 hash=$($program <"$2") || exit 1
+wait "$!"
 if [ "${{hash%% *}}" != "$4" ]; then
   rm -f -- "$2"
   echo "${{hash%% *}}"
   exit {_DAMAGED}
 fi
 if [ -d "$3" ]; then exit {_IN_THE_WAY}; fi
-! command -v sync >/dev/null || sync -- "$2" 2>/dev/null || sync
 mv -f -- "$2" "$3" && [ -f "$3" ] && [ ! -L "$3" ] || exit 1
-! command -v sync >/dev/null || sync -- . 2>/dev/null || sync
+synced .
 if [ "$(written "$3")" = "$before" ]; then mark "$3"; else echo -; fi
 """
 
@@ -229,9 +229,9 @@ class Sender:
 
     def _look(self, goals: Sequence[Goal]) -> list[_Part]:
         words = [word for goal in goals for word in (goal.folder, goal.part)]
-        result = self._connection.run(
-            ["sh", "-c", _LOOK, "sh", *words], check=False, timeout=HASH_S
-        )
+        largest = max((goal.size for goal in goals), default=0)
+        argv = ["sh", "-c", hashing(largest) + _LOOK, "sh", *words]
+        result = self._connection.run(argv, check=False, timeout=HASH_S)
         if result.exit_code == 127:
             raise self._connection.no_hashing()
         first, *lines = result.text.splitlines() or [""]
@@ -312,8 +312,9 @@ class Sender:
             BoardError: it is damaged, or cannot be renamed.
         """
         name = posixpath.basename(goal.remote)
-        argv = ["sh", "-c", _FINISH, "sh", goal.folder, goal.part, name, goal.sha256]
-        result = self._connection.run([*argv, f"{goal.mode:o}"], check=False, timeout=HASH_S)
+        argv = ["sh", "-c", hashing(goal.size) + _FINISH, "sh", goal.folder, goal.part, name]
+        argv += [goal.sha256, f"{goal.mode:o}"]
+        result = self._connection.run(argv, check=False, timeout=HASH_S)
         if result.exit_code == 127:
             raise self._connection.no_hashing()
         if result.exit_code in (_GONE, _BUSY, _CHANGED):

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from toolchain.board.connection import HASH_S, HASHING, Connection, Result
+from toolchain.board.connection import HASH_S, Connection, Result, hashing
 from toolchain.errors import BoardError
 
 CHANGED = 79
@@ -36,7 +36,6 @@ mark() (
 
 # The mark comes first: what changes while the file is hashed is to show in it.
 _EXAMINE = f"""\
-{HASHING}
 {MARK}
 while [ "$#" -ge 2 ]; do
   hash=- mark=-
@@ -77,18 +76,20 @@ class Seen:
     """``None``: the board does not tell, or not surely."""
 
 
-def examine(connection: Connection, files: Mapping[str, str]) -> dict[str, Seen]:
+def examine(connection: Connection, files: Mapping[str, str], largest: int = 0) -> dict[str, Seen]:
     """Hash files on a board, and mark them; that those are used which are right is recorded.
 
     Args:
         connection: to the board.
         files: the hash that each should have, by path; a path has a folder.
+        largest: bytes of the largest of them, about.
 
     Raises:
         BoardError: nothing on the board computes SHA-256.
     """
     words = [word for pair in files.items() for word in pair]
-    result = connection.run(["sh", "-c", _EXAMINE, "sh", *words], check=False, timeout=HASH_S)
+    argv = ["sh", "-c", hashing(largest) + _EXAMINE, "sh", *words]
+    result = connection.run(argv, check=False, timeout=HASH_S)
     if result.exit_code == 127:
         raise connection.no_hashing()
     lines = result.text.splitlines()

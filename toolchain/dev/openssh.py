@@ -98,7 +98,9 @@ def serving(folder: Path) -> Iterator[Server]:
     (folder / "sshd_config").write_text(
         f"ListenAddress {_HOST}:{port}\nHostKey {folder}/host\n"
         f"AuthorizedKeysFile {folder}/authorized\nStrictModes no\nUsePAM no\n"
-        "PermitRootLogin yes\nPidFile none\nSubsystem sftp internal-sftp\n",
+        "PermitRootLogin yes\nPidFile none\nSubsystem sftp internal-sftp\n"
+        # The start-up files of whoever measures take no part.
+        f"SetEnv HOME={folder}\n",
         encoding="utf-8",
     )
     command = [program, "-D", "-e", "-f", str(folder / "sshd_config")]

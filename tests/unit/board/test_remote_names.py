@@ -22,7 +22,7 @@ from support.bundles import write_bundle, write_masked_model
 from support.openssh import make_key, public_text, serving
 from support.places import REPOSITORY
 from toolchain.agreement.inputs import Batch
-from toolchain.board import store
+from toolchain.board import lease, store
 from toolchain.board.cleaning import Cleaning
 from toolchain.board.invoke import BoardRunner, Settings
 from toolchain.board.lease import WAIT_S
@@ -66,6 +66,14 @@ while [ "$#" -gt 0 ]; do
 done
 printf %s "${model##*/}" | od -An -v -tx1 | tr -d ' \\n'
 """
+
+
+@pytest.fixture(autouse=True)
+def _own_locks(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leases of others on this machine take no part."""
+    folder = tmp_path_factory.mktemp("locks")
+    folder.chmod(0o1777)
+    monkeypatch.setattr(lease, "PLACES", (str(folder), str(folder)))
 
 
 @pytest.fixture(scope="module")

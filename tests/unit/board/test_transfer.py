@@ -144,11 +144,12 @@ def test_an_empty_file_arrives(connection: LocalConnection, tmp_path: Path) -> N
 def test_a_push_that_is_cut_at_80_percent_and_repeated_sends_at_most_25(
     tmp_path: Path,
 ) -> None:
-    size = 10_000_000
+    size = 50_000_000
     model = tmp_path / "m.tflite"
     model.write_bytes(os.urandom(size))
     board = load_board("host")
     upload = push.model_upload(board, model)
+    (tmp_path / "ssh").mkdir()
     with reached("openssh", tmp_path / "ssh") as served, Relay(served.target.port) as relay:
         target = through(relay, served.target, tmp_path)
         relay.after = (size * 8 // 10, "cut")

@@ -32,14 +32,33 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return place
 
 
+# Leases of others on this machine take no part.
+DEPLOY = """
+import os, sys
+from pathlib import Path
+from toolchain.board import lease
+place = Path(os.environ["TILESKIP_CACHE"]).parent / "locks"
+place.mkdir(exist_ok=True)
+place.chmod(0o1777)
+lease.PLACES = (str(place), str(place))
+import deploy
+sys.exit(deploy.main())
+"""
+
+
 def command(*words: object) -> list[str]:
-    return [sys.executable, str(REPOSITORY / "deploy.py"), "boards", "clean", *map(str, words)]
+    return [sys.executable, "-c", DEPLOY, "boards", "clean", *map(str, words)]
 
 
 def clean(*words: object, code: int = 0) -> tuple[str, str]:
     """What the command prints: standard output and standard error."""
     done = subprocess.run(
-        command(*words), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        command(*words),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=REPOSITORY,
     )
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
@@ -90,7 +109,11 @@ def test_nobody_can_be_asked(place: Path) -> None:
 def test_it_asks_first(place: Path, answer: str, stays: set[str]) -> None:
     ours, theirs = pty.openpty()
     with subprocess.Popen(
-        command("host", "--all"), stdin=theirs, stdout=subprocess.PIPE, stderr=theirs
+        command("host", "--all"),
+        stdin=theirs,
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        cwd=REPOSITORY,
     ) as process:
         os.close(theirs)
         os.write(ours, f"{answer}\n".encode())
