@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 
-from toolchain import progress
 from toolchain.progress import Lines, Pace
 
 
@@ -38,7 +39,7 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 100.0
-        monkeypatch.setattr(progress.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
 
 
 def test_a_pace_is_that_of_the_last_seconds(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,12 +28,20 @@ _AT_ONCE = 40
 _COMMON = r"""
 CDPATH= cd -- "$1" 2>/dev/null || exit 0
 shift
-running=$(cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\0' '\n')
+look_around() { running=$(cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\0' '\n'); }
+look_around
+looks=1
 is_store() { [ -d "$1/$2" ] && [ ! -L "$1" ] && [ ! -L "$1/$2" ]; }
 find_user() {
   user=nobody
   flock -n 9 2>/dev/null
   if [ "$?" -eq 1 ]; then user=push; return; fi
+  # The guard of a program that has ended may be about to end as well.
+  while case $running in *"$1/$2"*) ;; *) return ;; esac && [ "$looks" -lt 3 ]; do
+    sleep 1
+    look_around
+    looks=$((looks + 1))
+  done
   case $running in *"$1/$2"*) user=program ;; esac
 }
 facts() {

@@ -17,10 +17,11 @@ SILENCE_S = 45.0
 """Seconds of keepalives without an answer after which a link is given up."""
 
 
+_USUAL: tuple[str, ...] = paramiko.Transport._preferred_ciphers  # type: ignore[attr-defined]
 # GCM first, as it encrypts and authenticates at once; paramiko itself has it last.
 _CIPHERS = (
     *("aes128-gcm@openssh.com", "aes256-gcm@openssh.com"),
-    *(name for name in paramiko.Transport._preferred_ciphers if "gcm" not in name),
+    *(name for name in _USUAL if "gcm" not in name),
 )
 
 
