@@ -223,8 +223,9 @@ def test_more_than_one_command_line_holds_goes(connection: LocalConnection, plac
 def test_what_cannot_be_removed_is_told(connection: LocalConnection, place: Path) -> None:
     cleaning = Cleaning(connection, BOARD)
     cleaning.choose(everything=True)
+    before = (place / "models" / OLD).stat()
     (place / "models" / OLD / "folder").mkdir()
-    aged(place / "models" / OLD, 40 * DAY)
+    os.utime(place / "models" / OLD, ns=(before.st_atime_ns, before.st_mtime_ns))
     with pytest.raises(BoardError, match=f"models/{OLD}: cannot be removed"):
         cleaning.remove(wait=WAIT_S, force=False, note=Told())
     assert left(place) == [OLD]
