@@ -6,19 +6,21 @@ import os
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from support.leases import Told, Waiting
 from support.patience import PATIENCE, await_that
-from toolchain.board import lease, store
+from toolchain.board import lease, push, store
 from toolchain.board.cleaning import Cleaning
 from toolchain.board.connection import Connection
 from toolchain.board.lease import WAIT_S
 from toolchain.board.local import LocalConnection
 from toolchain.errors import BoardError, LeaseError
 from toolchain.hardware.board_file import Ssh, load_board
+from toolchain.progress import Silent
 
 BOARD = load_board("host")
 DAY = 86400.0
@@ -349,3 +351,41 @@ def test_an_answer_that_is_none_is_a_fault_of_the_board(
     monkeypatch.setattr(connection, "execute", execute)
     with pytest.raises(BoardError, match="looking at what lies there"):
         store.stored(connection, BOARD)
+
+
+# --- both at once ----------------------------------------------------------------------------
+
+
+def test_a_push_and_a_cleaning_at_once_spoil_nothing(tmp_path: Path) -> None:
+    """Neither fails, and whatever has its name on the board is whole."""
+    content = os.urandom(300_000)
+    (tmp_path / "m.tflite").write_bytes(content)
+    upload = push.model_upload(BOARD, tmp_path / "m.tflite")
+    errors, cleaned = list[BaseException](), threading.Event()
+    over = threading.Event()
+
+    def remove() -> None:
+        connection = LocalConnection("host", tmp_path / "board")
+        try:
+            while not over.is_set():
+                cleaning = clean(connection, everything=True)
+                if cleaning.done and cleaning.done.removed:
+                    cleaned.set()
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=remove)
+    thread.start()
+    connection = LocalConnection("host", tmp_path / "board")
+    try:
+        for number in range(100):
+            (pushed,) = push.push(connection, BOARD, [upload], Silent())
+            with suppress(FileNotFoundError):
+                assert (tmp_path / "board" / pushed.remote).read_bytes() == content
+            if number >= 10 and cleaned.is_set():
+                break
+    finally:
+        over.set()
+        thread.join(PATIENCE)
+    assert errors == []
+    assert cleaned.is_set()
