@@ -33,12 +33,12 @@ from support.tiny_training import NET, write_recipe
 from toolchain.board.emulator import State
 from toolchain.board.verify import Verification
 from toolchain.cli.app import app
-from toolchain.cli.board import narrow_down
 from toolchain.dev.bench import counts
 from toolchain.doctor.finding import Diagnosis
 from toolchain.errors import BoardError
 from toolchain.hardware.board_file import load_board
 from toolchain.hints import apt_line, command, did_you_mean, nearest, quoted
+from toolchain.operations.verify import narrow_down
 from toolchain.report.page.estimated import result_of_estimate
 from toolchain.report.page.measured import result_of_profile
 from toolchain.tflite_file.image_metadata import Normalization
@@ -389,12 +389,12 @@ def test_the_line_of_a_report_that_estimates_again_runs(here: Path) -> None:
 
 
 TRIED = {
-    "toolchain/cli/board.py",
     "toolchain/cli/convert.py",
     "toolchain/cli/history.py",
     "toolchain/tflite_file/support.py",
     "toolchain/dev/bench/counts.py",
     "toolchain/evaluation/image_file.py",
+    "toolchain/operations/verify.py",
     "toolchain/timing/trace.py",
     "toolchain/board/connect.py",
     "toolchain/board/emulator.py",
@@ -407,6 +407,10 @@ TRIED = {
     "toolchain/report/page/measured.py",
     "toolchain/train/run.py",
     # Tried with what they are about, in the tests of their own and of pages.
+    "toolchain/board/board_log.py",
+    "toolchain/board/description.py",
+    "toolchain/board/host_keys.py",
+    "toolchain/board/login_shell.py",
     "toolchain/cli/gain.py",
     "toolchain/profile/gain.py",
     "toolchain/report/page/swept.py",

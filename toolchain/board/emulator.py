@@ -178,6 +178,11 @@ def stop(board: Board, report: progress.Progress) -> bool:
     return state is not None
 
 
+def serial_log(board: Board) -> Path:
+    """What an emulated board wrote to its serial line when it ran last, if it ever did."""
+    return _state_file(board).with_name(_LOG)
+
+
 def require_emulated(board: Board) -> Emulator:
     """The settings of an emulated board.
 

@@ -198,7 +198,20 @@ def command_line(argv: Sequence[str], mark: str, *, fed: bool, linger: int = LIN
             _END.format(first=first, second=second),
         ]
     )
+    return _for_any_shell(script)
+
+
+def _for_any_shell(script: str) -> str:
     return f"""sh -c 'eval "$(printf %b "$1")"' sh '{_encoded(script)}'"""
+
+
+def plain_line(argv: Sequence[str]) -> str:
+    """The line that makes any login shell run a program on the streams that it has itself.
+
+    Args:
+        argv: program and arguments; none of it is ever taken as shell text.
+    """
+    return _for_any_shell(f"exec {shlex.join(argv)}")
 
 
 def beat_every(linger: int) -> float:

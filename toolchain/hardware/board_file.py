@@ -8,7 +8,7 @@ and may come from anywhere: none of its values can be more than one word of a co
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -91,6 +91,19 @@ class Ssh(_Table):
     """
     shared: bool = False
     """Whether the folder may be a link, or one that other users may write to."""
+    identity: str | None = None
+    """The private key to log in with; no other is tried. ``--identity`` goes before it.
+
+    A whole path, or one that begins with ``~/``.
+    """
+
+    @field_validator("identity")
+    @classmethod
+    def _is_whole_path(cls, identity: str | None) -> str | None:
+        """A board file may be read from any folder."""
+        if identity is not None and not (identity.startswith(("/", "~/")) and _line(identity)):
+            raise ValueError("must be a whole path, or one that begins with ~/")
+        return identity
 
     @field_validator("directory")
     @classmethod
@@ -131,6 +144,29 @@ class Emulator(_Table):
         return self
 
 
+class Found(_Table):
+    """What a board said of itself when it was added. Nothing is computed from it."""
+
+    model: Line | None = None
+    """What its firmware calls it: ``Raspberry Pi 4 Model B Rev 1.5``."""
+    os: Line | None = None
+    """Its system: ``Debian GNU/Linux 12 (bookworm)``."""
+    kernel: Line | None = None
+    """``Linux 6.1.0``."""
+    kernel_bits: Literal[32, 64] | None = None
+    """Of its kernel."""
+    bits: Literal[32, 64] | None = None
+    """Of its own programs, which may have fewer than its kernel."""
+    glibc: Line | None = None
+    """Its C library's version: ``2.36``."""
+    memory_mib: Annotated[int, Field(ge=1, le=1 << 24)] | None = None
+    """All of its memory, in MiB."""
+    cores: Line | None = None
+    """How many there are of each kind: ``4 x Cortex-A72``."""
+    cooling: Line | None = None
+    """What cools it, as far as it tells: ``fan``."""
+
+
 class Board(_Table):
     """One board of ``boards/<name>.toml``."""
 
@@ -161,6 +197,8 @@ class Board(_Table):
     emulator: Emulator | None = None
     tags: tuple[Word, ...] = ()
     """Words of the user's; ``--board WORD`` is all boards of the inventory that have it."""
+    found: Found = Found()
+    """What it said of itself when it was added."""
     _given: str | None = PrivateAttr(None)
     _like: str | None = PrivateAttr(None)
 
@@ -207,22 +245,50 @@ def _of_inventory(name: str) -> Board:
     table = inventory.tables().get(name)
     if table is None:
         raise BoardConfigError(f"there is no board called '{name}'", hint=_which_board(name))
+    return board_of_table(name, table)
+
+
+def board_of_table(name: str, table: Mapping[str, Any]) -> Board:
+    """The board that a table of the inventory describes, be it written there or not.
+
+    Raises:
+        BoardConfigError: it has a fault, or is like a board that there is not.
+    """
     where = inventory.place()
     own = dict(table)
     like = own.pop(inventory.LIKE, None)
     if like is None:
         return _board(name, own, where, name)
+    base = base_of(name, like)
+    board = _board(name, inventory.over(_keys(base), own), where, name)
+    if not _BUILT_FOR & own.keys():
+        board._like = base.stem
+    return board
+
+
+def unknown_board(name: str) -> Board:
+    """A board of which nothing is known yet, for what only reaches it."""
+    return Board(name=name, title=name, cpu="unknown", isa="aarch64", march="armv8-a")
+
+
+def base_of(name: str, like: object) -> Path:
+    """The file of the board that a board of the inventory is like.
+
+    Args:
+        name: of the latter.
+        like: what its table says.
+
+    Raises:
+        BoardConfigError: that is none.
+    """
+    where = inventory.place()
     if not isinstance(like, str) or (like not in board_names() and not like.endswith(".toml")):
         raise BoardConfigError(
             f"{where}: {name}: {inventory.LIKE}: must name a board that ships, or a board file",
             hint=f"write one of {', '.join(board_names())}",
         )
     ships = like in board_names()
-    base = boards_dir() / f"{like}.toml" if ships else where.parent / Path(like).expanduser()
-    board = _board(name, inventory.over(_keys(base), own), where, name)
-    if not _BUILT_FOR & own.keys():
-        board._like = base.stem
-    return board
+    return boards_dir() / f"{like}.toml" if ships else where.parent / Path(like).expanduser()
 
 
 def _keys(path: Path) -> dict[str, Any]:
@@ -249,7 +315,7 @@ def _board(name: str, keys: dict[str, Any], path: Path, given: str) -> Board:
 def boards_named(words: Sequence[str]) -> list[Board]:
     """The boards that ``--board`` names: names, paths, tags of the inventory, or ``all`` of it.
 
-    Each comes once, in the order in which it is named first.
+    Each comes once, in the order in which it is named first. A name goes before a tag.
 
     Args:
         words: each may be several, with commas between them.
@@ -257,18 +323,42 @@ def boards_named(words: Sequence[str]) -> list[Board]:
     Raises:
         BoardConfigError: there is none of a name or tag, or it cannot be read.
     """
-    known = {name: load_board(name) for name in inventory.tables()}
     found: dict[str, Board] = {}
-    for word in (one.strip() for part in words for one in part.split(",")):
-        tagged = [board for board in known.values() if word in (inventory.ALL, *board.tags)]
-        if word == inventory.ALL and not tagged:
-            raise BoardConfigError(
-                f"the inventory has no boards: {inventory.place()}",
-                hint=command("boards", "add", "pi@raspberrypi"),
-            )
-        for board in tagged or [load_board(word)]:
+    for word in (one.strip() for part in words for one in _parts(part)):
+        for board in _boards_called(word):
             found.setdefault(board.given, board)
     return list(found.values())
+
+
+def stands_for_several(words: Sequence[str]) -> bool:
+    """Whether ``--board`` is a list, a tag or ``all``, however many boards these are just now."""
+    parts = {one.strip() for part in words for one in _parts(part)}
+    return len(parts) > 1 or not any(map(_is_one, parts))
+
+
+def _parts(words: str) -> list[str]:
+    # A file's name may have commas.
+    return [words] if words.endswith(".toml") and Path(words).is_file() else words.split(",")
+
+
+def _is_one(word: str) -> bool:
+    """Whether a word is the name or the path of one board."""
+    one = word.endswith(".toml") or word in board_names()
+    return one or word in (known := inventory.tables()) or not _of_tag(word, known)
+
+
+def _of_tag(word: str, known: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    return list(known) if word == inventory.ALL else inventory.tagged(known).get(word, [])
+
+
+def _boards_called(word: str) -> list[Board]:
+    if word == inventory.ALL and not inventory.tables():
+        raise BoardConfigError(
+            f"the inventory has no boards: {inventory.place()}",
+            hint=command("boards", "add", "pi@raspberrypi"),
+        )
+    names = [] if _is_one(word) else _of_tag(word, inventory.tables())
+    return [load_board(name) for name in names or [word]]
 
 
 def _which_board(name: str) -> str:

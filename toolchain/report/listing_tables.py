@@ -7,9 +7,9 @@ from typing import Any
 
 from rich.console import RenderableType
 
-from toolchain.board.push import Pushed
 from toolchain.build.bundle import Bundle
 from toolchain.hardware.board_file import Board
+from toolchain.operations.push import PushedFile
 from toolchain.report.fitting import NAME, Column, fitted_table
 from toolchain.zoo.catalog import ZooModel
 
@@ -38,7 +38,7 @@ def boards_table(boards: Sequence[Board], width: int = 200) -> RenderableType:
     )
 
 
-def push_table(files: Sequence[Pushed], board: str, width: int = 200) -> RenderableType:
+def push_table(files: Sequence[PushedFile], board: str, width: int = 200) -> RenderableType:
     """What lies on a board now, a line a file.
 
     Args:
@@ -49,7 +49,7 @@ def push_table(files: Sequence[Pushed], board: str, width: int = 200) -> Rendera
     return fitted_table(
         [
             Column("file", [item.remote for item in files], NAME, right=False),
-            Column("KiB", [f"{item.size / 1024:,.0f}" for item in files], 2),
+            Column("KiB", [f"{item.bytes / 1024:,.0f}" for item in files], 2),
             Column("", ["sent" if item.sent else "was there" for item in files], 1, right=False),
         ],
         width,

@@ -1,0 +1,112 @@
+"""A user with a home, in whose SSH configuration a real OpenSSH server is called ``pi``."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from support.emulated_home import users_ssh
+from support.openssh import Sshd, make_key, public_text, serving
+from support.patience import PATIENCE
+from support.places import REPOSITORY
+
+RUN = 'exec sh -c "$SSH_ORIGINAL_COMMAND"'
+_PROGRAM = """\
+import sys
+from toolchain.board import lease
+lease.PLACES = (sys.argv[1], sys.argv[1])
+sys.argv = ["deploy", *sys.argv[2:]]
+import deploy
+deploy.main()
+"""
+
+
+class SshUser:
+    """One who may log in to a server, and what his commands print.
+
+    Args:
+        folder: for his files.
+        server: that lets him in.
+        key: with which.
+    """
+
+    def __init__(self, folder: Path, server: Sshd, key: Path) -> None:
+        self.folder, self.server, self.key = folder, server, key
+        self.home, self.work = folder / "user", folder / "work"
+        self.board = folder / "board"
+        """Where programs run on the server."""
+        self.inventory = folder / "boards.toml"
+        ssh = self.home / ".ssh"
+        ssh.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.work.mkdir(exist_ok=True)
+        self.known = ssh / "known_hosts"
+        self.config = ssh / "config"
+        self.configure()
+        self.bin = users_ssh(self.home)
+
+    @property
+    def program(self) -> list[str]:
+        """Our program; the board, which is this machine, keeps its locks in a folder of its own."""
+        locks = self.folder / "locks"
+        if not locks.exists():
+            locks.mkdir()
+            locks.chmod(0o1777)
+        return [sys.executable, "-c", _PROGRAM, str(locks)]
+
+    @property
+    def name(self) -> str:
+        """Under which the server's key is on record."""
+        return f"[127.0.0.1]:{self.server.port}"
+
+    def trust(self) -> None:
+        """Have the server's key on record."""
+        self.known.write_text(self.server.known_line)
+
+    def configure(self, *lines: str) -> None:
+        """Write the configuration, with further lines for the server."""
+        own = [
+            "HostName 127.0.0.1", f"Port {self.server.port}", f"User {self.server.user}",
+            f"IdentityFile {self.key}", "IdentitiesOnly yes", *lines,
+        ]  # fmt: skip
+        self.config.write_text("\n  ".join(["Host pi", *own]) + "\n")
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """In which his commands run."""
+        found = {
+            **os.environ, "HOME": str(self.home), "COLUMNS": "100",
+            "TILESKIP_CACHE": str(self.folder / "cache"), "TILESKIP_BOARDS": str(self.inventory),
+            "PATH": f"{self.bin}:{os.environ['PATH']}", "PYTHONPATH": str(REPOSITORY),
+        }  # fmt: skip
+        found.pop("SSH_AUTH_SOCK", None)
+        return found
+
+    def deploy(self, *words: object, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run one of our commands, with nobody at a terminal."""
+        line = [*self.program, *map(str, words)]
+        done = subprocess.run(
+            line, cwd=self.work, env={**self.environment, **environment}, capture_output=True,
+            text=True, check=False, timeout=PATIENCE, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        assert "Traceback" not in done.stderr, done.stderr
+        return done
+
+
+@contextmanager
+def user_of_a_server(folder: Path, login: str = RUN) -> Iterator[SshUser]:
+    """Run a server, and make a user who may log in to it.
+
+    Args:
+        folder: for the files of both.
+        login: what the server runs.
+    """
+    key = make_key(folder / "key")
+    (folder / "board").mkdir(exist_ok=True)
+    text = f"cd {shlex.quote(str(folder / 'board'))} && {login}"
+    with serving(folder / "sshd", authorized=public_text(key) + "\n", login=text) as server:
+        yield SshUser(folder, server, key)
