@@ -333,7 +333,8 @@ def page(results: Transfers) -> str:
               f"{cut.sent_again / 1e6:.1f} MB", f"**{cut.sent_again / cut.bytes:.0%}**")],
         ),
         "",
-        "What is sent again is what was under way, and the connection's own messages.",
+        "What had not arrived is sent, and with it what was under way: up to 2 MiB, as much as the "
+        "server takes ahead of the program that reads.",
         "",
     ]  # fmt: skip
     if results.packing:

@@ -48,5 +48,6 @@ def test_a_small_file_is_measured(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert [one["link"] for one in found["turns"]] == ["loopback"]
     assert len(found["turns"][0]["push_s"]) == 1
     assert found["cut"]["cut_after"] <= 0.8 * 3_000_000
-    assert 0.2 * 3_000_000 <= found["cut"]["sent_again"] <= 0.6 * 3_000_000
+    # Up to 2 MiB are under way, as much as a server takes ahead of the program that reads.
+    assert 0.2 * 3_000_000 <= found["cut"]["sent_again"] < 3_000_000
     assert found["packing"][0]["packed"] < 100
