@@ -85,6 +85,9 @@ class Sent:
         monkeypatch.setattr(connection, "execute", execute)
         self._sender = Sender(connection, self.notes)
 
+    def look(self, goal: Goal) -> int:
+        return self._sender.look([goal])[goal.remote]
+
     def send(self, goal: Goal) -> str | None:
         return self._sender.send(goal, self.advances.append)
 
@@ -133,6 +136,18 @@ def test_what_is_longer_than_the_file_is_thrown_away(
     (there / goal.part).write_bytes(content + b"x")
     sent.send(goal)
     require_whole(there, goal, content)
+
+
+def test_what_another_has_changed_since_it_was_looked_at_is_looked_at_again(
+    sent: Sent, goal: Goal, there: Path, content: bytes
+) -> None:
+    (there / goal.part).write_bytes(content[: SIZE // 2])
+    assert sent.look(goal) == SIZE // 2
+    (there / goal.part).write_bytes(content[:1000])
+    sent.send(goal)
+    require_whole(there, goal, content)
+    assert min(sent.advances) >= 0
+    assert sum(sent.advances) == SIZE
 
 
 def test_an_empty_file_arrives(connection: LocalConnection, tmp_path: Path) -> None:
