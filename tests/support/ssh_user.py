@@ -6,6 +6,7 @@ import os
 import shlex
 import subprocess
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,12 +15,15 @@ from support.emulated_home import users_ssh
 from support.openssh import Sshd, make_key, public_text, serving
 from support.patience import PATIENCE
 from support.places import REPOSITORY
+from toolchain.board import lease, ssh
+from toolchain.cli.app import main
 
 RUN = 'exec sh -c "$SSH_ORIGINAL_COMMAND"'
 _PROGRAM = """\
 import sys
-from toolchain.board import lease
+from toolchain.board import lease, ssh
 lease.PLACES = (sys.argv[1], sys.argv[1])
+ssh.CONNECT_TIMEOUT_S = 600.0
 sys.argv = ["deploy", *sys.argv[2:]]
 import deploy
 deploy.main()
@@ -48,15 +52,14 @@ class SshUser:
         self.config = ssh / "config"
         self.configure()
         self.bin = users_ssh(self.home)
+        self.locks = folder / "locks"
+        self.locks.mkdir()
+        self.locks.chmod(0o1777)
 
     @property
     def program(self) -> list[str]:
         """Our program; the board, which is this machine, keeps its locks in a folder of its own."""
-        locks = self.folder / "locks"
-        if not locks.exists():
-            locks.mkdir()
-            locks.chmod(0o1777)
-        return [sys.executable, "-c", _PROGRAM, str(locks)]
+        return [sys.executable, "-c", _PROGRAM, str(self.locks)]
 
     @property
     def name(self) -> str:
@@ -68,10 +71,13 @@ class SshUser:
         self.known.write_text(self.server.known_line)
 
     def configure(self, *lines: str) -> None:
-        """Write the configuration, with further lines for the server."""
+        """Write the configuration, with further lines for the server; the first of a kind counts.
+
+        The system's own may hash names: Debian's does.
+        """
         own = [
             "HostName 127.0.0.1", f"Port {self.server.port}", f"User {self.server.user}",
-            f"IdentityFile {self.key}", "IdentitiesOnly yes", *lines,
+            f"IdentityFile {self.key}", "IdentitiesOnly yes", *lines, "HashKnownHosts no",
         ]  # fmt: skip
         self.config.write_text("\n  ".join(["Host pi", *own]) + "\n")
 
@@ -87,14 +93,42 @@ class SshUser:
         return found
 
     def deploy(self, *words: object, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run one of our commands, with nobody at a terminal."""
-        line = [*self.program, *map(str, words)]
-        done = subprocess.run(
-            line, cwd=self.work, env={**self.environment, **environment}, capture_output=True,
-            text=True, check=False, timeout=PATIENCE, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
+        """Run one of our commands in a process of its own, with nobody at a terminal."""
+        line, out, err = list(map(str, words)), self.folder / "out", self.folder / "err"
+        child = os.fork()
+        if not child:
+            self._become(line, out, err, environment)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        done = subprocess.CompletedProcess(line, code, out.read_text(), err.read_text())
         assert "Traceback" not in done.stderr, done.stderr
         return done
+
+    def _become(self, line: list[str], out: Path, err: Path, environment: dict[str, str]) -> None:
+        """What a child is: all that is slow to import is there already."""
+        code = 99
+        try:
+            variables = {**self.environment, **environment}
+            os.environ.clear()
+            os.environ.update(variables)
+            os.chdir(self.work)
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            for number, path in ((1, out), (2, err)):
+                os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+            sys.stdin = open(0, closefd=False)  # noqa: SIM115
+            sys.stdout = sys.__stdout__ = open(1, "w", closefd=False)  # noqa: SIM115
+            sys.stderr = sys.__stderr__ = open(2, "w", closefd=False)  # noqa: SIM115
+            lease.PLACES = (str(self.locks), str(self.locks))
+            ssh.CONNECT_TIMEOUT_S = PATIENCE
+            sys.argv = ["deploy", *line]
+            main()
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
 
 
 @contextmanager

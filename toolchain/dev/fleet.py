@@ -221,10 +221,9 @@ def page(results: Result) -> str:
             "told, and the others are done.",
             "",
             f"All boards are QEMU on one machine of {results.cores} cores, with "
-            f"{results.memory_mib} MiB each. A board computes on one core. So more boards than "
-            "cores wait for cores of this machine, which real boards do not: what such a row says "
-            "is how fast this machine is. What the commands themselves take of it is in the row "
-            "of as many boards as there are cores.",
+            f"{results.memory_mib} MiB each. A board that lives keeps one core busy. Where more of "
+            "them live than there are cores they wait for cores, which real boards do not: what "
+            "such a row says is how fast this machine is.",
             "",
         ]
     )  # fmt: skip
@@ -241,8 +240,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("models", type=Path, nargs="+", help=".tflite files")
     parser.add_argument(
-        "--boards", type=int, nargs="+", default=sorted({max(2, cores), 8}), metavar="N",
-        help="how many, with the dead one [as many as there are cores, and 8]",
+        "--boards", type=int, nargs="+", default=sorted({cores + 1, 8}), metavar="N",
+        help="how many, with the dead one [one more than there are cores, and 8]",
     )  # fmt: skip
     parser.add_argument("--tries", type=int, default=3, help="of each [3]")
     parser.add_argument("--memory", type=int, default=512, metavar="MIB", help="a board [512]")

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import RenderableType
 
 from toolchain.build.bundle import Bundle
 from toolchain.hardware.board_file import Board
-from toolchain.operations.push import PushedFile
 from toolchain.report.fitting import NAME, Column, fitted_table
 from toolchain.zoo.catalog import ZooModel
+
+if TYPE_CHECKING:  # numpy is slow to import, and most lists need none of it
+    from toolchain.operations.push import PushedFile
 
 
 def boards_table(boards: Sequence[Board], width: int = 200) -> RenderableType:

@@ -82,9 +82,9 @@ def test_a_package_is_called_as_the_function_of_its_name(name: str, first: str) 
         f"assert {name} is toolchain.{name}\n"
         f"from toolchain.api.commands import {name} as function\n"
         f"assert inspect.signature({name}) == inspect.signature(function)\n"
-        f"try:\n    {name}(nonsense=1)\n"
-        "except TypeError as error:\n    assert 'nonsense' in str(error)\n"
-        "else:\n    raise SystemExit('it took nonsense')\n"
+        f"try:\n    {name}(1, 2, 3)\n"
+        f"except TypeError as error:\n    assert '{name}() takes' in str(error)\n"
+        "else:\n    raise SystemExit('it took three')\n"
         "import toolchain.profile.protocol\nassert toolchain.profile.protocol.TURNS\n"
     )
     done = subprocess.run(

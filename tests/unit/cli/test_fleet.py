@@ -225,6 +225,10 @@ def test_what_is_written_of_several_boards_is_one_document_and_a_file_or_folder_
         saved = Profile.model_validate_json((measured / "run" / name / "profile.json").read_text())
         assert saved.board.name == name
         assert (measured / f"p-{name}.svg").stat().st_size > 0
+    one = Path("run/slow/profile.json")
+    compared = deploy(measured, "compare", "p.json", str(one), code=3)
+    assert "p.json: has the profiles of several boards" in compared.stderr
+    deploy(measured, "compare", str(one), "run/fast/profile.json")
     saved_in = {Path(run.saved or "").name for run in read(measured / "h.jsonl")}
     assert saved_in == {"slow", "fast"}
 
@@ -242,7 +246,10 @@ def test_a_file_that_cannot_be_written_is_told_after_what_was_measured(measured:
     assert "1.000x" in done.stdout
 
 
-def test_ctrl_c_ends_the_work_on_all_boards_and_shows_what_there_is(here: Path) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_the_work_on_all_boards_and_what_there_is_is_shown(
+    here: Path, number: signal.Signals, code: int
+) -> None:
     for name in ("a", "b"):
         write_board(here, name, WAITING)
     begun = here / "cache/local-board/begun"
@@ -252,9 +259,9 @@ def test_ctrl_c_ends_the_work_on_all_boards_and_shows_what_there_is(here: Path) 
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     ) as process:  # fmt: skip
         await_that("both run", lambda: begun.exists() and len(begun.read_text().split()) == 2)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         said, errors = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 130, errors
+    assert process.returncode == code, errors
     assert "Traceback" not in errors
     assert [one["error"]["exit_code"] for one in json.loads(said)["boards"]] == [130, 130]
     for pid in begun.read_text().split():

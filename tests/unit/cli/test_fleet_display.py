@@ -79,6 +79,7 @@ def test_a_long_reason_takes_no_room_of_the_other_columns(terminal: io.StringIO)
     assert any(line.startswith("kitchen ") and "failed: why why" in line for line in lines)
     assert any(line.startswith("attic ") and "begins" in line for line in lines)
     assert max(map(len, lines)) <= 100
+    assert sum("why" in line for line in lines) == 1
 
 
 def test_after_a_stage_the_one_around_it_is_shown_again(terminal: io.StringIO) -> None:
