@@ -26,6 +26,7 @@ from pydantic import BaseModel, ConfigDict
 
 from toolchain import children, console
 from toolchain.board import push
+from toolchain.board.connection import hashing
 from toolchain.board.link_proxy import LinkProxy
 from toolchain.board.ssh import SshConnection
 from toolchain.board.target import SshTarget
@@ -33,6 +34,8 @@ from toolchain.dev.openssh import Server, serving
 from toolchain.dev.reference.tables import table
 from toolchain.dev.results_page import write_results
 from toolchain.errors import BoardError, ConnectionFailed
+from toolchain.formats.json_text import parse_json
+from toolchain.formats.text_file import read_text
 from toolchain.hardware.board_file import Board, Ssh, load_board
 from toolchain.hardware.link import Link, parse_link
 from toolchain.progress import Silent
@@ -59,6 +62,8 @@ class Turns(_Part):
     """Of ``ssh`` and a program that does nothing, between the turns."""
     push_login_s: list[float]
     """Of each push, its login."""
+    load: float | None = None
+    """Programs that wanted to run on this machine meanwhile, on average, these among them."""
 
     @property
     def ratio(self) -> float:
@@ -130,11 +135,21 @@ def measure(options: argparse.Namespace) -> Transfers:
         )
 
 
+def merged(earlier: Transfers, later: Transfers) -> Transfers:
+    """Results of two runs: of a link, and of all else, those of the later one."""
+    turns = {one.link: one for one in [*earlier.turns, *later.turns]}
+    packing = {one.file: one for one in [*earlier.packing, *later.packing]}
+    return later.model_copy(
+        update={"turns": list(turns.values()), "packing": list(packing.values())}
+    )
+
+
 # --- in turns --------------------------------------------------------------------------------
 
 
 def _turns(server: Server, path: Path, link: Link | None, count: int) -> Turns:
     """Both, one after the other; who begins alternates."""
+    loads: list[float] = []
     found: dict[str, list[float]] = {name: [] for name in ("scp", "push", "ssh", "login")}
     for number in range(count):
         with _way(server, link, number) as port:
@@ -147,10 +162,12 @@ def _turns(server: Server, path: Path, link: Link | None, count: int) -> Turns:
                 job()
         with _way(server, link, number) as port:
             found["ssh"].append(_ssh(server, port))
+        loads.append(os.getloadavg()[0])
         print(f"{link or 'loopback'}: {number + 1} of {count}", flush=True)
     return Turns(
         link=str(link or "loopback"), bytes=path.stat().st_size, scp_s=found["scp"],
         push_s=found["push"], scp_login_s=found["ssh"], push_login_s=found["login"],
+        load=statistics.fmean(loads),
     )  # fmt: skip
 
 
@@ -216,7 +233,8 @@ def _server_work(server: Server, path: Path) -> ServerWork:
     synced = time.perf_counter()
     with SshConnection("server", server.target()) as connection:
         ready = time.perf_counter()
-        connection.sha256(str(copy))
+        script = hashing(path.stat().st_size) + '$program <"$1"'
+        connection.run(["sh", "-c", script, "sh", str(copy)])
         hashed = time.perf_counter()
     copy.unlink()
     return ServerWork(hash_s=hashed - ready, sync_s=synced - begun)
@@ -312,10 +330,11 @@ def page(results: Transfers) -> str:
         "",
         table(
             ("link", "MB", "turns", "`scp`, s", "push, s", "throughput, of `scp`'s",
-             "the same without logins"),
+             "the same without logins", "load"),
             [
                 (one.link, f"{one.bytes / 1e6:g}", str(len(one.scp_s)), _spread(one.scp_s),
-                 _spread(one.push_s), f"**{one.ratio:.2f}**", f"{one.ratio_after_login:.2f}")
+                 _spread(one.push_s), f"**{one.ratio:.2f}**", f"{one.ratio_after_login:.2f}",
+                 "-" if one.load is None else f"{one.load:.0f}")
                 for one in results.turns
             ],
         ),
@@ -323,7 +342,9 @@ def page(results: Transfers) -> str:
         f"Of the time of a push over loopback the server hashes for {server.hash_s * 1000:.0f} ms "
         f"and writes to its disk for {server.sync_s * 1000:.0f} ms, which `scp` does not do. "
         "The slow link is a proxy that delivers each segment when TCP would over a link of that "
-        "delay, one way, and that loss; both have the same losses in each turn.",
+        "delay, one way, and that loss; both have the same losses in each turn. The load is the "
+        "number of programs that wanted to run meanwhile; the two are compared in turns, so it "
+        "slows both.",
         "",
         "## A push that is cut",
         "",
@@ -369,6 +390,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--slow-size", type=int, default=50_000_000, help="the same over --link [50000000]"
     )
+    parser.add_argument(
+        "--kept", type=Path, metavar="RESULTS.json", help="of an earlier run: other links stay"
+    )
     parser.add_argument("--turns", type=int, default=5, help="[5]")
     parser.add_argument("--link", type=parse_link, default=parse_link("20ms,1%"), help="[20ms,1%%]")
     parser.add_argument("--no-link", action="store_const", const=None, dest="link")
@@ -377,6 +401,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     results = measure(options)
+    if options.kept is not None:
+        text = read_text(options.kept, BoardError)
+        earlier = parse_json(Transfers, text, BoardError, f"{options.kept}: is no such result")
+        results = merged(earlier, results)
     for path in write_results(NAME, page(results), results, options.out):
         print(path)
     return 0

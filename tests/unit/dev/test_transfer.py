@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from toolchain.dev import transfer
-from toolchain.dev.transfer import Cut, Packing, ServerWork, Transfers, Turns, page
+from toolchain.dev.transfer import Cut, Packing, ServerWork, Transfers, Turns, merged, page
 
 
 def results(*packing: Packing) -> Transfers:
@@ -27,10 +27,22 @@ def results(*packing: Packing) -> Transfers:
 
 def test_throughputs_are_ratios_of_medians() -> None:
     text = page(results())
-    row = "| 20ms,1% | 50 | 3 | 10.00 (9.00 to 20.00) | 8.50 (8.00 to 12.00) | **1.18** | 1.20 |"
+    row = (
+        "| 20ms,1% | 50 | 3 | 10.00 (9.00 to 20.00) | 8.50 (8.00 to 12.00) | **1.18** | 1.20 | - |"
+    )
     assert row in text
     assert "| 50 | 80% | 10.5 MB | **21%** |" in text
     assert "packing saves" not in text
+
+
+def test_of_two_runs_each_link_is_as_the_later_has_it() -> None:
+    earlier, later = results(Packing(file="f", bytes=2, packed=1)), results()
+    local = later.turns[0].model_copy(update={"link": "loopback", "load": 3.2})
+    both = merged(earlier, later.model_copy(update={"turns": [local]}))
+    assert [one.link for one in both.turns] == ["20ms,1%", "loopback"]
+    assert "| loopback | 50 | 3 |" in page(both)
+    assert "| 1.20 | 3 |" in page(both)
+    assert both.packing == earlier.packing
 
 
 def test_what_packing_makes_of_files_is_told() -> None:
