@@ -344,7 +344,8 @@ def page(results: Transfers) -> str:
         "The slow link is a proxy that delivers each segment when TCP would over a link of that "
         "delay, one way, and that loss; both have the same losses in each turn. The load is the "
         "number of programs that wanted to run meanwhile; the two are compared in turns, so it "
-        "slows both.",
+        "slows both. What a push does besides sending weighs most where the link is as fast as "
+        "memory: its seconds are the same on a slow one.",
         "",
         "## A push that is cut",
         "",
