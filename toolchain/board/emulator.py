@@ -329,7 +329,7 @@ def _power_off(state: State) -> None:
     try:
         with SshConnection(state.board, state.target, timeout=5) as connection:
             connection.run(["poweroff"], check=False, timeout=5)
-    except Exception:  # noqa: S110  a board that does not answer is ended from outside
+    except Exception:  # noqa: S110 - a board that does not answer is ended from outside
         pass
     else:
         _await_end(state, _POWEROFF_S)
