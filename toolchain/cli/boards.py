@@ -35,10 +35,11 @@ def list_(json_output: JsonOption = False) -> None:
 
 def _show_list(*, json_output: bool) -> None:
     from toolchain.hardware import inventory
-    from toolchain.hardware.board_file import board_names, load_board
+    from toolchain.hardware.board_file import board_names, load_board, started_boards
     from toolchain.report.listing_tables import boards_table
 
     known = [load_board(name) for name in (*board_names(), *inventory.tables())]
+    known += started_boards()
     show(
         [board.model_dump() for board in known],
         lambda width: boards_table(known, width),
