@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, field_validator
 
 from toolchain import console
@@ -45,7 +46,11 @@ _ONNX = (
     *("torchvision:squeezenet1_1", "torchvision:mnasnet0_5", "timm:resnet10t", "timm:lcnet_050"),
     *("timm:tf_efficientnet_b0", "timm:ghostnet_100"),
 )
-MODELS = {"torchvision": _TORCHVISION, "timm": _TIMM, "onnx": _ONNX}
+_KERAS = (
+    *("MobileNet", "MobileNetV2", "MobileNetV3Small", "EfficientNetB0", "NASNetMobile"),
+    *("DenseNet121", "ResNet50V2"),
+)
+MODELS = {"torchvision": _TORCHVISION, "timm": _TIMM, "onnx": _ONNX, "keras": _KERAS}
 """By their door."""
 ON_BOARD = {
     *(("torchvision", name) for name in ("mobilenet_v3_small", "shufflenet_v2_x0_5", "mnasnet0_5")),
@@ -53,6 +58,7 @@ ON_BOARD = {
     *(("timm", name) for name in ("tinynet_e", "resnet10t")),
     *(("onnx", f"torchvision:{name}") for name in ("mobilenet_v3_small", "shufflenet_v2_x0_5")),
     ("onnx", "timm:lcnet_050"),
+    *(("keras", name) for name in ("MobileNet", "MobileNetV3Small")),
 }
 """A third, which is verified on a board, too: small ones, since it may be an emulated one."""
 
@@ -107,7 +113,39 @@ def convert_words(door: str, model: str, folder: Path) -> list[str]:
         path = folder / f"{model.partition(':')[2]}.onnx"
         export(model, path)
         return [str(path)]
+    if door == "keras":
+        path = folder / f"{model}.keras"
+        keras_application(model).save(path)
+        return [str(path)]
     return ["--model", f"{door}:{model}"]
+
+
+def keras_application(model: str) -> Any:
+    """A network of ``keras.applications``, its weights random, and none that is constant.
+
+    See :func:`toolchain.zoo.libraries.liven`, which says why.
+
+    Raises:
+        ModelError: TensorFlow is not installed, or there is no such network.
+    """
+    from toolchain import extras
+    from toolchain.convert.from_tensorflow.framework import framework
+
+    extras.require("a model of keras.applications", "tensorflow")
+    keras = framework().keras
+    keras.utils.set_random_seed(0)
+    make = getattr(keras.applications, model, None)
+    if make is None:
+        raise ModelError(f"keras.applications has no network called '{model}'")
+    made = make(weights=None, input_shape=(224, 224, 3))
+    generator = np.random.default_rng(0)
+    for variable in made.weights:
+        values = np.asarray(variable)
+        if values.dtype.kind == "f" and values.size > 1 and (values == values.flat[0]).all():
+            is_scale = values.flat[0] != 0  # of BatchNorm: gamma, and the variance
+            drawn = generator.uniform(*((0.5, 1.5) if is_scale else (-0.1, 0.1)), values.shape)
+            variable.assign(drawn.astype(values.dtype))
+    return made
 
 
 def export(model: str, path: Path) -> None:
@@ -132,6 +170,8 @@ def export(model: str, path: Path) -> None:
 
 def parameters(door: str, model: str) -> int:
     """How many numbers a network has learnt."""
+    if door == "keras":
+        return int(sum(np.prod(one.shape) for one in keras_application(model).trainable_weights))
     made = libraries.make(libraries.check(model if ":" in model else f"{door}:{model}"))
     return sum(item.numel() for item in made.parameters())
 
@@ -227,7 +267,8 @@ def page(results: ModelsTried) -> str:
         f"on the host, {len(boards)} of these on a board too. Written by `python -m "
         f"toolchain.dev.doors` on {results.created:%Y-%m-%d}.",
         "",
-        "Weights are random, and every layer counts. `torch.onnx.export` writes the ONNX files. "
+        "Weights are random, and every layer counts. `torch.onnx.export` writes the ONNX files; "
+        "those of the door keras are of `keras.applications`. "
         "[Ways into `deploy convert`](../how-to/convert.md#ways-in) says what each door needs.",
         "",
         "## Converted",
@@ -238,8 +279,8 @@ def page(results: ModelsTried) -> str:
         "",
         "A difference is that of the worst channel, beside the channel's scale ([what it is "
         "divided by](conversion.md#what-a-difference-is-divided-by)). On the host it is "
-        "to torch, of the worst runtime; the tolerance is 1e-5. On the board, "
-        f"{_names(boards)}, it is to the stock interpreter.",
+        "to torch (TensorFlow, of Keras models), of the worst runtime; the tolerance is 1e-5. On "
+        f"the board, {_names(boards)}, it is to the stock interpreter.",
     ]
     bad = [one for one in results.tried if one.refused is not None]
     if bad:

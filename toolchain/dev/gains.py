@@ -332,8 +332,10 @@ def _measurements(results: Gains, done: Sequence[FileGain]) -> list[str]:
     return [
         "## Beside what was measured",
         "",
-        f"The same copies on {results.machine}, x86-64, one thread: another core than a Raspberry "
-        "Pi's, so its times are no test of the estimates. Both say whether masks gain.",
+        "The same copies as measured on an x86-64 machine, one thread: another core than a "
+        "Raspberry Pi's, so its times are no test of the estimates. Both say whether masks gain. "
+        "They part where weights are sparse: without masks an ARM core computes such layers by "
+        "their sparse weights alone, and this machine does not.",
         "",
         table(("file", "ms", *_shares(done), f"{results.board}, estimated, last copy"), rows),
         "",

@@ -3,12 +3,14 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from support.places import REPOSITORY
 from toolchain import extras
 from toolchain.dev import doors
 from toolchain.dev.doors import MODELS, ModelsTried, Tried, attempt, page
+from toolchain.errors import ModelError
 
 RIGHT = Tried(door="timm", model="lcnet_050", parameters=1880000, operators=60, relative_diff=2e-6)
 ON_BOARD = Tried(
@@ -66,3 +68,12 @@ def test_a_model_that_is_refused_is_kept_with_the_reason(
     assert tried.relative_diff is not None
     assert "no_such_board" in (tried.refused or "")
     assert str(tmp_path) not in tried.model_dump_json()
+
+
+@pytest.mark.skipif(bool(extras.missing_modules("tensorflow")), reason="needs the extra tensorflow")
+def test_a_network_of_keras_has_no_weights_that_are_all_alike() -> None:
+    made = doors.keras_application("MobileNetV3Small")
+    values = [np.asarray(one) for one in made.weights if np.asarray(one).dtype.kind == "f"]
+    assert not any(one.size > 1 and (one == one.flat[0]).all() for one in values)
+    with pytest.raises(ModelError, match=r"keras\.applications has no network called 'LeNet'"):
+        doors.keras_application("LeNet")

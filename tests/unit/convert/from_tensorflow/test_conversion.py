@@ -63,6 +63,15 @@ def folder(model: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
+def test_a_function_with_a_gradient_of_its_own_is_converted(tmp_path: Path) -> None:
+    images = keras.Input((8, 8, 3))
+    hidden = layers.Conv2D(4, 3, activation="swish")(images)
+    model = keras.Model(images, layers.Activation("silu")(layers.Conv2D(4, 1)(hidden)))
+    model.save(tmp_path / "net.keras")
+    done = conversion.convert(tmp_path / "net.keras", tmp_path / "net.tflite")
+    assert done.relative_diff <= done.tolerance
+
+
 @pytest.mark.parametrize(("name", "said"), [("net.keras", "Keras"), ("saved", "TensorFlow")])
 def test_every_masked_layer_is_in_the_file_with_its_mask_and_is_skipped(
     name: str, said: str, folder: Path, model: Any, tmp_path: Path
