@@ -12,7 +12,7 @@ from toolchain.formats.number_files import free_memory
 from toolchain.hardware.board_file import Emulator
 from toolchain.hints import command
 
-BESIDE_MIB = 200
+BESIDE_MIB = 256
 """What QEMU takes beside the board's own memory: itself, and the code that it has translated."""
 _GROUP = Path("/sys/fs/cgroup")
 
