@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from toolchain import interrupts
 from toolchain.errors import DeployError
 
 LOOK_S = 60.0
@@ -52,7 +53,7 @@ def run(
     )
     with process:
         try:
-            out, err = process.communicate(timeout=limit)
+            out, err = _output(process, limit)
         except subprocess.TimeoutExpired as error:
             kill_group(process)
             raise time_up(str(command[0]), limit, fault) from error
@@ -60,6 +61,29 @@ def run(
             kill_group(process)
             raise
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def wait(process: subprocess.Popen[Any], limit: float | None) -> int:
+    """Wait for a program; as its own ``wait``, but it is given up where a thread's work is to end.
+
+    Raises:
+        subprocess.TimeoutExpired: it did not end in time.
+        KeyboardInterrupt: see :mod:`toolchain.interrupts`.
+    """
+    if interrupts.is_heeded():
+        for tick in interrupts.ticks(limit):
+            with suppress(subprocess.TimeoutExpired):
+                return process.wait(tick)
+    return process.wait(0.0 if interrupts.is_heeded() else limit)
+
+
+def _output(process: subprocess.Popen[str], limit: float) -> tuple[str, str]:
+    """What a program writes until its end; likewise."""
+    if interrupts.is_heeded():
+        for tick in interrupts.ticks(limit):
+            with suppress(subprocess.TimeoutExpired):  # nothing is lost of what has come
+                return process.communicate(timeout=tick)
+    return process.communicate(timeout=0.0 if interrupts.is_heeded() else limit)
 
 
 def kill_group(process: subprocess.Popen[Any]) -> None:

@@ -211,6 +211,28 @@ def _streams() -> Iterator[bool]:
         sys.stdout, sys.stderr = before
 
 
+@contextmanager
+def messages_apart() -> Iterator[None]:
+    """Let ``sys.stderr`` have a file descriptor of its own.
+
+    So one thread may silence what libraries print on the usual one, while others go on telling
+    how far they are.
+    """
+    before = sys.stderr
+    if not isinstance(before, _Messages):  # a test's, a notebook's
+        yield
+        return
+    before.flush()
+    number = os.dup(_ERR)
+    sys.stderr = _Messages(number, before)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        sys.stderr = before
+        os.close(number)
+
+
 def _open_nowhere(number: int) -> bool:
     """Whether a file descriptor was closed; now it is not.
 
@@ -250,13 +272,16 @@ class _Descriptor(io.FileIO):
 class _Stream(io.TextIOWrapper):
     """A standard stream of ours, on the same file descriptor as the one that it stands for."""
 
+    by_lines = False
+    """Whether each line is written at once, on no terminal either."""
+
     def __init__(self, number: int, like: IO[str] | None) -> None:
         raw = _Descriptor(number, self.failed)
         super().__init__(
             io.BufferedWriter(raw),
             encoding=getattr(like, "encoding", None) or "utf-8",
             errors=_ERRORS,
-            line_buffering=number == _ERR or raw.isatty(),
+            line_buffering=self.by_lines or raw.isatty(),
         )
 
     def failed(self, error: OSError) -> None:
@@ -275,5 +300,7 @@ class _Output(_Stream):
 
 
 class _Messages(_Stream):
+    by_lines = True
+
     def failed(self, error: OSError) -> None:
         """Nothing: a command's result is worth more than what it says meanwhile."""

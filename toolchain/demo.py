@@ -20,16 +20,15 @@ from toolchain.agreement.inputs import Batch
 from toolchain.agreement.interpreter import run_here
 from toolchain.agreement.runtimes import Runtimes
 from toolchain.board import emulator
-from toolchain.board.connect import connect
 from toolchain.board.host_runtime import HOST, HostRuntime
 from toolchain.board.invoke import BoardRunner, Settings
-from toolchain.board.lease import Lease
 from toolchain.build import bundle
 from toolchain.convert.conversion import convert
 from toolchain.errors import BoardError
 from toolchain.evaluation.metrics import predictions, share
 from toolchain.failures import Failures
 from toolchain.hardware.board_file import Board, load_board
+from toolchain.operations.session import Access, BoardSession, Purpose
 from toolchain.profile.document import Profile
 from toolchain.profile.estimator import estimates_for
 from toolchain.profile.measure import Session
@@ -137,16 +136,16 @@ def demo(
             if board.connection == "emulator" and host is None and emulator.status(board) is None:
                 emulator.start(board, progress)
                 stack.callback(emulator.stop, board, Silent())
-            connection = stack.enter_context(connect(board, host))
+            reached = BoardSession(board, Access(host, bundle=built.path), progress)
+            stack.enter_context(reached)
         with _timed(stages, "push"):
-            lease = stack.enter_context(Lease(connection, "demo", note=progress.note))
-            runner = BoardRunner(connection, board, built, progress, still=lease.require)
+            runner = stack.enter_context(reached.runner(Purpose("demo")))
             runner.push_models(models)
         with _timed(stages, f"classify {batch.count} images"):
             logits = [_classify(runner, model, batch, progress) for model in models]
         with _timed(stages, "profile"):
             settings = Settings.measuring(board, threads=1, runs=runs)
-            session = Session(connection, board, runner, progress, settings)
+            session = Session(reached.connection, board, runner, progress, settings)
             session.measure(models)
             session.failures.require()
             measured = session.profile()

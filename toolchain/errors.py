@@ -18,6 +18,8 @@ class DeployError(Exception):
     """
 
     exit_code = 1
+    result: object | None = None
+    """What was done all the same, where a function of :mod:`toolchain.api` raises this."""
 
     def __init__(self, what: str, *, hint: str | None = None) -> None:
         super().__init__(what)
@@ -136,6 +138,12 @@ class LeaseError(DeployError):
     """Others use the board, or took it by force."""
 
     exit_code = 19
+
+
+class FleetError(DeployError):
+    """Several boards failed, not all for the same reason; the message tells each board's."""
+
+    exit_code = 20
 
 
 _Fault = TypeVar("_Fault", bound=DeployError)

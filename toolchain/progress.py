@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
@@ -68,6 +68,23 @@ class Lines:
     def note(self, message: str) -> None:
         """Print one line."""
         print(harmless(message), file=sys.stderr, flush=True)
+
+
+class Told(Lines):
+    """A :class:`Progress` that tells a function what is done, a line at a time.
+
+    Args:
+        tell: is given each line.
+        interval_s: at least so many seconds lie between two lines of one stage.
+    """
+
+    def __init__(self, tell: Callable[[str], object], interval_s: float = 5.0) -> None:
+        super().__init__(interval_s)
+        self._tell = tell
+
+    def note(self, message: str) -> None:
+        """Tell one line."""
+        self._tell(message)
 
 
 class _LineStage:

@@ -16,7 +16,7 @@ from support.patience import PATIENCE, await_that
 from support.places import REPOSITORY
 from toolchain.board import emulator, lab
 from toolchain.board.connect import connect
-from toolchain.board.emulator_state import State, folder, keepers, running
+from toolchain.board.emulator_state import State, keepers, running
 from toolchain.board.session import this_program
 from toolchain.build.bundle import bundle_path
 from toolchain.errors import BoardConfigError
@@ -91,6 +91,6 @@ def test_openssh_over_a_slow_link_until_a_process_ends(
             connection.get("a file", tmp_path / "back", most=len(content))
             assert (tmp_path / "back").read_bytes() == content
         someone.kill()
-        await_that("the board has ended", lambda: not folder(called).exists(), PATIENCE)
-    assert not state.alive
+        await_that("the board has ended", lambda: running(called) is None, PATIENCE)
+    await_that("it is forgotten", lambda: called not in emulated.tables())
     await_that("its link has, too", lambda: not keepers(state.log))

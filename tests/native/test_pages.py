@@ -17,7 +17,6 @@ from toolchain.zoo.resnet import ResNet
 pytestmark = pytest.mark.unsanitized
 
 PAGES = [
-    "how-to/add-a-board.md",
     "how-to/compare.md",
     "how-to/convert.md",
     "how-to/detect-objects.md",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import shutil
 from pathlib import Path
 
 from toolchain.board.emulator_state import State
@@ -21,3 +23,21 @@ def home_of_a_user_with_a_board(home: Path, state: State) -> None:
         f"  IdentityFile {state.user_key}\n"
     )
     (folder / "known_hosts").write_bytes(state.target.known_hosts[0].read_bytes())
+
+
+def users_ssh(home: Path) -> Path:
+    """A folder with an ``ssh`` that takes this home: OpenSSH takes that of the account.
+
+    Args:
+        home: as :func:`home_of_a_user_with_a_board` leaves it.
+    """
+    folder, program = home / "bin", shutil.which("ssh") or "ssh"
+    folder.mkdir()
+    config, known = (shlex.quote(str(home / ".ssh" / name)) for name in ("config", "known_hosts"))
+    (folder / "ssh").write_text(
+        f'#!/bin/sh\nfor word; do [ "$word" = -G ] && exec {program} "$@"; done\n'
+        f"exec {program} -F {config} -o UserKnownHostsFile={known} "
+        '-o StrictHostKeyChecking=yes "$@"\n'
+    )
+    (folder / "ssh").chmod(0o755)
+    return folder

@@ -213,3 +213,29 @@ def test_characters_of_our_tables_have_plain_ones() -> None:
     text = "±×…→≤µ│─┏█ äß€\udcff"  # noqa: RUF001
     shown = text.encode("ascii", console._ERRORS).decode("ascii")
     assert shown == "+/-x...-><=u|-+# \\xe4\\xdf\\u20ac\\xff"
+
+
+_SILENCED = """
+import os, sys
+from toolchain import console
+from toolchain.agreement.silence import quiet
+
+def command():
+    with console.messages_apart():
+        before = sys.stderr
+        with quiet():
+            assert sys.stderr is before
+            os.write(2, b"silenced")
+            console.err.print("told")
+    console.err.print("afterwards")
+
+console.run(command)
+"""
+
+
+def test_messages_that_are_apart_are_told_while_libraries_are_silenced() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _SILENCED], cwd=REPOSITORY, capture_output=True, text=True,
+        check=True, timeout=PATIENCE,
+    )  # fmt: skip
+    assert done.stderr == "told\nafterwards\n"

@@ -170,8 +170,8 @@ def imports_of_commands() -> str:
 
 def test_all_that_commands_of_the_base_import_is_in_the_base(tmp_path: Path) -> None:
     program = imports_of_commands()
-    for name in ("board.verify", "board.push", "build", "profile.measure", "profile.compare",
-                 "profile.gain", "profile.estimator"):  # fmt: skip
+    for name in ("operations.verify", "operations.push", "operations.profile", "build",
+                 "profile.compare", "profile.gain", "profile.estimator"):  # fmt: skip
         assert f"from toolchain.{name} import" in program
     done = base_only.python(tmp_path, program)
     assert done.returncode == 0, done.stderr

@@ -34,12 +34,12 @@ from toolchain.board import emulator_memory
 from toolchain.board.emulator_state import State
 from toolchain.board.verify import Verification
 from toolchain.cli.app import app
-from toolchain.cli.board import narrow_down
 from toolchain.dev.bench import counts
 from toolchain.doctor.finding import Diagnosis
 from toolchain.errors import BoardError, EmulatorError
 from toolchain.hardware.board_file import load_board
 from toolchain.hints import apt_line, command, did_you_mean, nearest, quoted
+from toolchain.operations.verify import narrow_down
 from toolchain.report.page.estimated import result_of_estimate
 from toolchain.report.page.measured import result_of_profile
 from toolchain.tflite_file.image_metadata import Normalization
@@ -381,6 +381,23 @@ def test_the_lines_that_evaluate_with_other_figures_run(here: Path) -> None:
     assert run(here, line_in(told))[0] == 0
 
 
+def test_the_line_for_an_inventory_without_boards_names_a_command(here: Path) -> None:
+    code, told = run(here, "TILESKIP_BOARDS=none.toml deploy push --board all")
+    assert code == 5
+    line = line_in(told)
+    assert line == "deploy boards add pi@raspberrypi"
+    assert run(here, line.replace("pi@raspberrypi", "pi@127.0.0.1:1"))[0] == 6, "nobody is there"
+
+
+def test_the_line_of_each_board_that_fails_runs(here: Path) -> None:
+    code, told = run(here, "deploy push --board '../my board.toml,../pc.toml'")
+    assert code == 17
+    lines = re.findall(r"hint: .*run: (deploy .*)$", told, re.MULTILINE)
+    assert lines == ["deploy build --board '../my board.toml'", "deploy build --board ../pc.toml"]
+    for line in lines:
+        assert run(here, line)[0] == NOT_INSTALLED
+
+
 # --- none is forgotten -----------------------------------------------------------------------
 
 COMMANDS = "|".join(get_command(app).commands)  # type: ignore[attr-defined]
@@ -391,6 +408,8 @@ PROSE = {
     "a .tflite file has 'TFL3' at byte 4; deploy convert makes one",
     "it is what deploy profile writes with --output",
     "deploy sweep writes it",
+    "give that of one: with --save FOLDER, deploy profile writes FOLDER/BOARD/profile.json for "
+    "each",
 }
 """Hints that tell of a command without being one."""
 
@@ -420,12 +439,13 @@ def test_the_line_of_a_report_that_estimates_again_runs(here: Path) -> None:
 
 
 TRIED = {
-    "toolchain/cli/board.py",
     "toolchain/cli/convert.py",
     "toolchain/cli/history.py",
     "toolchain/tflite_file/support.py",
     "toolchain/dev/bench/counts.py",
     "toolchain/evaluation/image_file.py",
+    "toolchain/hardware/board_file.py",
+    "toolchain/operations/verify.py",
     "toolchain/timing/trace.py",
     "toolchain/board/connect.py",
     "toolchain/board/emulator.py",
@@ -440,6 +460,10 @@ TRIED = {
     "toolchain/report/page/measured.py",
     "toolchain/train/run.py",
     # Tried with what they are about, in the tests of their own and of pages.
+    "toolchain/board/board_log.py",
+    "toolchain/board/description.py",
+    "toolchain/board/host_keys.py",
+    "toolchain/board/login_shell.py",
     "toolchain/cli/gain.py",
     "toolchain/profile/gain.py",
     "toolchain/report/page/swept.py",

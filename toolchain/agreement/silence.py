@@ -6,10 +6,13 @@ import logging
 import os
 import sys
 import tempfile
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from typing import IO
+
+_ONE_AT_A_TIME = threading.RLock()
 
 
 class Log:
@@ -30,9 +33,10 @@ def quiet() -> Iterator[Log]:
     """Send what libraries print, log or warn about into a log, C++ code included.
 
     File descriptors 1 and 2 are redirected, which is all that reaches C++. Python's ``sys.stderr``
-    keeps writing to the terminal, so that a progress bar goes on moving.
+    keeps writing to the terminal, so that a progress bar goes on moving. All threads share the
+    descriptors, so that one is quiet at a time.
     """
-    with ExitStack() as stack:
+    with _ONE_AT_A_TIME, ExitStack() as stack:
         log = stack.enter_context(tempfile.TemporaryFile())
         text = stack.enter_context(os.fdopen(os.dup(log.fileno()), "w", 1, encoding="utf-8"))
         for number in (1, 2):

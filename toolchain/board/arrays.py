@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +17,9 @@ from toolchain.formats.input_file import read_limited
 from toolchain.formats.number_files import free_memory, load_npy, load_npz
 from toolchain.storage.files import check_folder, check_writable, make_folder, write_whole
 from toolchain.tflite_file.graph import Model, Tensor
+
+Inputs = Array | Sequence[Array] | Mapping[str, Array]
+"""Of a model: of its one input, of each, or of each by its name."""
 
 
 def load_inputs(model: Model, files: Sequence[Path]) -> Batch:
@@ -42,6 +45,41 @@ def load_inputs(model: Model, files: Sequence[Path]) -> Batch:
                 hint=f"give --input once for each, in this order: {wanted}",
             )
         named = [(str(file), _load(file, item)) for file, item in zip(files, tensors, strict=True)]
+    return _joined(model, named, tensors)
+
+
+def batch_of(model: Model, inputs: Inputs) -> Batch:
+    """Check inputs against a model, as :func:`load_inputs` does those of files.
+
+    Args:
+        model: that they are for.
+        inputs: an array, for a model with one input; a sequence with an array an input; or arrays
+            by the names of the inputs. Each is in the model's shape, or has one more axis in front
+            for several inferences; where the model's own first axis is 1 it may hold their number.
+
+    Raises:
+        ModelError: shapes, types, names or numbers are not what the model takes.
+    """
+    tensors = model_inputs(model)
+    wanted = ", ".join(f"'{item.name}' {_shown(item)}" for item in tensors)
+    if isinstance(inputs, Mapping):
+        if set(inputs) != {item.name for item in tensors}:
+            there = ", ".join(f"'{name}'" for name in inputs)
+            raise ModelError(f"{model.path}: takes the inputs {wanted}; given were {there}")
+        arrays = [inputs[item.name] for item in tensors]
+    else:
+        arrays = list(inputs) if isinstance(inputs, list | tuple) else [np.asarray(inputs)]
+    if len(arrays) != len(tensors):
+        raise ModelError(
+            f"{model.path}: takes {len(tensors)} inputs, {len(arrays)} arrays were given",
+            hint=f"give a list with one for each, in this order: {wanted}",
+        )
+    names = [f"{model.path}: the array for '{item.name}'" for item in tensors]
+    return _joined(model, list(zip(names, map(np.asarray, arrays), strict=True)), tensors)
+
+
+def _joined(model: Model, named: Sequence[tuple[str, Array]], tensors: Sequence[Tensor]) -> Batch:
+    """Arrays, each with what an error calls it, as the inputs of inferences."""
     pairs = list(zip(named, tensors, strict=True))
     stacked = [_stack(where, array, item) for (where, array), item in pairs]
     counts = {array.shape[0] for array, _ in stacked}

@@ -8,10 +8,11 @@ from toolchain.board import emulator
 from toolchain.board.connection import Connection
 from toolchain.board.local import LocalConnection
 from toolchain.board.ssh import SshConnection
-from toolchain.board.target import resolve
+from toolchain.board.target import SshTarget, resolve
 from toolchain.errors import EmulatorError
 from toolchain.hardware.board_file import Board
 from toolchain.hints import command
+from toolchain.interrupts import or_abandoned
 from toolchain.storage.cache import cache_place
 
 
@@ -45,5 +46,9 @@ def connect(
                 f"the emulated board '{board.name}' does not run",
                 hint=command("emulator", "start", "--board", board.given),
             )
-        return SshConnection(board.name, state.target)
-    return SshConnection(board.name, resolve(board, host, identity))
+        return _logged_in(board.name, state.target)
+    return _logged_in(board.name, resolve(board, host, identity))
+
+
+def _logged_in(name: str, target: SshTarget) -> SshConnection:
+    return or_abandoned(lambda: SshConnection(name, target), SshConnection.close)

@@ -13,7 +13,8 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import AbstractContextManager, ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -22,8 +23,8 @@ from toolchain import progress
 from toolchain.board import emulator_memory, image, qemu_process
 from toolchain.board.emulator_state import (
     State,
-    folder,
     greets,
+    log_file,
     recorded,
     running,
     save,
@@ -312,10 +313,15 @@ def end_with(name: str, owner: Owner) -> bool:
 
 
 def _remove(name: str) -> None:
-    """End what is left of a board, and forget it; its lock is held."""
+    """End what is left of a board, and forget it but for what it wrote; its lock is held."""
     qemu_process.kill(name)
-    with suppress(OSError):
-        shutil.rmtree(folder(name))
+    emulated.forget(name)
+    state_file(name).unlink(missing_ok=True)
+
+
+def serial_log(board: Board) -> Path:
+    """What an emulated board wrote to its serial line when it ran last, if it ever did."""
+    return log_file(board.name)
 
 
 def require_emulated(board: Board) -> Emulator:

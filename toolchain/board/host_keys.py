@@ -26,6 +26,7 @@ from toolchain.board.known_hosts import Record
 from toolchain.board.target import SshTarget
 from toolchain.errors import HostKeyError, first_line
 from toolchain.formats.input_file import read_limited
+from toolchain.hints import command
 from toolchain.storage.scratch import temporary_folder
 
 _ASK_TIMEOUT_S = 30
@@ -75,6 +76,34 @@ class ShownKey:
 
     def __str__(self) -> str:
         return f"{self.kind} {keys.fingerprint(self.blob)}"
+
+    @property
+    def short(self) -> str:
+        """Its kind in the names of files: ``ed25519``."""
+        return self.kind.removeprefix("ssh-").split("-")[0]
+
+    @property
+    def comparison(self) -> str:
+        """The line that shows its fingerprint on the board itself."""
+        return f"ssh-keygen -lf /etc/ssh/ssh_host_{self.short}_key.pub"
+
+
+class UnknownKeyError(HostKeyError):
+    """Nothing is on record of this host."""
+
+
+class ChangedKeyError(HostKeyError):
+    """Other keys are on record of this host.
+
+    Args:
+        what: see :class:`DeployError`.
+        hint: likewise.
+        on_record: what is.
+    """
+
+    def __init__(self, what: str, *, hint: str, on_record: tuple[Record, ...]) -> None:
+        super().__init__(what, hint=hint)
+        self.on_record = on_record
 
 
 class _CertificateError(HostKeyError):
@@ -195,12 +224,23 @@ class HostKeys:
         on_record = " and ".join(
             f"{record.kind} {keys.fingerprint(record.blob)}" for record in same[:2]
         )
-        raise HostKeyError(
+        own = all(one.is_plain and one.path == self._target.record for one in self._own)
+        line = (self._trusting(shown, "--replace") if own else None) or self._removal()
+        raise ChangedKeyError(
             f"{self._name}: the host key is not the one on record: it is now {shown}, on record "
             f"is {on_record}",
             hint="someone may be listening in; only if you know why it changed (a new system on "
-            f"the board), run: {self._removal()}",
+            f"the board), run: {line}",
+            on_record=tuple(self._own),
         )
+
+    def _trusting(self, shown: ShownKey, *more: str) -> str | None:
+        """The command of ours that records a key; ``None`` where no word leads to this host."""
+        named = self._target.named
+        if named is None or named.startswith("-"):
+            return None
+        fingerprint = keys.fingerprint(shown.blob)
+        return command("boards", "trust", named, *more, "--fingerprint", fingerprint)
 
     def _removal(self) -> str:
         """The command that removes every record of this host."""
@@ -210,21 +250,21 @@ class HostKeys:
         for path in dict.fromkeys(record.path for record in self._own):
             records = [record for record in self._own if record.path == path]
             if path not in faulty and all(record.is_plain for record in records):
-                command = f"ssh-keygen -R {shlex.quote(self._target.known_name)}"
-                command += "" if path == default else f" -f {shlex.quote(str(path))}"
+                line = f"ssh-keygen -R {shlex.quote(self._target.known_name)}"
+                line += "" if path == default else f" -f {shlex.quote(str(path))}"
             else:  # ssh-keygen passes over patterns, and over files with a line that it cannot read
                 lines = ";".join(f"{record.line}d" for record in records)
-                command = f"sed -i '{lines}' {shlex.quote(str(path))}"
-            commands.append(command if os.access(path, os.W_OK) else f"sudo {command}")
+                line = f"sed -i '{lines}' {shlex.quote(str(path))}"
+            commands.append(line if os.access(path, os.W_OK) else f"sudo {line}")
         return " && ".join(commands)
 
     def _unknown(self, shown: ShownKey) -> NoReturn:
-        short = shown.kind.removeprefix("ssh-").split("-")[0]
-        raise HostKeyError(
+        line = self._trusting(shown)
+        line = f", run: {line}" if line else f": {self._recording(shown)}"
+        raise UnknownKeyError(
             f"{self._name}: the host key is not on record: {shown}{self._remarks(shown)}",
             hint="compare this with what the board itself says "
-            f"(ssh-keygen -lf /etc/ssh/ssh_host_{short}_key.pub there); if they are equal: "
-            f"{self._recording(shown, short)}",
+            f"({shown.comparison} there); if they are equal{line}",
         )
 
     def _remarks(self, shown: ShownKey) -> str:
@@ -240,9 +280,9 @@ class HostKeys:
             remarks.append("its certificate is of another authority than the one on record")
         return f" ({'; '.join(remarks)})" if remarks else ""
 
-    def _recording(self, shown: ShownKey, short: str) -> str:
+    def _recording(self, shown: ShownKey) -> str:
         """The command that records the key, in a file that is read."""
-        target, record = self._target, self._target.record
+        target, record, short = self._target, self._target.record, shown.short
         folder = "" if record.parent.is_dir() else f"mkdir -p {shlex.quote(str(record.parent))} && "
         file = shlex.quote(str(record))
         usual = target.known_name in (target.bare_name, f"[{target.bare_name}]:{target.port}")

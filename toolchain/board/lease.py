@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import IO, BinaryIO, Self, cast
 
-from toolchain import children
+from toolchain import children, interrupts
 from toolchain.board.connection import Connection
 from toolchain.board.local import LocalConnection
 from toolchain.errors import DeployError, LeaseError
@@ -116,7 +116,7 @@ class Holder:
     """Who, and what for; made harmless."""
 
     def __str__(self) -> str:
-        return f"{self.words}, for {_duration(self.seconds)}"
+        return f"{self.words}, for {duration(self.seconds)}"
 
 
 class _Beats(io.RawIOBase):
@@ -220,6 +220,7 @@ class Lease:
         deadline = time.monotonic() + self._wait
         told: set[str] = set()
         while True:
+            interrupts.check()
             with self._changed:
                 self._changed.wait_for(self._is_decided, timeout=0.5)
                 holders, decided = list(self._holders), self._is_decided()
@@ -342,7 +343,8 @@ def _owner() -> str:
         return socket.gethostname()
 
 
-def _duration(seconds: int) -> str:
+def duration(seconds: int) -> str:
+    """A time as messages tell it: ``40 s``, ``3 min``."""
     if seconds < 120:
         return f"{seconds} s"
     minutes = seconds // 60

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, BinaryIO
 
-from toolchain import children
+from toolchain import children, interrupts
 from toolchain.board.connection import CHUNK, Advance, Connection, FloodError, Sink
 from toolchain.storage.cache import hold
 
@@ -65,7 +65,7 @@ class LocalConnection(Connection):
                 if stdin is not None and process.stdin is not None:
                     _feed(process.stdin, stdin, advance)
                 left = None if deadline is None else max(0.0, deadline - time.monotonic())
-                code = process.wait(left)
+                code = children.wait(process, left)
             except subprocess.TimeoutExpired as error:
                 raise self.time_up(argv[0], timeout or 0.0) from error
             finally:
@@ -93,6 +93,7 @@ def _feed(sink: IO[bytes], source: BinaryIO, advance: Advance | None) -> None:
     # A program that ends early breaks the pipe: its exit code and standard error say why.
     with suppress(BrokenPipeError), sink:
         while piece := source.read(CHUNK):
+            interrupts.check()
             sink.write(piece)
             if advance:
                 advance(len(piece))

@@ -146,10 +146,17 @@ class BetweenMarks:
             return
         self._held += piece
         place = self._held.find(self._end)
-        # What may be the beginning of the end is held back.
-        self._pass_on(place if place >= 0 else len(self._held) - len(self._end) + 1)
+        self._pass_on(place if place >= 0 else len(self._held) - self._begun())
         # After the last piece: another thread goes on as soon as it sees this.
         self._ended = place >= 0
+
+    def _begun(self) -> int:
+        """How many of the last bytes may be the beginning of the second mark; they are held back.
+
+        All else is passed on at once: somebody may wait for it.
+        """
+        most = min(len(self._end) - 1, len(self._held))
+        return next((n for n in range(most, 0, -1) if self._held.endswith(self._end[:n])), 0)
 
     def finish(self) -> None:
         """Nothing more will arrive: where the second mark has not come, pass on what is held."""
@@ -198,7 +205,20 @@ def command_line(argv: Sequence[str], mark: str, *, fed: bool, linger: int = LIN
             _END.format(first=first, second=second),
         ]
     )
+    return _for_any_shell(script)
+
+
+def _for_any_shell(script: str) -> str:
     return f"""sh -c 'eval "$(printf %b "$1")"' sh '{_encoded(script)}'"""
+
+
+def plain_line(argv: Sequence[str]) -> str:
+    """The line that makes any login shell run a program on the streams that it has itself.
+
+    Args:
+        argv: program and arguments; none of it is ever taken as shell text.
+    """
+    return _for_any_shell(f"exec {shlex.join(argv)}")
 
 
 def beat_every(linger: int) -> float:

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 
 import paramiko
 
+from toolchain import interrupts
 from toolchain.board import login, remote_shell
 from toolchain.board.connection import CHUNK, MOST, Advance, Connection, FloodError, Sink
 from toolchain.board.host_keys import HostKeys, ShownKey
@@ -45,6 +46,8 @@ class SshConnection(Connection):
         silence: seconds without an answer to keepalives after which the board is given up. A
             program that runs for long and says nothing is left alone: its server answers.
         linger: seconds after which the board ends a program if it hears nothing from here.
+        judge: decides of the host key before anything else is said to the server; unless given,
+            it has to be on record.
 
     Raises:
         HostKeyError: the host key is unknown or not the one on record.
@@ -59,8 +62,10 @@ class SshConnection(Connection):
         timeout: float | None = None,
         silence: float = SILENCE_S,
         linger: int = LINGER_S,
+        judge: Callable[[HostKeys, ShownKey], None] = HostKeys.check,
     ) -> None:
         self.name = f"{name} ({target})"
+        self._judge = judge
         self._target, self._silence = target, silence
         self._timeout = CONNECT_TIMEOUT_S if timeout is None else timeout
         self.linger = linger
@@ -186,7 +191,7 @@ class SshConnection(Connection):
         except (paramiko.SSHException, EOFError, OSError) as error:
             raise self._no_server(error) from error
         self._step = "host key"
-        host_keys.check(shown)
+        self._judge(host_keys, shown)
         transport.words.clear()  # greetings
         self._step = "login"
         try:
@@ -341,7 +346,8 @@ class _Limits:
         self._moved = time.monotonic()
 
     def check(self) -> None:
-        """Raise ``TimeUp`` where one is reached."""
+        """Raise ``TimeUp`` where one is reached, and end where this thread's work is to."""
+        interrupts.check()
         now = time.monotonic()
         if self._timeout is not None and now - self._begun > self._timeout:
             raise self._connection.time_up(self._program, self._timeout)
@@ -447,6 +453,7 @@ class _Exchange:
         # A program that ends early closes the channel: its exit code and error say why.
         with suppress(OSError):
             while piece := self._stdin.read(CHUNK):
+                interrupts.check()
                 left = piece
                 while left:
                     left = left[self._send(channel, left) :]

@@ -25,6 +25,17 @@ class HostSpec:
     user: str | None = None
     port: int | None = None
 
+    def __str__(self) -> str:
+        """As :func:`parse_host` takes it."""
+        host = f"[{self.host}]" if ":" in self.host and self.port else self.host
+        return "".join(
+            [
+                "" if self.user is None else f"{self.user}@",
+                host,
+                "" if self.port is None else f":{self.port}",
+            ]
+        )
+
 
 @dataclass(frozen=True)
 class SshTarget:
@@ -56,6 +67,11 @@ class SshTarget:
     """``any``, ``inet`` or ``inet6``."""
     bind_address: str | None = None
     """The address of this machine to connect from."""
+    named: str | None = None
+    """What names it on a command line, from which the user's configuration leads to it; ``None`` of
+    what no such word leads to."""
+    hashes_names: bool = False
+    """Whether names are hashed where host keys are recorded: ``HashKnownHosts``."""
 
     def __str__(self) -> str:
         port = "" if self.port == 22 else f":{self.port}"
@@ -138,9 +154,15 @@ def resolve(
             a fault.
     """
     target = _lookup(_named(board, host), config, depth=0)
+    identity = identity or own_identity(board)
     if identity is not None:
         return replace(target, identities=(identity.expanduser(),), only_identities=True, absent=())
     return target
+
+
+def own_identity(board: Board) -> Path | None:
+    """The key that a board's file names, if it does."""
+    return None if board.ssh.identity is None else Path(board.ssh.identity).expanduser()
 
 
 def usual(*, config: Path | None = None) -> SshTarget:
@@ -164,6 +186,7 @@ def login_words(board: Board, host: str | None, identity: Path | None) -> list[s
         ConnectionFailed: no host is named anywhere, or one is malformed.
     """
     spec = _named(board, host)
+    identity = identity or own_identity(board)
     return [
         "ssh",
         *([] if identity is None else ["-i", str(identity), "-o", "IdentitiesOnly=yes"]),
@@ -226,6 +249,8 @@ def _lookup(spec: HostSpec, config: Path | None, *, depth: int) -> SshTarget:
         revoked=None if revoked is None else Path(found.expanded(revoked)),
         family=(found.one("addressfamily") or "any").lower(),
         bind_address=found.one("bindaddress"),
+        named=None if config else str(spec),
+        hashes_names=(found.one("hashknownhosts") or "no").lower() in ("yes", "true"),
     )
 
 
@@ -266,5 +291,7 @@ def _jump(found: Settings, config: Path | None, depth: int) -> SshTarget | None:
     for hop in found.expanded(named).split(","):
         nearer = _lookup(parse_host(hop.strip()), config, depth=depth + 1)
         # Only the first is reached as its own section says; the others through those before them.
-        jump = nearer if jump is None else replace(nearer, jump=jump, proxy_command=None)
+        if jump is not None:
+            nearer = replace(nearer, jump=jump, proxy_command=None, named=None)
+        jump = nearer
     return jump

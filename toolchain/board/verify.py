@@ -7,6 +7,7 @@ board's output is right where it agrees with either.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -59,9 +60,11 @@ class Verification:
     """How far a board's outputs are from the host's."""
 
     model: str
+    """Its file."""
     inputs: int
     """How many random inputs were tried."""
     seed: int
+    """Of the inputs."""
     tolerance: float
     """Of the difference beside its scale, see :mod:`toolchain.agreement.differences`."""
     step_tolerance: float
@@ -90,37 +93,58 @@ class Verification:
         return all(self.near(check) for check in self.outputs)
 
     @property
-    def ambiguous(self) -> tuple[OutputCheck, ...]:
-        """The outputs that the host's two kinds of kernels do not agree about."""
-        return tuple(check for check in self.outputs if check.ambiguous is not None)
+    def ambiguous(self) -> bool:
+        """Whether the host's two kinds of kernels do not agree about an output."""
+        return any(check.ambiguous is not None for check in self.outputs)
+
+    @property
+    def worst_output(self) -> str:
+        """What the worst output is called: ``output 1``."""
+        return self.worst.difference.name
+
+    @property
+    def max_difference(self) -> float:
+        """The worst output's largest difference to the host's."""
+        return self.worst.difference.max_abs_diff
+
+    @property
+    def max_output(self) -> float:
+        """The largest absolute value of that output on the host."""
+        return self.worst.difference.max_output
+
+    @property
+    def relative(self) -> float:
+        """The difference beside its scale, which ``tolerance`` is for."""
+        return self.worst.difference.relative_diff
+
+    @property
+    def max_steps(self) -> float | None:
+        """The difference in quantisation steps; ``None`` where the output is not quantised."""
+        return self.worst.steps
+
+    @property
+    def operator(self) -> str | None:
+        """Where board and host part, if they do and it was found."""
+        return str(self.blame) if self.blame else None
 
     def notes(self) -> list[str]:
         """What the host itself does not agree about, a sentence an output."""
         return [
             f"{self.model}: the file is ambiguous: the stock interpreter's plain kernels and its "
             f"XNNPACK differ already: {check.ambiguous.describe('XNNPACK')}"
-            for check in self.ambiguous
+            for check in self.outputs
             if check.ambiguous is not None
         ]
 
     def document(self) -> dict[str, Any]:
         """What ``--json`` prints."""
-        chief = self.worst
+        names = (
+            *("model", "inputs", "seed", "worst_output", "max_difference", "max_output"),
+            *("relative", "tolerance", "max_steps", "step_tolerance", "passed", "ambiguous"),
+            *("operator", "untrained"),
+        )
         return {
-            "model": self.model,
-            "inputs": self.inputs,
-            "seed": self.seed,
-            "worst_output": chief.difference.name,
-            "max_difference": chief.difference.max_abs_diff,
-            "max_output": chief.difference.max_output,
-            "relative": chief.difference.relative_diff,
-            "tolerance": self.tolerance,
-            "max_steps": chief.steps,
-            "step_tolerance": self.step_tolerance,
-            "passed": self.passed,
-            "ambiguous": bool(self.ambiguous),
-            "operator": str(self.blame) if self.blame else None,
-            "untrained": self.untrained,
+            **{name: getattr(self, name) for name in names},
             "outputs": [
                 {
                     **vars(check.difference),
@@ -175,6 +199,34 @@ class Verification:
         return not self.near(check), check.difference.relative_diff / max(self.tolerance, 1e-30)
 
 
+Here = Callable[[Model, Batch], dict[str, list[Array]]]
+"""What this machine computes: ``[count, *shape]`` of each output, by what it was computed with."""
+
+
+def computed_here(model: Model, batch: Batch) -> dict[str, list[Array]]:
+    """What the stock interpreter computes, with plain kernels and with XNNPACK.
+
+    Raises:
+        ModelError: it cannot load or run the model.
+    """
+    return {_PLAIN: run_here(model, batch, "builtin"), _XNNPACK: run_here(model, batch)}
+
+
+class ComputedOnce:
+    """The same for several boards, of which each asks for each model with the same inputs."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._known: dict[str, dict[str, list[Array]]] = {}
+
+    def __call__(self, model: Model, batch: Batch) -> dict[str, list[Array]]:
+        """See :func:`computed_here`."""
+        with self._lock:
+            if model.path not in self._known:
+                self._known[model.path] = computed_here(model, batch)
+            return self._known[model.path]
+
+
 def verify(
     runner: BoardRunner,
     model_path: Path,
@@ -184,6 +236,7 @@ def verify(
     tolerance: float = 1e-5,
     steps: float = DEFAULT_STEPS,
     threads: int = 1,
+    here: Here = computed_here,
 ) -> Verification:
     """Run a model on random inputs on the board and here.
 
@@ -196,6 +249,7 @@ def verify(
         steps: the largest difference of quantised outputs, in their quantisation steps. An output
             that a DEQUANTIZE unpacks is a quantised one.
         threads: of the board.
+        here: computes on this machine.
 
     Raises:
         ModelError: one of the two cannot run the model.
@@ -210,7 +264,7 @@ def verify(
         model,
         batch,
         found,
-        {_PLAIN: run_here(model, batch, "builtin"), _XNNPACK: run_here(model, batch)},
+        here(model, batch),
         seed=seed,
         tolerance=tolerance,
         steps=steps,

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from toolchain.cli import bars, profile_files
+from toolchain.cli import bars, fleet, profile_files
 from toolchain.cli.command_help import App
 from toolchain.cli.options import (
     BoardOption,
+    BoardsOption,
     BundleOption,
     ForceOption,
     HostOption,
@@ -29,64 +27,46 @@ from toolchain.cli.options import (
     check_alone,
     power_source,
     readable_models,
-    tell_untrained,
     thread_counts,
+    warn,
 )
 from toolchain.cli.output import note, print_json, say, show
-
-if TYPE_CHECKING:
-    from toolchain.board.connection import Connection
-    from toolchain.board.invoke import BoardRunner
-    from toolchain.board.lease import Lease
-    from toolchain.board.verify import Verification
-    from toolchain.hardware.board_file import Board
-    from toolchain.progress import Progress
 
 commands = App()
 
 
-@commands.example("deploy push --board rpi4 --host pi@raspberrypi dense.tflite s20.tflite")
+@commands.example(
+    "deploy push --board rpi4 --host pi@raspberrypi dense.tflite s20.tflite",
+    "deploy push --board all dense.tflite s20.tflite",
+)
 def push(
     models: Annotated[
         list[Path] | None, typer.Argument(help=".tflite files.", metavar="MODEL")
     ] = None,
-    board: BoardOption = "qemu",
+    board: BoardsOption = None,
     host: HostOption = None,
     identity: IdentityOption = None,
     bundle: BundleOption = None,
     json_output: JsonOption = False,
 ) -> None:
     """Bring the runner, the delegate and models to a board; what is there already stays."""
-    from toolchain.board.push import Pushed
     from toolchain.failures import Failures
-    from toolchain.hardware.board_file import load_board
+    from toolchain.operations.push import PushOptions
+    from toolchain.operations.push import push as push_models
+    from toolchain.operations.session import Access, BoardSession
     from toolchain.report.listing_tables import push_table
-    from toolchain.tflite_file.graph import read_model
-    from toolchain.tflite_file.untrained import is_untrained
 
-    chosen = load_board(board)
-    failures = Failures()
-    good = readable_models(models, failures) if models else []
-    untrained = {model for model in good if is_untrained(read_model(model))}
-    name, files = chosen.name, list[Pushed]()
-    with failures.kept(), board_runner(chosen, host, identity, bundle) as (connection, runner):
-        name, files = connection.name, [*runner.pushed]
-        files += runner.push_each(good, failures)
-    rows = [
-        {
-            "file": str(item.local),
-            "remote": item.remote,
-            "bytes": item.size,
-            "sha256": item.sha256,
-            "sent": item.sent,
-            "untrained": item.local in untrained,
-        }
-        for item in files
-    ]
-    if files or (json_output and failures.items):
+    chosen, failures = fleet.chosen(board, of_one={"--host": host}), Failures()
+    options = PushOptions(readable_models(models, failures) if models else ())
+    access = Access(host, identity, bundle)
+    if isinstance(chosen, dict):
+        fleet.push(chosen, options, access, failures, json_output=json_output)
+        return
+    done = push_models(BoardSession(chosen, access, bars.progress()), options, failures)
+    if done.files or (json_output and failures.items):
         show(
-            {"board": name, "files": rows, "failed": failures.rows()},
-            lambda width: push_table(files, name, width),
+            done.document(),
+            lambda width: push_table(done.files, done.board, width),
             json_output=json_output,
         )
     failures.require()
@@ -114,30 +94,22 @@ def run(
 ) -> None:
     """Run a model on a board: inputs in, outputs out, one inference for each input."""
     from toolchain.board import arrays
-    from toolchain.board.invoke import Settings
-    from toolchain.errors import ModelError
-    from toolchain.formats.input_file import check_readable
     from toolchain.hardware.board_file import load_board
-    from toolchain.tflite_file.support import read_supported
+    from toolchain.operations.models import runnable
+    from toolchain.operations.run import RunOptions
+    from toolchain.operations.run import run as run_model
+    from toolchain.operations.session import Access, BoardSession
 
     chosen = load_board(board)
-    check_readable(model, ModelError)
-    parsed = read_supported(model)
-    untrained = tell_untrained(parsed)
+    parsed = runnable(model, warn)
     batch = arrays.load_inputs(parsed, inputs)
     arrays.check_outputs(output_dir, parsed, inputs=[model, *inputs])
-    leasing = Leasing("run", [model], queue, force, shared=True)
-    with board_runner(chosen, host, identity, bundle, timeout, leasing) as (_, runner):
-        settings = Settings(threads=threads or chosen.threads)
-        outputs = batch.shaped(runner.run(parsed, settings, batch).outputs)
-    paths = arrays.save_outputs(output_dir, outputs)
-    rows = [
-        {"file": str(path), "name": tensor.name, "shape": list(array.shape),
-         "dtype": str(array.dtype)}
-        for path, tensor, array in zip(paths, arrays.model_outputs(parsed), outputs, strict=True)
-    ]  # fmt: skip
+    access = Access(host, identity, bundle, timeout, queue, force)
+    session = BoardSession(chosen, access, bars.progress())
+    done = run_model(session, RunOptions(parsed, batch, threads))
+    rows = done.rows(arrays.save_outputs(output_dir, [item.array for item in done.outputs]))
     if json_output:
-        print_json({"inferences": batch.count, "outputs": rows, "untrained": untrained})
+        print_json({"inferences": done.inferences, "outputs": rows, "untrained": done.untrained})
         return
     for row in rows:
         say(f"{row['file']}: {row['name']} {row['dtype']}{row['shape']}", fold=False)
@@ -146,10 +118,11 @@ def run(
 @commands.example(
     "deploy verify dense.tflite s20.tflite",
     "deploy verify --board rpi4 --host pi@raspberrypi s20.tflite",
+    "deploy verify --board kitchen,attic s20.tflite",
 )
 def verify(
     models: ModelsArgument,
-    board: BoardOption = "qemu",
+    board: BoardsOption = None,
     host: HostOption = None,
     identity: IdentityOption = None,
     bundle: BundleOption = None,
@@ -178,69 +151,30 @@ def verify(
     json_output: JsonOption = False,
 ) -> None:
     """Compare a board's outputs with the stock TFLite interpreter's on this machine."""
-    from toolchain.board.verify import verify as verify_model
     from toolchain.failures import Failures
-    from toolchain.hardware.board_file import load_board
+    from toolchain.operations.session import Access, BoardSession
+    from toolchain.operations.verify import VerifyOptions
+    from toolchain.operations.verify import verify as verify_models
     from toolchain.report.verify_table import verify_table
 
-    chosen, failures = load_board(board), Failures()
+    chosen, failures = fleet.chosen(board, of_one={"--host": host}), Failures()
     good = readable_models(models, failures)
-    name, results = chosen.name, []
-    leasing = Leasing("verify", good, queue, force, shared=True)
-    with (
-        failures.kept(),
-        board_runner(chosen, host, identity, bundle, timeout, leasing) as (connection, runner),
-    ):
-        name = connection.name
-        for model in good:
-            with failures.of(str(model)):
-                results.append(
-                    verify_model(
-                        runner,
-                        model,
-                        inputs=inputs,
-                        seed=seed,
-                        tolerance=tolerance,
-                        steps=steps,
-                        threads=threads or chosen.threads,
-                    )
-                )
-    for item in results:
-        with failures.of(item.model):
-            item.require(narrow_down(chosen, item, threads))
-    if results or (json_output and failures.items):
-        rows = [item.document() for item in results]
+    access = Access(host, identity, bundle, timeout, queue, force)
+    options = VerifyOptions(good, inputs, tolerance, steps, seed, threads)
+    if isinstance(chosen, dict):
+        fleet.verify(chosen, options, access, failures, json_output=json_output)
+        return
+    done = verify_models(BoardSession(chosen, access, bars.progress()), options, failures)
+    if done.models or (json_output and failures.items):
         show(
-            {"board": name, "models": rows, "failed": failures.rows()},
-            lambda width: verify_table(results, name, width),
+            done.document(),
+            lambda width: verify_table(done.models, done.board, width),
             json_output=json_output,
         )
     if not json_output:
-        for line in (line for item in results for line in item.notes()):
+        for line in done.notes():
             note(line, style="yellow")
     failures.require()
-
-
-def narrow_down(board: Board, done: Verification, threads: int | None = None) -> str:
-    """What to run to learn what a board's difference comes from."""
-    from toolchain.build.bundle import bundle_path
-    from toolchain.hints import command
-
-    again = ["verify", done.model, "--inputs", done.inputs, "--seed", done.seed]
-    again += ["--tolerance", f"{done.tolerance:g}", "--steps", f"{done.step_tolerance:g}"]
-    again += ["--threads", threads] if threads else []
-    if board.connection != "local":
-        build = command("build", "--board", "host")
-        return (
-            "to see whether this machine's build of the runtime does the same on the same inputs, "
-            f"run: {build} && {command(*again, '--board', 'host')}"
-        )
-    build = command("build", "--board", board.given, "--stock")
-    stock = bundle_path(board, stock=True)
-    return (
-        "to see whether a runtime without patches does the same on the same inputs, "
-        f"run: {build} && {command(*again, '--board', board.given, '--bundle', stock)}"
-    )
 
 
 @commands.example(
@@ -248,10 +182,11 @@ def narrow_down(board: Board, done: Verification, threads: int | None = None) ->
     "deploy profile dense.tflite s20.tflite --per-op --save run",
     "deploy profile --board rpi4 --host pi@raspberrypi --per-op dense.tflite s20.tflite",
     "deploy profile --board rpi5 --host pi@raspberrypi --energy dense.tflite s20.tflite",
+    "deploy profile --board lab --save runs dense.tflite s20.tflite",
 )
 def profile(
     models: ModelsArgument,
-    board: BoardOption = "qemu",
+    board: BoardsOption = None,
     host: HostOption = None,
     identity: IdentityOption = None,
     bundle: BundleOption = None,
@@ -368,11 +303,10 @@ def profile(
     json_output: JsonOption = False,
 ) -> None:
     """Measure models on a board; the first is the one that the others are compared with."""
-    from toolchain.board.invoke import Settings, load_bundle
     from toolchain.failures import Failures
-    from toolchain.hardware.board_file import load_board
-    from toolchain.profile.estimator import estimates_for
-    from toolchain.profile.measure import Session
+    from toolchain.operations.profile import ProfileOptions
+    from toolchain.operations.profile import profile as profile_models
+    from toolchain.operations.session import Access, BoardSession
     from toolchain.profile.protocol import Limits
     from toolchain.report import operator_table, profile_plot, profile_table
     from toolchain.report.estimate_table import estimate_table
@@ -380,41 +314,37 @@ def profile(
 
     check_alone(output, json_output)
     kept = profile_files.Kept(save, history, no_history)
-    power = power_source(meter, energy=energy)
-    chosen, failures = load_board(board), Failures()
+    power_source(meter, energy=energy)
+    counts = tuple(thread_counts(threads))
+    chosen = fleet.chosen(board, of_one={"--host": host, "--meter": meter})
+    failures = Failures()
     good = readable_models(models, failures)
+    limits = Limits(
+        precision=precision / 100, max_time_s=max_time, max_temp_c=max_temp, max_wait_s=max_wait
+    )
+    access = Access(host, identity, bundle, timeout, queue, force)
+
+    def options() -> ProfileOptions:
+        power = power_source(meter, energy=energy)
+        return ProfileOptions(
+            good, models[0], stock_bundle, runs, warmup, counts, per_op, limits, power, estimate
+        )
+
+    if isinstance(chosen, dict):
+        files = fleet.ProfileFiles(chosen, output, plot, save, history, no_history)
+        files.check(inputs=models)
+        fleet.profile(chosen, options, access, failures, files, wide=wide, json_output=json_output)
+        return
     if output:
         check_writable(output, inputs=models)
     if plot:
         profile_plot.check_plot_path(plot, others=[output] if output else [])
     kept.check(inputs=models, outputs=[path for path in (output, plot) if path])
-    stock = load_bundle(chosen, stock_bundle, stock=True) if stock_bundle else None
-    counts = thread_counts(threads) or [chosen.threads]
-    settings = Settings.measuring(
-        chosen, threads=counts[0], runs=runs, warmup=warmup, per_op=per_op
-    )
-    limits = Limits(
-        precision=precision / 100, max_time_s=max_time, max_temp_c=max_temp, max_wait_s=max_wait
-    )
-    measured = None
-    leasing = Leasing("profile", good, queue, force)
-    with (
-        failures.kept(),
-        board_runner(chosen, host, identity, bundle, timeout, leasing) as (connection, runner),
-    ):
-        session = Session(
-            connection, chosen, runner, bars.progress(), settings, stock, failures,
-            threads=counts, limits=limits, settle=warmup is None, power=power,
-        )  # fmt: skip
-        session.measure(good, reference=models[0])
-        measured = session.profile()
+    session = BoardSession(chosen, access, bars.progress())
+    measured = profile_models(session, options(), failures)
     if measured is None:
         failures.require()
         return
-    if estimate and chosen.connection == "emulator" and failures.stopped is None:
-        with failures.kept():
-            found = estimates_for(runner.bundle, good, chosen, bars.progress())
-            measured = measured.model_copy(update={"estimates": found})
     # What was measured is shown, whatever becomes of the files.
     if output:
         with failures.of_output(output):
@@ -432,76 +362,3 @@ def profile(
         output=output,
     )
     failures.require()
-
-
-@dataclass(frozen=True)
-class Leasing:
-    """How a command is to have the board."""
-
-    command: str
-    models: Sequence[Path]
-    queue: float | None
-    force: bool
-    shared: bool = False
-
-    def lease(self, connection: Connection, progress: Progress) -> Lease:
-        """The lease that the command takes, once it is entered."""
-        from toolchain.board.lease import WAIT_S, Lease
-
-        first, *more = [model.name for model in self.models]
-        purpose = f"{self.command} {first}" + (f" and {len(more)} more" if more else "")
-        return Lease(
-            connection,
-            purpose,
-            shared=self.shared,
-            wait=WAIT_S if self.queue is None else self.queue,
-            force=self.force,
-            note=progress.note,
-        )
-
-
-@contextmanager
-def board_runner(
-    board: Board,
-    host: str | None,
-    identity: Path | None,
-    bundle_dir: Path | None,
-    timeout: float | None = None,
-    leasing: Leasing | None = None,
-    progress: Progress | None = None,
-) -> Iterator[tuple[Connection, BoardRunner]]:
-    """A board, and its runner there.
-
-    Args:
-        board: its file.
-        host: what ``--host`` says.
-        identity: what ``--identity`` says.
-        bundle_dir: what ``--bundle`` says.
-        timeout: seconds that one run of the runner may take.
-        leasing: how the command is to have the board; without, it takes no lease.
-        progress: where it is shown; bars on standard error unless given.
-
-    Raises:
-        BundleError: the bundle is not built.
-        BoardError: the board is not reached, or the bundle is not for it.
-    """
-    from toolchain.board.connect import connect
-    from toolchain.board.invoke import TIMEOUT_S, BoardRunner, load_bundle
-    from toolchain.board.target import parse_host
-
-    if host is not None:
-        parse_host(host)
-    progress = progress or bars.progress()
-    bundle = load_bundle(board, bundle_dir)
-    with ExitStack() as stack:
-        connection = stack.enter_context(connect(board, host, identity=identity))
-        lease = stack.enter_context(leasing.lease(connection, progress)) if leasing else None
-        runner = BoardRunner(
-            connection,
-            board,
-            bundle,
-            progress,
-            timeout=timeout or TIMEOUT_S,
-            still=lease.require if lease else None,
-        )
-        yield connection, runner

@@ -158,11 +158,8 @@ def convert(
     files, so they are asked for first. The module of `--model` is run. No other file is, whatever
     it holds.
     """
-    from toolchain import extras
-    from toolchain.convert.kinds import is_onnx, is_program, is_saved_model, is_tensorflow
-    from toolchain.errors import ModelError
-    from toolchain.formats.input_file import check_readable
-    from toolchain.zoo import catalog, libraries
+    from toolchain.operations import convert as converting
+    from toolchain.report.layers import conversion_summary
 
     check_alone(output, json_output)
     shapes = [_shape(text) for text in input_shape or []]
@@ -180,44 +177,26 @@ def convert(
             "give a checkpoint, an exported program (.pt2), an ONNX file, a model of TensorFlow, "
             "or --model",
         )
-    wanted = ["convert"]
-    if model is not None and ":" not in model:
-        catalog.get(model)
-    elif model is not None and libraries.is_named(model):
-        wanted.append(model.partition(":")[0])
-    if source is not None and is_onnx(Path(source)):
-        wanted.append("onnx")
-    if source is not None and is_tensorflow(Path(source)):
-        wanted.append("tensorflow")
-    saved = source is not None and is_saved_model(Path(source))
-    for file in (None if saved else source, masks):
-        if file is not None:
-            check_readable(Path(file), ModelError)
-    extras.require("deploy convert", *wanted)
-    if source is not None and (saved or is_program(Path(source))) and not trust:
-        _ask_for_trust(source, saved=saved)
-    from toolchain.board.host_runtime import host_runtimes
-    from toolchain.convert import conversion
-    from toolchain.report.layers import conversion_summary
-
-    done = conversion.convert(
-        source,
-        output or conversion.default_output(source, model),
+    options = converting.ConvertOptions(
+        source=source,
         model=model,
-        input_shapes=shapes or None,
+        output=output,
+        input_shapes=tuple(shapes),
         masks=masks,
         weights=weights,
         normalization=known,
-        tolerance=conversion.DEFAULT_TOLERANCE if tolerance is None else tolerance,
+        tolerance=tolerance,
         quantize=quantize,
         calibration=calibration,
         calibration_samples=samples,
         boundary=io,
         min_sqnr_db=min_sqnr,
         seed=seed,
-        others=host_runtimes(),
-        progress=bars.progress(quiet=json_output),
     )
+    converting.check(options)
+    if source is not None and not trust and (said := converting.distrusted(source)):
+        _ask_for_trust(source, said)
+    done = converting.convert(options, bars.progress(quiet=json_output))
     show(
         done,
         lambda _width: conversion_summary(done, verbose=verbose),
@@ -227,7 +206,7 @@ def convert(
     )
 
 
-def _ask_for_trust(program: str, *, saved: bool) -> None:
+def _ask_for_trust(program: str, said: str) -> None:
     """Ask whether a file that can run code, or a SavedModel, may do so.
 
     Raises:
@@ -236,9 +215,6 @@ def _ask_for_trust(program: str, *, saved: bool) -> None:
     from toolchain.errors import ModelError
     from toolchain.hints import command
 
-    said = f"{program}: is an exported program, which can run code of whoever made it when loaded"
-    if saved:
-        said = f"{program}: is a SavedModel, whose operators can read and write files when it runs"
     if not confirm("Do you trust whoever made it?", said=said):
         again = command("convert", program, "--trust")
         raise ModelError(said, hint=f"if you trust whoever made it, run: {again}")
@@ -278,17 +254,16 @@ def inspect(
     folder: how many tiles of the core the kept pixels fill, and what of them is computed for
     nothing.
     """
-    from toolchain.board.plan import core_plan
-    from toolchain.errors import DeployError, ModelError
+    from toolchain.errors import ModelError
     from toolchain.formats.input_file import check_readable
-    from toolchain.hardware.board_file import known_tiles, load_board
+    from toolchain.hardware.board_file import load_board
+    from toolchain.operations.inspect import inspect as inspect_file
     from toolchain.report.layers import inspection_table, mask_picture
     from toolchain.report.plan_table import plan_table
     from toolchain.report.tiling_table import tiling_table
     from toolchain.tflite_file import inspection
 
     target = load_board(board) if board is not None else None
-    core = known_tiles(target) if target is not None else None
     check_readable(file, ModelError)
     if mask is not None:
         plane = inspection.layer_mask(file, mask)
@@ -297,13 +272,7 @@ def inspect(
             return
         print(mask_picture(plane, width=out.width, unicode=out.encoding.startswith("utf")))
         return
-    report = inspection.inspect_model(file, core)
-    if target is not None:
-        try:
-            report = inspection.with_plan(report, core_plan(target, file, report.layers))
-        except DeployError as error:
-            hint = f"; {error.hint}" if error.hint else ""
-            report = report.model_copy(update={"no_plan": f"{error.what}{hint}"})
+    report = inspect_file(file, target)
 
     def table(width: int) -> RenderableType:
         if report.plan is not None:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from toolchain.cli import bars
-from toolchain.cli.board import Leasing, board_runner
 from toolchain.cli.command_help import App
 from toolchain.cli.options import (
     BundleOption,
@@ -29,10 +28,8 @@ from toolchain.cli.options import (
 from toolchain.cli.output import show
 
 if TYPE_CHECKING:
-    from toolchain.board.connection import Connection
     from toolchain.board.detect import PictureObjects, Runs
-    from toolchain.board.invoke import BoardRunner
-    from toolchain.hardware.board_file import Board
+    from toolchain.operations.session import BoardSession
     from toolchain.tflite_file.graph import Model
 
 commands = App()
@@ -107,6 +104,7 @@ def detect(
     from toolchain.failures import Failures
     from toolchain.formats.input_file import check_readable
     from toolchain.hardware.board_file import load_board
+    from toolchain.operations.session import Access, BoardSession
     from toolchain.storage.files import check_folder, make_folder
     from toolchain.tflite_file.support import read_supported
 
@@ -137,11 +135,11 @@ def detect(
     found: list[PictureObjects] = []
     ran_on = _HERE if chosen is None else chosen.name
     progress = bars.progress(quiet=json_output)
-    place = functools.partial(
-        board_runner, host=host, identity=identity, bundle_dir=bundle, timeout=timeout,
-        leasing=Leasing("detect", [model], queue, force, shared=True), progress=progress,
-    )  # fmt: skip
-    with failures.kept(), _runs(parsed, threads, chosen, place) as (runs, name):
+    session = None
+    if chosen is not None:
+        access = Access(host, identity, bundle, timeout, queue, force)
+        session = BoardSession(chosen, access, progress)
+    with failures.kept(), _runs(parsed, threads, session) as (runs, name):
         ran_on = name
         if wanted.folder is not None:
             make_folder(wanted.folder)
@@ -154,18 +152,17 @@ def detect(
 
 @contextmanager
 def _runs(
-    model: Model,
-    threads: int | None,
-    board: Board | None,
-    place: Callable[[Board], AbstractContextManager[tuple[Connection, BoardRunner]]],
+    model: Model, threads: int | None, session: BoardSession | None
 ) -> Iterator[tuple[Runs, str]]:
     """What runs the model, and what that is called."""
     from toolchain.agreement.interpreter import run_here
     from toolchain.board.invoke import Settings
+    from toolchain.operations.session import Purpose
 
-    if board is None:
+    if session is None:
         yield functools.partial(run_here, model), _HERE
         return
-    settings = Settings(threads=threads or board.threads)
-    with place(board) as (connection, runner):
-        yield lambda batch: runner.run(model, settings, batch).outputs, connection.name
+    settings = Settings(threads=threads or session.board.threads)
+    purpose = Purpose.of("detect", [Path(model.path)], shared=True)
+    with session.runner(purpose) as runner:
+        yield lambda batch: runner.run(model, settings, batch).outputs, session.name

@@ -9,10 +9,12 @@ import typer
 
 from toolchain.cli import bars
 from toolchain.cli.command_help import App, complete
-from toolchain.cli.options import BoardOption, JsonOption, board_names, board_option, wrong_use
+from toolchain.cli.options import BoardOption, JsonOption, board_names, boards_option, wrong_use
 from toolchain.cli.output import note, print_json, say, show
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from toolchain.board.emulator_state import Phase, State
     from toolchain.board.lab import Found
     from toolchain.board.session import Owner
@@ -23,10 +25,7 @@ commands = App(
     no_args_is_help=True,
     epilog="deploy emulator start",
 )
-BoardsOption = Annotated[
-    str | None,
-    board_option("Board names or files, with commas between them.", "all emulated boards"),
-]
+BoardsOption = Annotated[list[str] | None, boards_option("all emulated boards")]
 
 
 @commands.example(
@@ -272,12 +271,12 @@ def link(
     asyncio.run(link_proxy.serve(listener, address, int(number), what))
 
 
-def _emulated(names: str) -> list[Board]:
+def _emulated(names: Sequence[str]) -> list[Board]:
     """The emulated boards that ``--board`` names."""
     from toolchain.board import emulator
     from toolchain.hardware.board_file import boards_named
 
-    boards = boards_named([names])
+    boards = boards_named(names)
     for board in boards:
         emulator.require_emulated(board)
     return boards

@@ -8,14 +8,14 @@ from typing import Annotated
 
 import typer
 
-from toolchain.cli import bars
+from toolchain.cli import bars, fleet
 from toolchain.cli.command_help import App
 from toolchain.cli.options import (
-    BoardOption,
     BundleOption,
     JsonOption,
     ModelsArgument,
     ThreadsOption,
+    boards_option,
     check_alone,
     readable_models,
     wrong_use,
@@ -28,10 +28,11 @@ commands = App()
 @commands.example(
     "deploy estimate --board rpi4 dense.tflite s20.tflite",
     "deploy estimate --board rpi4 --threads 1 --per-op s20.tflite",
+    "deploy estimate --board rpi3,rpi4,rpi5 dense.tflite s20.tflite",
 )
 def estimate(
     models: ModelsArgument,
-    board: BoardOption = "rpi4",
+    board: Annotated[list[str] | None, boards_option("rpi4")] = None,
     bundle: BundleOption = None,
     threads: ThreadsOption = None,
     clock: Annotated[
@@ -75,41 +76,39 @@ def estimate(
     The board's own program runs under QEMU's user mode. Its instructions, its caches and its core
     are simulated, so this takes some hundred times as long as the board would.
     """
-    from toolchain.board.invoke import load_bundle
     from toolchain.failures import Failures
     from toolchain.formats.json_text import to_json
-    from toolchain.hardware.board_file import known_clock, load_board
+    from toolchain.hardware.board_file import known_clock
+    from toolchain.operations.estimate import EstimateOptions
+    from toolchain.operations.estimate import estimate as estimate_models
     from toolchain.profile.document import load_profile
     from toolchain.profile.estimate_document import load_estimate
-    from toolchain.profile.estimator import Estimator, timed_core
+    from toolchain.profile.estimator import timed_core
     from toolchain.report import estimate_table
     from toolchain.storage.files import check_writable, write_or_keep
 
     check_alone(output, json_output)
     if calibrate and calibrated:
         raise wrong_use("--calibrated", "has a fit already: leave --calibrate away")
-    chosen, failures = load_board(board), Failures()
-    timed_core(chosen)
-    known_clock(chosen)
+    alone = {"--calibrate": calibrate, "--calibrated": calibrated}
+    chosen, failures = fleet.chosen(board, default="rpi4", of_one=alone), Failures()
+    if not isinstance(chosen, dict):
+        timed_core(chosen)
+        known_clock(chosen)
     good = readable_models(models, failures)
     if output:
         check_writable(output, inputs=models)
+    if isinstance(chosen, dict):
+        options = EstimateOptions(good, bundle, threads, clock)
+        fleet.estimate(chosen, options, failures, output, per_op=per_op, json_output=json_output)
+        return
     profile = load_profile(calibrate) if calibrate else None
     fitted = load_estimate(calibrated) if calibrated else None
     if fitted and fitted.core != chosen.cpu:
         raise wrong_use("--calibrated", f"is of a {fitted.core}; {chosen.name} has a {chosen.cpu}")
-    document = None
-    estimator = Estimator(
-        load_bundle(chosen, bundle),
-        chosen,
-        threads=threads or chosen.threads,
-        clock_mhz=clock,
-        timing_model=fitted.timing_model if fitted else None,
-    )
-    with failures.kept():
-        if profile is not None:
-            estimator.calibrate(good, profile, bars.progress())
-        document = estimator.models(good, failures, bars.progress())
+    timing_model = fitted.timing_model if fitted else None
+    options = EstimateOptions(good, bundle, threads, clock, profile, timing_model)
+    document = estimate_models(chosen, options, bars.progress(), failures)
     if document is None:
         failures.require()
         return

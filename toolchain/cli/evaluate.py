@@ -13,7 +13,6 @@ import typer
 from rich.console import RenderableType
 
 from toolchain.cli import bars
-from toolchain.cli.board import Leasing, board_runner
 from toolchain.cli.command_help import App, complete
 from toolchain.cli.options import (
     BundleOption,
@@ -43,6 +42,7 @@ if TYPE_CHECKING:
     from toolchain.evaluation.places import Place
     from toolchain.failures import Failures
     from toolchain.hardware.board_file import Board
+    from toolchain.operations.session import BoardSession
     from toolchain.progress import Progress
     from toolchain.tflite_file.image_metadata import Normalization
 
@@ -142,6 +142,7 @@ def evaluate(
     """
     from toolchain.failures import Failures
     from toolchain.hardware.board_file import load_board
+    from toolchain.operations.session import Access, BoardSession
     from toolchain.storage.files import check_writable
 
     check_alone(output, json_output)
@@ -155,13 +156,14 @@ def evaluate(
     if of_recipe is not None:
         given = given or of_recipe.normalization
     failures = Failures()
-    leasing = Leasing("evaluate", models, queue, force, shared=True)
+    session = None
+    if chosen is not None:
+        access = Access(host, identity, bundle, timeout, queue, force)
+        session = BoardSession(chosen, access, bars.progress())
     asked = _Asked(
         models, data, of_recipe, given, limit, seed, again, failures,
         bars.progress(quiet=json_output),
-        functools.partial(
-            _places, chosen, threads, failures, host, identity, bundle, timeout, leasing
-        ),
+        functools.partial(_places, session, threads, failures, models),
     )  # fmt: skip
     done = (
         _detected(asked, images)
@@ -334,21 +336,23 @@ def in_torch_of(classifiers: Sequence[Classifier], checkpoints: Sequence[Path]) 
 
 @contextmanager
 def _places(
-    board: Board | None, threads: int | None, failures: Failures,
-    host: str | None, identity: Path | None, bundle: Path | None, timeout: float | None,
-    leasing: Leasing, files: Sequence[ImageFile],
-) -> Iterator[list[Place]]:  # fmt: skip
+    session: BoardSession | None,
+    threads: int | None,
+    failures: Failures,
+    models: Sequence[Path],
+    files: Sequence[ImageFile],
+) -> Iterator[list[Place]]:
     """This machine, and a board where one is named, which has the files then."""
     from toolchain.evaluation.places import Host, OnBoard
+    from toolchain.operations.session import Purpose
 
     with ExitStack() as stack:
         places: list[Place] = [Host()]
-        if board is not None:
-            connection, runner = stack.enter_context(
-                board_runner(board, host, identity, bundle, timeout, leasing)
-            )
+        if session is not None:
+            purpose = Purpose.of("evaluate", models, shared=True)
+            runner = stack.enter_context(session.runner(purpose))
             runner.push_each([one.path for one in files], failures)
-            places.append(OnBoard(runner, connection.name, threads or board.threads))
+            places.append(OnBoard(runner, session.name, threads or session.board.threads))
         try:
             yield places
         except BaseException:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from toolchain.cli import bars
-from toolchain.cli.board import Leasing, board_runner
 from toolchain.cli.command_help import App, complete
 from toolchain.cli.options import (
     BoardOption,
@@ -31,12 +29,6 @@ from toolchain.cli.options import (
 from toolchain.cli.output import note, print_json, say, show
 
 if TYPE_CHECKING:  # pydantic is slow to import, and help needs none of it
-    from toolchain.board.connection import Connection
-    from toolchain.board.invoke import BoardRunner
-    from toolchain.failures import Failures
-    from toolchain.hardware.board_file import Board
-    from toolchain.profile.document import Profile
-    from toolchain.profile.estimate_document import Estimate
     from toolchain.profile.gain import Settings
 
 commands = App()
@@ -137,11 +129,13 @@ def gain(
     from toolchain.formats.json_text import to_json
     from toolchain.hardware.board_file import load_board
     from toolchain.hints import command
-    from toolchain.profile.gain import Maskable, write_copies
+    from toolchain.operations.gain import GainOptions
+    from toolchain.operations.gain import gain as gain_of
+    from toolchain.operations.session import Access, BoardSession
+    from toolchain.profile.gain import Maskable
     from toolchain.report import gain_plot, gain_table
     from toolchain.report.profile_plot import check_plot_path
     from toolchain.storage.files import check_writable, write_or_keep
-    from toolchain.storage.scratch import temporary_folder
     from toolchain.tflite_file.support import require_supported
 
     check_alone(output, json_output)
@@ -158,22 +152,14 @@ def gain(
     source = Maskable(model, masks[0].layers)
     tell_untrained(source.model)
     require_supported(source.model, hint=f"to see all of it, run: {command('inspect', model)}")
-    found: Estimate | Profile | None = None
-    with temporary_folder() as folder, failures.kept():
-        copies = write_copies(source, masks, folder)
-        models = [model, *(path for path, _ in copies)]
-        if measure:
-            leasing = Leasing("gain", models, queue, force)
-            place = functools.partial(
-                board_runner, chosen, host, identity, bundle, timeout, leasing
-            )
-            found = _measured(place, chosen, threads, max_time, models, failures, per_op=per_op)
-        else:
-            found = _estimated(chosen, bundle, threads, models)
-    if found is None:
+    session = BoardSession(
+        chosen, Access(host, identity, bundle, timeout, queue, force), bars.progress()
+    )
+    options = GainOptions(tuple(masks), measure, threads, max_time, per_op)
+    document = gain_of(session, source, options, failures)
+    if document is None:
         failures.require()
         return
-    document = source.document(chosen, masks[0], [record for _, record in copies], found)
     if output:
         with failures.of_output(output):
             write_or_keep(output, to_json(document).encode() + b"\n")
@@ -188,52 +174,6 @@ def gain(
         output=output,
     )
     failures.require()
-
-
-def _estimated(
-    board: Board, bundle: Path | None, threads: int | None, models: Sequence[Path]
-) -> Estimate | None:
-    """What models would take on a board that is not here."""
-    from toolchain.board.invoke import load_bundle
-    from toolchain.errors import BoardConfigError
-    from toolchain.profile.estimator import Estimator
-
-    try:
-        estimator = Estimator(load_bundle(board, bundle), board, threads=threads or board.threads)
-    except BoardConfigError as error:
-        hint = f"{error.hint}; " if error.hint else ""
-        raise BoardConfigError(
-            error.what, hint=f"{hint}to measure on the board itself, add --measure"
-        ) from error
-    return estimator.models(models, None, bars.progress())
-
-
-def _measured(
-    place: Callable[[], AbstractContextManager[tuple[Connection, BoardRunner]]],
-    board: Board,
-    threads: int | None,
-    max_time: float | None,
-    models: Sequence[Path],
-    failures: Failures,
-    *,
-    per_op: bool,
-) -> Profile | None:
-    """What a file and its copies take on a board, in turns; copies do not stay there."""
-    from toolchain.board.invoke import Settings
-    from toolchain.profile.measure import Session
-    from toolchain.profile.protocol import Limits
-
-    limits = Limits() if max_time is None else Limits(max_time_s=max_time)
-    settings = Settings.measuring(board, threads=threads, per_op=per_op)
-    with place() as (connection, runner):
-        session = Session(
-            connection, board, runner, bars.progress(), settings, None, failures,
-            limits=limits, settle=True,
-        )  # fmt: skip
-        session.measure(models)
-        for copy in models[1:]:
-            runner.remove_model(copy)
-        return session.profile()
 
 
 @commands.example(

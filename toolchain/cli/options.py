@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -114,7 +114,7 @@ def power_source(meter: str | None, *, energy: bool) -> PowerSource | None:
     return MeterSource(words)
 
 
-def readable_models(models: Sequence[Path], failures: Failures) -> list[Path]:
+def readable_models(models: Sequence[Path], failures: Failures) -> tuple[Path, ...]:
     """Those of the models that can be read and that the runtime can run; an error if none can.
 
     Of those whose masks are for measuring it is said.
@@ -122,35 +122,25 @@ def readable_models(models: Sequence[Path], failures: Failures) -> list[Path]:
     Raises:
         ModelError: none can.
     """
-    from toolchain.errors import ModelError
-    from toolchain.formats.input_file import check_readable
-    from toolchain.tflite_file.support import read_supported
+    from toolchain.operations.models import runnable_ones
 
-    good = []
-    for model in models:
-        with failures.of(str(model)):
-            check_readable(model, ModelError)
-            tell_untrained(read_supported(model))
-            good.append(model)
-    if not good:
-        failures.require()
-    return good
+    return runnable_ones(models, failures, warn)
 
 
-def tell_untrained(model: Model) -> bool:
-    """Say where a file's masks are for measuring, on standard error.
-
-    Returns:
-        Whether they are.
-    """
+def warn(line: str) -> None:
+    """Say on standard error what is to be borne in mind."""
     from toolchain.cli.output import note
     from toolchain.foreign_text import harmless
+
+    note(harmless(line), style="yellow")
+
+
+def tell_untrained(model: Model) -> None:
+    """Say where a file's masks are for measuring, on standard error."""
     from toolchain.tflite_file.untrained import is_untrained, warning
 
-    untrained = is_untrained(model)
-    if untrained:
-        note(harmless(warning(model.path)), style="yellow")
-    return untrained
+    if is_untrained(model):
+        warn(warning(model.path))
 
 
 # --- completion ------------------------------------------------------------------------------
@@ -179,6 +169,25 @@ def board_names(incomplete: str) -> Iterator[tuple[str, str]]:
                 yield head + path.name, "a file"
 
 
+def board_words(incomplete: str) -> Iterator[tuple[str, str]]:
+    """What stands for boards where there may be several: also tags, ``all``, and lists of these."""
+    from toolchain.errors import BoardConfigError
+    from toolchain.hardware import emulated, inventory
+
+    head = incomplete[: incomplete.rfind(",") + 1]
+    last = incomplete[len(head) :]
+    for name, text in board_names(last):
+        yield head + name, text
+    with suppress(BoardConfigError):
+        tables = inventory.tables()
+        if tables:
+            yield head + inventory.ALL, f"all boards of yours: {', '.join(tables)}"
+        for tag, names in inventory.tagged(tables).items():
+            yield head + tag, f"a tag: {', '.join(names)}"
+    if started := emulated.tables():
+        yield head + emulated.TAG, f"all emulated boards: {', '.join(started)}"
+
+
 def network_names(_incomplete: str) -> Iterator[tuple[str, str]]:
     """Networks of the zoo."""
     from toolchain.zoo.catalog import ZOO
@@ -196,24 +205,43 @@ def cache_kinds(_incomplete: str) -> Iterator[tuple[str, str]]:
 # --- options ---------------------------------------------------------------------------------
 
 
-def board_option(text: str, show_default: str | None = None) -> Any:
+def board_option(
+    text: str,
+    show_default: str | None = None,
+    names: Callable[[str], Iterator[tuple[str, str]]] = board_names,
+    metavar: str | None = None,
+) -> Any:
     """``--board``, as a command has it.
 
     Args:
         text: of its help.
         show_default: what is done without it, where that is to be said.
+        names: what completes it.
+        metavar: what stands for its value in help.
     """
     return typer.Option(
         "--board",
         "-b",
         help=text,
+        metavar=metavar,
         show_default=show_default or True,
-        autocompletion=complete(board_names),
+        autocompletion=complete(names),
     )
+
+
+def boards_option(show_default: str) -> Any:
+    """``--board`` of commands that work on several at once.
+
+    Args:
+        show_default: the board that is taken without it.
+    """
+    text = "Board name or file. Several: with commas, a tag of yours, or all; may be repeated."
+    return board_option(text, show_default, board_words, "BOARD")
 
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 BoardOption = Annotated[str, board_option("Board name or file.")]
+BoardsOption = Annotated[list[str] | None, boards_option("qemu")]
 HostOption = Annotated[
     str | None,
     typer.Option("--host", "-H", help="A real board: what you give to ssh.", metavar="HOST"),

@@ -34,7 +34,7 @@ from toolchain.convert.ports import Port, channel_last_array, read_ports
 from toolchain.convert.quantize import float_operators, quantize_int8, quantize_weights
 from toolchain.convert.reference import random_inputs
 from toolchain.convert.rewrite import rewrite
-from toolchain.convert.source import Source, load_source, module_source
+from toolchain.convert.source import Source, load_source, module_source, network_source
 from toolchain.convert.verdict import Find, require_agreement, require_quality
 from toolchain.errors import DataError, ModelError, OutputError, VerificationError
 from toolchain.progress import Progress, Silent
@@ -211,7 +211,7 @@ def convert(
     path: str | os.PathLike[str] | None,
     output: str | os.PathLike[str],
     *,
-    model: str | None = None,
+    model: str | nn.Module | None = None,
     input_shapes: Sequence[tuple[int, ...]] | None = None,
     masks: str | os.PathLike[str] | None = None,
     weights: str | None = None,
@@ -235,7 +235,8 @@ def convert(
             Keras model or SavedModel, see
             :func:`toolchain.convert.from_tensorflow.source.load_tensorflow`.
         output: the file to write; its folder has to exist.
-        model: ``package.module:factory`` or a name of the zoo.
+        model: ``package.module:factory``, a name of the zoo, or a network with its weights and
+            masks, which is in eval mode then.
         input_shapes: as torch has them, one an input; needed where nothing else tells.
         masks: ``bin_mask.h``, for weights that come without masks.
         weights: which of a checkpoint's weights: their key, or ``ema`` for averaged ones.
@@ -365,11 +366,19 @@ def convert(
 
 def _load(
     path: str | os.PathLike[str] | None,
-    model: str | None,
+    model: str | nn.Module | None,
     shapes: Sequence[tuple[int, ...]] | None,
     masks: str | os.PathLike[str] | None,
     weights: str | None,
 ) -> Original:
+    if isinstance(model, nn.Module):
+        for option, given in (("path", path), ("masks", masks), ("weights", weights)):
+            if given is not None:
+                raise ModelError(
+                    f"{type(model).__name__}: is a network, which holds all of it",
+                    hint=f"leave {option} away",
+                )
+        return network_source(model, shapes)
     if path is None or not is_tensorflow(Path(path)):
         return load_source(path, model, shapes, masks, weights)
     for option, given in (("--model", model), ("--masks", masks), ("--weights", weights)):
@@ -419,8 +428,10 @@ def lower_unchecked(model: nn.Module, example: Tensor, path: Path) -> None:
     lower(Flat(module, source.interface), source.inputs, source.outputs, path)
 
 
-def default_output(path: str | os.PathLike[str] | None, model: str | None) -> Path:
+def default_output(path: str | os.PathLike[str] | None, model: str | nn.Module | None) -> Path:
     """``<name>.tflite`` in the current folder, after the checkpoint or the model."""
+    if isinstance(model, nn.Module):
+        return Path(f"{type(model).__name__}.tflite")
     named = libraries.without_weights(model or "model")
     name = Path(path).stem if path is not None else named.rpartition(":")[2]
     return Path(f"{name}.tflite")

@@ -203,6 +203,25 @@ def module_source(
     return replace(source, notes=(*changed, *source.notes))
 
 
+def network_source(network: nn.Module, input_shapes: Sequence[Shape] | None) -> Source:
+    """A network that is at hand, exported; it is in eval mode then.
+
+    Args:
+        network: with its weights and masks.
+        input_shapes: one shape an input.
+
+    Raises:
+        ModelError: there are no shapes, it does not run on such inputs, or cannot be exported.
+    """
+    name = type(network).__name__
+    if not input_shapes:
+        raise ModelError(
+            f"the input shape of {name} is not known",
+            hint="give it as input_shapes=[(1, 3, 224, 224)]: (N, C, H, W), one shape an input",
+        )
+    return module_source(network, [torch.zeros(shape) for shape in input_shapes], name)
+
+
 def make(factory: str, arguments: Mapping[str, Any] | None = None) -> nn.Module:
     """Call ``package.module:function``; modules of the current folder are found too.
 

@@ -256,6 +256,7 @@ def _shown(path: str) -> str:
 
 
 def _disk(patient: Patient, place: _Place) -> Finding:
+    patient.free = place.free
     if place.free is None:
         return _board.unknown("disk", "it does not tell how much of its disk is free")
     manifest = None if patient.bundle is None else patient.bundle.manifest

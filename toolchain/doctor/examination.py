@@ -49,6 +49,8 @@ class Examination:
     """In the order of checks."""
     facts: BoardFacts | None = None
     """What the board says of itself, if it was reached."""
+    patient: Patient | None = None
+    """The board, if it was reached; nothing more is asked of it."""
     target: SshTarget | None = None
     """Where a real board is."""
     created: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -82,6 +84,21 @@ class Examination:
             if self.board is not None:
                 self._look_at_board(self.board, stage, is_known=isinstance(found, SshTarget))
             stage.advance(0, "")
+
+    def run_on_board(self, stage: Stage) -> None:
+        """Make the checks of the board alone: this machine is looked at elsewhere.
+
+        Args:
+            stage: is told of each.
+        """
+        found = self._find_target()
+        if self.board is None:
+            return
+        if isinstance(found, ConnectionFailed) and self.is_real:
+            self.findings.append(_board.told("configuration", found, "fault"))
+            self._add_unknown([name for names in _CHECKS for name in names], _NO_CONFIGURATION)
+            return
+        self._look_at_board(self.board, stage, is_known=True)
 
     def _find_target(self) -> SshTarget | ConnectionFailed:
         """Where a real board is, or else what the configuration says of any host; why not."""
@@ -130,6 +147,7 @@ class Examination:
         try:
             with reached(board, self.host, self.identity, self.target) as (patient, found):
                 self.findings += found
+                self.patient = patient
                 stage.advance(1)
                 self._ask(patient, stage)
         except NotReached as error:

@@ -21,11 +21,13 @@ _IS_LINE = re.compile(r"(?:run: )?((?:sudo |apt-get |deploy ).*)", re.S)
 """Hints of other rooms that are a line to run, and no sentence that has one."""
 
 
-class _Part(BaseModel):
+class Part(BaseModel):
+    """What documents of findings are made of."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
 
-class Finding(_Part):
+class Finding(Part):
     """What one check found."""
 
     area: Area
@@ -45,7 +47,7 @@ class Finding(_Part):
     """Of a fault: what a command ends with that fails for it."""
 
 
-class Diagnosis(_Part):
+class Diagnosis(Part):
     """What ``deploy doctor --json`` prints."""
 
     schema_version: Literal[1] = Field(default=1, alias="schema")

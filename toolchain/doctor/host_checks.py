@@ -66,7 +66,7 @@ def host_checks(board: Board | None, *, is_real: bool = False) -> Mapping[str, C
         "working folder": _working_folder,
         "temporary files": _temporary_files,
         "memory": _memory,
-        "bundles": lambda: _bundles(board),
+        "bundles": lambda: bundle_checks(board),
     }
 
 
@@ -325,7 +325,7 @@ def _whole(board: Board) -> bool:
     return True
 
 
-def _bundles(board: Board | None) -> Iterator[Finding]:
+def bundle_checks(board: Board | None) -> Iterator[Finding]:
     """The bundles of a board, or of all shipped ones that have been built in this folder."""
     for one in [board] if board else map(load_board, board_names()):
         for stock in (False, True):

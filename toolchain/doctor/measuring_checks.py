@@ -1,4 +1,4 @@
-"""Whether times that are measured on a board will be steady: clock, frequency, heat, counters."""
+"""Whether times that are measured on a board will be steady: clock, heat, counters, other users."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 
 from toolchain.board import system
+from toolchain.board.lease import duration
+from toolchain.board.lease_holders import read_lease
 from toolchain.doctor.finding import Finding, Findings
 from toolchain.doctor.patient import Patient
 from toolchain.profile.facts import read_load
@@ -198,6 +200,18 @@ def _load(patient: Patient) -> Iterator[Finding]:
         yield _board.ok("load", f"other programs keep {load:.1f} cores busy")
 
 
+def _lease(patient: Patient) -> Iterator[Finding]:
+    state = read_lease(patient.connection)
+    patient.lease = state
+    if not state.holders:
+        yield _board.ok("lease", "nobody has it")
+        return
+    who = "; ".join(f"{use.words}, for {duration(use.seconds)}" for use in state.holders)
+    queue = len(state.queue)
+    waits = f", and {queue} {'waits' if queue == 1 else 'wait'} for it" if queue else ""
+    yield _board.warning("lease", f"it is in use: {who}{waits}", advice="wait until it is free")
+
+
 CHECKS: Mapping[tuple[str, ...], Check] = {
     ("date",): _date,
     ("clock source",): _clock_source,
@@ -206,5 +220,6 @@ CHECKS: Mapping[tuple[str, ...], Check] = {
     ("power and heat",): _throttled,
     ("counters",): _counters,
     ("load",): _load,
+    ("lease",): _lease,
 }
 """The checks, by what each looks at."""

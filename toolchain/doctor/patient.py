@@ -11,6 +11,7 @@ from typing import BinaryIO, Generic, TypeVar
 from toolchain import children
 from toolchain.board import system
 from toolchain.board.connection import Advance, Connection, Sink
+from toolchain.board.lease_holders import LeaseState
 from toolchain.board.system import System
 from toolchain.build.bundle import Bundle
 from toolchain.errors import DeployError
@@ -98,6 +99,10 @@ class Patient:
     emulated: bool
     home: Path = Path()
     """The folder that programs run in, where it is this machine."""
+    free: int | None = field(default=None, init=False)
+    """Bytes of its disk that are free, once that was looked at."""
+    lease: LeaseState | None = field(default=None, init=False)
+    """Who has it and who waits for it, likewise."""
     system: Once[System] = field(init=False)
     facts: Once[BoardFacts] = field(init=False)
     user: Once[int | None] = field(init=False)

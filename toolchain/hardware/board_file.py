@@ -8,7 +8,7 @@ and may come from anywhere: none of its values can be more than one word of a co
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -97,6 +97,19 @@ class Ssh(_Table):
     """
     shared: bool = False
     """Whether the folder may be a link, or one that other users may write to."""
+    identity: str | None = None
+    """The private key to log in with; no other is tried. ``--identity`` goes before it.
+
+    A whole path, or one that begins with ``~/``.
+    """
+
+    @field_validator("identity")
+    @classmethod
+    def _is_whole_path(cls, identity: str | None) -> str | None:
+        """A board file may be read from any folder."""
+        if identity is not None and not (identity.startswith(("/", "~/")) and _line(identity)):
+            raise ValueError("must be a whole path, or one that begins with ~/")
+        return identity
 
     @field_validator("directory")
     @classmethod
@@ -142,6 +155,29 @@ class Emulator(_Table):
         return self
 
 
+class Found(_Table):
+    """What a board said of itself when it was added. Nothing is computed from it."""
+
+    model: Line | None = None
+    """What its firmware calls it: ``Raspberry Pi 4 Model B Rev 1.5``."""
+    os: Line | None = None
+    """Its system: ``Debian GNU/Linux 12 (bookworm)``."""
+    kernel: Line | None = None
+    """``Linux 6.1.0``."""
+    kernel_bits: Literal[32, 64] | None = None
+    """Of its kernel."""
+    bits: Literal[32, 64] | None = None
+    """Of its own programs, which may have fewer than its kernel."""
+    glibc: Line | None = None
+    """Its C library's version: ``2.36``."""
+    memory_mib: Annotated[int, Field(ge=1, le=1 << 24)] | None = None
+    """All of its memory, in MiB."""
+    cores: Line | None = None
+    """How many there are of each kind: ``4 x Cortex-A72``."""
+    cooling: Line | None = None
+    """What cools it, as far as it tells: ``fan``."""
+
+
 class Board(_Table):
     """One board of ``boards/<name>.toml``."""
 
@@ -172,6 +208,8 @@ class Board(_Table):
     emulator: Emulator | None = None
     tags: tuple[Word, ...] = ()
     """Words of the user's; ``--board WORD`` is all boards of the inventory that have it."""
+    found: Found = Found()
+    """What it said of itself when it was added."""
     _given: str | None = PrivateAttr(None)
     _like: str | None = PrivateAttr(None)
 
@@ -235,22 +273,50 @@ def _of_inventory(name: str) -> Board:
         if started is not None:
             return _started(name, started)
         raise BoardConfigError(f"there is no board called '{name}'", hint=_which_board(name))
+    return board_of_table(name, table)
+
+
+def board_of_table(name: str, table: Mapping[str, Any]) -> Board:
+    """The board that a table of the inventory describes, be it written there or not.
+
+    Raises:
+        BoardConfigError: it has a fault, or is like a board that there is not.
+    """
     where = inventory.place()
     own = dict(table)
     like = own.pop(inventory.LIKE, None)
     if like is None:
         return _board(name, own, where, name)
+    base = base_of(name, like)
+    board = _board(name, inventory.over(_keys(base), own), where, name)
+    if not _BUILT_FOR & own.keys():
+        board._like = base.stem
+    return board
+
+
+def unknown_board(name: str) -> Board:
+    """A board of which nothing is known yet, for what only reaches it."""
+    return Board(name=name, title=name, cpu="unknown", isa="aarch64", march="armv8-a")
+
+
+def base_of(name: str, like: object) -> Path:
+    """The file of the board that a board of the inventory is like.
+
+    Args:
+        name: of the latter.
+        like: what its table says.
+
+    Raises:
+        BoardConfigError: that is none.
+    """
+    where = inventory.place()
     if not isinstance(like, str) or (like not in board_names() and not like.endswith(".toml")):
         raise BoardConfigError(
             f"{where}: {name}: {inventory.LIKE}: must name a board that ships, or a board file",
             hint=f"write one of {', '.join(board_names())}",
         )
     ships = like in board_names()
-    base = boards_dir() / f"{like}.toml" if ships else where.parent / Path(like).expanduser()
-    board = _board(name, inventory.over(_keys(base), own), where, name)
-    if not _BUILT_FOR & own.keys():
-        board._like = base.stem
-    return board
+    return boards_dir() / f"{like}.toml" if ships else where.parent / Path(like).expanduser()
 
 
 def _started(name: str, table: dict[str, Any]) -> Board:
@@ -268,14 +334,11 @@ def started_boards() -> list[Board]:
         BoardConfigError: the inventory cannot be read.
     """
     others = {*board_names(), *inventory.tables()}
-    return [board for board in _all_started() if board.name not in others]
-
-
-def _all_started() -> list[Board]:
     found = []
     for name, table in emulated.tables().items():
-        with suppress(BoardConfigError):  # a command that names it says what is wrong with it
-            found.append(_started(name, table))
+        if name not in others:
+            with suppress(BoardConfigError):  # a command that names it says what is wrong with it
+                found.append(_started(name, table))
     return found
 
 
@@ -304,7 +367,7 @@ def boards_named(words: Sequence[str]) -> list[Board]:
     """The boards that ``--board`` names: names, paths, tags of the inventory, or ``all`` of it.
 
     ``emulated`` is a tag of each emulated board that was started. Each board comes once, in the
-    order in which it is named first.
+    order in which it is named first. A name goes before a tag.
 
     Args:
         words: each may be several, with commas between them.
@@ -312,24 +375,49 @@ def boards_named(words: Sequence[str]) -> list[Board]:
     Raises:
         BoardConfigError: there is none of a name or tag, or it cannot be read.
     """
-    own = {name: load_board(name) for name in inventory.tables()}
-    started = _all_started()
     found: dict[str, Board] = {}
-    for word in (one.strip() for part in words for one in part.split(",")):
-        tagged = [board for board in own.values() if word in (inventory.ALL, *board.tags)]
-        tagged += [board for board in started if word in board.tags]
-        if word == inventory.ALL and not tagged:
-            raise BoardConfigError(
-                f"the inventory has no boards: {inventory.place()}",
-                hint=command("boards", "add", "pi@raspberrypi"),
-            )
-        if word == emulated.TAG and not tagged and word not in own:
-            raise BoardConfigError(
-                "no emulated board was started", hint=command("emulator", "start", "--count", 2)
-            )
-        for board in tagged or [load_board(word)]:
+    for word in (one.strip() for part in words for one in _parts(part)):
+        for board in _boards_called(word):
             found.setdefault(board.given, board)
     return list(found.values())
+
+
+def stands_for_several(words: Sequence[str]) -> bool:
+    """Whether ``--board`` is a list, a tag or ``all``, however many boards these are just now."""
+    parts = {one.strip() for part in words for one in _parts(part)}
+    return len(parts) > 1 or not any(map(_is_one, parts))
+
+
+def _parts(words: str) -> list[str]:
+    # A file's name may have commas.
+    return [words] if words.endswith(".toml") and Path(words).is_file() else words.split(",")
+
+
+def _is_one(word: str) -> bool:
+    """Whether a word is the name or the path of one board."""
+    known = inventory.tables()
+    if word.endswith(".toml") or word in board_names() or word in known:
+        return True
+    return word != emulated.TAG and not _of_tag(word, known)
+
+
+def _of_tag(word: str, known: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    own = list(known) if word == inventory.ALL else inventory.tagged(known).get(word, [])
+    return list(dict.fromkeys([*own, *inventory.tagged(emulated.tables()).get(word, [])]))
+
+
+def _boards_called(word: str) -> list[Board]:
+    if word == inventory.ALL and not inventory.tables():
+        raise BoardConfigError(
+            f"the inventory has no boards: {inventory.place()}",
+            hint=command("boards", "add", "pi@raspberrypi"),
+        )
+    names = [] if _is_one(word) else _of_tag(word, inventory.tables())
+    if word == emulated.TAG and not names and not _is_one(word):
+        raise BoardConfigError(
+            "no emulated board was started", hint=command("emulator", "start", "--count", 2)
+        )
+    return [load_board(name) for name in names or [word]]
 
 
 def _which_board(name: str) -> str:

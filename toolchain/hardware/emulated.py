@@ -64,3 +64,8 @@ def record(name: str, keys: Mapping[str, Any], built_as: str) -> None:
     """
     text = json.dumps({**keys, BUILT_AS: built_as}, indent=1)
     write_whole(folder(name) / _RECORD, text.encode())
+
+
+def forget(name: str) -> None:
+    """Let no command know it any longer."""
+    (folder(name) / _RECORD).unlink(missing_ok=True)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,8 @@ from toolchain.resources import boards_dir
 ENVIRONMENT = "TILESKIP_BOARDS"
 LIKE = "like"
 """The key of the board whose keys a table takes."""
+TAGS = "tags"
+"""The key of the words that stand for several boards."""
 ALL = "all"
 """Stands for all boards of the inventory, so none has this name."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
@@ -62,6 +64,60 @@ def tables() -> dict[str, dict[str, Any]]:
                 '[kitchen], and like = "rpi4" in it',
             )
     return found
+
+
+def tagged(known: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
+    """The boards of each tag.
+
+    Args:
+        known: :func:`tables`; what is no list of tags in one is passed over.
+    """
+    found: dict[str, list[str]] = {}
+    for name, table in known.items():
+        tags = table.get(TAGS)
+        for tag in tags if isinstance(tags, list) else ():
+            if isinstance(tag, str):
+                found.setdefault(tag, []).append(name)
+    return found
+
+
+def check_new(name: str, tags: Sequence[str], *, replace: bool) -> None:
+    """Make sure that a board can be added, and that ``--board`` means one thing by each word.
+
+    Args:
+        name: of the board.
+        tags: likewise.
+        replace: whether it may take the place of one of its name.
+
+    Raises:
+        BoardConfigError: the name is none, or is taken; a tag is the name of a board.
+    """
+    known, ships = tables(), {one.stem for one in boards_dir().glob("*.toml")}
+    if not is_name(name):
+        raise BoardConfigError(
+            f"'{name}' is no name of a board",
+            hint="give it one of letters, digits, '-' and '_': --name kitchen",
+        )
+    if name in ships:
+        raise BoardConfigError(
+            f"'{name}' is the name of a board that ships", hint="give yours another: --name kitchen"
+        )
+    if name in known and not replace:
+        raise BoardConfigError(
+            f"there is a board called '{name}' already: {place()}",
+            hint="give this one another name with --name, or replace that one with --replace",
+        )
+    if name in tagged(known):
+        raise BoardConfigError(
+            f"'{name}' is a tag of your boards, and --board {name} means all of them",
+            hint="give it another name with --name",
+        )
+    for tag in tags:
+        if tag in (ALL, name) or tag in known or tag in ships:
+            raise BoardConfigError(
+                f"'{tag}' is no tag: it is the name of a board, or stands for all",
+                hint="take another word for --tag",
+            )
 
 
 def is_name(text: str) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from toolchain.errors import ModelError
-from toolchain.formats.json_text import parse_json, to_json
+from toolchain.formats.json_text import loads, parse_json, to_json
 from toolchain.formats.text_file import read_text
 from toolchain.profile.energy import Energy
 from toolchain.profile.estimate_document import Estimate
@@ -305,13 +305,30 @@ def parse_profile(text: str, path: Path) -> Profile:
     Raises:
         ModelError: it is no profile; names the first fault.
     """
-    return parse_json(
-        Profile,
-        text,
-        ModelError,
-        f"{path}: is no profile",
-        hint="it is what deploy profile writes with --output",
-    )
+    try:
+        return parse_json(
+            Profile,
+            text,
+            ModelError,
+            f"{path}: is no profile",
+            hint="it is what deploy profile writes with --output",
+        )
+    except ModelError as error:
+        if _is_of_several_boards(text):
+            raise ModelError(
+                f"{path}: has the profiles of several boards",
+                hint="give that of one: with --save FOLDER, deploy profile writes "
+                "FOLDER/BOARD/profile.json for each",
+            ) from error
+        raise
+
+
+def _is_of_several_boards(text: str) -> bool:
+    try:
+        found = loads(text)
+    except ValueError:
+        return False
+    return isinstance(found, dict) and list(found) == ["boards"]
 
 
 def _remaining(measurement: Measurement) -> int:

@@ -6,7 +6,8 @@ The board's own runner is traced on the core that QEMU plays, and the trace beco
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -284,6 +285,10 @@ class Estimator:
         return best / self._threads / cycles if best and cycles else None
 
 
+Estimating = Callable[[Bundle, Sequence[Path], Board, Progress | None], list[Estimate]]
+"""As :func:`estimates_for`."""
+
+
 def estimates_for(
     bundle: Bundle, models: Sequence[Path], emulated: Board, progress: Progress | None = None
 ) -> list[Estimate]:
@@ -303,6 +308,28 @@ def estimates_for(
         one = Estimator(bundle, board, threads=1).models(models, progress=progress)
         found += [one] if one else []
     return found
+
+
+class EstimatedOnce:
+    """The same for several emulated boards, with the same models: once for each core and bundle."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._known: dict[tuple[str, Path], list[Estimate]] = {}
+
+    def __call__(
+        self,
+        bundle: Bundle,
+        models: Sequence[Path],
+        emulated: Board,
+        progress: Progress | None = None,
+    ) -> list[Estimate]:
+        """See :func:`estimates_for`."""
+        key = emulated.cpu, bundle.path
+        with self._lock:
+            if key not in self._known:
+                self._known[key] = estimates_for(bundle, models, emulated, progress)
+            return self._known[key]
 
 
 def boards_with_core(board: Board) -> list[Board]:

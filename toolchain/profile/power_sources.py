@@ -6,6 +6,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
+from toolchain import interrupts
 from toolchain.board import pmic
 from toolchain.board.connection import Connection
 from toolchain.board.invoke import BoardRunner, Settings
@@ -147,7 +148,7 @@ class MeterSource(PowerSource):
         with Meter(self._argv) as meter:
             meter.require_first()
             begin = time.monotonic()
-            time.sleep(IDLE_S)
+            interrupts.sleep(IDLE_S)
             known = len(meter.readings)
             meter.wait_for(LEAST_READINGS + 3, _MOST_IDLE_S - IDLE_S)
             idle_end = time.monotonic()

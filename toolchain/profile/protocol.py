@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from toolchain import interrupts
 from toolchain.profile.facts import Vitals
 from toolchain.progress import Stage
 
@@ -130,7 +131,7 @@ def wait_until_calm(
     limits: Limits,
     stage: Stage,
     *,
-    pause: Callable[[float], None] = time.sleep,
+    pause: Callable[[float], None] = interrupts.sleep,
     clock: Callable[[], float] = time.monotonic,
 ) -> str | None:
     """Wait until a board is cool, not held back, and has nothing else to do.

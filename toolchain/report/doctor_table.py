@@ -17,7 +17,7 @@ from rich.text import Text
 from toolchain.doctor.finding import Diagnosis, Finding
 from toolchain.report.fitting import note
 
-_STYLES = {"fault": "red", "warning": "yellow", "unknown": "magenta", "ok": "green"}
+STYLES = {"fault": "red", "warning": "yellow", "unknown": "magenta", "ok": "green"}
 _AREAS = {"host": "here", "ssh": "ssh", "board": "board"}
 _WIDEST = 72
 """Columns in which a sentence reads well."""
@@ -27,14 +27,11 @@ _LEAST = 24
 
 @dataclass(frozen=True)
 class _Row:
-    """Findings of one state that say the same."""
+    """Findings of one state and place that say the same."""
 
+    where: str
     checks: tuple[str, ...]
     first: Finding
-
-    @property
-    def where(self) -> str:
-        return _AREAS[self.first.area]
 
 
 def doctor_table(
@@ -50,53 +47,68 @@ def doctor_table(
     states = (
         ("fault", "warning", "unknown", "ok") if everything else ("fault", "warning", "unknown")
     )
-    rows = [row for row in _rows(diagnosis.findings) if row.first.state in states]
-    parts: list[RenderableType] = [Text(_title(diagnosis), style="bold")]
+    told = [(_AREAS[one.area], one) for one in diagnosis.findings if one.state in states]
+    parts = [Text(_title(diagnosis), style="bold"), *findings_parts(told, width)]
+    parts += [Text("")] * bool(told)
+    parts.append(_summary(diagnosis, everything=everything))
+    return Group(*parts)
+
+
+def findings_parts(
+    told: Sequence[tuple[str, Finding]], width: int = 200, *, where: str = "where"
+) -> list[RenderableType]:
+    """A table of findings, a row each, and below it what mends them.
+
+    Args:
+        told: each with where it was found, in order.
+        width: columns that there are.
+        where: the heading of the column that says where.
+    """
+    rows = _rows(told)
+    parts: list[RenderableType] = []
     fixes = list(dict.fromkeys(row.first.fix for row in rows if row.first.fix))
     if rows:
-        parts.append(_table(rows, fixes, width))
+        parts.append(_table(rows, fixes, width, where))
     if fixes:
         parts += [Text(""), Text("What mends it:", style="bold")]
         by_fix = {row.first.fix: row.first for row in rows}
         parts += [_fix(number, by_fix[fix], len(fixes)) for number, fix in enumerate(fixes, 1)]
-    parts += [Text("")] * bool(rows)
-    parts.append(_summary(diagnosis, everything=everything))
-    return Group(*parts)
+    return parts
 
 
 def _title(diagnosis: Diagnosis) -> str:
     return "This machine" + (f", and board {diagnosis.board}" if diagnosis.board else "")
 
 
-def _rows(findings: Sequence[Finding]) -> list[_Row]:
+def _rows(told: Sequence[tuple[str, Finding]]) -> list[_Row]:
     """Findings in order; what several could not be asked for is said once."""
     rows: list[_Row] = []
-    for one in findings:
-        last = rows[-1].first if rows else None
-        alike = last is not None and (one.state, one.area, one.what, one.fix) == (
-            last.state, last.area, last.what, last.fix,
+    for where, one in told:
+        last = rows[-1] if rows else None
+        alike = last is not None and (one.state, where, one.what, one.fix) == (
+            last.first.state, last.where, last.first.what, last.first.fix,
         )  # fmt: skip
-        if alike and one.state == "unknown":
-            rows[-1] = _Row((*rows[-1].checks, one.check), rows[-1].first)
+        if last is not None and alike and one.state == "unknown":
+            rows[-1] = _Row(where, (*last.checks, one.check), last.first)
         else:
-            rows.append(_Row((one.check,), one))
+            rows.append(_Row(where, (one.check,), one))
     return rows
 
 
-def _table(rows: Sequence[_Row], fixes: Sequence[str], width: int) -> Table:
+def _table(rows: Sequence[_Row], fixes: Sequence[str], width: int, where: str) -> Table:
     numbers = [str(fixes.index(row.first.fix) + 1) if row.first.fix else "" for row in rows]
     columns: dict[str, list[str]] = {
         "state": [row.first.state for row in rows],
-        "where": [row.where for row in rows],
+        where: [row.where for row in rows],
         "check": [row.checks[0] if len(row.checks) == 1 else "" for row in rows],
         "fix": numbers if fixes else [],
     }
     # What matters least gives way first: a sentence mostly says where, and what was looked at.
     for name in ("where", "check", "fix"):
-        if _beside(columns) + _LEAST > width:
+        if name in columns and _beside(columns) + _LEAST > width:
             columns.pop(name)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("state", "where", "check"):
+    for name in ("state", where, "check"):
         if name in columns:
             table.add_column(name, no_wrap=True)
     table.add_column("finding", overflow="fold", max_width=_WIDEST)
@@ -104,8 +116,8 @@ def _table(rows: Sequence[_Row], fixes: Sequence[str], width: int) -> Table:
         table.add_column("fix", justify="right", no_wrap=True)
     for index, row in enumerate(rows):
         state = row.first.state
-        cells = [Text(state, style=_STYLES[state])]
-        cells += [Text(columns[name][index]) for name in ("where", "check") if name in columns]
+        cells = [Text(state, style=STYLES[state])]
+        cells += [Text(columns[name][index]) for name in (where, "check") if name in columns]
         cells.append(Text(_sentence(row)))
         if "fix" in columns and fixes:
             cells.append(Text(numbers[index]))

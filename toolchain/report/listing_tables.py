@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import RenderableType
 
-from toolchain.board.push import Pushed
 from toolchain.build.bundle import Bundle
 from toolchain.hardware.board_file import Board
 from toolchain.report.fitting import NAME, Column, fitted_table
 from toolchain.zoo.catalog import ZooModel
+
+if TYPE_CHECKING:  # numpy is slow to import, and most lists need none of it
+    from toolchain.operations.push import PushedFile
 
 
 def boards_table(boards: Sequence[Board], width: int = 200) -> RenderableType:
@@ -38,7 +40,7 @@ def boards_table(boards: Sequence[Board], width: int = 200) -> RenderableType:
     )
 
 
-def push_table(files: Sequence[Pushed], board: str, width: int = 200) -> RenderableType:
+def push_table(files: Sequence[PushedFile], board: str, width: int = 200) -> RenderableType:
     """What lies on a board now, a line a file.
 
     Args:
@@ -49,7 +51,7 @@ def push_table(files: Sequence[Pushed], board: str, width: int = 200) -> Rendera
     return fitted_table(
         [
             Column("file", [item.remote for item in files], NAME, right=False),
-            Column("KiB", [f"{item.size / 1024:,.0f}" for item in files], 2),
+            Column("KiB", [f"{item.bytes / 1024:,.0f}" for item in files], 2),
             Column("", ["sent" if item.sent else "was there" for item in files], 1, right=False),
         ],
         width,

@@ -48,7 +48,7 @@ def profile_table(profile: Profile, width: int = 200, *, wide: bool = False) -> 
         Column("model", [profile.label(item) for item in rows], NAME, right=False),
         Column(
             "median ± MAD" + ("\n(emulated)" if emulated else ""),
-            [_time(item) for item in rows],
+            [median_cell(item) for item in rows],
             7 if emulated else (1 if alone else 2),
             style="dim" if emulated else "",
         ),
@@ -61,7 +61,7 @@ def profile_table(profile: Profile, width: int = 200, *, wide: bool = False) -> 
         ),
         Column(
             "ratio of\ncounts" if emulated else "ratio of\ntimes",
-            [_ratio(profile, item) for item in rows],
+            [ratio_cell(profile, item) for item in rows],
             1,
         ),
         Column("95%\ninterval", [_interval(profile, item) for item in rows], 3),
@@ -249,7 +249,8 @@ def facts_table(facts: BoardFacts) -> RenderableType:
     return Group(*lines)
 
 
-def _ratio(profile: Profile, item: Measurement) -> str:
+def ratio_cell(profile: Profile, item: Measurement) -> str:
+    """A ratio to the first model, with a mark where it is in doubt; ``-`` for none."""
     return ratio(profile.ratio(item)) + (" ?" if profile.ratio_in_doubt(item) else "")
 
 
@@ -291,7 +292,8 @@ def _percentile(item: Measurement) -> str:
     return microseconds(item.spread.p95_us) if item.spread else ""
 
 
-def _time(item: Measurement) -> str:
+def median_cell(item: Measurement) -> str:
+    """A median with its deviation, and a mark where it is in doubt; ``-`` for none."""
     timing = item.output.timing
     if timing is None:
         return "-"

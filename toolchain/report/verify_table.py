@@ -40,7 +40,7 @@ def verify_table(results: Sequence[Verification], board: str, width: int = 200) 
         Column("largest\ndifference", differences, 4),
         Column("of its\nscale", shares, 2),
         Column("steps", steps, 3),
-        Column("verdict", [_verdict(item) for item in results], 1),
+        Column("verdict", [verdict_cell(item) for item in results], 1),
     ]
     return fitted_table(
         [column for column in columns if any(column.cells)],  # float outputs have no steps
@@ -54,7 +54,8 @@ def _place(check: OutputCheck) -> str:
     return f"{far.output}" if far.axis is None else f"{far.output}, {far.slice}"
 
 
-def _verdict(item: Verification) -> Text:
+def verdict_cell(item: Verification) -> Text:
+    """Whether a board computes what this machine does."""
     if not item.passed:
         return Text("differs", style="red")
     return Text("ambiguous", style="yellow") if item.ambiguous else Text("ok", style="green")

@@ -9,7 +9,7 @@ import contextlib
 import shutil
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -256,23 +256,23 @@ def _estimate(store: Store, task: Task, folder: Path) -> dict[str, Any]:
 
 
 def _measure(store: Store, task: Task, folder: Path) -> dict[str, Any]:
-    from toolchain.board.connect import connect
-    from toolchain.board.invoke import BoardRunner, Settings, load_bundle
-    from toolchain.board.lease import Lease
+    from toolchain.board.invoke import Settings
+    from toolchain.operations.session import Access, BoardSession, Purpose
     from toolchain.profile.measure import Session
     from toolchain.profile.protocol import Limits
 
     board, threads = load_board(task.places["board"]), task.settings["threads"]
-    bundle = load_bundle(board, _optional(task.places, "bundle"))
-    identity = _optional(task.places, "identity")
-    with ExitStack() as stack:
-        connection = stack.enter_context(connect(board, task.settings["host"], identity=identity))
-        # Others than this sweep may use the board, too.
-        lease = Lease(connection, f"deploy sweep {task.name}", note=Silent().note)
-        stack.enter_context(lease)
-        runner = BoardRunner(connection, board, bundle, Silent(), still=lease.require)
+    access = Access(
+        task.settings["host"],
+        _optional(task.places, "identity"),
+        _optional(task.places, "bundle"),
+    )
+    reached = BoardSession(board, access)
+    # Others than this sweep may use the board, too.
+    with reached.runner(Purpose(f"deploy sweep {task.name}")) as runner:
         session = Session(
-            connection, board, runner, Silent(), Settings.measuring(board, threads=threads),
+            reached.connection, board, runner, Silent(),
+            Settings.measuring(board, threads=threads),
             threads=[threads], limits=Limits(max_time_s=task.settings["max_time"]), settle=True,
         )  # fmt: skip
         session.measure([_file(store, task)])

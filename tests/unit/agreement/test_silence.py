@@ -4,6 +4,8 @@ import logging
 import os
 import subprocess
 import sys
+import threading
+import time
 import warnings
 
 import pytest
@@ -64,3 +66,29 @@ def test_the_log_keeps_its_last_lines() -> None:
     with quiet() as log:
         os.write(2, b"".join(b"line %d\n" % n for n in range(100)))
         assert log.tail(2) == "line 98\nline 99"
+
+
+def test_one_thread_is_quiet_at_a_time() -> None:
+    """They share the descriptors: else one would put back what another has redirected."""
+    inside, most, lock = 0, 0, threading.Lock()
+
+    def work() -> None:
+        nonlocal inside, most
+        with quiet():
+            with lock:
+                inside += 1
+                most = max(most, inside)
+            time.sleep(0.05)
+            with lock:
+                inside -= 1
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    stdout = sys.stdout
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert most == 1
+    assert sys.stdout is stdout
+    with quiet(), quiet():
+        pass

@@ -15,7 +15,7 @@ import pytest
 from support.patience import PATIENCE, await_that
 from support.played_qemus import played_qemu, record
 from toolchain.board import keeper
-from toolchain.board.emulator_state import folder, keepers, log_file
+from toolchain.board.emulator_state import folder, keepers, log_file, state_file
 from toolchain.board.session import Owner, owner
 from toolchain.hardware.board_file import Board, load_board
 
@@ -57,7 +57,7 @@ def test_a_board_ends_with_its_owner(
     assert qemu.poll() is None
     someone.kill()
     assert qemu.wait(PATIENCE) == -signal.SIGTERM
-    await_that("nothing is left of it", lambda: not folder(board.name).exists())
+    await_that("it is known no longer", lambda: not state_file(board.name).exists())
 
 
 def test_an_owner_that_has_ended_before_ends_it_at_once(

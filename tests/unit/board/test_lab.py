@@ -262,11 +262,12 @@ def test_a_board_whose_program_has_ended_is_nobodys(play: Player) -> None:
     assert process.wait(PATIENCE) == -signal.SIGTERM
 
 
-def test_nothing_is_left_of_a_board_that_was_stopped(play: Player) -> None:
+def test_a_board_that_was_stopped_is_known_no_longer_but_for_what_it_wrote(play: Player) -> None:
     play("lab-1")
     emulated.record("lab-1", {"cpu": "Cortex-A76"}, "rpi5")
+    log_file("lab-1").write_text("its last words\n")
     assert lab.stop_named(["lab-1"], Silent()) == ["lab-1"]
-    assert not folder("lab-1").exists()
+    assert [path.name for path in folder("lab-1").iterdir()] == ["serial.log"]
     assert lab.all_found() == []
 
 

@@ -290,3 +290,26 @@ def test_guards_of_programs_that_end_at_once_end_with_them(
             assert process.wait(PATIENCE) == 0
     # Long before they would go because they hear nothing.
     await_that("guards are gone", lambda: not running(mark[:16]), remote_shell.LINGER_S / 2)
+
+
+def test_what_comes_is_passed_on_at_once_but_for_what_may_be_the_end() -> None:
+    mark = "0123456789abcdef" * 2
+    got = bytearray()
+    between = BetweenMarks(mark.encode(), got.extend)
+    end = (mark[16:] + mark[:16]).encode()
+    between.feed(mark.encode() + b"\na line\n")
+    assert got == b"a line\n"
+    between.feed(b"more" + end[:5])
+    assert got == b"a line\nmore"
+    between.feed(b"!")
+    assert got == b"a line\nmore" + end[:5] + b"!"
+    between.feed(end)
+    assert between.ended
+    assert got == b"a line\nmore" + end[:5] + b"!"
+
+
+def test_a_plain_line_runs_a_program_to_the_letter(login_shell: list[str]) -> None:
+    line = remote_shell.plain_line(["printf", "[%s]", *AWKWARD])
+    done = subprocess.run([*login_shell, "-c", line], capture_output=True, check=False)
+    assert done.stdout.decode() == "".join(f"[{word}]" for word in AWKWARD)
+    assert done.returncode == 0

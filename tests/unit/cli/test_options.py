@@ -9,6 +9,7 @@ import typer
 
 from toolchain.cli.options import (
     board_names,
+    board_words,
     cache_kinds,
     check_alone,
     network_names,
@@ -59,6 +60,25 @@ def test_what_is_offered_says_what_it_is(tmp_path: Path, monkeypatch: pytest.Mon
     assert offered["mine.toml"] == "a file"
     assert "other.toml" not in offered
     assert dict(network_names(""))["resnet18"] == ZOO["resnet18"].description
+
+
+def test_tags_all_and_lists_of_boards_are_offered_with_what_they_stand_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "boards.toml"
+    monkeypatch.setenv("TILESKIP_BOARDS", str(path))
+    monkeypatch.chdir(tmp_path)
+    assert "all" not in dict(board_words(""))
+    path.write_text(
+        '[kitchen]\nlike = "rpi4"\ntags = ["lab"]\n[attic]\nlike = "rpi5"\ntags = ["lab", 1]\n'
+    )
+    offered = dict(board_words(""))
+    assert offered["lab"] == "a tag: kitchen, attic"
+    assert offered["all"] == "all boards of yours: kitchen, attic"
+    assert offered["kitchen"] == "a board of yours"
+    assert "rpi4,kitchen" in dict(board_words("rpi4,ki"))
+    path.write_text("no TOML")
+    assert "rpi4" in dict(board_words(""))
 
 
 def test_kinds_of_the_cache_are_its_folders(

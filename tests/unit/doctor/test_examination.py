@@ -142,7 +142,7 @@ def test_an_unknown_host_key_ends_it_there_and_is_not_recorded(place: Path, key:
         one = check_ends_at(examined(), "host key", 7)
         assert board.known.read_text() == ""
         assert "is not on record" in one.what
-        assert ">>" in (one.fix or "")
+        assert "run: deploy boards trust pi --fingerprint SHA256:" in (one.fix or "")
         assert not one.runs, "a fingerprint is to be compared first"
 
 

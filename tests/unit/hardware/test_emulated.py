@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -45,7 +44,8 @@ def test_hints_name_it_as_it_is_called() -> None:
 
 def test_a_board_that_was_stopped_is_known_no_longer() -> None:
     started("lab-1")
-    shutil.rmtree(emulated.folder("lab-1"))
+    emulated.forget("lab-1")
+    emulated.forget("lab-1")
     with pytest.raises(BoardConfigError, match="no board called 'lab-1'"):
         load_board("lab-1")
 

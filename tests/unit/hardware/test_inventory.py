@@ -9,7 +9,7 @@ import pytest
 from toolchain.build.bundle import bundle_path
 from toolchain.errors import BoardConfigError
 from toolchain.hardware import inventory
-from toolchain.hardware.board_file import boards_named, load_board
+from toolchain.hardware.board_file import boards_named, load_board, stands_for_several
 
 INVENTORY = """
 [kitchen]
@@ -77,6 +77,45 @@ def test_a_board_may_be_like_a_file_beside_the_inventory(written: Path) -> None:
 )
 def test_boards_are_named_by_name_tag_or_all(words: list[str], names: list[str]) -> None:
     assert [board.name for board in boards_named(words)] == names
+
+
+def test_a_name_goes_before_a_tag(written: Path) -> None:
+    written.write_text(INVENTORY.replace('["lab", "a72"]', '["lab", "rpi4", "own"]'))
+    for word in ("rpi4", "own"):
+        assert [board.name for board in boards_named([word])] == [word]
+
+
+def test_a_board_that_ships_needs_no_inventory(written: Path) -> None:
+    written.write_text("no TOML")
+    assert [board.name for board in boards_named(["rpi4"])] == ["rpi4"]
+    assert not stands_for_several(["rpi4"])
+
+
+def test_a_file_may_have_commas_in_its_name(written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(written.parent)
+    text = 'title = "x"\ncpu = "y"\nisa = "aarch64"\nmarch = "armv8-a"\n'
+    Path("my,board.toml").write_text(text)
+    assert [board.name for board in boards_named(["my,board.toml"])] == ["my,board"]
+    assert not stands_for_several(["my,board.toml"])
+
+
+@pytest.mark.parametrize(
+    ("words", "several"),
+    [
+        (["kitchen"], False),
+        (["rpi4"], False),
+        (["nowhere.toml"], False),
+        (["kitchn"], False),
+        (["kitchen", "kitchen"], False),
+        (["a72"], True),
+        (["lab"], True),
+        (["all"], True),
+        (["kitchen,own"], True),
+        (["kitchen", "own"], True),
+    ],
+)
+def test_a_tag_stands_for_several_however_many_have_it(words: list[str], several: bool) -> None:
+    assert stands_for_several(words) is several
 
 
 def test_an_unknown_board_is_told_with_the_users_own() -> None:

@@ -9,6 +9,7 @@ from toolchain.dev.reference.commands import commands
 from toolchain.dev.reference.drawing import room_table, rooms_svg
 from toolchain.dev.reference.exit_codes import exit_codes
 from toolchain.dev.reference.keys import board_keys, recipe_keys, sweep_keys
+from toolchain.dev.reference.python import python_names
 from toolchain.dev.reference.schemas import DOCUMENTS, documents, schema
 from toolchain.storage.files import write_whole
 
@@ -26,6 +27,7 @@ def writers(root: Path) -> dict[str, Writer]:
         "recipe-keys": recipe_keys,
         "sweep-keys": sweep_keys,
         "documents": documents,
+        "python": python_names,
         "rooms": lambda: room_table(root),
     }
 

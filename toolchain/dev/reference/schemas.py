@@ -8,12 +8,14 @@ from typing import Any, NamedTuple
 from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
 
+from toolchain.board.description import Description
 from toolchain.board.detect import DetectedObjects
 from toolchain.build.bundle import Manifest
 from toolchain.convert.conversion import Conversion
 from toolchain.demo import DemoResult
 from toolchain.dev.reference.attributes import attribute_docs, markdown
 from toolchain.dev.reference.tables import table
+from toolchain.doctor.checkup import Checkup
 from toolchain.doctor.finding import Diagnosis
 from toolchain.evaluation.document import Detection, Evaluation
 from toolchain.hardware.board_file import Board
@@ -21,6 +23,7 @@ from toolchain.profile.document import Profile
 from toolchain.profile.estimate_document import Estimate
 from toolchain.profile.gain_document import Gain
 from toolchain.profile.history import Run
+from toolchain.profile.new_board import NewBoard
 from toolchain.profile.result_document import Result
 from toolchain.profile.runner_output import RunnerOutput
 from toolchain.profile.series import Trends
@@ -69,6 +72,9 @@ DOCUMENTS = (
     Document("evaluation", Evaluation, "`deploy evaluate --output` and `deploy evaluate --json`"),
     Document("box-evaluation", Detection, "the same of detectors"),
     Document("result", Result, "what `toolchain.profile.results.read_result` returns"),
+    Document("new-board", NewBoard, "`deploy boards add --json`"),
+    Document("board-description", Description, "an entry of `deploy boards show --json`"),
+    Document("checkup", Checkup, "`deploy boards check --json`"),
     Document("diagnosis", Diagnosis, "`deploy doctor --json`; also `findings.json` of its archive"),
     Document(
         "sweep-results",

@@ -1,0 +1,1 @@
+"""The commands as functions of Python: ``from toolchain import Board, convert, build, profile``."""
