@@ -395,10 +395,10 @@ def _parts(words: str) -> list[str]:
 
 def _is_one(word: str) -> bool:
     """Whether a word is the name or the path of one board."""
-    known = inventory.tables()
-    if word.endswith(".toml") or word in board_names() or word in known:
+    if word.endswith(".toml") or word in board_names():
         return True
-    return word != emulated.TAG and not _of_tag(word, known)
+    known = inventory.tables()
+    return word in known or (word != emulated.TAG and not _of_tag(word, known))
 
 
 def _of_tag(word: str, known: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -9,7 +9,13 @@ import pytest
 from toolchain.build.bundle import bundle_path
 from toolchain.errors import BoardConfigError
 from toolchain.hardware import emulated, inventory
-from toolchain.hardware.board_file import Board, boards_named, load_board, started_boards
+from toolchain.hardware.board_file import (
+    Board,
+    boards_named,
+    load_board,
+    stands_for_several,
+    started_boards,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -101,3 +107,10 @@ def test_a_damaged_record_is_passed_over(text: str) -> None:
     assert [board.name for board in started_boards()] == ["lab-1"]
     with pytest.raises(BoardConfigError):
         load_board("lab-2")
+
+
+def test_the_word_for_all_of_them_is_no_single_board() -> None:
+    assert stands_for_several(["emulated"]), "also where there is none, or one"
+    started("lab-1")
+    assert stands_for_several(["emulated"])
+    assert not stands_for_several(["lab-1"])
