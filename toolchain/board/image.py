@@ -217,7 +217,7 @@ def build(report: progress.Progress, server: Server = "dropbear") -> Image:
 
     Args:
         report: is told of the stages.
-        server: the SSH server on it; OpenSSH downloads 7 MB more.
+        server: the SSH server on it; OpenSSH downloads 5 MB more.
 
     Raises:
         SourceError: a package could not be fetched or its hash is wrong.
