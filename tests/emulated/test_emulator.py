@@ -20,6 +20,7 @@ from support.processes import running
 from toolchain.board import emulator, keys
 from toolchain.board.connect import connect
 from toolchain.board.connection import Connection
+from toolchain.board.emulator_state import State
 from toolchain.board.ssh import SshConnection
 from toolchain.errors import BoardError, ConnectionFailed, EmulatorError, HostKeyError
 from toolchain.hardware.board_file import Board, load_board
@@ -28,7 +29,7 @@ from toolchain.progress import Silent
 from toolchain.storage.cache import cache_dir
 
 
-def state_of(board: Board) -> emulator.State:
+def state_of(board: Board) -> State:
     state = emulator.status(board)
     assert state is not None
     return state

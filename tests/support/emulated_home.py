@@ -6,10 +6,10 @@ import shlex
 import shutil
 from pathlib import Path
 
-from toolchain.board import emulator
+from toolchain.board.emulator_state import State
 
 
-def home_of_a_user_with_a_board(home: Path, state: emulator.State) -> None:
+def home_of_a_user_with_a_board(home: Path, state: State) -> None:
     """Write an SSH configuration in which the emulated board is called ``mypi``.
 
     Args:

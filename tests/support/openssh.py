@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from support.patience import PATIENCE, await_that
-from toolchain.board.emulator import free_port
+from toolchain.board.emulator_state import free_port
 
 
 @dataclass

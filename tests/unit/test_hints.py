@@ -30,12 +30,13 @@ from support.profiles import measurement, profile_of
 from support.quantized_ops import FileWriter
 from support.reports import estimate_of
 from support.tiny_training import NET, write_recipe
-from toolchain.board.emulator import State
+from toolchain.board import emulator_memory
+from toolchain.board.emulator_state import State
 from toolchain.board.verify import Verification
 from toolchain.cli.app import app
 from toolchain.dev.bench import counts
 from toolchain.doctor.finding import Diagnosis
-from toolchain.errors import BoardError
+from toolchain.errors import BoardError, EmulatorError
 from toolchain.hardware.board_file import load_board
 from toolchain.hints import apt_line, command, did_you_mean, nearest, quoted
 from toolchain.operations.verify import narrow_down
@@ -187,6 +188,36 @@ def test_the_line_for_a_board_that_is_not_emulated_runs(here: Path) -> None:
         code, told = run(here, f"deploy emulator {sub} --board rpi4")
         assert code == 5
     assert run(here, line_in(told))[0] == NOT_INSTALLED
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "start --like rpi3-armv7",
+        "start --cpu a53,pmu=off",
+        "start --name rpi4",
+        "stop --board emulated",
+    ],
+)
+def test_the_line_that_starts_a_board_which_can_be_made_runs(here: Path, typed: str) -> None:
+    code, told = run(here, f"deploy emulator {typed}")
+    assert code == 5
+    assert run(here, line_in(told))[0] == NOT_INSTALLED
+
+
+def test_the_line_that_makes_room_in_memory_runs(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    board = load_board("qemu")
+    assert board.emulator is not None
+    monkeypatch.setattr(emulator_memory, "free_memory", lambda: 0)
+    state = State(
+        board="qemu", settings=board.emulator, pid=1, port=1, user_key=here, known_hosts=here,
+        log=here / "log",
+    )  # fmt: skip
+    with pytest.raises(EmulatorError) as caught:
+        emulator_memory.check_memory([board.emulator], [state])
+    assert run(here, line_in(f"hint: {caught.value.hint}"))[0] == 0
 
 
 def test_the_line_that_stops_a_board_with_other_settings_runs(here: Path) -> None:
@@ -418,7 +449,9 @@ TRIED = {
     "toolchain/timing/trace.py",
     "toolchain/board/connect.py",
     "toolchain/board/emulator.py",
+    "toolchain/board/emulator_memory.py",
     "toolchain/board/invoke.py",
+    "toolchain/board/lab.py",
     "toolchain/board/requirements.py",
     "toolchain/doctor/board_checks.py",
     "toolchain/doctor/host_checks.py",

@@ -1,106 +1,56 @@
-"""The emulated board: QEMU in the background, reachable over SSH on this machine's loopback.
+"""Emulated boards: QEMU in the background, reachable over SSH on this machine's loopback.
 
-One runs for each board name. What is known of it lies in ``<cache>/emulator/<board>/``: its state,
-its ``known_hosts`` and what it wrote to its serial line.
+One runs for each board name. :mod:`toolchain.board.emulator_state` says what is known of it, and
+:mod:`toolchain.board.session` with whom it ends.
 """
 
 from __future__ import annotations
 
+import math
 import os
-import shlex
 import shutil
-import signal
-import socket
-import subprocess
+import threading
 import time
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from toolchain import progress
-from toolchain.board import image
+from toolchain.board import emulator_memory, image, qemu_process
+from toolchain.board.emulator_state import (
+    State,
+    greets,
+    log_file,
+    recorded,
+    running,
+    save,
+    state_file,
+)
+from toolchain.board.session import Owner, this_program
 from toolchain.board.ssh import SshConnection
-from toolchain.board.target import SshTarget
 from toolchain.errors import BoardConfigError, ConnectionFailed, EmulatorError, MissingToolError
 from toolchain.formats.validation import faults
+from toolchain.hardware import emulated
 from toolchain.hardware.board_file import Board, Emulator
 from toolchain.hints import apt_line, command
 from toolchain.storage import cache
-from toolchain.storage.files import write_whole
 
 BOOT_TIMEOUT_S = 180.0
-_QEMU = "qemu-system-aarch64"
-NEEDED_TOOLS = {_QEMU: "qemu-system-arm"}
+NEEDED_TOOLS = {qemu_process.PROGRAM: "qemu-system-arm"}
 """The programs that it calls, each with the Debian package that has it."""
-_LOOPBACK = "127.0.0.1"
-_PORT_ATTEMPTS = 5
 _POWEROFF_S = 15.0
-_END_S = 5.0
-_LOG = "serial.log"
-_COMPLAINTS = "qemu.log"
-
-
-Phase = Literal["runs", "boots", "is stopped", "does not answer"]
-
-
-class State(BaseModel):
-    """An emulated board that was started; kept as ``state.json``."""
-
-    board: str
-    settings: Emulator
-    pid: int
-    port: int
-    user_key: Path
-    known_hosts: Path
-    log: Path
-    """What the board wrote to its serial line."""
-    ready: bool = False
-    """Whether a login has succeeded."""
-
-    @property
-    def target(self) -> SshTarget:
-        """How it is reached: its own key, its own record of host keys, nothing of the user's."""
-        return SshTarget(
-            hostname=_LOOPBACK,
-            user="root",
-            port=self.port,
-            identities=(self.user_key,),
-            known_hosts=(self.known_hosts,),
-            only_identities=True,
-        )
-
-    @property
-    def ssh_command(self) -> str:
-        """The line that logs in by hand."""
-        return shlex.join(
-            ["ssh", "-i", str(self.user_key), "-p", str(self.port),
-             "-o", f"UserKnownHostsFile={self.known_hosts}", "-o", "IdentitiesOnly=yes",
-             f"root@{_LOOPBACK}"]
-        )  # fmt: skip
-
-    @property
-    def alive(self) -> bool:
-        """Whether its QEMU still runs."""
-        return self.pid in _processes(self.log, self.pid)
-
-    def phase(self) -> Phase:
-        """What it does now; asks it, which takes a moment, or two seconds of a board in trouble."""
-        if _is_stopped(self.pid):
-            return "is stopped"
-        if not self.ready:
-            return "boots"
-        return "runs" if _greets(self.port, 2) else "does not answer"
+_STEPS = 3
+"""Of a boot: QEMU has begun, the SSH server greets, a login has succeeded."""
+_MEMORY_LOCK = "emulator-memory"
 
 
 def status(board: Board) -> State | None:
     """The running emulated board; ``None`` if there is none, or it has died."""
-    try:
-        state = State.model_validate_json(_state_file(board).read_bytes())
-    except (OSError, ValidationError):
-        return None
-    return state if state.alive else None
+    return running(board.name)
 
 
 def start(
@@ -110,10 +60,13 @@ def start(
     cores: int | None = None,
     icount: bool = True,
     timeout: float = BOOT_TIMEOUT_S,
+    owner: Owner | None = None,
+    stay: bool = False,
 ) -> State:
     """Boot the board unless it runs, and wait until it can be logged in to.
 
-    If it does not come up, or this is interrupted, no QEMU is left behind.
+    It ends with this program unless told otherwise. If it does not come up, or this is interrupted,
+    no QEMU is left behind.
 
     Args:
         board: a board with an ``[emulator]`` table.
@@ -121,66 +74,254 @@ def start(
         cores: overrides the board file; more than one only without ``icount``.
         icount: whether to count instructions, if the board file says so.
         timeout: seconds in which it has to come up.
+        owner: with whom it ends, if not with this program.
+        stay: it ends when it is stopped, and with nobody.
 
     Raises:
         MissingToolError: QEMU is not installed.
         BoardConfigError: the settings contradict each other.
-        EmulatorError: it does not boot, or it already runs with other settings.
+        EmulatorError: it does not boot, it already runs with other settings, or the memory does not
+            suffice.
         SourceError: a Debian package of its image could not be fetched.
     """
-    settings = _settings(board, cores, icount)
-    qemu = shutil.which(_QEMU)
+    chosen = with_settings(board, cores=cores, icount=icount)
+    with_whom = None if stay else owner or this_program()
+    return start_all([chosen], report, owner=with_whom, stay=stay, timeout=timeout)[0]
+
+
+def start_all(
+    boards: Sequence[Board],
+    report: progress.Progress,
+    *,
+    owner: Owner | None,
+    stay: bool = False,
+    timeout: float = BOOT_TIMEOUT_S,
+) -> list[State]:
+    """Boot several boards at once, those that run excepted, and wait for all of them.
+
+    If one does not come up, or this is interrupted, none is left of those that were booted.
+
+    Args:
+        boards: each with its settings in its ``[emulator]`` table.
+        report: is told of the stages.
+        owner: with whom those end that are booted; ``None``: they stay.
+        stay: those that run are to stay, too, whoever started them.
+        timeout: seconds in which a board has to come up where each has a core of this machine to
+            itself; more boards than cores have more.
+
+    Returns:
+        Their states, in order, each board once.
+
+    Raises:
+        DeployError: as :func:`start`.
+    """
+    boards = list({board.name: board for board in boards}.values())
+    for board in boards:
+        require_emulated(board)
+    qemu = shutil.which(qemu_process.PROGRAM)
     if not qemu:
         raise MissingToolError(
-            f"{_QEMU} is not installed, so there is no emulated board",
+            f"{qemu_process.PROGRAM} is not installed, so there is no emulated board",
             hint=apt_line(*NEEDED_TOOLS.values()),
         )
-    with _locked(board, report):
-        running = status(board)
-        if running:
-            if running.settings != settings:
-                raise EmulatorError(
-                    f"the emulated board '{board.name}' already runs with other settings",
-                    hint=command("emulator", "stop", "--board", board.given),
-                )
-            if running.ready:
-                return running
-        else:
-            _kill(board)
-        built = image.build(report)
-        with report.stage(f"emulated board '{board.name}': boot", total=3) as stage:
-            stage.advance(0, "QEMU")
-            deadline = time.monotonic() + timeout
-            try:
-                state = running or _launch(board, settings, qemu, built, deadline)
-                stage.advance(1, "kernel")
-                _await_banner(state, deadline)
-                stage.advance(1, "login")
-                _await_login(state, deadline)
-            except BaseException:
-                _kill(board)
-                raise
-            stage.advance(1, "ready")
-        state = state.model_copy(update={"ready": True})
-        _save(board, state)
+    with ExitStack() as locks:
+        for name in sorted({board.name for board in boards}):  # in one order, whoever does it
+            locks.enter_context(_locked(name, report))
+        found = {board.name: _found(board) for board in boards}
+        boot = _Boot(
+            [board for board in boards if not (state := found[board.name]) or not state.ready],
+            report,
+            qemu,
+            owner,
+            timeout * math.ceil(len(boards) / (os.cpu_count() or 1)),
+        )
+        booted = boot.all({name: state for name, state in found.items() if state is not None})
+        states = [booted.get(board.name) or found[board.name] for board in boards]
+        for board in boards:
+            _record(board)
+        return [_kept(state, stay=stay) for state in states if state is not None]
+
+
+def _found(board: Board) -> State | None:
+    """The board, if it runs as is wanted; nothing else of it is left."""
+    state = running(board.name)
+    if state is None:
+        qemu_process.kill(board.name)
+    elif state.settings != board.emulator:
+        raise EmulatorError(
+            f"the emulated board '{board.name}' already runs with other settings",
+            hint=command("emulator", "stop", "--board", board.given),
+        )
     return state
+
+
+def _kept(state: State, *, stay: bool) -> State:
+    """A board that runs: its keeper does, too, and it stays if that is asked for."""
+    if stay and state.owner is not None:
+        state = state.model_copy(update={"owner": None})
+        save(state)
+    return qemu_process.kept(state)
+
+
+class _Boot:
+    """Boards that boot at once.
+
+    Args:
+        boards: those that do not run, and those that still boot.
+        report: is told of the stages.
+        qemu: the program's path.
+        owner: with whom they end.
+        timeout: seconds in which they have to come up.
+    """
+
+    def __init__(
+        self,
+        boards: Sequence[Board],
+        report: progress.Progress,
+        qemu: str,
+        owner: Owner | None,
+        timeout: float,
+    ) -> None:
+        self._boards, self._report, self._qemu = boards, report, qemu
+        self._owner, self._timeout = owner, timeout
+        self._deadline = math.inf
+        self._telling = threading.Lock()
+
+    def all(self, before: dict[str, State]) -> dict[str, State]:
+        """Boot them; the states by name.
+
+        Args:
+            before: the states of boards whose QEMU runs.
+        """
+        if not self._boards:
+            return {}
+        fresh = [board for board in self._boards if board.name not in before]
+        servers = sorted({require_emulated(board).server for board in fresh})
+        images = {server: image.build(self._report, server) for server in servers}
+        names = [board.name for board in self._boards]
+        what = (
+            f"emulated board '{names[0]}'" if len(names) == 1 else f"{len(names)} emulated boards"
+        )
+        with self._report.stage(f"{what}: boot", total=_STEPS * len(names)) as stage:
+
+            def tell(steps: float, detail: str) -> None:
+                with self._telling:
+                    stage.advance(steps, detail)
+
+            self._deadline = time.monotonic() + self._timeout
+            try:
+                tell(0, "QEMU")
+                launched = before | self._launch(fresh, images, tell)
+                states = self._await([launched[name] for name in names], tell)
+            except BaseException:
+                for name in names:
+                    qemu_process.kill(name)
+                    state_file(name).unlink(missing_ok=True)
+                raise
+            tell(0, "ready")
+        return {state.board: state for state in states}
+
+    def _launch(
+        self,
+        boards: Sequence[Board],
+        images: Mapping[image.Server, image.Image],
+        tell: Callable[[float, str], None],
+    ) -> dict[str, State]:
+        """Start each board's QEMU, once it is sure that there is memory for all of them."""
+        found = {}
+        if boards:
+            # Whoever boots others meanwhile counts with these.
+            with cache.locked(_MEMORY_LOCK):
+                emulator_memory.check_memory(
+                    [require_emulated(one) for one in boards], all_running()
+                )
+                for board in boards:
+                    settings = require_emulated(board)
+                    found[board.name] = qemu_process.launch(
+                        board, settings, self._qemu, images[settings.server],
+                        owner=self._owner, deadline=self._deadline,
+                    )  # fmt: skip
+                    tell(1, "kernel")
+        return found
+
+    def _await(self, states: Sequence[State], tell: Callable[[float, str], None]) -> list[State]:
+        """Wait until each can be logged in to; the first that fails ends the wait for all."""
+
+        def up(state: State) -> State:
+            _await_banner(state, self._deadline)
+            tell(1, "login")
+            _await_login(state, self._deadline)
+            ready = state.model_copy(update={"ready": True})
+            save(ready)
+            tell(1, state.board)
+            return ready
+
+        with ThreadPoolExecutor(len(states)) as pool:
+            waits = {pool.submit(up, state): state.board for state in states}
+            try:
+                done = {waits[wait]: wait.result() for wait in as_completed(waits)}
+            except BaseException:
+                for state in states:  # so that nobody waits for it
+                    qemu_process.kill(state.board)
+                raise
+        return [done[state.board] for state in states]
+
+
+def _record(board: Board) -> None:
+    keys = board.model_copy(update={"tags": tuple(dict.fromkeys((*board.tags, emulated.TAG)))})
+    emulated.record(
+        board.name,
+        keys.model_dump(mode="json", exclude={"name"}, exclude_none=True),
+        board.built_as,
+    )
+
+
+def all_running() -> list[State]:
+    """The emulated boards that run, by name."""
+    states = (running(path.name) for path in emulated.folders())
+    return [state for state in states if state is not None]
 
 
 def stop(board: Board, report: progress.Progress) -> bool:
     """Shut the board down; whether there was one to shut down."""
-    with _locked(board, report):
-        state = status(board)
+    return stop_named(board.name, report)
+
+
+def stop_named(name: str, report: progress.Progress) -> bool:
+    """Shut the board of a name down, whether there is a file of it or not; whether it ran."""
+    with _locked(name, report):
+        state = running(name)
         if state is not None:
-            with report.stage(f"emulated board '{board.name}': shut down"):
-                _power_off(state)
-        _kill(board)
-        _state_file(board).unlink(missing_ok=True)
+            with report.stage(f"emulated board '{name}': shut down"):
+                _power_off(state.direct)
+        _remove(name)
     return state is not None
+
+
+def end_with(name: str, owner: Owner) -> bool:
+    """End a board whose owner has ended, unless it was asked to stay; whether it was ended."""
+    with cache.locked(_lock(name)):
+        state = recorded(name)
+        ended = (
+            state is not None
+            and state.owner is not None
+            and (state.owner.pid, state.owner.started) == (owner.pid, owner.started)
+        )
+        if ended:
+            _remove(name)
+        return ended
+
+
+def _remove(name: str) -> None:
+    """End what is left of a board, and forget it but for what it wrote; its lock is held."""
+    qemu_process.kill(name)
+    emulated.forget(name)
+    state_file(name).unlink(missing_ok=True)
 
 
 def serial_log(board: Board) -> Path:
     """What an emulated board wrote to its serial line when it ran last, if it ever did."""
-    return _state_file(board).with_name(_LOG)
+    return log_file(board.name)
 
 
 def require_emulated(board: Board) -> Emulator:
@@ -197,15 +338,36 @@ def require_emulated(board: Board) -> Emulator:
     return board.emulator
 
 
-def _settings(board: Board, cores: int | None, icount: bool) -> Emulator:
+def with_settings(
+    board: Board,
+    *,
+    cores: int | None = None,
+    icount: bool = True,
+    memory: int | None = None,
+    server: str | None = None,
+    link: str | None = None,
+) -> Board:
+    """A board that is booted with other settings than its file has.
+
+    Args:
+        board: a board with an ``[emulator]`` table.
+        cores: instead of the file's.
+        icount: whether to count instructions, if the file says so.
+        memory: in MiB, instead of the file's.
+        server: the SSH server, instead of the file's.
+        link: what lies before it, instead of the file's.
+
+    Raises:
+        BoardConfigError: it is no emulated board, or the settings contradict each other.
+    """
     settings = require_emulated(board)
-    chosen = settings.model_dump()
+    given = {"cores": cores, "memory_mib": memory, "server": server, "link": link}
+    chosen: dict[str, Any] = settings.model_dump()
+    chosen |= {key: value for key, value in given.items() if value is not None}
     if not icount:
         chosen["icount_shift"] = None
-    if cores is not None:
-        chosen["cores"] = cores
     try:
-        return Emulator.model_validate(chosen)
+        return board.model_copy(update={"emulator": Emulator.model_validate(chosen)})
     except ValidationError as error:
         counts = chosen["icount_shift"] is not None and (cores or 1) > 1
         raise BoardConfigError(
@@ -214,79 +376,13 @@ def _settings(board: Board, cores: int | None, icount: bool) -> Emulator:
         ) from error
 
 
-def qemu_command(
-    qemu: str, settings: Emulator, built: image.Image, port: int, log: Path
-) -> list[str]:
-    """The command line of QEMU; the board's network reaches nothing but this port."""
-    accelerator, counting = "tcg,thread=multi", []
-    if settings.icount_shift is not None:
-        # Not sleep=off: an idle board's clock would then run hours ahead in seconds, and take a
-        # whole core of the host to do so. Counts repeat exactly without it, too.
-        accelerator, counting = "tcg,thread=single", ["-icount", f"shift={settings.icount_shift}"]
-    return [
-        qemu, "-nodefaults", "-no-reboot", "-display", "none", "-monitor", "none",
-        "-serial", _serial(log),
-        "-M", settings.machine, "-cpu", settings.cpu,
-        "-smp", str(settings.cores), "-m", str(settings.memory_mib),
-        "-accel", accelerator, *counting,
-        "-kernel", str(built.kernel), "-initrd", str(built.initrd),
-        "-append", "console=ttyAMA0 quiet panic=-1 rdinit=/sbin/init",
-        "-netdev", f"user,id=n0,restrict=on,hostfwd=tcp:{_LOOPBACK}:{port}-:22",
-        "-device", "virtio-net-device,netdev=n0",
-    ]  # fmt: skip
-
-
-def _serial(log: Path) -> str:
-    return "file:" + str(log).replace(",", ",,")  # QEMU splits options at commas
-
-
-def _launch(
-    board: Board, settings: Emulator, qemu: str, built: image.Image, deadline: float
-) -> State:
-    folder = _state_file(board).parent
-    folder.mkdir(parents=True, exist_ok=True)
-    log, complaints, known = folder / _LOG, folder / _COMPLAINTS, folder / "known_hosts"
-    for _ in range(_PORT_ATTEMPTS):
-        port = free_port()
-        log.unlink(missing_ok=True)
-        known.write_text(f"[{_LOOPBACK}]:{port} {built.host_key}\n", encoding="ascii")
-        with complaints.open("wb") as errors:
-            process = subprocess.Popen(
-                qemu_command(qemu, settings, built, port, log),
-                stdin=subprocess.DEVNULL,
-                stdout=errors,
-                stderr=errors,
-                start_new_session=True,  # Ctrl-C is for us: we decide what becomes of the board
-            )
-        try:
-            state = State(
-                board=board.name, settings=settings, pid=process.pid,
-                port=port, user_key=built.user_key, known_hosts=known, log=log,
-            )  # fmt: skip
-            _save(board, state)
-            while time.monotonic() < deadline and process.poll() is None:
-                if _accepts(port):
-                    return state
-                time.sleep(0.05)
-        except BaseException:
-            process.kill()
-            process.wait()
-            raise
-        if process.poll() is None:
-            return state  # still starting: what waits next says that time is up
-        if "host forwarding rule" not in _last_line(complaints):
-            raise _no_boot(state)
-        # Another process took the port in between.
-    raise EmulatorError(f"no free port was found on {_LOOPBACK} in {_PORT_ATTEMPTS} attempts")
-
-
 def _await_banner(state: State, deadline: float) -> None:
     # QEMU itself accepts connections from the start; only sshd's greeting says that it is up.
     while time.monotonic() < deadline and state.alive:
-        if _greets(state.port, 5):
+        if greets(state.direct.port, 5):
             return
         time.sleep(0.1)
-    raise _no_boot(state)
+    raise qemu_process.no_boot(state)
 
 
 def _await_login(state: State, deadline: float) -> None:
@@ -299,30 +395,7 @@ def _await_login(state: State, deadline: float) -> None:
         except ConnectionFailed as error:
             last = error
             time.sleep(0.2)
-    raise _no_boot(state) from last
-
-
-def _no_boot(state: State) -> EmulatorError:
-    name = f"the emulated board '{state.board}'"
-    complaint = _last_line(state.log.with_name(_COMPLAINTS))
-    if not state.alive and complaint:
-        return EmulatorError(
-            f"{name} did not start: {complaint}",
-            hint=f"check [emulator] in the file of board '{state.board}'",
-        )
-    last = _last_line(state.log)
-    return EmulatorError(
-        f"{name} {'does not answer over SSH' if state.alive else 'ended while it booted'}"
-        + (f"; its last words: {last}" if last else ""),
-        hint=f"what it wrote while booting is in {state.log}",
-    )
-
-
-def _last_line(path: Path) -> str:
-    if not path.is_file():
-        return ""
-    lines = path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    return lines[-1].strip() if lines else ""
+    raise qemu_process.no_boot(state) from last
 
 
 def _power_off(state: State) -> None:
@@ -332,98 +405,17 @@ def _power_off(state: State) -> None:
     except Exception:  # noqa: S110 - a board that does not answer is ended from outside
         pass
     else:
-        _await_end(state, _POWEROFF_S)
-
-
-def _kill(board: Board) -> None:
-    """End every QEMU of this board, also one whose start was killed before it was recorded."""
-    log = _state_file(board).with_name(_LOG)
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        for pid in _processes(log):
-            _send(pid, log, number)
-        deadline = time.monotonic() + _END_S
-        while time.monotonic() < deadline:
-            if not _processes(log):
-                return
+        deadline = time.monotonic() + _POWEROFF_S
+        while state.alive and time.monotonic() < deadline:
             time.sleep(0.05)
 
 
-def _send(pid: int, log: Path, number: signal.Signals) -> None:
-    """Send a signal to a board's QEMU, and to no process that has got its number since."""
-    with suppress(ProcessLookupError, PermissionError):
-        handle = os.pidfd_open(pid)
-        try:
-            if pid in _processes(log, pid):  # looked at while the handle holds on to it
-                signal.pidfd_send_signal(handle, number)
-                if number == signal.SIGTERM:  # what is stopped does not take it
-                    signal.pidfd_send_signal(handle, signal.SIGCONT)
-        finally:
-            os.close(handle)
-
-
-def _is_stopped(pid: int) -> bool:
-    with suppress(OSError, IndexError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "tT"
-    return False
-
-
-def _locked(board: Board, report: progress.Progress) -> AbstractContextManager[None]:
+def _locked(name: str, report: progress.Progress) -> AbstractContextManager[None]:
     def waiting() -> None:
-        report.note(
-            f"emulated board '{board.name}': waiting for another command that starts or stops it"
-        )
+        report.note(f"emulated board '{name}': waiting for another command that starts or stops it")
 
-    return cache.locked(f"emulator-{board.name}", waiting)
+    return cache.locked(_lock(name), waiting)
 
 
-def _await_end(state: State, seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while state.alive and time.monotonic() < deadline:
-        time.sleep(0.05)
-
-
-def free_port() -> int:
-    """A port of loopback that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind((_LOOPBACK, 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _greets(port: int, seconds: float) -> bool:
-    """Whether an SSH server says so."""
-    try:
-        with socket.create_connection((_LOOPBACK, port), timeout=seconds) as link:
-            return link.recv(4) == b"SSH-"
-    except OSError:
-        return False
-
-
-def _accepts(port: int) -> bool:
-    try:
-        with socket.create_connection((_LOOPBACK, port), timeout=1):
-            return True
-    except OSError:
-        return False
-
-
-def _processes(log: Path, pid: int | None = None) -> list[int]:
-    """The QEMUs that write to ``log``: one pid if it is given and is one, else all of them."""
-    mark = _serial(log).encode()
-    found: list[int] = []
-    for folder in [Path(f"/proc/{pid}")] if pid else Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):  # it ended just now, or is another user's
-            # A process that ended and was not waited for has an empty command line.
-            words = (folder / "cmdline").read_bytes().split(b"\0")
-            is_option = mark in words and words[words.index(mark) - 1] == b"-serial"
-            if is_option and "qemu-system" in (folder / "exe").readlink().name:
-                found.append(int(folder.name))
-    return found
-
-
-def _state_file(board: Board) -> Path:
-    return cache.cache_place() / "emulator" / board.name / "state.json"
-
-
-def _save(board: Board, state: State) -> None:
-    write_whole(_state_file(board), state.model_dump_json(indent=1).encode())
+def _lock(name: str) -> str:
+    return f"emulator-{name}"

@@ -1,5 +1,7 @@
 """The emulated board's image: a Debian kernel, and an initramfs with little but an SSH server.
 
+There is one for each server: dropbear, which small boards have, and OpenSSH, which others have.
+
 Everything comes from Debian's arm64 packages. The keys are made together with the image, so that
 the board's host key is known before it boots for the first time.
 """
@@ -9,15 +11,17 @@ from __future__ import annotations
 import json
 import re
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
 from pydantic import RootModel
 
 from toolchain import children, progress
 from toolchain.board import keys
 from toolchain.board.cpio import CpioWriter
+from toolchain.board.keys import KeyPair
 from toolchain.errors import EmulatorError
 from toolchain.fetch.apt import AptRoot, unpack_deb
 from toolchain.formats.json_text import parse_json
@@ -28,14 +32,11 @@ _SUITE = "bookworm"
 _KERNEL = "linux-image-cloud-arm64"
 _PACKAGES = (
     "busybox-static",
-    "dropbear-bin",
     "libc6",
     "libcrypt1",
     "libgcc-s1",
     "libgmp10",
     "libstdc++6",
-    "libtomcrypt1",
-    "libtommath1",
     "openssh-sftp-server",
     "util-linux",
     "zlib1g",
@@ -44,16 +45,84 @@ _MODULES = ("virtio_mmio", "virtio_net")
 _PROGRAMS = (
     "usr/bin/busybox",
     "usr/bin/flock",  # Debian's BusyBox has none
-    "usr/sbin/dropbear",
     "usr/lib/openssh/sftp-server",
 )
 _LIBRARIES = ("lib/aarch64-linux-gnu", "usr/lib/aarch64-linux-gnu")
 _LIBRARY_TARGET = "usr/lib/aarch64-linux-gnu"
 
+
+Server = Literal["dropbear", "openssh"]
+
+
+@dataclass(frozen=True)
+class _ServerParts:
+    """What an SSH server needs."""
+
+    packages: tuple[str, ...]
+    program: str
+    line: str
+    """Its command in the board's inittab."""
+    key: Callable[[KeyPair], bytes]
+    """The host key as it reads it."""
+    etc: Mapping[str, str]
+    """Its files in the board's /etc."""
+
+
+_SSHD_CONFIG = """\
+HostKey /etc/ssh/host_key
+AuthorizedKeysFile /root/.ssh/authorized_keys
+PermitRootLogin prohibit-password
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+UsePAM no
+UseDNS no
+PidFile none
+Subsystem sftp /usr/lib/openssh/sftp-server
+"""
+_SERVERS: Mapping[Server, _ServerParts] = {
+    "dropbear": _ServerParts(
+        packages=("dropbear-bin", "libtomcrypt1", "libtommath1"),
+        program="usr/sbin/dropbear",
+        line="/usr/sbin/dropbear -F -E -s -r /etc/ssh/host_key",
+        key=lambda pair: pair.dropbear_private,
+        etc={},
+    ),
+    "openssh": _ServerParts(
+        packages=(
+            "libaudit1",
+            "libcap-ng0",
+            "libcap2",
+            "libcom-err2",
+            "libgcrypt20",
+            "libgpg-error0",
+            "libgssapi-krb5-2",
+            "libk5crypto3",
+            "libkeyutils1",
+            "libkrb5-3",
+            "libkrb5support0",
+            "liblz4-1",
+            "liblzma5",
+            "libnsl2",
+            "libpam0g",
+            "libpcre2-8-0",
+            "libselinux1",
+            "libssl3",
+            "libsystemd0",
+            "libtirpc3",
+            "libwrap0",
+            "libzstd1",
+            "openssh-server",
+        ),
+        program="usr/sbin/sshd",
+        line="/usr/sbin/sshd -D -e -f /etc/ssh/sshd_config",
+        key=lambda pair: pair.openssh_private,
+        etc={"ssh/sshd_config": _SSHD_CONFIG},
+    ),
+}
 # What the board's /etc says. The address is the one that QEMU's user network expects.
 _INITTAB = """\
 ::sysinit:/etc/rc
-::respawn:/usr/sbin/dropbear -F -E -s -r /etc/dropbear/host_key
+::respawn:{server}
 ::shutdown:/bin/umount -a -r
 """
 _RC = """\
@@ -68,8 +137,9 @@ mount -t devpts devpts /dev/pts
 mount -t tmpfs -o mode=1777 shm /dev/shm
 mount -t tmpfs -o mode=1777,size=25% tmp /tmp
 mount -t tmpfs -o mode=700,size=60% home /root
+mkdir -p -m 755 /run/sshd
 mkdir -m 700 /root/.ssh
-cp /etc/dropbear/authorized_keys /root/.ssh/authorized_keys
+cp /etc/ssh/authorized_keys /root/.ssh/authorized_keys
 chmod 600 /root/.ssh/authorized_keys
 while read -r module; do insmod "/lib/modules/$module"; done < /lib/modules/order
 hostname tileskip
@@ -80,9 +150,8 @@ ip link set eth0 up
 echo -1 > /proc/sys/kernel/perf_event_paranoid
 """
 _ETC = {
-    "inittab": _INITTAB,
-    "passwd": "root:*:0:0:root:/root:/bin/sh\n",
-    "group": "root:x:0:\n",
+    "passwd": "root:*:0:0:root:/root:/bin/sh\nsshd:*:100:65534::/run/sshd:/bin/false\n",
+    "group": "root:x:0:\nnogroup:x:65534:\n",
     "shells": "/bin/sh\n",
     "profile": "export PATH=/usr/sbin:/usr/bin\n",
     "os-release": 'NAME="Tileskip emulated board"\nID=tileskip\n',
@@ -143,22 +212,29 @@ class _Names(RootModel[list[str]]):
     pass
 
 
-def build(report: progress.Progress) -> Image:
+def build(report: progress.Progress, server: Server = "dropbear") -> Image:
     """The image for this recipe: from the cache, or made now (downloads 26 MB once).
+
+    Args:
+        report: is told of the stages.
+        server: the SSH server on it; OpenSSH downloads 5 MB more.
 
     Raises:
         SourceError: a package could not be fetched or its hash is wrong.
         EmulatorError: a package does not hold what the image needs.
     """
+    parts = _SERVERS[server]
+    names = sorted((*_PACKAGES, *parts.packages))
+    programs = (*_PROGRAMS, parts.program)
+    etc = {"inittab": _INITTAB.format(server=parts.line), **_ETC, **parts.etc}
     recipe = cache.digest(
-        json.dumps([_SUITE, _KERNEL, _PACKAGES, _MODULES, _PROGRAMS, _LIBRARIES, _ETC]),
-        _RC,
+        json.dumps([_SUITE, _KERNEL, names, _MODULES, programs, _LIBRARIES, etc]), _RC
     )
 
     def fill(folder: Path) -> None:
         packages = AptRoot(report)
         (meta,) = packages.fetch_debs([_KERNEL], arch="arm64", suite=_SUITE)
-        debs = packages.fetch_debs([_kernel_package(meta), *_PACKAGES], arch="arm64", suite=_SUITE)
+        debs = packages.fetch_debs([_kernel_package(meta), *names], arch="arm64", suite=_SUITE)
         with report.stage("emulated board: image", total=len(debs) + 1) as stage:
             with tempfile.TemporaryDirectory(dir=folder, prefix="unpacked-") as unpacked:
                 for deb in debs:
@@ -166,7 +242,7 @@ def build(report: progress.Progress) -> Image:
                     unpack_deb(deb, Path(unpacked))
                     stage.advance(1)
                 stage.advance(0, "initramfs")
-                _write(folder, Path(unpacked))
+                _write(folder, Path(unpacked), programs, etc, parts.key)
                 stage.advance(1, "")
             _write_text(folder / "packages.json", json.dumps(sorted(deb.name for deb in debs)))
 
@@ -220,7 +296,13 @@ def _kernel_package(meta: Path) -> str:
     return found[0]
 
 
-def _write(folder: Path, unpacked: Path) -> None:
+def _write(
+    folder: Path,
+    unpacked: Path,
+    programs: Sequence[str],
+    etc: Mapping[str, str],
+    key: Callable[[KeyPair], bytes],
+) -> None:
     kernels = sorted((unpacked / "boot").glob("vmlinuz-*"))
     if len(kernels) != 1:
         raise EmulatorError(f"expected one kernel in the packages, found {len(kernels)}")
@@ -236,11 +318,15 @@ def _write(folder: Path, unpacked: Path) -> None:
     initrd.touch(mode=0o600)  # the host's private key is in it
     with initrd.open("wb") as stream:
         archive = CpioWriter(stream)
-        _write_root(archive, unpacked, host.dropbear_private, user.public)
+        _write_root(archive, unpacked, programs)
+        for name, text in etc.items():
+            archive.file(f"etc/{name}", text.encode())
+        archive.file("etc/ssh/host_key", key(host), 0o600)
+        archive.file("etc/ssh/authorized_keys", f"{user.public}\n".encode(), 0o600)
         archive.close()
 
 
-def _write_root(archive: CpioWriter, unpacked: Path, host_key: bytes, user_key: str) -> None:
+def _write_root(archive: CpioWriter, unpacked: Path, programs: Sequence[str]) -> None:
     for name in ("bin", "sbin", "lib"):
         archive.symlink(name, f"usr/{name}")
     for name in ("proc", "sys", "tmp", "var", "run", "root"):
@@ -248,7 +334,7 @@ def _write_root(archive: CpioWriter, unpacked: Path, host_key: bytes, user_key: 
     archive.character_device("dev/console", 5, 1)
     archive.character_device("dev/null", 1, 3, 0o666)
 
-    for program in _PROGRAMS:
+    for program in programs:
         archive.file(program, _find(unpacked, program).read_bytes(), 0o755)
     archive.symlink("usr/bin/sh", "busybox")
     archive.symlink("usr/sbin/init", "../bin/busybox")
@@ -270,10 +356,6 @@ def _write_root(archive: CpioWriter, unpacked: Path, host_key: bytes, user_key: 
     archive.file("usr/lib/modules/order", "".join(f"{m.name}\n" for m in modules).encode())
 
     archive.file("etc/rc", _RC.encode(), 0o755)
-    for name, text in _ETC.items():
-        archive.file(f"etc/{name}", text.encode())
-    archive.file("etc/dropbear/host_key", host_key, 0o600)
-    archive.file("etc/dropbear/authorized_keys", f"{user_key}\n".encode(), 0o600)
 
 
 def _find(unpacked: Path, program: str) -> Path:

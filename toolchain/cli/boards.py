@@ -66,10 +66,11 @@ def list_(json_output: JsonOption = False) -> None:
 
 def _show_list(*, json_output: bool) -> None:
     from toolchain.hardware import inventory
-    from toolchain.hardware.board_file import board_names, load_board
+    from toolchain.hardware.board_file import board_names, load_board, started_boards
     from toolchain.report.listing_tables import boards_table
 
     known = [load_board(name) for name in (*board_names(), *inventory.tables())]
+    known += started_boards()
     show(
         [board.model_dump() for board in known],
         lambda width: boards_table(known, width),
@@ -347,9 +348,10 @@ def _reached_by(word: str) -> tuple[str, SshTarget]:
     """
     from toolchain.board.target import resolve
     from toolchain.errors import BoardConfigError
-    from toolchain.hardware import board_file, inventory
+    from toolchain.hardware import board_file, emulated, inventory
 
-    known = word.endswith(".toml") or word in (*board_file.board_names(), *inventory.tables())
+    names = (*board_file.board_names(), *inventory.tables(), *emulated.tables())
+    known = word.endswith(".toml") or word in names
     if not known:
         return word, resolve(board_file.unknown_board("board"), word, None)
     board = board_file.load_board(word)

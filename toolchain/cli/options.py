@@ -147,10 +147,10 @@ def tell_untrained(model: Model) -> None:
 
 
 def board_names(incomplete: str) -> Iterator[tuple[str, str]]:
-    """Boards that ship, the user's own, and files of boards where the path that is typed leads."""
+    """Boards by name, and files of boards where the path that is typed leads."""
     from toolchain.errors import BoardConfigError
     from toolchain.formats.input_file import read_limited
-    from toolchain.hardware import inventory
+    from toolchain.hardware import emulated, inventory
     from toolchain.resources import boards_dir
 
     for path in sorted(boards_dir().glob("*.toml")):
@@ -158,6 +158,9 @@ def board_names(incomplete: str) -> Iterator[tuple[str, str]]:
     with suppress(BoardConfigError):  # a command that needs it says what is wrong with it
         for name in inventory.tables():
             yield name, "a board of yours"
+    for name in emulated.tables():
+        if not (boards_dir() / f"{name}.toml").exists():
+            yield name, "an emulated board"
     head = incomplete[: incomplete.rfind("/") + 1]  # as it was typed: the shell goes on from there
     for path in sorted(Path(os.path.expanduser(head)).glob("*.toml")):  # noqa: PTH111 (never fails)
         with suppress(OSError):
@@ -169,7 +172,7 @@ def board_names(incomplete: str) -> Iterator[tuple[str, str]]:
 def board_words(incomplete: str) -> Iterator[tuple[str, str]]:
     """What stands for boards where there may be several: also tags, ``all``, and lists of these."""
     from toolchain.errors import BoardConfigError
-    from toolchain.hardware import inventory
+    from toolchain.hardware import emulated, inventory
 
     head = incomplete[: incomplete.rfind(",") + 1]
     last = incomplete[len(head) :]
@@ -181,6 +184,8 @@ def board_words(incomplete: str) -> Iterator[tuple[str, str]]:
             yield head + inventory.ALL, f"all boards of yours: {', '.join(tables)}"
         for tag, names in inventory.tagged(tables).items():
             yield head + tag, f"a tag: {', '.join(names)}"
+    if started := emulated.tables():
+        yield head + emulated.TAG, f"all emulated boards: {', '.join(started)}"
 
 
 def network_names(_incomplete: str) -> Iterator[tuple[str, str]]:

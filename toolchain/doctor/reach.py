@@ -10,7 +10,7 @@ from typing import get_args
 
 from toolchain.board import emulator
 from toolchain.board.connect import connect
-from toolchain.board.emulator import State
+from toolchain.board.emulator_state import State
 from toolchain.board.local import LocalConnection
 from toolchain.board.target import SshTarget, login_words
 from toolchain.build import bundle

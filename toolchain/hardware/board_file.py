@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -24,9 +25,10 @@ from pydantic import (
 
 from toolchain.errors import BoardConfigError
 from toolchain.formats.toml_file import read_toml, validate
-from toolchain.hardware import inventory
+from toolchain.hardware import emulated, inventory
 from toolchain.hardware.caches import Caches
 from toolchain.hardware.facts import Isa
+from toolchain.hardware.link import parse_link
 from toolchain.hardware.tile import CoreTiles, Tiles
 from toolchain.hints import command, did_you_mean
 from toolchain.resources import boards_dir
@@ -57,6 +59,10 @@ def _file_name(value: str) -> str:
     if value.startswith((".", "-")):
         raise ValueError("the name of a board's file must not begin with '.' or '-'")
     return _line(value)
+
+
+def _link(value: str) -> str:
+    return str(parse_link(value))
 
 
 def _address(value: str) -> str:
@@ -136,6 +142,11 @@ class Emulator(_Table):
     icount_shift: Annotated[int, Field(ge=0, le=10)] | None = None
     """Count instructions. One core only. An instruction takes ``1 << shift`` ns of the board's
     time."""
+    server: Literal["dropbear", "openssh"] = "dropbear"
+    """The SSH server on the board."""
+    link: Annotated[str, AfterValidator(_link)] | None = None
+    """What lies between this machine and the board: ``20ms,1%,10Mbit`` for a slow and lossy
+    network. Without it, nothing."""
 
     @model_validator(mode="after")
     def _one_core_counts(self) -> Self:
@@ -212,6 +223,17 @@ class Board(_Table):
         """The board whose bundle it takes: itself, or the one that it is like."""
         return self._like or self.name
 
+    def named(self, name: str, **changes: Any) -> Board:
+        """The same board under another name, which takes the same bundle.
+
+        Args:
+            name: the new one.
+            changes: of its keys; they are not looked at.
+        """
+        other = self.model_copy(update={"name": name, **changes})
+        other._given, other._like = name, self.built_as
+        return other
+
     @model_validator(mode="after")
     def _emulator_is_described(self) -> Self:
         if self.connection == "emulator" and self.emulator is None:
@@ -227,7 +249,10 @@ def board_names() -> list[str]:
 
 
 def load_board(name_or_path: str) -> Board:
-    """Read a board by the name of a shipped one or one of the inventory, or by a ``.toml`` path.
+    """Read a board by its name, or by a ``.toml`` path.
+
+    Names are those of the boards that ship, of the inventory, and of the emulated boards that were
+    started.
 
     Raises:
         BoardConfigError: no such board, not TOML, an unknown key, or a value out of range.
@@ -244,6 +269,9 @@ def load_board(name_or_path: str) -> Board:
 def _of_inventory(name: str) -> Board:
     table = inventory.tables().get(name)
     if table is None:
+        started = emulated.tables().get(name)
+        if started is not None:
+            return _started(name, started)
         raise BoardConfigError(f"there is no board called '{name}'", hint=_which_board(name))
     return board_of_table(name, table)
 
@@ -291,6 +319,29 @@ def base_of(name: str, like: object) -> Path:
     return boards_dir() / f"{like}.toml" if ships else where.parent / Path(like).expanduser()
 
 
+def _started(name: str, table: dict[str, Any]) -> Board:
+    keys = dict(table)
+    built_as = keys.pop(emulated.BUILT_AS, None)
+    board = _board(name, keys, emulated.folder(name), name)
+    board._like = built_as if isinstance(built_as, str) else None
+    return board
+
+
+def started_boards() -> list[Board]:
+    """The emulated boards that were started, and that no other board has the name of, by name.
+
+    Raises:
+        BoardConfigError: the inventory cannot be read.
+    """
+    others = {*board_names(), *inventory.tables()}
+    found = []
+    for name, table in emulated.tables().items():
+        if name not in others:
+            with suppress(BoardConfigError):  # a command that names it says what is wrong with it
+                found.append(_started(name, table))
+    return found
+
+
 def _keys(path: Path) -> dict[str, Any]:
     data = read_toml(path, BoardConfigError)
     if "name" in data:
@@ -315,7 +366,8 @@ def _board(name: str, keys: dict[str, Any], path: Path, given: str) -> Board:
 def boards_named(words: Sequence[str]) -> list[Board]:
     """The boards that ``--board`` names: names, paths, tags of the inventory, or ``all`` of it.
 
-    Each comes once, in the order in which it is named first. A name goes before a tag.
+    ``emulated`` is a tag of each emulated board that was started. Each board comes once, in the
+    order in which it is named first. A name goes before a tag.
 
     Args:
         words: each may be several, with commas between them.
@@ -343,12 +395,15 @@ def _parts(words: str) -> list[str]:
 
 def _is_one(word: str) -> bool:
     """Whether a word is the name or the path of one board."""
-    one = word.endswith(".toml") or word in board_names()
-    return one or word in (known := inventory.tables()) or not _of_tag(word, known)
+    if word.endswith(".toml") or word in board_names():
+        return True
+    known = inventory.tables()
+    return word in known or (word != emulated.TAG and not _of_tag(word, known))
 
 
 def _of_tag(word: str, known: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    return list(known) if word == inventory.ALL else inventory.tagged(known).get(word, [])
+    own = list(known) if word == inventory.ALL else inventory.tagged(known).get(word, [])
+    return list(dict.fromkeys([*own, *inventory.tagged(emulated.tables()).get(word, [])]))
 
 
 def _boards_called(word: str) -> list[Board]:
@@ -358,11 +413,15 @@ def _boards_called(word: str) -> list[Board]:
             hint=command("boards", "add", "pi@raspberrypi"),
         )
     names = [] if _is_one(word) else _of_tag(word, inventory.tables())
+    if word == emulated.TAG and not names and not _is_one(word):
+        raise BoardConfigError(
+            "no emulated board was started", hint=command("emulator", "start", "--count", 2)
+        )
     return [load_board(name) for name in names or [word]]
 
 
 def _which_board(name: str) -> str:
-    known = [*board_names(), *inventory.tables()]
+    known = [*board_names(), *inventory.tables(), *emulated.tables()]
     use = f"use one of {', '.join(known)}, or the path of a board file (.toml)"
     path = Path(f"{name}.toml")
     return (

@@ -29,6 +29,7 @@ from support.reports import estimate_of, measured_profile, models
 from support.runner_outputs import runner_output
 from support.timed_ops import conv, listed, other
 from toolchain.board import emulator
+from toolchain.board.emulator_state import state_file
 from toolchain.board.image import Image as BoardImage
 from toolchain.build.bundle import Bundle
 from toolchain.dev.bench import page, peers_page
@@ -252,7 +253,7 @@ def _states() -> Bytes:
 
 def _state(path: Path) -> None:
     board = load_board("qemu")
-    place = emulator._state_file(board)
+    place = state_file(board.name)
     place.parent.mkdir(parents=True, exist_ok=True)
     place.write_bytes(path.read_bytes())
     emulator.status(board)

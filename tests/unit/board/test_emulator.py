@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from support.patience import PATIENCE, await_that
-from toolchain.board import emulator
+from support.played_qemus import played_qemu, record, sleeping
+from toolchain.board import emulator, qemu_process
 from toolchain.board.connect import connect
-from toolchain.board.emulator import State
+from toolchain.board.emulator_state import State, free_port, log_file
 from toolchain.board.image import Image, module_order
+from toolchain.board.qemu_process import qemu_command
+from toolchain.board.session import this_program
 from toolchain.errors import BoardConfigError, EmulatorError, MissingToolError
 from toolchain.hardware.board_file import Board, Emulator, load_board
 from toolchain.hints import apt_line
 from toolchain.progress import Silent
-from toolchain.storage.cache import cache_dir, locked
+from toolchain.storage.cache import locked
 
 
 @pytest.fixture
@@ -32,42 +34,14 @@ def board() -> Board:
 
 
 def log_of(board: Board) -> Path:
-    return cache_dir() / "emulator" / board.name / "serial.log"
+    return log_file(board.name)
 
 
 @pytest.fixture
 def sleeper(board: Board, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A process that looks like the board's QEMU from outside."""
-    qemu = tmp_path / "qemu-system-aarch64"
-    shutil.copy("/bin/sh", qemu)
-    yield from sleeping(str(qemu), "-serial", log_of(board))
-
-
-def sleeping(program: str, *words: object) -> Iterator[subprocess.Popen[bytes]]:
-    arguments = [*map(str, words[:-1]), f"file:{words[-1]}"]
-    command = [program, "-c", "sleep 600 & wait", "qemu", *arguments]
-    with subprocess.Popen(command, start_new_session=True) as process:
-        # The kernel closes files on exec before it shows the new command line.
-        line = Path(f"/proc/{process.pid}/cmdline")
-        await_that("it has begun", lambda: line.read_bytes().endswith(b"log\0"))
+    with played_qemu(tmp_path, board.name) as process:
         yield process
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-
-
-def record(board: Board, pid: int, **changes: object) -> Path:
-    """Write the state that a start would have left."""
-    folder = cache_dir() / "emulator" / board.name
-    folder.mkdir(parents=True, exist_ok=True)
-    assert board.emulator is not None
-    state = State(
-        board=board.name, settings=board.emulator, pid=pid, port=1,
-        user_key=folder / "key", known_hosts=folder / "known_hosts", log=log_of(board),
-        ready=True,
-    ).model_copy(update=changes)  # fmt: skip
-    path = folder / "state.json"
-    path.write_text(state.model_dump_json())
-    return path
 
 
 def test_none_was_started(board: Board) -> None:
@@ -87,7 +61,7 @@ def test_a_process_that_only_names_the_boards_log_is_left_alone(
     board: Board, words: tuple[str, ...]
 ) -> None:
     """As ``tail`` or an editor does."""
-    for process in sleeping("/bin/sh", *words, log_of(board)):
+    with sleeping("/bin/sh", *words, log_of(board)) as process:
         record(board, process.pid)
         assert emulator.status(board) is None
         assert emulator.stop(board, Silent()) is False
@@ -178,9 +152,40 @@ def test_stop_ends_a_qemu_that_was_never_recorded(
     board: Board, sleeper: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its start was killed just after it was launched."""
-    monkeypatch.setattr(emulator, "_END_S", PATIENCE)
+    monkeypatch.setattr(qemu_process, "_END_S", PATIENCE)
     emulator.stop(board, Silent())
     assert sleeper.wait(PATIENCE) == -signal.SIGTERM
+
+
+def test_a_board_is_ended_for_its_owner_and_for_no_other(
+    board: Board, sleeper: subprocess.Popen[bytes]
+) -> None:
+    ours = this_program()
+    assert ours is not None
+    record(board, sleeper.pid, owner=dataclasses.replace(ours, started=ours.started - 1))
+    assert emulator.end_with(board.name, ours) is False, "it is another's"
+    record(board, sleeper.pid)
+    assert emulator.end_with(board.name, ours) is False, "it was asked to stay"
+    assert sleeper.poll() is None
+    record(board, sleeper.pid, owner=ours)
+    assert emulator.end_with(board.name, ours) is True
+    assert sleeper.wait(PATIENCE) == -signal.SIGTERM
+    assert emulator.end_with(board.name, ours) is False, "it has ended"
+
+
+def test_a_board_that_is_asked_to_stay_stays_whoever_started_it(
+    board: Board, sleeper: subprocess.Popen[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "qemu-system-aarch64").symlink_to("/bin/false")
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    record(board, sleeper.pid, owner=this_program(), keeper=sleeper.pid)
+    monkeypatch.setattr(State, "is_kept", True)
+    assert emulator.start(board, Silent()).owner == this_program()
+    assert emulator.start(board, Silent(), stay=True).owner is None
+    state = emulator.status(board)
+    assert state is not None
+    assert state.owner is None
 
 
 @pytest.mark.parametrize("content", ["", "{", '{"pid": 1}', "null"])
@@ -231,7 +236,7 @@ def played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], N
     image = tmp_path / "image"
     image.mkdir()
     (image / "host_key.pub").write_text("ssh-ed25519 AAAA\n")
-    monkeypatch.setattr("toolchain.board.image.build", lambda _: Image(image))
+    monkeypatch.setattr("toolchain.board.image.build", lambda *_: Image(image))
     program = tmp_path / "bin" / "qemu-system-aarch64"
     program.parent.mkdir()
     monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
@@ -283,7 +288,7 @@ def test_several_cores_need_no_icount(board: Board) -> None:
 def test_the_command_line_counts_instructions_and_reaches_only_loopback(tmp_path: Path) -> None:
     settings = Emulator(cpu="cortex-a72", memory_mib=1024, icount_shift=1)
     log = tmp_path / "a,b.log"
-    command = emulator.qemu_command("qemu", settings, Image(tmp_path), 2222, log)
+    command = qemu_command("qemu", settings, Image(tmp_path), 2222, log)
     assert command[command.index("-icount") + 1] == "shift=1"
     assert command[command.index("-accel") + 1] == "tcg,thread=single"
     assert command[command.index("-smp") + 1] == "1"
@@ -295,7 +300,7 @@ def test_the_command_line_counts_instructions_and_reaches_only_loopback(tmp_path
 
 def test_without_icount_there_may_be_several_cores(tmp_path: Path) -> None:
     settings = Emulator(cpu="cortex-a72", cores=4)
-    command = emulator.qemu_command("qemu", settings, Image(tmp_path), 2222, tmp_path / "log")
+    command = qemu_command("qemu", settings, Image(tmp_path), 2222, tmp_path / "log")
     assert "-icount" not in command
     assert command[command.index("-accel") + 1] == "tcg,thread=multi"
     assert command[command.index("-smp") + 1] == "4"
@@ -303,7 +308,7 @@ def test_without_icount_there_may_be_several_cores(tmp_path: Path) -> None:
 
 def test_the_machine_is_the_one_of_the_boards_file(tmp_path: Path) -> None:
     settings = Emulator(machine="virt", cpu="cortex-a53", memory_mib=768)
-    command = emulator.qemu_command("qemu", settings, Image(tmp_path), 2222, tmp_path / "log")
+    command = qemu_command("qemu", settings, Image(tmp_path), 2222, tmp_path / "log")
     options = {"-M": "virt", "-cpu": "cortex-a53", "-m": "768"}
     options |= {"-kernel": str(tmp_path / "kernel"), "-initrd": str(tmp_path / "initrd")}
     assert {option: command[command.index(option) + 1] for option in options} == options
@@ -319,7 +324,7 @@ def test_the_ssh_line_names_key_port_and_pinned_host_key(board: Board) -> None:
 
 def test_ports_that_are_taken_are_not_chosen() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        assert emulator.free_port() != taken.getsockname()[1]
+        assert free_port() != taken.getsockname()[1]
 
 
 # --- kernel modules ----------------------------------------------------------------------------

@@ -95,6 +95,14 @@ CASES: dict[str, tuple[int, list[str], dict[str, str]]] = {
     "a board with a fault": (5, ["build", "--board", "wrong.toml"], {}),
     "no emulated board": (5, ["emulator", "status", "--board", "rpi4"], {}),
     "no emulated board to stop": (5, ["emulator", "stop", "--board", "rpi4"], {}),
+    "a board that cannot be played": (5, ["emulator", "start", "--like", "rpi3-armv7"], {}),
+    "no emulated board at all": (5, ["emulator", "stop", "--board", "emulated"], {}),
+    "no process to end with": (2, ["emulator", "start", "--ends-with", "4194305"], {}),
+    "two ends": (2, ["emulator", "start", "--stay", "--ends-with", "1"], {}),
+    "all boards and some": (2, ["emulator", "stop", "--all", "--board", "qemu"], {}),
+    "no server to link to": (2, ["emulator", "link", "nowhere", "20ms"], {}),
+    "no link": (2, ["emulator", "link", "127.0.0.1:1", "slow"], {}),
+    "a link of a board that is none": (5, ["emulator", "start", "--link", "slow"], {}),
     "nobody there": (6, ["push", "-b", "failing.toml", "--host", "me@127.0.0.1:1"], {}),
     "no address": (6, ["push", "-b", "bare.toml", "--host", "me@"], {}),
     "a runner that fails": (8, ["verify", "model.tflite", "-b", "failing.toml"], {}),
@@ -230,8 +238,11 @@ def test_wrong_use_of_convert_draws_no_bar(here: Path) -> None:
 
 
 def test_a_board_that_is_down_is_said_on_standard_output_too(here: Path) -> None:
-    line = [sys.executable, str(REPOSITORY / "deploy.py"), "emulator", "status"]
     environment = os.environ | {"TILESKIP_CACHE": str(here / "cache")}
-    done = subprocess.run(line, capture_output=True, text=True, check=False, env=environment)
-    assert done.stdout == "emulated board 'qemu' does not run\n"
-    assert done.stderr == ""
+    for words, said in (
+        ((), "no emulated board runs\n"),
+        (("--board", "qemu"), "emulated board 'qemu' does not run\n"),
+    ):
+        line = [sys.executable, str(REPOSITORY / "deploy.py"), "emulator", "status", *words]
+        done = subprocess.run(line, capture_output=True, text=True, check=False, env=environment)
+        assert (done.stdout, done.stderr, done.returncode) == (said, "", 12)

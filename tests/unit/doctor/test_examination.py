@@ -19,7 +19,7 @@ from support.patience import growing_limits, once, written
 from support.played_board import PlayedBoard
 from support.relay import Relay
 from toolchain.board import ssh
-from toolchain.board.emulator import State
+from toolchain.board.emulator_state import State
 from toolchain.doctor import patient as patients
 from toolchain.doctor.examination import Examination
 from toolchain.doctor.finding import Finding
