@@ -67,9 +67,11 @@ class _Processes:
         until = time.monotonic() + _GRACE_S
         for one in self._processes:
             one.join(max(0.0, until - time.monotonic()))
-        killed = [one.exitcode for one in self._processes if (one.exitcode or 0) < 0]
+        killed = {-(one.exitcode or 0) for one in self._processes if (one.exitcode or 0) < 0}
         if killed:
-            name = signal.Signals(-(killed[0] or 0)).name
+            # Torch may end a rank by SIGABRT when it has lost another one.
+            number = min(killed, key=lambda one: one == signal.SIGABRT)
+            name = signal.Signals(number).name
             raise BoardError(
                 f"{self._job.name}: a rank of the training was killed ({name})",
                 hint="memory may have run out. The same command goes on from the last saved state",
