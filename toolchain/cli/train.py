@@ -16,6 +16,7 @@ from toolchain.cli.output import show
 from toolchain.console import err
 
 if TYPE_CHECKING:
+    from toolchain.train.recipe import Recipe
     from toolchain.train.together import Launch
 
 commands = App()
@@ -116,7 +117,7 @@ def train(
         show(plan, lambda width: plan_table(plan, width), json_output=json_output, fold=False)
         return
     try:
-        with _where(address) as launch:
+        with _where(address, loaded) as launch:
             done = train_network(
                 loaded,
                 result,
@@ -142,15 +143,20 @@ def train(
 
 
 @contextmanager
-def _where(address: str | None) -> Iterator[Launch | None]:
-    """What begins the ranks of a training: a cluster, or this machine."""
+def _where(address: str | None, recipe: Recipe) -> Iterator[Launch | None]:
+    """What begins the ranks of a training: a cluster that has room for them, or this machine."""
     if address is None:
         yield None
         return
     from toolchain.sweep.ray_ranks import RayRanks
     from toolchain.sweep.session import Session
 
-    session = Session(address)
+    training = recipe.training
+    session = Session(
+        address,
+        ranked_cpus=training.ranks * max(1, training.threads),
+        gpus=training.ranks if training.device == "cuda" else 0,
+    )
     try:
         yield RayRanks()
     finally:
