@@ -115,8 +115,8 @@ class SshUser:
             for number, path in ((1, out), (2, err)):
                 os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
             sys.stdin = open(0, closefd=False)  # noqa: SIM115
-            sys.stdout = sys.__stdout__ = open(1, "w", closefd=False)  # noqa: SIM115
-            sys.stderr = sys.__stderr__ = open(2, "w", closefd=False)  # noqa: SIM115
+            sys.stdout = sys.__stdout__ = open(1, "w", closefd=False)  # type: ignore[misc]  # noqa: SIM115
+            sys.stderr = sys.__stderr__ = open(2, "w", closefd=False)  # type: ignore[misc]  # noqa: SIM115
             lease.PLACES = (str(self.locks), str(self.locks))
             ssh.CONNECT_TIMEOUT_S = PATIENCE
             sys.argv = ["deploy", *line]

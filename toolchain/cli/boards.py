@@ -19,7 +19,7 @@ from toolchain.cli.options import (
     board_names,
     wrong_use,
 )
-from toolchain.cli.output import confirm, note, print_json, say, show
+from toolchain.cli.output import can_ask, confirm, note, print_json, say, show
 
 if TYPE_CHECKING:
     from toolchain.board.connection import Connection
@@ -93,7 +93,9 @@ def add(
     ] = None,
     tag: Annotated[
         list[str] | None,
-        typer.Option("--tag", metavar="WORD", help="--board WORD means it, too; may be repeated."),
+        typer.Option(
+            "--tag", metavar="WORD", help="Another word for it with --board; may be repeated."
+        ),
     ] = None,
     like: Annotated[
         str | None,
@@ -217,7 +219,7 @@ def check(
     everything: Annotated[bool, typer.Option("--all", help="Show what is fine, too.")] = False,
     json_output: JsonOption = False,
 ) -> None:
-    """Look at boards, all at once: are they reached, fit, cool, with room, and free?
+    """Look at boards, all at once: whether they are reached, fit, stay cool, have room, are free.
 
     The worst come first. Nothing is changed, here or there. The exit code is 0 unless there is a
     fault; then it is what a command ends with that fails for the first one.
@@ -296,18 +298,20 @@ def trust(
     own = fault.on_record if isinstance(fault, ChangedKeyError) else ()
     if fingerprint is not None:
         check_fingerprint(label, shown, fingerprint)
+    if fault is not None and ((own and not replace) or not (fingerprint or yes or can_ask())):
+        raise fault  # which shows the fingerprint, and says how to go on
     if fault is not None:
         note(f"{label} ({target}) shows the host key {shown}")
         note(f"the board itself says what it has: {shown.comparison}")
-    if own:
-        note(
-            "WARNING: another key is on record: "
-            + "; ".join(f"{record.kind} {keys.fingerprint(record.blob)}" for record in own)
-            + ". Unless the board has a new system, someone may be listening in",
-            style="red",
-        )
-    if fault is not None and ((own and not replace) or not (fingerprint or _is_agreed(yes))):
-        raise fault
+        if own:
+            known = "; ".join(f"{one.kind} {keys.fingerprint(one.blob)}" for one in own)
+            note(
+                f"WARNING: another key is on record: {known}. Unless the board has a new system, "
+                "someone may be listening in",
+                style="red",
+            )
+        if fingerprint is None:
+            _require_agreement(yes=yes)
     path = None if fault is None else record_key(target, shown, own)
     document = {
         "host": str(target), "known_name": target.known_name, "kind": shown.kind,
@@ -322,20 +326,17 @@ def trust(
         say(f"{target}: the host key is recorded in {path}: {shown}", fold=False)
 
 
-def _is_agreed(yes: bool) -> bool:
-    """Whether a key is to be recorded; false where there is nobody to ask.
+def _require_agreement(*, yes: bool) -> None:
+    """Go on only if a key is to be recorded.
 
     Raises:
         typer.Exit: the answer is no.
     """
     if yes:
         note("it was compared with nothing: --yes trusts whoever answers", style="red")
-        return True
-    answer = confirm("Is that the fingerprint that the board itself has?")
-    if answer is False:
+    elif not confirm("Is that the fingerprint that the board itself has?"):
         note("nothing is recorded")
         raise typer.Exit(1)
-    return answer is True
 
 
 def _reached_by(word: str) -> tuple[str, SshTarget]:

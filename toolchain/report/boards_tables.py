@@ -60,8 +60,9 @@ def checkup_table(
 def _reached(one: BoardCheckup) -> str:
     if one.reached:
         return "yes"
-    step = next((found.check for found in one.findings if found.state == "fault"), None)
-    return f"no: {step}" if step else "no"
+    ways = (found for found in one.findings if found.area == "board")
+    first = next((found for found in ways if found.state == "fault"), None)
+    return f"no: {first.check}" if first else "no"
 
 
 def _free(count: int | None) -> str:
@@ -156,7 +157,7 @@ def _way_rows(way: Way) -> list[tuple[str, str]]:
 
 
 def _bundle_rows(bundle: BundleState) -> list[tuple[str, str]]:
-    return [("bundle", str(bundle.path) if bundle.built else f"{bundle.path}: {bundle.fault}")]
+    return [("bundle", str(bundle.path) if bundle.fault is None else bundle.fault)]
 
 
 def _shown(value: Any) -> str:

@@ -209,7 +209,11 @@ def test_a_board_without_a_bundle_fails_with_the_line_that_builds_it(fleet: SshU
 def test_an_inventory_without_boards_is_told_what_to_do(user: SshUser) -> None:
     done = user.deploy("boards", "check")
     assert done.returncode == 5
-    assert "deploy boards add" in done.stderr
+    line = re.search(r"hint: (deploy .*)$", done.stderr, re.MULTILINE)
+    assert line
+    words = [word.replace("pi@raspberrypi", "pi") for word in shlex.split(line[1])]
+    assert words == ["deploy", "boards", "add", "pi"]
+    assert user.deploy(*words[1:]).returncode == 0
 
 
 # --- trust ---------------------------------------------------------------------------------------
@@ -286,12 +290,13 @@ def test_a_changed_key_is_replaced_only_when_that_is_asked_for(
     given = ("--fingerprint", fingerprint(user))
     done = user.deploy("boards", "trust", "pi", *given)
     assert done.returncode == 7
-    assert "WARNING: another key is on record" in done.stderr
+    assert "someone may be listening in" in done.stderr
     assert user.known.read_text() == before
     line = re.search(r"run: (deploy .*)$", done.stderr, re.MULTILINE)
     assert line
     done = user.deploy(*shlex.split(line[1])[1:])
     assert done.returncode == 0, done.stderr
+    assert "WARNING: another key is on record" in done.stderr
     assert user.known.read_text() == (
         f"# mine\na.example {other}\nb.example {other}\n{user.server.known_line}"
     )
