@@ -48,7 +48,7 @@ MODULES = {
     "plot": ("matplotlib",),
     "boxes": ("pycocotools",),
     "report": ("altair", "jinja2", "vl_convert"),
-    "sweep": ("ray",),
+    "sweep": ("optuna", "ray"),
     "tensorflow": ("keras", "tensorflow"),
 }
 """What the packages of each extra are imported as; of ``pyproject.toml``, which a test holds."""
@@ -63,7 +63,7 @@ USED_BY = {
     "plot": "deploy demo, and --plot of deploy profile, deploy history and deploy gain",
     "boxes": "deploy evaluate on boxes",
     "report": "deploy report",
-    "sweep": "deploy sweep --address, and tasks of deploy sweep beside each other",
+    "sweep": "[search] of deploy sweep, tasks beside each other, and --address",
     "tensorflow": "toolchain.keras, and deploy convert of Keras models and SavedModels",
 }
 """What cannot run without each extra."""

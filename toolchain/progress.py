@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 from toolchain.foreign_text import harmless
+
+_PACE_EACH_S = 0.5
+_PACE_OVER_S = 10.0
+"""The pace is that of the last seconds."""
 
 
 class Stage(Protocol):
@@ -47,6 +52,41 @@ class Silent:
 
     def note(self, message: str) -> None:
         """Say nothing."""
+
+
+class Pace:
+    """How fast bytes move, and how long those that are left will take.
+
+    Args:
+        total: of bytes.
+    """
+
+    def __init__(self, total: int) -> None:
+        self._total, self._done = total, 0
+        self._told = time.monotonic()
+        self._seen = deque([(self._told, 0)])
+
+    def skip(self, count: int) -> None:
+        """So many are there already, and need no time."""
+        self._total -= count
+        self._done -= count
+
+    def moved(self, count: int) -> str | None:
+        """So many more have moved; what there is to say, now and then: ``12.1 MB/s, 0:20 left``."""
+        self._done += count
+        now = time.monotonic()
+        if now - self._told < _PACE_EACH_S or self._done <= 0:
+            return None
+        self._told = now
+        self._seen.append((now, self._done))
+        while len(self._seen) > 2 and now - self._seen[0][0] > _PACE_OVER_S:
+            self._seen.popleft()
+        begun, before = self._seen[0]
+        rate = (self._done - before) / (now - begun)
+        if rate <= 0:
+            return None
+        minutes, seconds = divmod(round(max(0, self._total - self._done) / rate), 60)
+        return f"{rate / 1e6:.1f} MB/s, {minutes}:{seconds:02} left"
 
 
 class Lines:

@@ -120,11 +120,11 @@ def test_a_read_only_place_is_told(connection: Connection, tmp_path: Path) -> No
         connection.put(random_file(tmp_path / "f", 10), "/proc/f")
 
 
-def test_an_interrupted_push_leaves_no_file(
+def test_an_interrupted_push_leaves_no_file_and_the_next_goes_on(
     board: Board, connection: Connection, tmp_path: Path
 ) -> None:
     """Ctrl-C in the middle of ``deploy push``."""
-    write_bundle(tmp_path / "b", os.urandom(30_000_000), isa="aarch64")
+    bundle = write_bundle(tmp_path / "b", os.urandom(30_000_000), isa="aarch64")
     board_file = tmp_path / f"{board.name}.toml"
     board_file.write_text((REPOSITORY / "boards" / "qemu.toml").read_text())
     with subprocess.Popen(
@@ -138,5 +138,16 @@ def test_an_interrupted_push_leaves_no_file(
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130, said
-    assert connection.run(["find", "tileskip", "-name", ".*.part"]).text == ""
+    (part,) = connection.run(["find", "tileskip", "-name", ".*.part"]).text.split()
     assert connection.run(["find", "tileskip", "-size", "+20000k"]).text == ""
+    arrived = int(connection.run(["wc", "-c", part]).text.split()[0])
+    notes: list[str] = []
+
+    class Noting(Silent):
+        def note(self, message: str) -> None:
+            notes.append(message)
+
+    pushed = push.push(connection, board, push.bundle_uploads(board, bundle), Noting())
+    assert connection.sha256(pushed[0].remote) == pushed[0].sha256
+    assert notes == [f"{connection.name}: tileskip-run: goes on after {arrived / 30_000_000:.0%}"]
+    assert not connection.exists(part)

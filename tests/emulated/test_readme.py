@@ -35,7 +35,7 @@ def test_the_readme_has_no_other_kind_of_command() -> None:
 @pytest.mark.usefixtures("users_board_alone")
 def test_make_demo_gives_the_figures_of_the_readme() -> None:
     done = subprocess.run(
-        ["make", "demo"],  # noqa: S607
+        ["make", "demo"],  # noqa: S607 - as a user types it
         cwd=REPOSITORY,
         capture_output=True,
         text=True,

@@ -37,7 +37,7 @@ def build_model_check(program: Path) -> None:
         lite / "core/api/error_reporter.cc", lite / "schema/schema_utils.cc",
     ]  # fmt: skip
     subprocess.run(
-        [  # noqa: S607
+        [  # noqa: S607 - the compiler that is there
             "clang++-14", "-std=c++17", "-O1", "-g", f"-fsanitize={_SANITIZERS}",
             "-fno-sanitize-recover=undefined", f"-I{_RUNNER}", f"-I{tensorflow}",
             f"-I{flatbuffers / 'include'}", *files, "-o", program,

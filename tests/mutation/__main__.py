@@ -87,7 +87,7 @@ def _lay_out(tree: Path, room: str) -> None:
     """A copy of the files that git knows, with a configuration for mutmut."""
     shutil.rmtree(tree, ignore_errors=True)
     listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],  # noqa: S607
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],  # noqa: S607 - the git that is there
         cwd=_ROOT,
         check=True,
         capture_output=True,

@@ -46,7 +46,7 @@ def run(runner: Path) -> Run:
 
     def start(*arguments: object, program: Path = runner) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            ["prlimit", f"--as={MEMORY_LIMIT}", program, *map(str, arguments)],  # noqa: S607
+            ["prlimit", f"--as={MEMORY_LIMIT}", program, *map(str, arguments)],  # noqa: S607 - the one that is there
             capture_output=True, text=True, errors="replace", timeout=PATIENCE, check=False,
         )  # fmt: skip
 

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-from toolchain.sweep.document import Configuration, SweepResults, SweepTime
+from toolchain.sweep.document import (
+    Configuration,
+    SearchResults,
+    SweepResults,
+    SweepTime,
+    TrialResult,
+)
 
 
 def time(
@@ -63,4 +69,36 @@ def sweep_results(*configurations: Configuration) -> SweepResults:
         configurations=list(configurations),
         failed=[],
         made=[],
+    )
+
+
+def searched(*tried: TrialResult, most_ms: float | None = None) -> SearchResults:
+    """A search of twice as many trials as have ended."""
+    return SearchResults(
+        sampler="tpe",
+        seed=0,
+        at_once=4,
+        trials=2 * len(tried),
+        objectives=["accuracy"],
+        most_ms=most_ms,
+        most_macs=None,
+        board="rpi4",
+        time="estimated",
+        type="float32",
+        tried=list(tried),
+    )
+
+
+def trial(
+    number: int, accuracy: float | None, ms: float = 9.0, *, best: bool = False
+) -> TrialResult:
+    """A trial; one without an accuracy could not be done."""
+    return TrialResult(
+        number=number,
+        configuration=f"search-{number}",
+        parameters={"policy": "tile", "sparsity": 0.25},
+        values={} if accuracy is None else {"accuracy": accuracy, "macs": 700.0, "ms": ms},
+        within_limits=best,
+        best=best,
+        error="no such operator" if accuracy is None else None,
     )

@@ -14,6 +14,7 @@ from toolchain.errors import DeployError
 from toolchain.sweep.driver import State
 from toolchain.sweep.plan import Plan, plan_sweep
 from toolchain.sweep.pools import Ended
+from toolchain.sweep.search import Tried
 from toolchain.sweep.spec import load_sweep
 from toolchain.sweep.store import Record, Store
 from toolchain.sweep.tasks import Task
@@ -109,5 +110,7 @@ class NoWatch:
     def begun(self, state: State, task: Task) -> None: ...
 
     def ended(self, state: State, ended: Ended) -> None: ...
+
+    def tried(self, state: State, tried: Tried) -> None: ...
 
     def looked(self, state: State) -> None: ...

@@ -33,7 +33,7 @@ class Noise(nn.Module):
     """Draws in training from generators that are not torch's."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * (0.5 + random.random() + np.random.rand()) if self.training else x  # noqa: S311
+        return x * (0.5 + random.random() + np.random.rand()) if self.training else x  # noqa: S311 - no secret
 
 
 def net(
@@ -179,7 +179,7 @@ class DrawingImages(Dataset[tuple[Tensor, int]]):
         return len(self.labels)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        drawn = random.random() + float(np.random.rand()) + float(torch.rand(()))  # noqa: S311
+        drawn = random.random() + float(np.random.rand()) + float(torch.rand(()))  # noqa: S311 - no secret
         return self.images[index] + drawn, int(self.labels[index])
 
 

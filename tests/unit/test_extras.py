@@ -33,6 +33,10 @@ NEEDED = {
     ),
     "convert onnx": (["convert", "model.onnx"], ["convert", "onnx"]),
     "train": (["train", "recipe.toml"], ["train"]),
+    "train --address": (
+        ["train", "recipe.toml", "--ranks", "2", "--address", "localhost:6379"],
+        ["train", "sweep"],
+    ),
     "recipe": (["recipe", "new", "--data", "pictures", "--model", "resnet18"], ["train"]),
     "detect": (["detect", "model.tflite", "picture.png"], ["detect"]),
     "evaluate": (["evaluate", "model.tflite", "--data", "fashion-mnist"], ["convert"]),

@@ -39,18 +39,39 @@ STALL_S = 120.0
 Advance = Callable[[int], None]
 """Is told how many bytes more have been moved."""
 
-# The first of these that hashes nothing right is taken. One line a file: its hash, or a dash.
-_SHA256 = """\
+_OPENSSL = "openssl dgst -sha256 -r"
+_HASHING = (
+    "sha256sum", "busybox sha256sum", "toybox sha256sum", _OPENSSL, "shasum -a 256", "none"
+)  # fmt: skip
+_LARGE = 8 << 20
+"""Bytes of a file from which on OpenSSL hashes it sooner, though it takes longer to start: it uses
+instructions of the core for that, as coreutils and busybox often do not."""
+
+
+def hashing(size: int = 0) -> str:
+    """Shell text that makes ``$program`` the first that hashes nothing right; 127 without any.
+
+    Args:
+        size: bytes of the largest file that is to be hashed.
+    """
+    first = [_OPENSSL] if size >= _LARGE else []
+    programs = " ".join(map(shlex.quote, dict.fromkeys([*first, *_HASHING])))
+    return f"""\
 nothing=e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
-for program in sha256sum "busybox sha256sum" "toybox sha256sum" "openssl dgst -sha256 -r" \
-  "shasum -a 256" none; do
+for program in {programs}; do
   case "$($program </dev/null 2>/dev/null)" in "$nothing"*) break ;; esac
 done
 [ "$program" != none ] || exit 127
+"""
+
+
+# One line a file: its hash, or a dash.
+_SHA256 = f"""\
+{hashing()}
 for file; do
   hash=-
   if [ -f "$file" ]; then hash=$($program <"$file") || hash=-; fi
-  echo "${hash%% *}"
+  echo "${{hash%% *}}"
 done
 """
 
@@ -244,6 +265,14 @@ class Connection(ABC):
             "[ssh] directory = in the board's file",
         )
 
+    def no_hashing(self) -> BoardError:
+        """The error for a board on which no copy can be checked."""
+        return BoardError(
+            f"{self.name}: has no program that computes SHA-256, by which each copy is checked",
+            hint="install coreutils, busybox or openssl there (Raspberry Pi OS: sudo apt-get "
+            "install coreutils)",
+        )
+
     def exists(self, path: str) -> bool:
         """Whether there is a file or folder of that name."""
         return self.run(["test", "-e", path], check=False).exit_code == 0
@@ -260,11 +289,7 @@ class Connection(ABC):
         """As :meth:`sha256`, of several files in one round trip."""
         result = self.run(["sh", "-c", _SHA256, "sh", *paths], check=False, timeout=HASH_S)
         if result.exit_code == 127:
-            raise BoardError(
-                f"{self.name}: has no program that computes SHA-256, by which each copy is checked",
-                hint="install coreutils, busybox or openssl there (Raspberry Pi OS: sudo apt-get "
-                "install coreutils)",
-            )
+            raise self.no_hashing()
         found = result.text.split()
         if result.exit_code or len(found) != len(paths):
             raise self.failure(result, "computing SHA-256 there")
@@ -350,8 +375,22 @@ class Connection(ABC):
         return BoardError(
             f"{self.name}: {remote}: the disk is full: {needed:,} bytes are needed, "
             f"{free:,} are free",
-            hint="free some space on the board; models and bundles of earlier pushes may go, "
-            "they are pushed again when they are needed",
+            hint="free some space on the board: deploy boards clean removes models and bundles of "
+            "earlier pushes, which are pushed again when they are needed",
+        )
+
+    def damaged(self, remote: str, found: str, expected: str) -> BoardError:
+        """The error for a copy whose hash is another one than the file's."""
+        return BoardError(
+            f"{self.name}: {remote}: SHA-256 is {found} after the copy, expected {expected}",
+            hint="the copy was damaged on its way or on the disk; push again",
+        )
+
+    def in_the_way(self, remote: str) -> BoardError:
+        """The error for a file in whose place there is a folder."""
+        return BoardError(
+            f"{self.name}: {remote}: cannot be written: a folder of that name is in the way",
+            hint="remove it there",
         )
 
     def _stream(self, local: Path, scratch: str, remote: str, advance: Advance | None) -> None:
@@ -383,18 +422,12 @@ class Connection(ABC):
                 "the board's file",
             )
         if found != expected:
-            raise BoardError(
-                f"{self.name}: {remote}: SHA-256 is {found} after the copy, expected {expected}",
-                hint="the copy was damaged on its way or on the disk; push again",
-            )
+            raise self.damaged(remote, found, expected)
 
     def _rename(self, scratch: str, remote: str) -> None:
         # mv would go into a folder of that name, or into one that a link leads to.
         result = self.run(["sh", "-c", _RENAME, "sh", scratch, remote], check=False)
         if result.exit_code == _IN_THE_WAY:
-            raise BoardError(
-                f"{self.name}: {remote}: cannot be written: a folder of that name is in the way",
-                hint="remove it there",
-            )
+            raise self.in_the_way(remote)
         if result.exit_code:
             raise self.failure(result, f"renaming the copy to {remote}")

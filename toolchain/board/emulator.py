@@ -402,7 +402,7 @@ def _power_off(state: State) -> None:
     try:
         with SshConnection(state.board, state.target, timeout=5) as connection:
             connection.run(["poweroff"], check=False, timeout=5)
-    except Exception:  # noqa: S110  a board that does not answer is ended from outside
+    except Exception:  # noqa: S110 - a board that does not answer is ended from outside
         pass
     else:
         deadline = time.monotonic() + _POWEROFF_S

@@ -17,7 +17,7 @@ import numpy as np
 
 from toolchain.agreement.differences import Array
 from toolchain.agreement.inputs import Batch, model_outputs
-from toolchain.board import push, requirements
+from toolchain.board import push, requirements, unchanged
 from toolchain.board.arrays import raw
 from toolchain.board.connection import Connection, Result, TimeUp
 from toolchain.board.pmic import Sampler
@@ -123,6 +123,8 @@ TIMEOUT_S = 3600.0
 """Seconds that one call of the runner may take, unless told otherwise."""
 _ROOM = 1 << 20
 """Bytes that an output may have too many; then its size is told."""
+_TRIES = 3
+"""So often a run is begun whose files are changed on the board meanwhile."""
 
 
 class BoardRunner:
@@ -162,6 +164,7 @@ class BoardRunner:
         self.pushed = push.push(connection, board, uploads, report)
         self._runner = self.pushed[0].remote
         self._models: dict[Path, push.Pushed] = {}
+        self._marks = {item.remote: item.mark for item in self.pushed}
         self._told: set[str] = set()
 
     def beside(self, bundle: Bundle) -> BoardRunner:
@@ -175,6 +178,8 @@ class BoardRunner:
             still=self._still,
         )  # fmt: skip
         other._models = self._models
+        self._marks |= other._marks
+        other._marks = self._marks
         return other
 
     def push_models(self, models: Sequence[Path]) -> list[push.Pushed]:
@@ -188,6 +193,7 @@ class BoardRunner:
         uploads = [push.model_upload(self._board, model) for model in missing]
         pushed = push.push(self._connection, self._board, uploads, self._report) if uploads else []
         self._models.update({item.local: item for item in pushed})
+        self._marks |= {item.remote: item.mark for item in pushed}
         return [self._models[model] for model in models]
 
     def push_each(self, models: Sequence[Path], failures: Failures) -> list[push.Pushed]:
@@ -246,7 +252,7 @@ class BoardRunner:
         if not settings.delegate:
             command.append("--no-delegate")
         if batch is None:
-            text = self._invoke(command, pushed.remote, sampler).text
+            text = self._invoke(command, pushed, sampler).text
             self._tell(model, text)
             return Outcome([], text)
         with self._scratch() as folder:
@@ -254,7 +260,7 @@ class BoardRunner:
                 remote = posixpath.join(folder, f"input{index}.bin")
                 self._put(raw(array), remote)
                 command += ["--input", remote]
-            result = self._invoke([*command, "--output-dir", folder], pushed.remote)
+            result = self._invoke([*command, "--output-dir", folder], pushed)
             outputs = self._outputs(model, folder, batch.count)
         self._tell(model, result.text)
         return Outcome(outputs, result.text)
@@ -269,23 +275,56 @@ class BoardRunner:
                 if note.startswith(_DELEGATE_NOTE):
                     self._report.note(f"{self._connection.name}: {Path(model.path).name}: {note}")
 
-    def _invoke(self, command: Sequence[str], model: str, sampler: Sampler | None = None) -> Result:
-        if self._still:
-            self._still()
+    def _invoke(
+        self, command: Sequence[str], model: push.Pushed, sampler: Sampler | None = None
+    ) -> Result:
         if sampler:
             command = sampler.wrapped(command)
-        try:
-            result = self._connection.run(command, check=False, timeout=self._timeout)
-        except TimeUp as error:
-            raise BoardError(
-                f"{self._connection.name}: {model}: the runner did not end in {self._timeout:g} s",
-                hint="it may be stopped, or the board be busy; --timeout gives it more",
-            ) from error
+        result = self._unchanged(command, [*self.pushed, model])
         if sampler:
             result = replace(result, stderr=sampler.take(result.stderr))
         if result.exit_code:
-            raise self._failed(result, model)
+            raise self._failed(result, model.remote)
         return result
+
+    def _unchanged(self, command: Sequence[str], files: Sequence[push.Pushed]) -> Result:
+        """Run a program whose files are as they were pushed; the last of them is the model."""
+        model = files[-1].remote
+        for _ in range(_TRIES):
+            if self._still:
+                self._still()
+            if any(self._marks[item.remote] is None for item in files):
+                self._look_again(files)
+            # What has no mark even so was hashed a moment ago.
+            marks = {
+                item.remote: mark
+                for item in files
+                if (mark := self._marks[item.remote]) is not None
+            }
+            try:
+                argv = unchanged.guarded(command, marks)
+                result = self._connection.run(argv, check=False, timeout=self._timeout)
+            except TimeUp as error:
+                raise BoardError(
+                    f"{self._connection.name}: {model}: the runner did not end in "
+                    f"{self._timeout:g} s",
+                    hint="it may be stopped, or the board be busy; --timeout gives it more",
+                ) from error
+            if not unchanged.has_changed(result):
+                return result
+            self._look_again(files)
+        raise unchanged.changes_again(self._connection, model)
+
+    def _look_again(self, files: Sequence[push.Pushed]) -> None:
+        """Hash files on the board once more; what was changed there is sent anew."""
+        uploads = [item.upload for item in files]
+        for item in push.push(self._connection, self._board, uploads, self._report):
+            self._marks[item.remote] = item.mark
+            if item.sent:
+                self._report.note(
+                    f"{self._connection.name}: {item.remote}: was changed or removed there since "
+                    "it was pushed, and is sent anew"
+                )
 
     def _failed(self, result: Result, model: str) -> DeployError:
         name, said = self._connection.name, result.stderr.strip()

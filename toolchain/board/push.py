@@ -1,7 +1,8 @@
 """Bring a bundle and models to a board; what is already there, with the right hash, stays.
 
 Files lie in ``<directory>/bundles/<hash>/`` and ``<directory>/models/<hash>/``: the hash in the
-path keeps the patched runtime and the stock one, or two models of one name, beside each other.
+path keeps the patched runtime and the stock one, or two models of one name, beside each other. The
+time of such a folder says when it was last used.
 """
 
 from __future__ import annotations
@@ -13,20 +14,25 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from toolchain.board import unchanged
 from toolchain.board.connection import Connection
 from toolchain.board.private_folder import require_private
+from toolchain.board.transfer import Goal, Sender
 from toolchain.build.bundle import Bundle
 from toolchain.errors import ModelError
 from toolchain.formats.json_text import without_lone_bytes
 from toolchain.hardware.board_file import Board
-from toolchain.progress import Progress
+from toolchain.progress import Pace, Progress
 from toolchain.storage.cache import digest, sha256_file
 
 _ROOM = 1 << 20
 """Bytes that have to stay free beside the files: for folders, inputs and outputs."""
+RESUMED_FOR_MIN = 24 * 60
+"""Minutes for which what has arrived of a file is kept, so that the next push goes on there."""
 # What was begun less than a minute ago may be between two programs; later a program's command line
-# names it, for as long as its owner is there.
+# names it, for as long as its owner is there. A part with a whole hash is of a file that was cut.
 _SWEEP = r"""
+kept=$2
 cd -- "$1" 2>/dev/null || exit 0
 named() { grep -qs "$1" /proc/[0-9]*/cmdline; }
 for folder in run-*; do
@@ -39,7 +45,13 @@ done
 find . -maxdepth 3 -type f -name ".*.part" -mmin +1 | while read -r file; do
   name=${file##*/.}; name=${name%.part}
   case $name in *[!0-9a-f]* | "") continue ;; esac
-  named "[.]$name[.]part" || rm -f -- "$file"
+  if [ "${#name}" -eq 64 ] && [ -z "$(find "$file" -mmin "+$kept")" ]; then continue; fi
+  named "[.]$name[.]part" && continue
+  (
+    exec 9<"${file%/*}"
+    flock -n 9 2>/dev/null
+    [ "$?" -eq 1 ] || rm -f -- "$file"
+  )
 done
 """
 
@@ -55,6 +67,14 @@ class Pushed:
     sha256: str
     sent: bool
     """Whether it had to be sent; else it was there."""
+    mark: str | None = None
+    """What shows there that it has not changed since (``toolchain.board.unchanged``)."""
+    mode: int = 0o644
+
+    @property
+    def upload(self) -> Upload:
+        """The same, to be pushed once more."""
+        return Upload(self.local, self.remote, self.sha256, self.mode)
 
 
 @dataclass(frozen=True)
@@ -103,47 +123,66 @@ def push(
             user could put something else in their place.
         ConnectionFailed: the board went away.
     """
+    goals = [_goal(upload) for upload in uploads]
     if not board.ssh.shared:
-        files = [upload.remote for upload in uploads]
+        files = [path for it in goals for path in (it.remote, posixpath.join(it.folder, it.part))]
         require_private(connection, board.ssh.directory, files)
-    present = connection.sha256s([upload.remote for upload in uploads])
-    missing = [item for item in uploads if present.get(item.remote) != item.sha256]
+    largest = max((goal.size for goal in goals), default=0)
+    wanted = {goal.remote: goal.sha256 for goal in goals}
+    there = unchanged.examine(connection, wanted, largest)
+    missing = {goal.remote: goal for goal in goals if there[goal.remote].sha256 != goal.sha256}
+    marks = {path: seen.mark for path, seen in there.items()}
     if missing:
-        _send(connection, missing, report)
-    sent = {item.remote for item in missing}
+        marks |= _send(connection, list(missing.values()), report)
     return [
         Pushed(
-            local=item.local,
-            remote=item.remote,
-            size=item.local.stat().st_size,
-            sha256=item.sha256,
-            sent=item.remote in sent,
+            local=goal.local,
+            remote=goal.remote,
+            size=goal.size,
+            sha256=goal.sha256,
+            sent=goal.remote in missing,
+            mark=marks[goal.remote],
+            mode=goal.mode,
         )
-        for item in uploads
+        for goal in goals
     ]
 
 
-def _send(connection: Connection, uploads: Sequence[Upload], report: Progress) -> None:
-    folders = list(dict.fromkeys(posixpath.dirname(item.remote) for item in uploads))
-    connection.run(["sh", "-c", 'umask 022 && mkdir -p -- "$@"', "sh", *folders])
-    programs = [posixpath.dirname(item.remote) for item in uploads if item.mode & 0o100]
+def _goal(upload: Upload) -> Goal:
+    size = upload.local.stat().st_size
+    return Goal(upload.local, upload.remote, upload.sha256, upload.mode, size)
+
+
+def _send(connection: Connection, goals: Sequence[Goal], report: Progress) -> dict[str, str | None]:
+    """Send files; the mark of each, by its place there."""
+    sender = Sender(connection, report.note)
+    begun = sender.look(goals)
+    programs = [goal.folder for goal in goals if goal.mode & 0o100]
     if programs:
         _require_programs(connection, programs[0])
-    sizes = [item.local.stat().st_size for item in uploads]
-    free = connection.free_bytes(folders[0])
-    if sum(sizes) + _ROOM > free:
-        raise connection.disk_full(folders[0], sum(sizes) + _ROOM, free)
-    with report.stage("push", total=sum(sizes)) as stage:
-        for item in uploads:
-            stage.advance(0, item.local.name)
-            connection.put(
-                item.local,
-                item.remote,
-                mode=item.mode,
-                sha256=item.sha256,
-                advance=stage.advance,
-            )
+    size = sum(goal.size for goal in goals)
+    needed = size - sum(begun.values()) + _ROOM
+    free = connection.free_bytes(goals[0].folder)
+    if needed > free:
+        raise connection.disk_full(goals[0].folder, needed, free)
+    marks = {}
+    pace = Pace(size)
+    with report.stage("push", total=size) as stage:
+        for goal in goals:
+
+            def advance(count: int, name: str = goal.local.name) -> None:
+                told = pace.moved(count)
+                stage.advance(count, told and f"{name}, {told}")
+
+            stage.advance(0, goal.local.name)
+            if count := begun[goal.remote]:
+                pace.skip(count)
+                report.note(
+                    f"{connection.name}: {goal.local.name}: goes on after {count / goal.size:.0%}"
+                )
+            marks[goal.remote] = sender.send(goal, advance)
         stage.advance(0, "")
+    return marks
 
 
 def _require_programs(connection: Connection, folder: str) -> None:
@@ -164,6 +203,7 @@ def _require_programs(connection: Connection, folder: str) -> None:
 def sweep(connection: Connection, board: Board) -> None:
     """Remove what commands have left whose link was cut: parts of files, folders of runs.
 
-    That of a command which is still there stays.
+    That of a command which is still there stays, and for a day what a push can go on with.
     """
-    connection.run(["sh", "-c", _SWEEP, "sh", board.ssh.directory], check=False)
+    argv = ["sh", "-c", _SWEEP, "sh", board.ssh.directory, str(RESUMED_FOR_MIN)]
+    connection.run(argv, check=False)

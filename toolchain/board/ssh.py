@@ -26,6 +26,8 @@ from toolchain.errors import BoardError, ConnectionFailed, ConnectionStep, Deplo
 CONNECT_TIMEOUT_S = 15.0
 _FAMILIES = {"inet": socket.AF_INET, "inet6": socket.AF_INET6}
 _ADMINISTRATIVELY_PROHIBITED = 1
+_PACKET = 32 * 1024 - 64
+"""Bytes that one packet takes, about: what is more would be copied again for each."""
 _TICK_S = 1.0
 """Seconds after which whoever waits for a channel looks at the limits again."""
 _BEGIN_TIMEOUT_S = 120.0
@@ -454,9 +456,9 @@ class _Exchange:
         with suppress(OSError):
             while piece := self._stdin.read(CHUNK):
                 interrupts.check()
-                left = piece
-                while left:
-                    left = left[self._send(channel, left) :]
+                place = 0
+                while place < len(piece):
+                    place += self._send(channel, piece[place : place + _PACKET])
                 if self._advance:
                     self._advance(len(piece))
             channel.shutdown_write()

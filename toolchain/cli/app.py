@@ -10,6 +10,7 @@ from toolchain import console
 from toolchain.cli import (
     board,
     boards,
+    boards_clean,
     build,
     cache,
     compare,
@@ -44,6 +45,7 @@ for module in (
     demo, doctor,
 ):  # fmt: skip
     app.add_typer(module.commands)
+boards.commands.add_typer(boards_clean.commands)
 app.add_typer(boards.commands, name="boards")
 app.add_typer(recipe.commands, name="recipe")
 app.add_typer(emulator.commands, name="emulator")

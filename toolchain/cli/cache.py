@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Annotated
+from collections.abc import Sequence
 
 import typer
 
 from toolchain.cli.command_help import App
 from toolchain.cli.options import JsonOption, KindOption, wrong_use
-from toolchain.cli.output import confirm, note, print_json, say, show
+from toolchain.cli.output import note, print_json, say, show
+from toolchain.cli.removal import (
+    AllOption,
+    DryRunOption,
+    MaxSizeOption,
+    OlderThanOption,
+    YesOption,
+    ask_for_removal,
+    limits,
+)
 from toolchain.console import out
 
 commands = App(
@@ -58,25 +66,12 @@ def cache(
     "deploy cache clean --kind datasets --yes",
 )
 def clean(
-    older_than: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TIME", help="What was not used for so long: 30d; or m, h, w for other units."
-        ),
-    ] = None,
-    max_size: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SIZE",
-            help="What was used least recently, until no more is left: 5GB; or kB, MB, GiB.",
-        ),
-    ] = None,
+    older_than: OlderThanOption = None,
+    max_size: MaxSizeOption = None,
     kind: KindOption = None,
-    everything: Annotated[bool, typer.Option("--all", help="All of it.")] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what would be removed.")
-    ] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove without a question.")] = False,
+    everything: AllOption = False,
+    dry_run: DryRunOption = False,
+    yes: YesOption = False,
     json_output: JsonOption = False,
 ) -> None:
     """Remove what the limits say, and in any case what programs that were killed have left.
@@ -85,16 +80,12 @@ def clean(
     `--kind` alone removes all of that kind.
     """
     from toolchain.errors import OutputError
-    from toolchain.quantities import byte_count, seconds
     from toolchain.report.cache_table import cache_table, size_text
     from toolchain.storage import cache_content
 
-    age = None if older_than is None else _quantity(seconds, older_than, "--older-than")
-    most = None if max_size is None else int(_quantity(byte_count, max_size, "--max-size"))
+    age, most = limits(older_than, max_size, everything=everything)
     _check_kinds(kind or [])
     limited = age is not None or most is not None
-    if everything and limited:
-        raise wrong_use("--all", "leaves nothing to limit")
     wanted = cache_content.chosen(
         cache_content.content(kind or []),
         everything=everything or (bool(kind) and not limited),
@@ -106,7 +97,7 @@ def clean(
         out.print(cache_table(free, out.width), soft_wrap=True)
     freed = size_text(sum(item.bytes for item in free))
     if not dry_run and free and not yes:
-        _ask_for_removal(f"Remove this from the cache, {freed}?", can_ask=not json_output)
+        ask_for_removal(f"Remove this from the cache, {freed}?", can_ask=not json_output)
     done = cache_content.Removal(free, [item for item in wanted if item.used_by], [])
     if not dry_run:
         done = cache_content.remove(wanted)
@@ -133,28 +124,3 @@ def _check_kinds(kinds: Sequence[str]) -> None:
         if kind not in known:
             meant = did_you_mean(kind, known) or f"there are: {', '.join(known) or 'none'}"
             raise wrong_use("--kind", f"the cache has nothing of the kind '{kind}'; {meant}")
-
-
-def _ask_for_removal(question: str, *, can_ask: bool) -> None:
-    """Ask before something is removed.
-
-    Raises:
-        typer.Exit: the answer is no.
-        typer.BadParameter: there is nobody to ask.
-    """
-    answer = confirm(question) if can_ask else None
-    if answer is None:
-        raise wrong_use(
-            "--yes",
-            "nobody can be asked here; to remove without a question give --yes, to see what would "
-            "be removed --dry-run",
-        )
-    if not answer:
-        raise typer.Exit(1)
-
-
-def _quantity(parse: Callable[[str], float], text: str, option: str) -> float:
-    try:
-        return parse(text)
-    except ValueError as error:
-        raise wrong_use(option, str(error)) from error

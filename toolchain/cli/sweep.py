@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from toolchain.sweep.driver import State, Watch
     from toolchain.sweep.plan import Plan
     from toolchain.sweep.pools import Ended, Pool
+    from toolchain.sweep.search import Tried
     from toolchain.sweep.store import Store
     from toolchain.sweep.tasks import Task
 
@@ -108,15 +109,20 @@ def sweep(
         check_writable(output, inputs=[file])
     extras.require("deploy sweep", "train", *(["sweep"] if address or jobs or ship else []))
     from toolchain.sweep.driver import state_of
-    from toolchain.sweep.plan import plan_sweep
+    from toolchain.sweep.plan import Planning
+    from toolchain.sweep.search import Search
     from toolchain.sweep.spec import load_sweep
     from toolchain.sweep.store import Store
 
     chosen = load_sweep(file)
     if chosen.convert is not None:
         extras.require("[convert] of deploy sweep", "convert")
-    plan, store = plan_sweep(chosen, file), Store(place)
-    state = state_of(plan, store)
+    if chosen.search is not None:
+        extras.require("[search] of deploy sweep", "sweep")
+    planning, store = Planning.of(chosen, file), Store(place)
+    plan = planning.plan
+    search = Search(planning, chosen.search) if chosen.search is not None else None
+    state = state_of(plan, store, search)
     if dry_run:
         _show_plan(state, json_output=json_output)
         return
@@ -150,8 +156,9 @@ def _pool(
             )
         return Here(store)
     return cluster.RayPool(
-        store, address=address, jobs=jobs, boards=plan.boards, gpus=plan.gpus, ship=ship
-    )
+        store, address=address, jobs=jobs, boards=plan.boards, gpus=plan.gpus,
+        ranked_cpus=plan.ranked_cpus, ship=ship, retries=plan.retries,
+    )  # fmt: skip
 
 
 def _do(state: State, store: Store, pool: Callable[[], Pool], *, quiet: bool) -> None:
@@ -211,16 +218,19 @@ def _show_plan(state: State, *, json_output: bool) -> None:
     from toolchain.report.sweep_table import counts_table
 
     counts = state.counts()
+    search = state.search.results().model_dump(mode="json") if state.search else None
     tasks = [
         {"kind": task.kind, "name": task.name, "key": key, "needs": list(task.needs),
          "done": key in state.done}
         for key, task in state.plan.tasks.items()
     ]  # fmt: skip
     show(
-        {"counts": counts, "tasks": tasks},
+        {"counts": counts, "tasks": tasks, **({"search": search} if search else {})},
         lambda width: counts_table(counts, width),
         json_output=json_output,
     )
+    if state.search is not None and not json_output:
+        note(f"search: {state.search.said}; the tasks of the others follow from these")
 
 
 # --- what is told on the way -----------------------------------------------------------------
@@ -247,6 +257,8 @@ class _Quiet:
 
     def ended(self, state: State, ended: Ended) -> None: ...
 
+    def tried(self, state: State, tried: Tried) -> None: ...
+
     def looked(self, state: State) -> None: ...
 
 
@@ -255,6 +267,9 @@ class _Lines(_Quiet):
 
     def ended(self, state: State, ended: Ended) -> None:
         note(f"{state.settled}/{len(state.plan.tasks)} {_line(state, ended)}")
+
+    def tried(self, state: State, tried: Tried) -> None:
+        note(_trial(state, tried))
 
 
 class _Live(_Quiet):
@@ -271,11 +286,22 @@ class _Live(_Quiet):
         self._latest = [*self._latest[-20:], _line(state, ended)]
         self.looked(state)
 
+    def tried(self, state: State, tried: Tried) -> None:
+        self._latest = [*self._latest[-20:], _trial(state, tried)]
+
     def looked(self, state: State) -> None:
         from toolchain.report.sweep_table import live_table
 
-        table = live_table(state.counts(), self._pool.said, self._latest, err.width)
+        said = self._pool.said + (f"; {state.search.said}" if state.search else "")
+        table = live_table(state.counts(), said, self._latest, err.width)
         self._live.update(table, refresh=True)
+
+
+def _trial(state: State, tried: Tried) -> str:
+    from toolchain.report.sweep_table import trial_line
+
+    assert state.search is not None  # noqa: S101 (it has tried)
+    return f"trial {tried.number} of {state.search.spec.trials}: {trial_line(tried.result(()))}"
 
 
 def _line(state: State, ended: Ended) -> str:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from toolchain.cli import bars
 from toolchain.cli.command_help import App
-from toolchain.cli.options import JsonOption, check_alone
+from toolchain.cli.options import JsonOption, check_alone, wrong_use
 from toolchain.cli.output import show
 from toolchain.console import err
+
+if TYPE_CHECKING:
+    from toolchain.train.recipe import Recipe
+    from toolchain.train.together import Launch
 
 commands = App()
 
@@ -19,6 +25,8 @@ commands = App()
 @commands.example(
     "deploy train toolchain/train/recipes/quick.toml",
     "deploy train recipe.toml --output net.safetensors --run-dir runs/net",
+    "deploy train recipe.toml --ranks 2",
+    "deploy train recipe.toml --ranks 4 --address 192.168.1.10:6379 --run-dir /shared/net",
 )
 def train(
     recipe: Annotated[
@@ -48,6 +56,26 @@ def train(
     check: Annotated[
         bool, typer.Option("--check", help="Try everything but the training, and stop.")
     ] = False,
+    ranks: Annotated[
+        int | None,
+        typer.Option(
+            "--ranks",
+            min=1,
+            max=1024,
+            metavar="N",
+            help="Processes that train it together (DDP), each on its share of every batch.",
+            show_default="the recipe's",
+        ),
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            "--address",
+            metavar="HOST:PORT",
+            help="Let them run on a cluster of Ray, as ray start tells it; all of its machines see "
+            "the folder of --run-dir.",
+        ),
+    ] = None,
     json_output: JsonOption = False,
 ) -> None:
     """Train a network with masks, as a recipe says; `deploy convert` takes the result as it is.
@@ -67,14 +95,19 @@ def train(
     check_name(recipe, RecipeError)
     for path in (output, run_dir):
         check_name(path or recipe, OutputError)
-    extras.require("deploy train", "train")
+    extras.require("deploy train", "train", *(["sweep"] if address else []))
     from toolchain.board.network_plan import network_plan
     from toolchain.report.training_table import plan_table, training_table
     from toolchain.train.interrupt import Stopped
-    from toolchain.train.recipe import load_recipe
-    from toolchain.train.run import plan_recipe, train_recipe
+    from toolchain.train.recipe import load_recipe, with_ranks
+    from toolchain.train.run import plan_recipe
+    from toolchain.train.together import train_network
 
     loaded, base = load_recipe(recipe), recipe.resolve().parent
+    if ranks is not None:
+        loaded = with_ranks(loaded, ranks, recipe)
+    if address and loaded.training.ranks == 1:
+        raise wrong_use("--address", "is for a training of several ranks: add --ranks 2")
     result = output or Path(f"{recipe.stem}.safetensors")
     if not check:
         check_writable(result, inputs=[recipe])
@@ -84,16 +117,18 @@ def train(
         show(plan, lambda width: plan_table(plan, width), json_output=json_output, fold=False)
         return
     try:
-        done = train_recipe(
-            loaded,
-            result,
-            run_dir or Path(f"{recipe.stem}.run"),
-            base=base,
-            name=recipe.name,
-            restart=restart,
-            planner=network_plan,
-            progress=progress,
-        )
+        with _where(address, loaded) as launch:
+            done = train_network(
+                loaded,
+                result,
+                run_dir or Path(f"{recipe.stem}.run"),
+                base=base,
+                name=recipe.name,
+                restart=restart,
+                planner=network_plan,
+                progress=progress,
+                launch=launch,
+            )
     except Stopped as stopped:
         again = "the same command" + (" without --restart" if restart else "")
         err.print(f"{stopped}; saved: {again} goes on from there", markup=False)
@@ -105,3 +140,24 @@ def train(
         output=output,
         fold=False,
     )
+
+
+@contextmanager
+def _where(address: str | None, recipe: Recipe) -> Iterator[Launch | None]:
+    """What begins the ranks of a training: a cluster that has room for them, or this machine."""
+    if address is None:
+        yield None
+        return
+    from toolchain.sweep.ray_ranks import RayRanks
+    from toolchain.sweep.session import Session
+
+    training = recipe.training
+    session = Session(
+        address,
+        ranked_cpus=training.ranks * max(1, training.threads),
+        gpus=training.ranks if training.device == "cuda" else 0,
+    )
+    try:
+        yield RayRanks()
+    finally:
+        session.close()

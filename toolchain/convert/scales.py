@@ -137,7 +137,7 @@ def _raise(layers: list[_Layer]) -> int:
     """One buffer of weights, and the layers that use it."""
     first = layers[0]
     quantization = first.weights.quantization
-    assert quantization is not None and first.weights.data is not None  # noqa: S101, PT018
+    assert quantization is not None and first.weights.data is not None  # noqa: S101, PT018 (the caller looked)
     scale = quantization.scale
     least = np.maximum.reduce([np.broadcast_to(layer.least, scale.shape) for layer in layers])
     low = scale < least

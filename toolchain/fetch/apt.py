@@ -313,7 +313,7 @@ def unpack_deb(deb: Path, dest: Path, *, without: Collection[str] = ()) -> None:
         ) as process,
         children.Watchdog(children.WORK_S, lambda: children.kill_group(process)),
     ):
-        assert process.stdout is not None and process.stderr is not None  # noqa: S101, PT018
+        assert process.stdout is not None and process.stderr is not None  # noqa: S101, PT018 (pipes were asked for)
         try:
             with tarfile.open(fileobj=process.stdout, mode="r|") as archive:
                 unpack.extract(archive, dest, lambda one: None if one.name in without else one)

@@ -29,7 +29,7 @@ def cache_table(
     now = time.time()
     kinds = [item.kind for item in items]
     sizes = [size_text(item.bytes) for item in items]
-    ages = [_age(now - item.last_used) for item in items]
+    ages = [age_text(now - item.last_used) for item in items]
     states = [_state(item) for item in items]
     room = width - _OTHERS - max(map(len, states), default=0)
     names = [shortened(item.short_name, max(_LEAST, room)) for item in items]
@@ -65,7 +65,8 @@ def size_text(count: int) -> str:
     return f"{size:.1f} GB"
 
 
-def _age(seconds: float) -> str:
+def age_text(seconds: float) -> str:
+    """How long ago something was, in the largest unit that there are two of."""
     for least, unit, name in _STEPS:
         if seconds >= least:
             return f"{seconds / unit:.0f} {name} ago"

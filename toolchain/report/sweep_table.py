@@ -7,13 +7,22 @@ from collections.abc import Mapping, Sequence
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from toolchain.foreign_text import harmless
 from toolchain.profile import figures
 from toolchain.report.fitting import FIRST, NAME, Column, fitted_table, note
 from toolchain.report.layers import count
-from toolchain.sweep.document import Configuration, SweepResults, SweepTime
+from toolchain.sweep.document import (
+    Configuration,
+    SearchResults,
+    SweepResults,
+    SweepTime,
+    TrialResult,
+)
 
 _LATEST = 6
 """Ended tasks that the live table shows."""
+_BEST = 10
+"""Best trials of a search that are told with what was chosen for them."""
 
 
 def counts_table(counts: Mapping[str, Mapping[str, int]], width: int = 200) -> RenderableType:
@@ -65,8 +74,50 @@ def results_table(results: SweepResults, width: int = 200) -> RenderableType:
         + Text(f"; {one.left_out} tasks need it" if one.left_out else "")
         for one in results.failed
     ]
+    if results.search is not None:
+        parts += [Text(line) for line in search_lines(results.search)]
     parts.append(Text(f"{results.done} of {results.tasks} tasks are done"))
     return Group(*parts)
+
+
+def search_lines(search: SearchResults) -> list[str]:
+    """How far a search is, and its best trials.
+
+    Args:
+        search: of a sweep.
+    """
+    failed = sum(one.error is not None for one in search.tried)
+    said = f"search: {len(search.tried)} of {search.trials} trials have ended"
+    lines = [said + (f", {failed} of them without a result" if failed else "")]
+    best = [one for one in search.tried if one.best]
+    if not best and len(search.tried) > failed:
+        lines.append(f"no trial keeps to the limits: {limits(search)}")
+    lines += [f"best: {one.configuration}: {trial_line(one)}" for one in best[:_BEST]]
+    if len(best) > _BEST:
+        lines.append(f"and {len(best) - _BEST} more, which sweep.json marks")
+    return lines
+
+
+def limits(search: SearchResults) -> str:
+    """What the trials of a search have to keep to; empty where there is nothing."""
+    parts = [] if search.most_ms is None else [f"at most {search.most_ms:g} ms"]
+    parts += [] if search.most_macs is None else [f"at most {search.most_macs:g} MACs"]
+    return ", ".join(parts)
+
+
+def trial_line(trial: TrialResult) -> str:
+    """What came out of a trial, and what was chosen for it; or why nothing came out."""
+    chosen = ", ".join(
+        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in trial.parameters.items()
+    )
+    if trial.error is not None:
+        return harmless(f"{trial.error} ({chosen})")
+    values = trial.values
+    parts = [f"{values['accuracy']:.2%}"]
+    parts += [figures.microseconds(1e3 * values["ms"])] if "ms" in values else []
+    parts += [f"{count(round(values['macs']))} MACs"]
+    return harmless(f"{', '.join(parts)} ({chosen})")
 
 
 def _columns(found: Sequence[Configuration]) -> list[Column]:

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import filelock
 
@@ -113,38 +113,63 @@ def kinds() -> list[str]:
     return sorted(path.name for path in folders if path.name != cache.LOCKS)
 
 
+class Kept(Protocol):
+    """What is kept until it is removed: an entry of the cache, or what lies on a board."""
+
+    @property
+    def bytes(self) -> int:
+        """Its size."""
+
+    @property
+    def last_used(self) -> float:
+        """Seconds since 1970."""
+
+    @property
+    def leftover(self) -> bool:
+        """Whether nobody can use it."""
+
+    @property
+    def used_by(self) -> str | None:
+        """Who works with it now."""
+
+
+_Kept = TypeVar("_Kept", bound=Kept)
+
+
 def chosen(
-    items: Sequence[Item],
+    items: Sequence[_Kept],
     *,
     everything: bool = False,
     older_than: float | None = None,
     max_size: int | None = None,
-) -> list[Item]:
+    now: float | None = None,
+) -> list[_Kept]:
     """What goes: leftovers in any case, and what a limit says.
 
     Args:
-        items: of the cache.
+        items: all that there are.
         everything: all of them.
         older_than: seconds; what was not used for longer.
         max_size: bytes; what was used least recently, until no more than these are left.
+        now: seconds since 1970, by the clock that their times are of; this machine's unless given.
     """
-    now = time.time()
+    now = time.time() if now is None else now
     gone = {
-        item.path
-        for item in items
+        number
+        for number, item in enumerate(items)
         if everything
         or item.leftover
         or (older_than is not None and now - item.last_used > older_than)
     }
     if max_size is not None:
-        left = sum(item.bytes for item in items if item.path not in gone)
-        for item in sorted(items, key=lambda item: item.last_used):
+        left = sum(item.bytes for number, item in enumerate(items) if number not in gone)
+        for number, item in sorted(enumerate(items), key=lambda pair: pair[1].last_used):
             if left <= max_size:
                 break
-            if item.path not in gone and item.used_by is None:
-                gone.add(item.path)
+            if number not in gone and item.used_by is None:
+                gone.add(number)
                 left -= item.bytes
-    return [item for item in items if item.path in gone]
+    return [item for number, item in enumerate(items) if number in gone]
 
 
 def remove(items: Iterable[Item], removing: Callable[[Item], object] = lambda _: None) -> Removal:

@@ -6,36 +6,23 @@ does not repeat tasks by itself: the sweep does, which knows what is finished.
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
-import os
-import secrets
-import signal
-import socket
-import threading
-import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from toolchain import extras
-from toolchain.errors import BoardError, ConnectionFailed, DeployError, first_line
+from toolchain.errors import BoardError, DeployError, RecipeError
 from toolchain.foreign_text import harmless
 from toolchain.storage.scratch import temporary_folder
 from toolchain.sweep.pools import Ended
+from toolchain.sweep.ray_ranks import RayRanks
+from toolchain.sweep.session import Session, board_resource, ray
 from toolchain.sweep.store import Record, Store
 from toolchain.sweep.tasks import Task
 from toolchain.sweep.work import perform
 
-_MEMORY = 100 << 20
-"""Bytes of shared memory of a Ray of our own; results go through files."""
-_AUTHENTICATION = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 _TIDY_S = 60.0
 """That trainings are given to keep their state."""
-_KNOCK_S = 10.0
-_ATTEMPTS, _PAUSE_S = 15, 2.0
-"""To reach a cluster again, and seconds between two of them."""
 _AHEAD = 2
 """Tasks handed out for each one that can be at work, so that no worker waits for the next."""
 
@@ -43,11 +30,6 @@ _AHEAD = 2
 def is_there() -> bool:
     """Whether Ray is installed."""
     return not extras.missing_modules("sweep")
-
-
-def board_resource(board: str) -> str:
-    """What Ray calls a board."""
-    return f"board:{board}"
 
 
 class RayPool:
@@ -60,13 +42,16 @@ class RayPool:
             away with this process.
         jobs: tasks at once on this machine, one thread each; by default as many as it has cores.
         boards: that tasks hold.
-        gpus: the most that a task holds.
+        gpus: the most that a task holds, on all of its ranks.
+        ranked_cpus: the most CPUs that a training of several ranks holds; 0 without one.
         ship: let Ray carry the files of tasks, for machines that do not see the store.
+        retries: how often the ranks of a training are begun again after one has died.
 
     Raises:
         MissingToolError: Ray is not installed.
         ConnectionFailed: there is no such cluster.
-        BoardError: the cluster lacks a board or GPUs.
+        BoardError: the cluster lacks a board, CPUs or GPUs.
+        RecipeError: files are shipped, and a training has several ranks.
     """
 
     def __init__(
@@ -77,59 +62,69 @@ class RayPool:
         jobs: int | None = None,
         boards: Iterable[str] = (),
         gpus: float = 0,
+        ranked_cpus: int = 0,
         ship: bool = False,
+        retries: int = 5,
     ) -> None:
         extras.require("deploy sweep --address" if address else "deploy sweep", "sweep")
-        self._store, self._ship = store, ship
-        if not address and not any(name in os.environ for name in _AUTHENTICATION):
-            # A word of its own for this run; Ray would leave one in the user's home.
-            os.environ["RAY_AUTH_MODE"] = "token"
-            os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(16)
-        self._boards, self._gpus = sorted(set(boards)), gpus
-        self._address, self._jobs = address, jobs
+        if ship and ranked_cpus:
+            raise RecipeError(
+                "training.ranks: several ranks meet in the folder of the sweep, and --ship is for "
+                "machines that do not see it",
+                hint="leave --ship away, and put the folder where all machines see it (--folder)",
+            )
+        self._store, self._ship, self._retries = store, ship, retries
         self._begun: dict[Any, Task] = {}
-        # Ray writes there what it learns of machines that die, whatever a command prints.
-        self._hidden = contextlib.ExitStack()
-        self._hidden.enter_context(contextlib.redirect_stdout(io.StringIO()))
-        self._own = None if address else self._hidden.enter_context(temporary_folder())
-        try:
-            self._connect()
-        except BaseException:
-            self._shut_down()
-            raise
-        self._work = _ray().remote(_shipped if ship else _shared)
+        self._waiting: list[Task] = []
+        """Trainings of several ranks for which there is no room yet."""
+        self._session = Session(
+            address, jobs=jobs, boards=boards, gpus=gpus, ranked_cpus=ranked_cpus
+        )
+        self._work = ray().remote(_shipped if ship else _shared)
 
     @property
     def room(self) -> int:
         """See :class:`toolchain.sweep.pools.Pool`; a cluster may grow and shrink."""
-        return max(1, _AHEAD * int(_ray().cluster_resources().get("CPU", 1)))
+        return max(1, _AHEAD * self._session.cpus)
 
     @property
     def said(self) -> str:
         """Where tasks are done."""
-        ray = _ray()
-        found = ray.cluster_resources()
-        nodes = sum(1 for node in ray.nodes() if node["Alive"])
-        parts = [f"{nodes} node{'s' if nodes > 1 else ''}", f"{found.get('CPU', 0):g} CPUs"]
-        parts += [f"{found['GPU']:g} GPUs"] if found.get("GPU") else []
-        return f"on Ray: {', '.join(parts)}"
+        return self._session.said
 
     def begin(self, task: Task) -> None:
         """See :class:`toolchain.sweep.pools.Pool`."""
+        if task.resources.ranks > 1:
+            self._waiting.append(task)
+            self._begin_waiting()
+            return
         held = task.resources
         resources = {board_resource(held.board): 1} if held.board else None
+        self._hand_out(task, num_cpus=held.cpus, num_gpus=held.gpus or None, resources=resources)
+
+    def _begin_waiting(self) -> None:
+        """Begin as many trainings of several ranks as there are CPUs for, or one.
+
+        Their ranks hold CPUs and GPUs themselves, beside the task that begins them.
+        """
+        while self._waiting:
+            at_work = [task.resources for task in self._begun.values() if task.resources.ranks > 1]
+            wanted = [*at_work, self._waiting[0].resources]
+            if at_work and sum(one.cpus * one.ranks for one in wanted) > self._session.cpus:
+                return
+            self._hand_out(self._waiting.pop(0), num_cpus=0)
+
+    def _hand_out(self, task: Task, **held: Any) -> None:
         work = self._work.options(
             name=f"{task.kind} {task.name}",
-            num_cpus=held.cpus,
-            num_gpus=held.gpus or None,
-            resources=resources,
             scheduling_strategy="SPREAD",
             max_retries=0,
+            **held,
         )
         where: Any = str(self._store.folder)
         if self._ship:
             where = [self._packed(task, key) for key in task.needs]
-        self._begun[work.remote(where, task)] = task
+        self._begun[work.remote(where, task, self._retries)] = task
 
     def ended(self, seconds: float) -> list[Ended]:
         """See :class:`toolchain.sweep.pools.Pool`.
@@ -137,54 +132,50 @@ class RayPool:
         Raises:
             ConnectionFailed: the cluster is gone.
         """
-        ray = _ray()
         if not self._begun:
             return []
+        there = ray()
         try:
-            ready, _ = ray.wait(list(self._begun), num_returns=1, timeout=seconds)
+            ready, _ = there.wait(list(self._begun), num_returns=1, timeout=seconds)
             if ready:  # others may be as well
-                ready, _ = ray.wait(list(self._begun), num_returns=len(self._begun), timeout=0)
-            return [self._taken(reference) for reference in ready]
-        except (ray.exceptions.LocalRayletDiedError, ray.exceptions.RaySystemError):
+                ready, _ = there.wait(list(self._begun), num_returns=len(self._begun), timeout=0)
+            found = [self._taken(reference) for reference in ready]
+        except (there.exceptions.LocalRayletDiedError, there.exceptions.RaySystemError):
             return self._begin_anew()
+        self._begin_waiting()
+        return found
 
     def _begin_anew(self) -> list[Ended]:
         """The part of Ray that this process talks to has died, and with it what is at work."""
         said = "this process was cut off from Ray"
-        lost = [Ended(task, lost=said, blamed=False) for task in self._begun.values()]
+        cut_off = [*self._begun.values(), *self._waiting]
+        lost = [Ended(task, lost=said, blamed=False) for task in cut_off]
         self._begun.clear()
-        for left in range(_ATTEMPTS, -1, -1):
-            _ray().shutdown()
-            try:
-                self._connect()
-            except ConnectionFailed:
-                if not left:
-                    raise
-                time.sleep(_PAUSE_S)
-            else:
-                break
+        self._waiting.clear()
+        self._session.connect_anew()
         return lost
 
     def close(self, *, tidy: bool) -> None:
         """See :class:`toolchain.sweep.pools.Pool`."""
-        ray = _ray()
+        there = ray()
         try:
             for reference in self._begun:
-                ray.cancel(reference, force=not tidy)
+                there.cancel(reference, force=not tidy)
             if self._begun and tidy:
-                ray.wait(list(self._begun), num_returns=len(self._begun), timeout=_TIDY_S)
+                there.wait(list(self._begun), num_returns=len(self._begun), timeout=_TIDY_S)
                 for reference in self._begun:
-                    ray.cancel(reference, force=True)
+                    there.cancel(reference, force=True)
         except Exception:  # noqa: S110 (the cluster may be gone, and with it what is cancelled)
             pass
         finally:
             self._begun.clear()
-            self._shut_down()
+            self._waiting.clear()
+            self._session.close()
 
     def _taken(self, reference: Any) -> Ended:
-        task, exceptions = self._begun[reference], _ray().exceptions
+        task, exceptions = self._begun[reference], ray().exceptions
         try:
-            found = _ray().get(reference)
+            found = ray().get(reference)
         except exceptions.LocalRayletDiedError:
             raise
         except exceptions.RayTaskError as error:
@@ -206,86 +197,7 @@ class RayPool:
         """The files that a task needs, in Ray's store."""
         kind = "train" if task.kind in ("train", "convert") else "convert"
         other = task.model_copy(update={"kind": kind, "key": key})
-        return _ray().put((other, self._store.packed(other)))
-
-    def _connect(self) -> None:
-        """Reach the cluster, or begin one of this machine.
-
-        Raises:
-            ConnectionFailed: it cannot be reached.
-            BoardError: it lacks a board or GPUs.
-        """
-        ray, address = _ray(), self._address
-        settings: dict[str, Any] = {"address": address}
-        if self._own is not None:
-            settings = {
-                "address": "local",
-                "num_cpus": self._jobs or os.cpu_count() or 1,
-                "resources": {board_resource(board): 1 for board in self._boards},
-                "object_store_memory": _MEMORY,
-                "include_dashboard": False,
-                "_temp_dir": str(self._own),
-            }
-        before = signal.getsignal(signal.SIGTERM)
-        where = f"no cluster of Ray can be reached at {address}" if address else "Ray"
-        try:
-            _knock(address)
-            ray.init(
-                **settings,
-                log_to_driver=False,
-                logging_level=logging.CRITICAL,
-                namespace="tileskip",
-            )
-        except Exception as error:
-            raise ConnectionFailed(
-                f"{where}: {first_line(error)}",
-                hint="on a machine of the cluster, run: ray start --head"
-                if address
-                else "for one task after the other, without Ray, add --local",
-            ) from error
-        finally:
-            if threading.current_thread() is threading.main_thread():
-                signal.signal(signal.SIGTERM, before)  # Ray has set its own
-        self._check()
-
-    def _check(self) -> None:
-        found = _ray().cluster_resources()
-        for board in self._boards:
-            name = board_resource(board)
-            if not found.get(name):
-                raise BoardError(
-                    f"the cluster at {self._address} has no board {board}",
-                    hint="on the machine that reaches it, run: ray start --address ADDRESS "
-                    f"--resources '{{\"{name}\": 1}}'",
-                )
-        if self._gpus > found.get("GPU", 0):
-            raise BoardError(
-                f"a training holds {self._gpus:g} GPUs, and there are {found.get('GPU', 0):g}",
-                hint="set gpus = 0 under [tasks], or add a machine that has some",
-            )
-
-    def _shut_down(self) -> None:
-        _ray().shutdown()
-        self._hidden.close()
-
-
-def _knock(address: str | None) -> None:
-    """See whether somebody answers at ``HOST:PORT``; Ray itself tries for minutes.
-
-    Raises:
-        OSError: nobody does.
-    """
-    host, colon, port = (address or "").rpartition(":")
-    if colon and "/" not in host and port.isdecimal():
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_S).close()
-
-
-def _ray() -> Any:
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    import ray
-
-    return ray
+        return ray().put((other, self._store.packed(other)))
 
 
 _SAID = {
@@ -308,18 +220,19 @@ def _said(error: Exception) -> str:
 # --- what a worker does ----------------------------------------------------------------------
 
 
-def _shared(folder: str, task: Task) -> Record | DeployError:
+def _shared(folder: str, task: Task, retries: int) -> Record | DeployError:
+    launch = RayRanks(retries) if task.resources.ranks > 1 else None
     try:
-        return perform(Store(Path(folder)), task)
+        return perform(Store(Path(folder)), task, launch)
     except DeployError as error:
         return error
 
 
-def _shipped(needs: list[Any], task: Task) -> dict[str, bytes] | DeployError:
+def _shipped(needs: list[Any], task: Task, _retries: int) -> dict[str, bytes] | DeployError:
     with temporary_folder() as folder:
         store = Store(folder)
         try:
-            for other, files in _ray().get(needs):
+            for other, files in ray().get(needs):
                 store.adopt(other, files)
             perform(store, task)
             return store.packed(task)

@@ -127,6 +127,46 @@ class TaskFailed(_Part):
     """Tasks that need it."""
 
 
+class TrialResult(_Part):
+    """A trial of the search."""
+
+    number: int
+    """From 0."""
+    configuration: str | None
+    """Of its networks; that of an earlier trial for which the same was chosen. ``None`` where no
+    recipe came out."""
+    parameters: dict[str, bool | int | float | str]
+    """What was chosen."""
+    values: dict[str, float]
+    """Means over its seeds: ``accuracy`` from 0 to 1, ``macs``, and ``ms`` where that counts. Empty
+    where it could not be done."""
+    within_limits: bool
+    best: bool
+    """Whether no other trial within the limits beats it in all objectives; with one objective it
+    is the first of the best."""
+    error: str | None
+    """Why it could not be done."""
+
+
+class SearchResults(_Part):
+    """The search of a sweep: its settings, and the trials that have ended."""
+
+    sampler: str
+    seed: int
+    at_once: int
+    trials: int
+    """That were asked for."""
+    objectives: list[str]
+    most_ms: float | None
+    most_macs: float | None
+    board: str | None
+    """Whose milliseconds count."""
+    time: Literal["estimated", "measured"] | None
+    type: str | None
+    """Whose accuracy and milliseconds count; ``None`` where nothing was converted."""
+    tried: list[TrialResult]
+
+
 class SweepResults(_Part):
     """``sweep.json``: what came out of a sweep."""
 
@@ -138,6 +178,7 @@ class SweepResults(_Part):
     done: int
     rows: list[SweepRow]
     configurations: list[Configuration]
+    search: SearchResults | None = None
     failed: list[TaskFailed]
     made: list[TaskMade]
 

@@ -16,6 +16,7 @@ from toolchain.sweep.tasks import KINDS, Task
 
 if TYPE_CHECKING:  # torch is slow to import
     from toolchain.sweep.plan import Plan
+    from toolchain.sweep.search import Search, Tried
 
 LOOK_S = 0.5
 
@@ -25,6 +26,8 @@ class State:
     """How far a sweep is."""
 
     plan: Plan
+    search: Search | None = None
+    """Adds trials to the plan."""
     done: dict[str, Record] = field(default_factory=dict)
     """By the key of the task."""
     before: set[str] = field(default_factory=set)
@@ -36,6 +39,8 @@ class State:
     """Tasks that need one of those."""
     lost: Counter[str] = field(default_factory=Counter)
     """How often the worker of a task died."""
+    known: set[str] = field(default_factory=set)
+    """Keys of the tasks that were looked for in the store."""
 
     @property
     def settled(self) -> int:
@@ -44,8 +49,9 @@ class State:
 
     @property
     def finished(self) -> bool:
-        """Whether that is all of them."""
-        return self.settled == len(self.plan.tasks)
+        """Whether that is all of them, and no more will be added."""
+        all_asked = self.search is None or self.search.finished
+        return all_asked and self.settled == len(self.plan.tasks)
 
     def counts(self) -> dict[str, dict[str, int]]:
         """For each kind of task, how many there are, and how many in each state."""
@@ -72,18 +78,36 @@ class Watch(Protocol):
     def ended(self, state: State, ended: Ended) -> None:
         """A task has ended: it is done, cannot be done, or is to be begun again."""
 
+    def tried(self, state: State, tried: Tried) -> None:
+        """A trial of the search has ended."""
+
     def looked(self, state: State) -> None:
         """Nothing has ended for a moment."""
 
 
-def state_of(plan: Plan, store: Store) -> State:
-    """How far a sweep is, from what its store holds."""
-    state = State(plan)
-    for key, task in plan.tasks.items():
-        if (record := store.record(task)) is not None:
-            state.done[key] = record
+def state_of(plan: Plan, store: Store, search: Search | None = None) -> State:
+    """How far a sweep is, from what its store holds.
+
+    Args:
+        plan: of it.
+        store: of it.
+        search: of it; it is brought to where it was.
+    """
+    state = State(plan, search)
+    take_up(state, store)
+    if search is not None:
+        search.grow(state, store)
     state.before = set(state.done)
     return state
+
+
+def take_up(state: State, store: Store) -> None:
+    """Look in the store for tasks that the state does not know yet."""
+    for key, task in state.plan.tasks.items():
+        if key not in state.known:
+            state.known.add(key)
+            if (record := store.record(task)) is not None:
+                state.done[key] = record
 
 
 def run(state: State, store: Store, pool: Pool, watch: Watch) -> None:
@@ -101,6 +125,7 @@ def run(state: State, store: Store, pool: Pool, watch: Watch) -> None:
     tidy = True
     try:
         while True:
+            _grow(state, store, watch)
             for task in _ready(state, pool.room - len(state.at_work)):
                 state.at_work[task.key] = task
                 watch.begun(state, task)
@@ -121,6 +146,29 @@ def run(state: State, store: Store, pool: Pool, watch: Watch) -> None:
         pool.close(tidy=tidy)
 
 
+def _grow(state: State, store: Store, watch: Watch) -> None:
+    """Leave out what cannot be done, and let the search go on with what is known now."""
+    while True:
+        _leave_out(state)
+        if state.search is None:
+            return
+        before = len(state.plan.tasks)
+        tried = state.search.grow(state, store)
+        for one in tried:
+            watch.tried(state, one)
+        if not tried and len(state.plan.tasks) == before:
+            return
+
+
+def _leave_out(state: State) -> None:
+    """Note tasks that need one that failed."""
+    for key, task in state.plan.tasks.items():
+        if key in state.done or key in state.at_work or key in state.failed:
+            continue
+        if any(need in state.failed or need in state.left_out for need in task.needs):
+            state.left_out.add(key)
+
+
 def _ready(state: State, room: int) -> list[Task]:
     """Tasks whose needs are done, at most ``room``; those that finish a network go first."""
     if room <= 0:
@@ -129,9 +177,7 @@ def _ready(state: State, room: int) -> list[Task]:
     for key, task in state.plan.tasks.items():
         if key in state.done or key in state.at_work or key in state.failed:
             continue
-        if any(need in state.failed or need in state.left_out for need in task.needs):
-            state.left_out.add(key)
-        elif key not in state.left_out and all(need in state.done for need in task.needs):
+        if key not in state.left_out and all(need in state.done for need in task.needs):
             found.append(task)
     return sorted(found, key=lambda task: -KINDS.index(task.kind))[:room]
 

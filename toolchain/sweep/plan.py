@@ -13,15 +13,8 @@ from toolchain.board.invoke import load_bundle
 from toolchain.errors import RecipeError
 from toolchain.hardware.board_file import Board, known_clock, load_board
 from toolchain.profile.estimator import timed_core
-from toolchain.sweep.spec import (
-    Estimates,
-    Grid,
-    Measurements,
-    NetworkType,
-    Sweep,
-    located,
-    recipe_of,
-)
+from toolchain.sweep.axes import NetworkType
+from toolchain.sweep.spec import Estimates, Grid, Measurements, Sweep, located, recipe_of
 from toolchain.sweep.tasks import (
     Resources,
     Task,
@@ -112,12 +105,19 @@ class Plan:
 
     @property
     def gpus(self) -> float:
-        """The most GPUs that one task holds."""
-        return max((task.resources.gpus for task in self.tasks.values()), default=0)
+        """The most GPUs that one task holds, on all of its ranks."""
+        held = (task.resources for task in self.tasks.values())
+        return max((one.gpus * one.ranks for one in held), default=0)
+
+    @property
+    def ranked_cpus(self) -> int:
+        """The most CPUs that a training of several ranks holds."""
+        held = (task.resources for task in self.tasks.values())
+        return max((one.cpus * one.ranks for one in held if one.ranks > 1), default=0)
 
 
 def plan_sweep(sweep: Sweep, path: Path, recipe: Recipe | None = None) -> Plan:
-    """Multiply out a sweep.
+    """Multiply out the grids of a sweep.
 
     Args:
         sweep: what the file says.
@@ -128,34 +128,84 @@ def plan_sweep(sweep: Sweep, path: Path, recipe: Recipe | None = None) -> Plan:
         RecipeError: a grid does not go together with the recipe or with the grid it starts from.
         BoardConfigError, BundleError: a board is unknown, or has no bundle here.
     """
-    base = path.absolute().parent
-    recipe = recipe or load_recipe(place(sweep.recipe, base))
-    home = place(sweep.recipe, base).absolute().parent
-    plan = Plan(path.stem, retries=sweep.tasks.retries)
-    boards = _Boards.of(sweep, base)
-    sources = _Sources(home)
-    known: dict[str, list[Network]] = {}
-    for grid in sweep.grid:
-        points = list(_points(grid, recipe))
-        if len(points) + len(plan.networks) > MOST_TRAININGS:
-            raise RecipeError(f"{path}: more than {MOST_TRAININGS:,} trainings", hint="try fewer")
+    return Planning.of(sweep, path, recipe).plan
+
+
+@dataclass
+class Planning:
+    """A plan, and what it takes to add trainings to it: a search does so on its way."""
+
+    sweep: Sweep
+    path: Path
+    """Of the sweep's file."""
+    recipe: Recipe
+    """That all trainings begin with."""
+    plan: Plan
+    _boards: _Boards
+    _sources: _Sources
+    _known: dict[str, list[Network]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, sweep: Sweep, path: Path, recipe: Recipe | None = None) -> Planning:
+        """That of a sweep, with its grids multiplied out; see :func:`plan_sweep`."""
+        base = path.absolute().parent
+        recipe = recipe or load_recipe(place(sweep.recipe, base))
+        home = place(sweep.recipe, base).absolute().parent
+        plan = Plan(path.stem, retries=sweep.tasks.retries)
+        boards = _Boards.of(sweep, base)
+        if (timed := sweep.search_time) is not None:
+            boards.check_time(*timed, path)
+        planning = cls(sweep, path, recipe, plan, boards, _Sources(home))
+        for grid in sweep.grid:
+            planning._add_grid(grid)
+        return planning
+
+    def _add_grid(self, grid: Grid) -> None:
+        points = list(_points(grid, self.recipe))
+        if len(points) + len(self.plan.networks) > MOST_TRAININGS:
+            said = f"{self.path}: more than {MOST_TRAININGS:,} trainings"
+            raise RecipeError(said, hint="try fewer")
         firsts: set[str] = set()
         for point in points:
-            chosen = recipe_of(
-                recipe, grid, tasks=sweep.tasks, path=path,
-                **{key: value for key, value in point.items() if key != "varied"},
-            )  # fmt: skip
-            configuration = _name(grid, point["varied"], chosen)
-            network = _network(plan, sweep, sources, grid, chosen, configuration, known, path)
-            if any(one.train == network.train for one in plan.networks):
-                continue  # without masks, policies and layers are all one
-            first = configuration not in firsts
+            varied = point.pop("varied")
+            chosen = recipe_of(self.recipe, grid, tasks=self.sweep.tasks, path=self.path, **point)
+            configuration = _name(grid, varied, chosen)
+            self.add(grid, chosen, configuration, first=configuration not in firsts)
             firsts.add(configuration)
-            files = _files(plan, sweep, boards, sources, network, first=first)
-            network = Network(**{**vars(network), "files": files})
-            known.setdefault(grid.name, []).append(network)
-            plan.networks.append(network)
-    return plan
+
+    def check_start(self, grid: Grid, recipe: Recipe) -> None:
+        """Make sure that there is what a training starts from.
+
+        Raises:
+            RecipeError: the grid that it starts from has not one training of its model and seed.
+        """
+        if grid.start is not None:
+            _start(self._known[grid.start], grid, recipe, self.path)
+
+    def add(self, grid: Grid, recipe: Recipe, configuration: str, *, first: bool) -> Network:
+        """Add a training with what follows of it, unless it is there already.
+
+        Args:
+            grid: that it is of.
+            recipe: of it.
+            configuration: its name without the seed.
+            first: whether it is the first seed of its configuration.
+
+        Raises:
+            RecipeError: the grid that it starts from has not one training of its model and seed.
+        """
+        plan = self.plan
+        network = _network(
+            plan, self.sweep, self._sources, grid, recipe, configuration, self._known, self.path
+        )
+        for one in plan.networks:
+            if one.train == network.train:
+                return one  # without masks, policies and layers are all one
+        files = _files(plan, self.sweep, self._boards, self._sources, network, first=first)
+        network = Network(**{**vars(network), "files": files})
+        self._known.setdefault(grid.name, []).append(network)
+        plan.networks.append(network)
+        return network
 
 
 def _points(grid: Grid, recipe: Recipe) -> Iterator[dict[str, Any]]:
@@ -263,7 +313,7 @@ def _network(
         "train",
         name,
         settings,
-        Resources(cpus=recipe.training.threads, gpus=sweep.tasks.gpus),
+        Resources(cpus=recipe.training.threads, gpus=sweep.tasks.gpus, ranks=recipe.training.ranks),
         needs=needs,
         places={**places, "recipe": recipe.model_dump_json()},
     )
@@ -320,6 +370,19 @@ class _Boards:
                 places |= {"identity": str(key)} if key else {}
             found[kind, chosen.board] = (board, settings, places)
         return cls(found)
+
+    def check_time(self, kind: str, name: str, path: Path) -> None:
+        """Make sure that a board has milliseconds.
+
+        Raises:
+            RecipeError: it is an emulated one, whose instructions are counted.
+        """
+        board, _, _ = self.found["measure" if kind == "measured" else "estimate", name]
+        if kind == "measured" and board.connection == "emulator":
+            raise RecipeError(
+                f"{path}: search: board '{name}' is emulated, and has no milliseconds",
+                hint="put a board under [[estimate]], and name it as board of [search]",
+            )
 
 
 def _board_place(text: str, base: Path) -> str | Path:

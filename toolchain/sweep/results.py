@@ -49,6 +49,7 @@ def results_of(state: State, store: Store) -> SweepResults:
         done=len(state.done),
         rows=[row for row, _ in rows],
         configurations=configurations(rows),
+        search=state.search.results() if state.search else None,
         failed=[
             TaskFailed(
                 kind=plan.tasks[key].kind,

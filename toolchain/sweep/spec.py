@@ -17,26 +17,22 @@ from toolchain.formats.text_file import read_text
 from toolchain.formats.toml_file import parse_toml, validate
 from toolchain.formats.validation import faults
 from toolchain.hints import did_you_mean
-from toolchain.sparsity.policies import POLICIES
-from toolchain.train.recipe import Argument, Count, Recipe, Sparsity, place
+from toolchain.sweep.axes import (
+    NetworkChoice,
+    NetworkType,
+    Seed,
+    Value,
+    check_policies,
+    check_settings,
+)
+from toolchain.sweep.search_spec import Search
+from toolchain.train.recipe import Count, Recipe, Sparsity, place
 
 KEYS_HINT = "docs/reference/sweeps.md lists every key of a sweep"
-NetworkType = Literal["float32", "int8", "fp16", "dynamic"]
-Seed = Annotated[int, Field(ge=0, lt=2**31)]
-Value = str | int | float | bool
 
 
 class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class NetworkChoice(_Table):
-    """A network of ``models`` with arguments."""
-
-    factory: str
-    """``package.module:function``, or the name of a network of the zoo."""
-    arguments: dict[str, Argument] = {}
-    """Arguments of the factory, by name."""
 
 
 class Grid(_Table):
@@ -67,21 +63,12 @@ class Grid(_Table):
     @field_validator("policies")
     @classmethod
     def _policies_are_known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        for name in names:
-            if name not in POLICIES:
-                said = [f"there is no policy '{name}'", f"use {', '.join(POLICIES)}"]
-                raise ValueError("; ".join(filter(None, [*said, did_you_mean(name, POLICIES)])))
-        return names
+        return check_policies(names)
 
     @field_validator("settings")
     @classmethod
     def _settings_are_no_axes(cls, settings: dict[str, Any]) -> dict[str, Any]:
-        for key in settings:
-            if key in _AXES:
-                raise ValueError(f"'{key}' has a key of its own: {_AXES[key]}")
-            if key.count(".") < 1:
-                raise ValueError(f"'{key}' is no key of a recipe, such as optimizer.learning_rate")
-        return settings
+        return check_settings(settings, _AXES)
 
 
 _AXES = {
@@ -165,7 +152,8 @@ class Sweep(_Table):
 
     recipe: Path
     """File of the recipe that all trainings begin with."""
-    grid: Annotated[tuple[Grid, ...], Field(min_length=1)]
+    grid: tuple[Grid, ...] = ()
+    search: Search | None = None
     convert: Conversion | None = None
     evaluate: Evaluation | None = None
     estimate: tuple[Estimates, ...] = ()
@@ -185,6 +173,8 @@ class Sweep(_Table):
                     + (f"; {meant}" if meant else "")
                 )
             known.append(grid.name)
+        if not self.grid and self.search is None:
+            raise ValueError("there is nothing to train: add a [[grid]], or a [search]")
         if self.convert is None and (self.evaluate or self.estimate or self.measure):
             raise ValueError("[evaluate], [[estimate]] and [[measure]] are of files: add [convert]")
         boards = [("estimate", one.board) for one in self.estimate]
@@ -192,7 +182,45 @@ class Sweep(_Table):
         for kind, board in boards:
             if boards.count((kind, board)) > 1:
                 raise ValueError(f"board '{board}' stands twice under [[{kind}]]")
+        if self.search is not None:
+            self._check_search(self.search, known)
         return self
+
+    def _check_search(self, search: Search, grids: Sequence[str]) -> None:
+        if search.name in grids:
+            raise ValueError(f"search: a grid is called '{search.name}', too")
+        if search.start is not None and search.start not in grids:
+            meant = did_you_mean(search.start, grids)
+            raise ValueError(
+                f"search: no grid is called '{search.start}'" + (f"; {meant}" if meant else "")
+            )
+        types = self.convert.types if self.convert else ()
+        if search.type is not None and search.type not in types:
+            raise ValueError(f"search: type '{search.type}' is none of [convert] types")
+        boards = list(dict.fromkeys(one.board for one in (*self.measure, *self.estimate)))
+        if search.board is not None and search.board not in boards:
+            meant = did_you_mean(search.board, boards)
+            raise ValueError(
+                f"search: board '{search.board}' stands neither under [[measure]] nor under "
+                "[[estimate]]" + (f"; {meant}" if meant else "")
+            )
+        if search.timed and search.board is None and len(boards) != 1:
+            raise ValueError(
+                f"search: there are {len(boards)} boards under [[measure]] and [[estimate]]: say "
+                "whose milliseconds count (board)"
+                if boards
+                else "search: milliseconds need a board: add [convert], and [[estimate]] or "
+                "[[measure]]"
+            )
+
+    @property
+    def search_time(self) -> tuple[Literal["measured", "estimated"], str] | None:
+        """Whose milliseconds count in the search, and how they come about; measured go first."""
+        if self.search is None or not self.search.timed:
+            return None
+        board = self.search.board or (*self.measure, *self.estimate)[0].board
+        measured = any(one.board == board for one in self.measure)
+        return ("measured" if measured else "estimated", board)
 
 
 def load_sweep(path: Path) -> Sweep:
@@ -220,6 +248,8 @@ def recipe_of(
     settings: Mapping[str, Value],
     tasks: Tasks,
     path: Path,
+    targets: Mapping[str, float] | None = None,
+    what: str | None = None,
 ) -> Recipe:
     """The recipe of one combination; ``None`` leaves what ``base`` has.
 
@@ -235,6 +265,8 @@ def recipe_of(
         settings: other keys with their values.
         tasks: what a training may take.
         path: of the sweep, for messages.
+        targets: name pattern to sparsity, for layers with a sparsity of their own.
+        what: it is of, for messages; by default the grid.
 
     Raises:
         RecipeError: it is no recipe: a setting is unknown or out of range, or masks have no
@@ -249,7 +281,8 @@ def recipe_of(
     masks |= {} if policy is None else {"policy": policy}
     masks |= {} if sparsity is None else {"sparsity": sparsity}
     masks |= {} if layers is None else {"layers": tuple(layers)}
-    dense = not masks or masks.get("sparsity") == 0
+    masks |= {"targets": dict(targets)} if targets else {}
+    dense = not masks or (masks.get("sparsity") == 0 and not targets)
     tables["masks"] = None if dense else masks
     if pruning is not None:
         tables["pruning"] = {**(tables.get("pruning") or {}), "ratio": pruning} if pruning else None
@@ -264,7 +297,8 @@ def recipe_of(
     try:
         return Recipe.model_validate(tables)
     except ValidationError as error:
-        lines = [f"{path}: grid '{grid.name}': {found}" for found in faults(error, Recipe)]
+        of = what or f"grid '{grid.name}'"
+        lines = [f"{path}: {of}: {found}" for found in faults(error, Recipe)]
         raise RecipeError(
             "\n".join(lines), hint="docs/reference/recipes.md lists every key of a recipe"
         ) from error

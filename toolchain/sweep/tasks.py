@@ -37,8 +37,11 @@ class Resources(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     cpus: int
-    """Threads."""
+    """Threads, of each rank."""
     gpus: float = 0
+    """Likewise."""
+    ranks: int = 1
+    """Processes that train together."""
     board: str | None = None
     """The board that it has for itself."""
 

@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from toolchain.errors import BoardError, DeployError, ModelError, failure
 from toolchain.formats.json_text import to_json
@@ -21,18 +21,23 @@ from toolchain.storage.files import make_folder, write_whole
 from toolchain.sweep.store import Record, Store
 from toolchain.sweep.tasks import Kind, Task, versions
 
+if TYPE_CHECKING:  # torch is slow to import
+    from toolchain.train.together import Launch
+
 NETWORK = "network.safetensors"
 """A trained network, in the folder of its task."""
 _SEED = 0
 """Of the inputs with which conversions are checked."""
 
 
-def perform(store: Store, task: Task) -> Record:
+def perform(store: Store, task: Task, launch: Launch | None = None) -> Record:
     """Do a task, unless it is done; those that it needs are.
 
     Args:
         store: where results are kept, and taken from.
         task: which.
+        launch: begins the ranks of a training that has several; by default as processes of this
+            machine.
 
     Raises:
         DeployError: it cannot be done; each kind raises its own.
@@ -42,6 +47,8 @@ def perform(store: Store, task: Task) -> Record:
 
     def work(folder: Path) -> dict[str, Any]:
         with _within(task), _threads(task.resources.cpus):
+            if task.kind == "train":
+                return _train(store, task, folder, launch)
             return _KINDS[task.kind](store, task, folder)
 
     try:
@@ -103,10 +110,10 @@ def _needed(store: Store, task: Task, kind: Kind) -> Path:
 # --- the kinds -------------------------------------------------------------------------------
 
 
-def _train(store: Store, task: Task, folder: Path) -> dict[str, Any]:
+def _train(store: Store, task: Task, folder: Path, launch: Launch | None) -> dict[str, Any]:
     from toolchain.board.network_plan import network_plan
     from toolchain.train.recipe import Recipe
-    from toolchain.train.run import train_recipe
+    from toolchain.train.together import train_network
 
     recipe = Recipe.model_validate_json(task.places["recipe"])
     if task.needs:
@@ -114,7 +121,7 @@ def _train(store: Store, task: Task, folder: Path) -> dict[str, Any]:
         model = recipe.model.model_copy(update={"weights": start, "weights_key": None})
         recipe = recipe.model_copy(update={"model": model})
     best, state = folder / NETWORK, store.state(task)
-    report = train_recipe(
+    report = train_network(
         recipe,
         best,
         state,
@@ -122,6 +129,7 @@ def _train(store: Store, task: Task, folder: Path) -> dict[str, Any]:
         name=task.name,
         planner=network_plan,
         progress=Silent(),
+        launch=launch,
     )
     epoch = report.epochs[report.epoch - 1]
     if task.settings["epoch"] == "last":
@@ -305,7 +313,6 @@ def _optional(places: Mapping[str, str], name: str) -> Path | None:
 
 
 _KINDS: Mapping[Kind, Callable[[Store, Task, Path], dict[str, Any]]] = {
-    "train": _train,
     "convert": _convert,
     "evaluate": _evaluate,
     "estimate": _estimate,

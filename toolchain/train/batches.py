@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from toolchain.errors import DataError, DeployError
 from toolchain.storage.cache import digest
+from toolchain.train.ranks import Ranks
 
 WORKER_S = 600
 """Seconds that a process which reads images may take for a batch."""
@@ -53,6 +54,8 @@ class Batches:
         augment: changes each batch.
         workers: processes that read ahead in :meth:`iterate`; a ``TensorDataset`` needs none.
         limit: take so many of the images only, drawn from the seed.
+        ranks: the processes that share each batch; ``batch_size`` is a multiple of their number.
+            What they draw differs from what one process would draw.
 
     Raises:
         DataError: there are fewer images than a batch holds.
@@ -67,8 +70,10 @@ class Batches:
         augment: Augment | None = None,
         workers: int = 0,
         limit: int | None = None,
+        ranks: Ranks = Ranks(),  # noqa: B008 (frozen)
     ) -> None:
         self._dataset, self._batch_size, self._seed = dataset, batch_size, seed
+        self._ranks = ranks
         self._augment = augment
         self._workers = 0 if type(dataset) is TensorDataset else workers
         self._images = torch.randperm(len(dataset), generator=_generator("limit", seed))[:limit]
@@ -81,7 +86,7 @@ class Batches:
         self._epoch, self._order = -1, self._images
 
     def batch(self, step: int) -> Batch:
-        """The batch of one step, read in this process; whatever was asked for before.
+        """The batch of one step, or this rank's share; whatever was asked for before.
 
         Raises:
             DataError: an image cannot be read.
@@ -93,10 +98,11 @@ class Batches:
             )
             self._epoch, self._order = epoch, self._images[drawn]
         first = number * self._batch_size
-        chosen = self._order[first : first + self._batch_size]
-        images, labels = _read(self._dataset, chosen, derived_seed("read", self._seed, step))
+        chosen = self._ranks.share(self._order[first : first + self._batch_size])
+        parts = (self._seed, step, *self._ranks.seeds)
+        images, labels = _read(self._dataset, chosen, derived_seed("read", *parts))
         if self._augment:
-            images = self._augment(images, _generator("augment", self._seed, step))
+            images = self._augment(images, _generator("augment", *parts))
         return images, labels
 
     def iterate(self, first: int, last: int) -> Iterator[Batch]:
@@ -111,7 +117,7 @@ class Batches:
         """Training images without augmentation, the same whenever they are asked for.
 
         They are drawn from the seed; batches are of ``batch_size`` images or a few more, so that
-        none is left out for a last one that is not full.
+        none is left out for a last one that is not full. Ranks take them in turns.
 
         Args:
             most: how many images, at most.
@@ -121,18 +127,27 @@ class Batches:
         """
         drawn = torch.randperm(len(self._images), generator=_generator("unchanged", self._seed))
         chosen = self._images[drawn[:most]]
-        parts = torch.tensor_split(chosen, max(1, len(chosen) // self._batch_size))
+        ranks, size = self._ranks, self._batch_size // self._ranks.count
+        parts = torch.tensor_split(chosen, max(ranks.count, len(chosen) // size))
 
         def batch(number: int) -> Batch:
             return _read(
                 self._dataset, parts[number], derived_seed("unchanged", self._seed, number)
             )
 
-        return _in_order(batch, range(len(parts)), self._workers)
+        return _in_order(batch, ranks.turns(range(len(parts))), self._workers)
 
 
-def evaluation_batches(dataset: Examples, batch_size: int, *, workers: int = 0) -> Iterator[Batch]:
+def evaluation_batches(
+    dataset: Examples,
+    batch_size: int,
+    *,
+    workers: int = 0,
+    ranks: Ranks = Ranks(),  # noqa: B008 (frozen)
+) -> Iterator[Batch]:
     """Every image once, in the order of the dataset; the last batch may be smaller.
+
+    Ranks take the batches in turns.
 
     Raises:
         DataError: an image cannot be read, or a worker was killed.
@@ -142,7 +157,7 @@ def evaluation_batches(dataset: Examples, batch_size: int, *, workers: int = 0) 
     def batch(first: int) -> Batch:
         return _read(dataset, images[first : first + batch_size], derived_seed("test", first))
 
-    firsts = range(0, len(dataset), batch_size)
+    firsts = ranks.turns(range(0, len(dataset), batch_size))
     return _in_order(batch, firsts, 0 if type(dataset) is TensorDataset else workers)
 
 

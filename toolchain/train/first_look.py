@@ -115,7 +115,7 @@ def look_at_data(
 def with_image_size(data: Data, size: int) -> Data:
     """The same folder of images, scaled to another size."""
     assert isinstance(data.train, ImageFiles)  # noqa: S101 (only folders have a size)
-    assert isinstance(data.test, ImageFiles)  # noqa: S101
+    assert isinstance(data.test, ImageFiles)  # noqa: S101 (as above)
     return replace(
         data,
         train=ImageFiles(data.train.files, size),

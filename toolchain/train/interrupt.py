@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from types import FrameType, TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -21,6 +21,14 @@ class Stopped(Exception):  # noqa: N818 - nothing went wrong
     def __init__(self, step: int, signal_number: int) -> None:
         super().__init__(f"stopped after step {step}")
         self.step, self.signal_number = step, signal_number
+
+
+class Stop(Protocol):
+    """What may ask a training to stop."""
+
+    @property
+    def signal_number(self) -> int | None:
+        """Of the signal that asks for it; ``None`` while none does."""
 
 
 class StopRequest:

@@ -100,6 +100,18 @@ class Training(_Table):
     """Whether the model goes through ``torch.compile``."""
     checkpoint_every: Count | None = None
     """Steps between two saved states. Without it, one epoch."""
+    ranks: Annotated[int, Field(ge=1, le=1024)] = 1
+    """Processes that train the network together (DDP), each on its share of every batch. Another
+    number gives other weights."""
+
+    @model_validator(mode="after")
+    def _batch_is_shared(self) -> Self:
+        if self.batch_size % self.ranks:
+            raise ValueError(
+                f"batch_size {self.batch_size} is not a multiple of ranks {self.ranks}, which "
+                "share it"
+            )
+        return self
 
 
 class Optimizer(_Table):
@@ -247,6 +259,23 @@ class Recipe(_Table):
 def place(path: Path, base: Path | None) -> Path:
     """Where a file is that a recipe names; a relative path starts from ``base``."""
     return (base or Path()) / os.path.expanduser(path)  # noqa: PTH111 (never fails)
+
+
+def with_ranks(recipe: Recipe, ranks: int, path: Path) -> Recipe:
+    """The recipe for another number of ranks.
+
+    Args:
+        recipe: that is changed.
+        ranks: how many.
+        path: of the recipe, for messages.
+
+    Raises:
+        RecipeError: they cannot share its batches.
+    """
+    tables = recipe.model_dump(exclude_unset=True)
+    tables["training"] = {**tables.get("training", {}), "ranks": ranks}
+    hint = f"set batch_size under [training] to a multiple of {ranks}"
+    return validate(Recipe, tables, path, RecipeError, hint=hint)
 
 
 def load_recipe(path: Path) -> Recipe:

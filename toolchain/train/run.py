@@ -6,7 +6,8 @@ import json
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import replace
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
+from toolchain.errors import RecipeError
 from toolchain.factory import from_here, without_folder
 from toolchain.hardware.board_file import Board
 from toolchain.hints import command
@@ -24,10 +26,12 @@ from toolchain.sparsity.masked_conv import summary
 from toolchain.storage.files import STDOUT, check_writable, write_whole
 from toolchain.tflite_file.plan import CorePlan
 from toolchain.train.data import Data, load_data
-from toolchain.train.interrupt import StopRequest
+from toolchain.train.interrupt import Stop, StopRequest
+from toolchain.train.ranks import Ranks
 from toolchain.train.recipe import Recipe
 from toolchain.train.rounding import Planner, Rounding
 from toolchain.train.saved_state import (
+    RANKS_LOCK,
     check_data,
     decided,
     forget_state,
@@ -45,9 +49,12 @@ from toolchain.zoo import catalog, libraries
 LAST = "last.safetensors"
 """The checkpoint of the last epoch, in the folder of the run."""
 
-
+BEST = "best.safetensors"
+"""That of the best epoch, likewise, where several ranks have trained it."""
 ROUNDING = "rounding.json"
 """What was decided by the plan of a recipe's board, likewise."""
+_DYING_S = 60.0
+"""Seconds within which ranks end whose command was killed."""
 
 
 class _Result(BaseModel):
@@ -162,6 +169,17 @@ class TrainingReport(_Result):
     """Of this call."""
 
 
+@dataclass(frozen=True)
+class Part:
+    """What one of several ranks is told by the process that began them."""
+
+    ranks: Ranks
+    stop: Stop
+    """Asks for the end."""
+    rounding: Rounding | None
+    """What was decided by the plan of the recipe's board."""
+
+
 def plan_recipe(
     recipe: Recipe,
     *,
@@ -209,10 +227,12 @@ def train_recipe(
     restart: bool = False,
     planner: Planner | None = None,
     progress: Progress | None = None,
+    part: Part | None = None,
 ) -> TrainingReport:
     """Train what a recipe says, or go on where an earlier call was stopped.
 
     Two checkpoints are written: of the best epoch with final masks, and of the last one.
+    :func:`toolchain.train.together.train_network` does so for recipes of any number of ranks.
 
     Args:
         recipe: how to train.
@@ -225,66 +245,146 @@ def train_recipe(
             such as :func:`toolchain.board.network_plan.network_plan`. Without it none is rounded
             for a board. A run that goes on keeps what was decided when it began.
         progress: where stages are shown.
+        part: of a training of several ranks, each of which makes this call. The first one writes
+            all files, and the best epoch's checkpoint as ``best.safetensors`` into ``folder``, not
+            as ``output``.
 
     Raises:
-        RecipeError: ``folder`` holds the state of another recipe.
+        RecipeError: ``folder`` holds the state of another recipe, or the recipe is for another
+            number of ranks.
         DataError, ModelError: the data or the model have a fault; before any training starts.
         OutputError: the output or the folder cannot be written, or another run works there.
         toolchain.train.interrupt.Stopped: by a signal; the state is saved.
     """
     started = time.monotonic()
     progress = progress or Silent()
-    check_writable(output, inputs=recipe.checkpoints(base))
+    ranks = part.ranks if part else Ranks()
+    if recipe.training.ranks != ranks.count:
+        count = recipe.training.ranks
+        raise RecipeError(f"training.ranks: the recipe is for {count}, and there are {ranks.count}")
+    if part is None:
+        check_writable(output, inputs=recipe.checkpoints(base))
     if recipe.training.threads:
         torch.set_num_threads(recipe.training.threads)
-    with locked(folder):
+    with ExitStack() as stack:
+        if part is None:
+            stack.enter_context(locked(folder))
+        elif ranks.first:  # one of a command that was killed may be at work yet
+            stack.enter_context(locked(folder, RANKS_LOCK, patience=_DYING_S))
+        ranks.wait()
         state = None if restart else load_state(folder, recipe)
-        data = _data(recipe, base, progress)
-        if state is not None:
-            check_data(state, data, folder)
-        student = build_student(
-            recipe,
-            data,
-            base=base,
-            resume_from=weights(state) if state else None,
-            rounding=decided(state) if state else None,
-            planner=_announced(planner, progress),
-        )
-        trainer = Trainer(recipe, data, student)
-        resumed_at = None
-        if state is not None:
-            resume(trainer, state, folder)
-            resumed_at = trainer.steps_done
-            progress.note(f"resumed after step {trainer.steps_done} of {trainer.total_steps}")
-        for note in _notes_before(trainer):
-            progress.note(f"note: {note}")
-        rounding = student.rounding
-        if rounding is not None and rounding.reason is None:
-            progress.note(str(rounding))
-
+        asking = _announced(planner, progress)
+        trainer = _trainer(recipe, folder, state, base, asking, progress, part)
+        resumed_at = trainer.steps_done if state is not None else None
+        _tell(trainer, resumed_at, progress)
         if restart:
             forget_state(folder)
             (folder / ROUNDING).unlink(missing_ok=True)
-        if rounding is not None:
-            text = rounding.model_dump_json(indent=1) + "\n"
+        if trainer.student.rounding is not None and ranks.first:
+            text = trainer.student.rounding.model_dump_json(indent=1) + "\n"
             write_whole(folder / ROUNDING, text.encode())
-        log = ScalarLog(folder / "tensorboard", trainer.steps_done)
+        _run(trainer, folder, f"train {name}", progress, part.stop if part else None)
+        _save(trainer, folder / LAST, trainer.history[-1], name)
+        best = trainer.take_best()
+        _save(trainer, output if part is None else folder / BEST, best, name)
+        report = _report(trainer, best, output, folder, resumed_at, base)
+    return report.model_copy(update={"seconds": time.monotonic() - started})
+
+
+def decide_rounding(
+    recipe: Recipe,
+    state: Mapping[str, Any] | None,
+    planner: Planner | None,
+    *,
+    base: Path | None,
+    progress: Progress,
+) -> Rounding | None:
+    """What ranks are told of the recipe's board; ``None`` where the recipe names none.
+
+    Args:
+        recipe: how to train.
+        state: of a run that goes on, which keeps what was decided.
+        planner: asks the board's runtime.
+        base: the folder that relative paths in the recipe start from.
+        progress: where stages are shown.
+
+    Raises:
+        DeployError: as :func:`train_recipe` does before it trains.
+    """
+    if state is not None:
+        return decided(state)
+    if recipe.masks is None or recipe.masks.board is None:
+        return None
+    data = _data(recipe, base, progress)
+    asking = _announced(planner, progress)
+    return build_student(recipe, data, base=base, planner=asking).rounding
+
+
+def _trainer(
+    recipe: Recipe,
+    folder: Path,
+    state: Mapping[str, Any] | None,
+    base: Path | None,
+    planner: Planner | None,
+    progress: Progress,
+    part: Part | None,
+) -> Trainer:
+    """A trainer at the step of a saved state, or at the first one."""
+    ranks = part.ranks if part else Ranks()
+    rounding = part.rounding if part else decided(state) if state else None
+    data = _data(recipe, base, progress)
+    if state is not None:
+        check_data(state, data, folder)
+    student = build_student(
+        recipe,
+        data,
+        base=base,
+        resume_from=weights(state) if state else None,
+        rounding=rounding,
+        planner=planner,
+    )
+    trainer = Trainer(recipe, data, student, ranks)
+    if state is not None:
+        resume(trainer, state, folder)
+    ranks.check_same(trainer.steps_done, folder)
+    return trainer
+
+
+def _tell(trainer: Trainer, resumed_at: int | None, progress: Progress) -> None:
+    """Say what there is to say before a run goes on."""
+    if resumed_at is not None:
+        progress.note(f"resumed after step {resumed_at} of {trainer.total_steps}")
+    for note in _notes_before(trainer):
+        progress.note(f"note: {note}")
+    rounding = trainer.student.rounding
+    if rounding is not None and rounding.reason is None:
+        progress.note(str(rounding))
+
+
+def _save(trainer: Trainer, path: Path, epoch: Epoch, name: str) -> None:
+    """Write the checkpoint of an epoch; the first rank does."""
+    if trainer.ranks.first:
+        said = metadata(trainer.recipe, trainer.data, trainer.student, epoch, name)
+        save_checkpoint(path, trainer.model, said)
+
+
+def _run(trainer: Trainer, folder: Path, title: str, progress: Progress, stop: Stop | None) -> None:
+    """Train to the end; the first rank keeps state and log."""
+    with ExitStack() as stack:
+        asked = stop or stack.enter_context(StopRequest())
+        if not trainer.ranks.first:
+            trainer.train(stop=asked)
+            return
+        log = stack.enter_context(ScalarLog(folder / "tensorboard", trainer.steps_done))
 
         def save() -> None:
             log.flush()
-            save_state(folder, recipe, data, trainer)
+            save_state(folder, trainer.recipe, trainer.data, trainer)
 
-        with log, StopRequest() as stop:
-            trainer.train(
-                progress=progress, title=f"train {name}", on_step=log.step, on_epoch=log.epoch,
-                save=save, stop=stop,
-            )  # fmt: skip
-        last = trainer.history[-1]
-        save_checkpoint(folder / LAST, trainer.model, metadata(recipe, data, student, last, name))
-        best = trainer.take_best()
-        save_checkpoint(output, trainer.model, metadata(recipe, data, student, best, name))
-        report = _report(trainer, best, output, folder, resumed_at, base)
-    return report.model_copy(update={"seconds": time.monotonic() - started})
+        trainer.train(
+            progress=progress, title=title, on_step=log.step, on_epoch=log.epoch, save=save,
+            stop=asked,
+        )  # fmt: skip
 
 
 def metadata(
@@ -363,7 +463,7 @@ def _report(
     return TrainingReport(
         path=output,
         run_folder=folder,
-        convert_command=_convert_command(trainer, output, base),
+        convert_command=convert_line(trainer.student.factory, output, base),
         epoch=best.number,
         accuracy=best.accuracy,
         loss=best.loss,
@@ -372,7 +472,7 @@ def _report(
             epoch=last.number,
             accuracy=last.accuracy,
             loss=last.loss,
-            convert_command=_convert_command(trainer, folder / LAST, base),
+            convert_command=convert_line(trainer.student.factory, folder / LAST, base),
         ),
         same_images=same,
         schedule=_schedule(trainer),
@@ -384,8 +484,15 @@ def _report(
     )
 
 
-def _convert_command(trainer: Trainer, path: Path, base: Path | None) -> str:
-    model = model_option(trainer.student.factory, base or Path())
+def convert_line(factory: str, path: Path, base: Path | None) -> str:
+    """What makes a model for the board out of a checkpoint.
+
+    Args:
+        factory: of the network.
+        path: of the checkpoint.
+        base: the folder that the factory counts from.
+    """
+    model = model_option(factory, base or Path())
     return command("convert", "FILE" if path == STDOUT else path, *model)
 
 

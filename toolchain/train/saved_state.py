@@ -22,19 +22,27 @@ from toolchain.train.rounding import Rounding
 from toolchain.train.trainer import Trainer
 
 _STATE = "state.pt"
+LOCK = ".lock"
+RANKS_LOCK = ".ranks.lock"
+"""Held by the first of several ranks; the process that began them holds the other one."""
 _VERSION = 3
 _FREE = {"training": {"workers", "checkpoint_every"}}
 """What may differ between a saved state and the recipe that resumes it."""
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, name: str = LOCK, *, patience: float = 0.0) -> Iterator[None]:
     """Hold a run's folder, which is made, and taken away again if nothing came to lie in it.
+
+    Args:
+        folder: of the run.
+        name: of the lock's file.
+        patience: seconds to wait for another one that holds it.
 
     Raises:
         OutputError: the folder cannot be written, or another run works there.
     """
-    lock = filelock.FileLock(folder / ".lock", timeout=0)
+    lock = filelock.FileLock(folder / name, timeout=patience)
     new = [path for path in (folder, *folder.parents) if not path.exists()]
     make_folder(folder)
     try:
@@ -51,8 +59,9 @@ def locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         with suppress(OSError):
-            if {path.name for path in folder.iterdir()} <= {".lock"}:
-                (folder / ".lock").unlink(missing_ok=True)
+            if name == LOCK and {path.name for path in folder.iterdir()} <= {LOCK, RANKS_LOCK}:
+                for left in (LOCK, RANKS_LOCK):
+                    (folder / left).unlink(missing_ok=True)
                 for path in new:
                     path.rmdir()
         lock.release()

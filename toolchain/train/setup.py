@@ -46,6 +46,7 @@ from toolchain.sparsity.state_dicts import Matched, match
 from toolchain.sparsity.targets import by_pattern
 from toolchain.train.batches import Augment, Batches, in_turn, mirror, seeded, shift
 from toolchain.train.data import Data
+from toolchain.train.ranks import Ranks
 from toolchain.train.recipe import DataSet, Masks, Recipe, place
 from toolchain.train.rounding import Planner, Rounding, plan_rounding
 from toolchain.zoo import catalog, libraries
@@ -167,8 +168,12 @@ def build_student(
     return Student(factory, model.train(), search, loss, pruned, rows, rounding, notes=notes + more)
 
 
-def training_batches(recipe: Recipe, data: Data) -> Batches:
-    """The batches that a run trains on."""
+def training_batches(
+    recipe: Recipe,
+    data: Data,
+    ranks: Ranks = Ranks(),  # noqa: B008 (frozen)
+) -> Batches:
+    """The batches that a run trains on, or what a rank has of them."""
     training = recipe.training
     return Batches(
         data.train,
@@ -177,6 +182,7 @@ def training_batches(recipe: Recipe, data: Data) -> Batches:
         augment=_augmentation(recipe.data, data),
         workers=training.workers,
         limit=recipe.data.limit,
+        ranks=ranks,
     )
 
 

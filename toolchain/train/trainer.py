@@ -24,7 +24,8 @@ from toolchain.progress import Progress, Silent
 from toolchain.sparsity.statistics import measure_statistics
 from toolchain.train.batches import derived_seed, evaluation_batches, seeded
 from toolchain.train.data import Data
-from toolchain.train.interrupt import Stopped, StopRequest
+from toolchain.train.interrupt import Stop, Stopped
+from toolchain.train.ranks import Ranks
 from toolchain.train.recipe import Optimizer, Recipe
 from toolchain.train.setup import Student, training_batches
 
@@ -95,6 +96,7 @@ class Trainer:
         data: images to train and test on.
         student: the model with its masks, search and loss, see
             :func:`toolchain.train.setup.build_student`.
+        ranks: the processes that train it together.
 
     Raises:
         DataError: there are fewer images than a batch holds.
@@ -102,19 +104,25 @@ class Trainer:
         RecipeError: the recipe asks for a GPU that is not there.
     """
 
-    def __init__(self, recipe: Recipe, data: Data, student: Student) -> None:
-        self.recipe, self.data, self.student = recipe, data, student
+    def __init__(
+        self,
+        recipe: Recipe,
+        data: Data,
+        student: Student,
+        ranks: Ranks = Ranks(),  # noqa: B008 (frozen)
+    ) -> None:
+        self.recipe, self.data, self.student, self.ranks = recipe, data, student, ranks
         training = recipe.training
-        self.device = _device(training.device)
-        self._batches = training_batches(recipe, data)
+        self.device = ranks.device or _device(training.device)
+        self._batches = training_batches(recipe, data, ranks)
         self.steps_per_epoch = self._batches.steps_per_epoch
         self.total_steps = training.epochs * self.steps_per_epoch
         self.model = student.model.to(self.device)
         student.loss.to(self.device)
-        self._forward = (
+        self._optimizer = _optimizer(recipe.optimizer, self.model)
+        self._forward = ranks.parallel(
             cast(nn.Module, torch.compile(self.model)) if training.compile else self.model
         )
-        self._optimizer = _optimizer(recipe.optimizer, self.model)
         self.steps_done = 0
         self.history: list[Epoch] = []
         self.best: Best | None = None
@@ -129,7 +137,7 @@ class Trainer:
         on_step: Callable[[int, float, float], None] | None = None,
         on_epoch: Callable[[Epoch], None] | None = None,
         save: Callable[[], None] | None = None,
-        stop: StopRequest | None = None,
+        stop: Stop | None = None,
     ) -> list[Epoch]:
         """Train to the end; the model ends in eval mode with its masks frozen.
 
@@ -167,7 +175,7 @@ class Trainer:
                     stage.advance(0, f"{self._shown()}, loss {loss:.3f}")
                     if on_epoch:
                         on_epoch(self.history[-1])
-                asked = stop.signal_number if stop else None
+                asked = self.ranks.most((stop.signal_number or 0) if stop else 0)
                 ended = self.steps_done == self.total_steps
                 if save and (asked or ended or self.steps_done % every == 0):
                     save()
@@ -179,7 +187,7 @@ class Trainer:
     def evaluate(self) -> float:
         """The share of test images that the model gets right, 0 to 1; it ends in eval mode."""
         workers = self.recipe.training.workers
-        return evaluate(self.model, self.data, self.device, workers=workers)
+        return evaluate(self.model, self.data, self.device, workers=workers, ranks=self.ranks)
 
     def same_images(self) -> SameImages:
         """Compare both modes on training images as they are; the model ends in eval mode.
@@ -195,7 +203,8 @@ class Trainer:
             images, labels = images.to(self.device), labels.to(self.device)
             for mode, right in (("training", "right"), ("evaluation", "evaluation_right")):
                 self.model.train(mode == "training")
-                with torch.no_grad(), self._seeded(derived_seed("modes", number)):
+                seed = derived_seed("modes", number, *self.ranks.seeds)
+                with torch.no_grad(), self._seeded(seed):
                     logits, loss = self._outcome(self.model, images, labels)
                 sums[f"{mode}_loss"] += float(loss) * len(labels)
                 sums[right] += int((logits.argmax(1) == labels).sum())
@@ -203,6 +212,8 @@ class Trainer:
                     buffer.copy_(kept[name])
             count += len(labels)
         self.model.eval()
+        *totals, counted = self.ranks.totals([*sums.values(), count])
+        sums, count = dict(zip(sums, totals, strict=True)), int(counted)
         return SameImages(
             images=count,
             training_loss=sums["training_loss"] / count,
@@ -246,15 +257,17 @@ class Trainer:
     def _step(self, images: Tensor, labels: Tensor) -> tuple[float, bool]:
         """One optimizer step: its loss, and whether it made the masks final."""
         self.model.train()
+        self.ranks.share_buffers(self.model)
         images, labels = images.to(self.device), labels.to(self.device)
         self._optimizer.zero_grad()
-        # Dropout and the like: what a step draws depends on the seed and the step alone.
-        with self._seeded(derived_seed("step", self.recipe.training.seed, self.steps_done)):
+        # Dropout and the like: what a step draws depends on the seed, the step and the rank alone.
+        parts = (self.recipe.training.seed, self.steps_done, *self.ranks.seeds)
+        with self._seeded(derived_seed("step", *parts)):
             half = self.recipe.training.precision == "bf16"
             _, value = self._outcome(self._forward, images, labels, half=half)
             value.backward()  # type: ignore[no-untyped-call]
         self._optimizer.step()
-        loss = float(value.item())
+        loss = self.ranks.mean(float(value.item()))
         if not math.isfinite(loss):
             raise ModelError(
                 f"training diverged: the loss at step {self.steps_done} is {loss}",
@@ -282,6 +295,7 @@ class Trainer:
         except DeployError:
             raise
         except Exception as error:  # the code of the model is the user's
+            self.ranks.blamed(error)
             doing = f"training {self.student.factory} on {len(images)} images"
             raise failure(ModelError, doing, error) from error
 
@@ -295,6 +309,7 @@ class Trainer:
         except DeployError:
             raise
         except Exception as error:
+            self.ranks.blamed(error)
             doing = f"measuring BatchNorm's statistics of {self.student.factory}"
             raise failure(ModelError, doing, error) from error
 
@@ -357,17 +372,24 @@ def rate_share(optimizer: Optimizer, step: int, total: int) -> float:
 
 
 def evaluate(
-    model: nn.Module, data: Data, device: torch.device | None = None, *, workers: int = 0
+    model: nn.Module,
+    data: Data,
+    device: torch.device | None = None,
+    *,
+    workers: int = 0,
+    ranks: Ranks = Ranks(),  # noqa: B008 (frozen)
 ) -> float:
     """The share of the test images that a classifier gets right, 0 to 1; it ends in eval mode."""
     model.eval()
     right = count = 0
     with torch.no_grad():
-        for images, labels in evaluation_batches(data.test, _EVALUATION_BATCH, workers=workers):
+        batches = evaluation_batches(data.test, _EVALUATION_BATCH, workers=workers, ranks=ranks)
+        for images, labels in batches:
             logits = model(images.to(device))
             right += int((logits.argmax(1) == labels.to(device)).sum())
             count += len(labels)
-    return right / count
+    total, of = ranks.totals([right, count])
+    return total / of
 
 
 def _on_the_cpu(value: Any) -> Any:

@@ -141,7 +141,7 @@ def test_a_process_that_has_ended_is_not_running(
 
 
 def test_a_child_that_ended_and_was_not_waited_for_is_not_running(board: Board) -> None:
-    child = subprocess.Popen(["true", f"file:{log_of(board)}"])  # noqa: S607
+    child = subprocess.Popen(["true", f"file:{log_of(board)}"])  # noqa: S607 - what it runs is no matter
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
     record(board, child.pid)
     assert emulator.status(board) is None

@@ -47,7 +47,7 @@ def test_fingerprints_are_those_of_ssh_keygen(tmp_path: Path) -> None:
     file = tmp_path / "key.pub"
     file.write_text(pair.public + "\n")
     shown = subprocess.run(
-        ["ssh-keygen", "-lf", str(file)],  # noqa: S607
+        ["ssh-keygen", "-lf", str(file)],  # noqa: S607 - OpenSSH's that is there
         check=True,
         capture_output=True,
         text=True,

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from toolchain.board.local import LocalConnection
 from toolchain.build.bundle import Bundle
 from toolchain.errors import BoardError, ModelError
 from toolchain.hardware.board_file import Board, Ssh, load_board
-from toolchain.progress import Silent
+from toolchain.progress import Silent, Stage
 
 
 @pytest.fixture
@@ -90,7 +92,7 @@ def test_too_little_room_is_told_before_anything_is_sent(
         BoardError, match=r"disk is full: [\d,]+ bytes are needed, [\d,]+ are free"
     ) as caught:
         push.push(connection, board, [upload], Silent())
-    assert "models and bundles of earlier pushes may go" in (caught.value.hint or "")
+    assert "deploy boards clean removes models and bundles" in (caught.value.hint or "")
     assert not list((tmp_path / "board").rglob("*.part"))
     assert not list((tmp_path / "board").rglob("huge*"))
 
@@ -145,6 +147,70 @@ def test_what_commands_that_were_cut_off_left_is_removed(
             os.utime(place / name, (0, 0))
     push.sweep(connection, board)
     assert not any((place / name).exists() for name in used)
+
+
+HASH = "0123456789abcdef" * 4
+
+
+@pytest.mark.parametrize(("hours", "stays"), [(1, True), (23, True), (25, False)])
+def test_what_has_arrived_of_a_file_is_kept_for_a_day(
+    board: Board, connection: LocalConnection, tmp_path: Path, hours: int, stays: bool
+) -> None:
+    part = tmp_path / "board/tileskip/models/0" / f".{HASH}.part"
+    part.parent.mkdir(parents=True)
+    part.touch()
+    then = time.time() - hours * 3600
+    os.utime(part, (then, then))
+    push.sweep(connection, board)
+    assert part.exists() is stays
+
+
+def test_what_has_arrived_stays_while_a_push_has_its_folder(
+    board: Board, connection: LocalConnection, tmp_path: Path
+) -> None:
+    part = tmp_path / "board/tileskip/models/0" / f".{HASH}.part"
+    part.parent.mkdir(parents=True)
+    part.touch()
+    os.utime(part, (0, 0))
+    script = 'exec 9<"$1"; flock -x 9; echo held; read -r line'
+    with subprocess.Popen(
+        ["/bin/sh", "-c", script, "sh", part.parent], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"held\n"
+        push.sweep(connection, board)
+        assert part.exists()
+        other.communicate(b"\n")
+    push.sweep(connection, board)
+    assert not part.exists()
+
+
+def test_a_model_of_two_places_is_sent_once(
+    board: Board, connection: LocalConnection, tmp_path: Path
+) -> None:
+    uploads = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "m.tflite").write_bytes(b"model")
+        uploads.append(push.model_upload(board, tmp_path / name / "m.tflite"))
+    moved: list[float] = []
+
+    class Counting(Silent):
+        @contextmanager
+        def stage(self, title: str, total: float | None = None) -> Iterator[Stage]:
+            with super().stage(title, total) as stage:
+                really_advance = stage.advance
+
+                def advance(steps: float = 1, detail: str | None = None) -> None:
+                    moved.append(steps)
+                    really_advance(steps, detail)
+
+                stage.advance = advance  # type: ignore[method-assign]
+                yield stage
+
+    first, second = push.push(connection, board, uploads, Counting())
+    assert first.remote == second.remote
+    assert sum(moved) == len(b"model")
 
 
 def test_a_folder_of_a_run_goes_with_the_part_of_an_input_in_it(

@@ -119,6 +119,7 @@ CASES: dict[str, tuple[int, list[str], dict[str, str]]] = {
         {},
     ),
     "no time to hold": (2, ["boards", "lease", "host", "--hold", "soon"], {}),
+    "nothing to limit": (2, ["boards", "clean", "host", "--all", "--older-than", "1d"], {}),
     "no archive": (9, ["emulator", "start"], {"TILESKIP_DEBIAN_MIRROR": "http://127.0.0.1:1"}),
     "a machine without compilers": (11, ["doctor"], NOWHERE),
     "no compiler": (11, ["build", "--board", "bare.toml"], NOWHERE),

@@ -108,6 +108,40 @@ def test_options_that_do_not_go_together_are_told(
     assert said in " ".join(result.output.replace("│", " ").split())
 
 
+SEARCH = """[search]
+trials = 3
+at_once = 1
+startup = 1
+objectives = ["accuracy", "macs"]
+sparsity = { low = 0.1, high = 0.5 }
+settings = { "optimizer.learning_rate" = { low = 0.01, high = 0.2, log = true } }
+"""
+
+
+def test_a_search_is_told_as_it_goes_and_its_results_are_in_the_same_file(here: Path) -> None:
+    pytest.importorskip("optuna")
+    path = write_sweep(here, SEARCH + FILES)
+    said = document(path, "--dry-run")
+    assert said["counts"]["train"]["tasks"] == 1
+    assert said["search"]["tried"] == []
+    result = invoke(path, "--local")
+    assert result.exit_code == 0, result.output
+    for number in range(3):
+        assert f"trial {number} of 3: " in result.stderr
+    assert "search: 3 of 3 trials have ended" in result.stdout
+    assert "best: search-" in result.stdout
+    found = json.loads(Path("sweep.sweep/sweep.json").read_text())
+    assert [one["name"] for one in found["configurations"]] == ["search-0", "search-1", "search-2"]
+    for one, other in zip(found["search"]["tried"], found["configurations"], strict=True):
+        assert one["values"]["accuracy"] == other["accuracy"]
+        assert one["best"] is bool(other["fronts"])
+        assert 0.1 <= one["parameters"]["sparsity"] <= 0.5
+    before = finished(here / "sweep.sweep")
+    assert document(path, "--local")["search"] == found["search"]
+    assert finished(here / "sweep.sweep") == before
+    assert "search: 3 of 3 trials" in invoke(path, "--dry-run").stderr
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_a_sweep_that_was_stopped_goes_on_and_ends_as_one_that_was_not(
     here: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals

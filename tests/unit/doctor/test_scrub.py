@@ -151,7 +151,7 @@ def test_what_is_given_as_a_secret_is_taken_out(value: str) -> None:
     ],
 )  # fmt: skip
 def test_tokens_are_taken_out_by_their_looks(text: str) -> None:
-    secret = "zq5f6a7b8c9d0e1f2a3b4c5d6e7f"  # noqa: S105
+    secret = "zq5f6a7b8c9d0e1f2a3b4c5d6e7f"  # noqa: S105 - planted, to be looked for
     result = scrubbed(text.replace("{upper}", secret.upper()).replace("{}", secret))
     assert secret not in result.lower()
 

@@ -19,18 +19,21 @@ import pytest
 os.environ["RAY_AUTH_MODE"] = "token"
 os.environ["RAY_AUTH_TOKEN"] = uuid.uuid4().hex
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+pytest.importorskip("optuna")
 pytest.importorskip("ray")
 
 from support.patience import PATIENCE, await_that
 from support.places import REPOSITORY
-from support.tiny_sweeps import DENSE, FILES, NoWatch, plan_of
+from support.tiny_sweeps import DENSE, FILES, NoWatch, plan_of, write_sweep
 from support.tiny_training import HELD, HOLD
 from toolchain.errors import BoardError, ConnectionFailed
 from toolchain.sweep.cluster import RayPool
 from toolchain.sweep.driver import State, run, state_of
-from toolchain.sweep.plan import Plan
+from toolchain.sweep.plan import Plan, Planning
 from toolchain.sweep.pools import Ended, Here
 from toolchain.sweep.results import results_of
+from toolchain.sweep.search import Search
+from toolchain.sweep.spec import load_sweep
 from toolchain.sweep.store import Store
 
 _RAY = Path(sys.executable).with_name("ray")
@@ -133,6 +136,24 @@ def test_results_are_the_same_on_ray_and_here_bit_for_bit(tmp_path: Path) -> Non
             for one, place in ((state, store), (here, Store(tmp_path / "here")))
         ]
         assert said[0] == said[1]
+
+
+def test_a_search_tries_the_same_on_ray_and_here(tmp_path: Path) -> None:
+    path = write_sweep(
+        tmp_path,
+        "[search]\ntrials = 4\nat_once = 2\nstartup = 2\n"
+        "sparsity = { low = 0.1, high = 0.5 }\nmost_macs = 30000\n",
+    )
+    found = []
+    for name in ("here", "ray"):
+        planning = Planning.of(load_sweep(path), path)
+        store, spec = Store(tmp_path / name), planning.sweep.search
+        assert spec is not None
+        state = state_of(planning.plan, store, Search(planning, spec))
+        run(state, store, Here(store) if name == "here" else RayPool(store, jobs=2), NoWatch())
+        found.append((results_of(state, store).search, files_of(state)))
+    assert found[0] == found[1]
+    assert len(found[0][1]) == 4
 
 
 def test_a_fault_of_a_task_comes_back_as_it_is_here(tmp_path: Path) -> None:

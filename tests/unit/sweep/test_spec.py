@@ -43,6 +43,54 @@ FAULTS = {
         '[[grid]]\nname = "a"\nsettings = { "training.seed" = [1] }\n',
         ["line 4: grid.0.settings: 'training.seed' has a key of its own: seeds"],
     ),
+    "nothing to train": ("[tasks]\nthreads = 1\n", ["add a [[grid]], or a [search]"]),
+    "a search without a choice": (
+        "[search]\ntrials = 4\n",
+        ["line 2: search: there is nothing to choose: give sparsity"],
+    ),
+    "a search for speed alone": (
+        '[search]\ntrials = 4\nsparsity = [0.1]\nobjectives = ["macs"]\n',
+        ["search: objectives: accuracy is missing"],
+    ),
+    "a search by times of no board": (
+        "[search]\ntrials = 4\nsparsity = [0.1]\nmost_ms = 3\n",
+        ["search: milliseconds need a board: add [convert], and [[estimate]] or [[measure]]"],
+    ),
+    "a search by times of one of two boards": (
+        "[search]\ntrials = 4\nsparsity = [0.1]\nmost_ms = 3\n[convert]\n"
+        '[[estimate]]\nboard = "rpi4"\n[[estimate]]\nboard = "rpi5"\n',
+        ["search: there are 2 boards", "say whose milliseconds count (board)"],
+    ),
+    "a search by times of another board": (
+        '[search]\ntrials = 4\nsparsity = [0.1]\nmost_ms = 3\nboard = "rpi5"\n[convert]\n'
+        '[[estimate]]\nboard = "rpi4"\n',
+        ["search: board 'rpi5' stands neither under", "did you mean 'rpi4'?"],
+    ),
+    "a search of another type": (
+        '[search]\ntrials = 4\nsparsity = [0.1]\ntype = "int8"\n[convert]\n',
+        ["search: type 'int8' is none of [convert] types"],
+    ),
+    "a search that starts from none": (
+        DENSE + '[search]\ntrials = 4\nsparsity = [0.1]\nstart = "dens"\n',
+        ["search: no grid is called 'dens'; did you mean 'dense'?"],
+    ),
+    "a span that is upside down": (
+        "[search]\ntrials = 4\nsparsity = { low = 0.4, high = 0.1 }\n",
+        ["line 4: search.sparsity", "low 0.4 is not below high 0.1"],
+    ),
+    "a span of shares up to all": (
+        "[search]\ntrials = 4\nsparsity = { low = 0.4, high = 1.0 }\n",
+        ["line 4: search.sparsity: 0.4 to 1 is not from 0 and below 1"],
+    ),
+    "logarithms of nothing": (
+        "[search]\ntrials = 4\n"
+        'settings = { "optimizer.learning_rate" = { low = 0, high = 1, log = true } }\n',
+        ["log goes with a low above 0"],
+    ),
+    "a setting of a search that is an axis": (
+        '[search]\ntrials = 4\nsettings = { "masks.sparsity" = [0.1] }\n',
+        ["line 4: search.settings: 'masks.sparsity' has a key of its own: sparsity"],
+    ),
     "a board twice": (
         DENSE + '[convert]\n[[estimate]]\nboard = "rpi4"\n[[estimate]]\nboard = "rpi4"\n',
         ["board 'rpi4' stands twice under [[estimate]]"],

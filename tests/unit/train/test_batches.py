@@ -43,7 +43,7 @@ class Drawing(Dataset[tuple[Tensor, int]]):
         return self.count
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        drawn = [random.random(), float(np.random.rand()), float(torch.rand(()))]  # noqa: S311
+        drawn = [random.random(), float(np.random.rand()), float(torch.rand(()))]  # noqa: S311 - no secret
         return torch.tensor([index, *drawn]).view(1, 2, 2), index
 
 

@@ -94,7 +94,7 @@ def test_the_same_seed_gives_the_same_weights(data: Data) -> None:
 
 def test_training_leaves_random_numbers_of_the_program_alone(data: Data) -> None:
     def drawn() -> list[float]:
-        return [random.random(), float(np.random.rand()), float(torch.rand(()))]  # noqa: S311
+        return [random.random(), float(np.random.rand()), float(torch.rand(()))]  # noqa: S311 - no secret
 
     def seed() -> None:
         random.seed(5), np.random.seed(5), torch.manual_seed(5)

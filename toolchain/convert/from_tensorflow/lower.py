@@ -77,7 +77,7 @@ def _converted(source: TensorFlowSource) -> bytes:
     module.call = tensorflow.function(named)
     with temporary_folder() as folder:
         signature = module.call.get_concrete_function(*specs)
-        # Of a function that brings its own gradient, like swish, none can be saved here; nor need it.
+        # A gradient that a function brings along, like that of swish, cannot be saved here.
         options = tensorflow.saved_model.SaveOptions(experimental_custom_gradients=False)
         signatures = {"serving_default": signature}
         tensorflow.saved_model.save(module, str(folder), signatures=signatures, options=options)

@@ -247,7 +247,7 @@ def _saved_model(path: Path, modules: Framework) -> _Loaded:
 
     def call(*given: Any) -> Any:
         # The signature goes away with what was loaded.
-        assert loaded is not None  # noqa: S101
+        assert loaded is not None  # noqa: S101 (for the type checker: it never is)
         return function(**dict(zip(specs, given, strict=True)))
 
     inputs = [(key, spec.dtype.name, _known_rank(path, key, spec)) for key, spec in specs.items()]

@@ -14,13 +14,15 @@ from toolchain.formats.text_file import read_text
 from toolchain.progress import Progress, Silent, Stage
 from toolchain.sparsity.policies import POLICIES
 from toolchain.storage.files import write_whole
+from toolchain.sweep.axes import Value
 from toolchain.sweep.cluster import RayPool, is_there
 from toolchain.sweep.document import SweepRow
 from toolchain.sweep.driver import State, run, state_of
 from toolchain.sweep.plan import Plan, plan_sweep
 from toolchain.sweep.pools import Ended, Here
 from toolchain.sweep.results import results_of
-from toolchain.sweep.spec import Grid, Sweep, Value
+from toolchain.sweep.search import Tried
+from toolchain.sweep.spec import Grid, Sweep
 from toolchain.sweep.store import Store
 from toolchain.sweep.tasks import Task
 from toolchain.train.recipe import (
@@ -212,6 +214,8 @@ class _Watch:
     def begun(self, state: State, task: Task) -> None: ...
 
     def looked(self, state: State) -> None: ...
+
+    def tried(self, state: State, tried: Tried) -> None: ...
 
     def ended(self, state: State, ended: Ended) -> None:
         if (record := state.done.get(ended.task.key)) is not None:

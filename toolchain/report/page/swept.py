@@ -8,9 +8,12 @@ from toolchain.errors import ModelError
 from toolchain.hints import command
 from toolchain.report.page.headline import headline
 from toolchain.report.page.view import Again, Doubt, Fact, Kind, Model, Result, Span
-from toolchain.sweep.document import Configuration, SweepResults, SweepTime
+from toolchain.report.sweep_table import limits, trial_line
+from toolchain.sweep.document import Configuration, SearchResults, SweepResults, SweepTime
 
 _NO_LAYERS = "A sweep keeps the times of whole networks; deploy estimate --per-op tells layers."
+_BEST = 5
+"""Best trials of a search that are listed."""
 
 _Timed = tuple[Configuration, SweepTime]
 
@@ -70,6 +73,7 @@ def _result(
             Fact(name="board", before=f"{time.title} ({time.board})"),
             Fact(name="threads", before=str(time.threads)),
             Fact(name="accuracy", before=f"mean over seeds {', '.join(map(str, seeds))}"),
+            *(_facts_of_search(sweep.search) if sweep.search else []),
         ],
         doubts=[
             Doubt(models=[one.name], what=said, to_do=None)
@@ -81,6 +85,17 @@ def _result(
             commands=[command("sweep", f"{sweep.name}.toml")], versions={"tileskip": sweep.tool}
         ),
     )
+
+
+def _facts_of_search(search: SearchResults) -> list[Fact]:
+    goals = [*search.objectives, *filter(None, [limits(search)])]
+    said = f"{search.sampler} (seed {search.seed}), {len(search.tried)} of {search.trials} trials"
+    best = [one for one in search.tried if one.best]
+    return [
+        Fact(name="search", before=said),
+        Fact(name="searched for", before=", ".join(goals)),
+        *(Fact(name=f"best: {one.configuration}", before=trial_line(one)) for one in best[:_BEST]),
+    ]
 
 
 def _first_ahead(found: Sequence[_Timed]) -> list[_Timed]:

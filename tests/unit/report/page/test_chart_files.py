@@ -81,7 +81,7 @@ def test_accuracies_that_differ_little_have_ticks_that_differ(tmp_path: Path) ->
     result = result_of_profile(profile, "p.json", {"dense": 0.9214, "s25": 0.9188})
     charts = charts_of(Report(tool="0", title="T", results=[result], sources=[]))
     svg = dict(drawn(charts, "svg"))["tradeoff.svg"]
-    texts = [one.text or "" for one in ET.fromstring(svg).iter() if one.tag.endswith("text")]  # noqa: S314
+    texts = [one.text or "" for one in ET.fromstring(svg).iter() if one.tag.endswith("text")]  # noqa: S314 - we made it
     ticks = [text for text in texts if text.endswith("%")]
     assert len(ticks) > 3
     assert len(set(ticks)) == len(ticks)

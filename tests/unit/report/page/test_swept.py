@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from support.sweep_results import configuration, sweep_results, time
+from support.sweep_results import configuration, searched, sweep_results, time, trial
 from toolchain.errors import ModelError
 from toolchain.report.page.documents import make_report, read_document
 from toolchain.report.page.tradeoff_chart import tradeoff_chart
@@ -82,3 +82,14 @@ def test_a_damaged_sweep_is_told(tmp_path: Path) -> None:
     path.write_text(json.dumps({"configurations": 3}))
     with pytest.raises(ModelError, match="is no sweep: tool: is missing"):
         read_document(path, {})
+
+
+def test_a_search_is_told_with_its_best_trials(tmp_path: Path) -> None:
+    results = sweep_results(configuration("search-1", 0.93, 700, time("rpi4", 9.0)))
+    search = searched(trial(0, 0.9), trial(1, 0.93, best=True), most_ms=12)
+    path = written(tmp_path, results.model_copy(update={"search": search}))
+    _, (found,) = read_document(path, {})
+    facts = {fact.name: fact.before or "" for fact in found.facts}
+    assert facts["search"] == "tpe (seed 0), 2 of 4 trials"
+    assert facts["searched for"] == "accuracy, at most 12 ms"
+    assert "policy tile, sparsity 0.25" in facts["best: search-1"]
