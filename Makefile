@@ -100,11 +100,11 @@ lint: $(VENV)/.dev  ## ruff, mypy, import-linter, clang-format, clang-tidy, the 
 host-bundle: $(VENV)/.dev  ## the runtime for this machine: conversions, those of tests too, are tried on it
 	$(DEPLOY) build --board host
 
-test-unit: $(VENV)/.dev  ## seconds; no compiler, no emulator
-	$(PYTEST) --numprocesses 3 --dist worksteal tests/unit
+test-unit: $(VENV)/.dev  ## no compiler, no emulator; many wait, so there are more workers than cores
+	$(PYTEST) --numprocesses 4 --dist worksteal tests/unit
 
 test-native: $(VENV)/.dev $(VENV_TFLITE)/.done  ## the runtime built for this machine
-	$(PYTEST) --numprocesses 2 --dist worksteal tests/native
+	$(PYTEST) --numprocesses 3 --dist worksteal tests/native
 
 test-report: $(VENV)/.dev  ## the page of deploy report in Chromium, by Node.js; skipped where one of them is missing
 	$(PYTEST) tests/browser
