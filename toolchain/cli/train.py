@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -14,10 +13,6 @@ from toolchain.cli.command_help import App
 from toolchain.cli.options import JsonOption, check_alone, wrong_use
 from toolchain.cli.output import show
 from toolchain.console import err
-
-if TYPE_CHECKING:
-    from toolchain.train.recipe import Recipe
-    from toolchain.train.together import Launch
 
 commands = App()
 
@@ -117,7 +112,12 @@ def train(
         show(plan, lambda width: plan_table(plan, width), json_output=json_output, fold=False)
         return
     try:
-        with _where(address, loaded) as launch:
+        with ExitStack() as stack:
+            launch = None
+            if address is not None:
+                from toolchain.sweep.ray_ranks import on_cluster
+
+                launch = stack.enter_context(on_cluster(address, loaded.training))
             done = train_network(
                 loaded,
                 result,
@@ -140,24 +140,3 @@ def train(
         output=output,
         fold=False,
     )
-
-
-@contextmanager
-def _where(address: str | None, recipe: Recipe) -> Iterator[Launch | None]:
-    """What begins the ranks of a training: a cluster that has room for them, or this machine."""
-    if address is None:
-        yield None
-        return
-    from toolchain.sweep.ray_ranks import RayRanks
-    from toolchain.sweep.session import Session
-
-    training = recipe.training
-    session = Session(
-        address,
-        ranked_cpus=training.ranks * max(1, training.threads),
-        gpus=training.ranks if training.device == "cuda" else 0,
-    )
-    try:
-        yield RayRanks()
-    finally:
-        session.close()

@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,9 @@ from torch import distributed
 from toolchain import extras
 from toolchain.errors import BoardError, DeployError, MissingToolError, first_line
 from toolchain.foreign_text import harmless
-from toolchain.sweep.session import ray
+from toolchain.sweep.session import Session, ray
 from toolchain.train.ranks import Ranks
+from toolchain.train.recipe import Training
 from toolchain.train.together import Job, Running, job_from, job_table, run_rank
 
 _STORAGE = "ray"
@@ -46,6 +49,29 @@ class RayRanks:
             MissingToolError: Ray Train is not installed.
         """
         return _Fit(_trainer(job, self._retries), job)
+
+
+@contextmanager
+def on_cluster(address: str, training: Training) -> Iterator[RayRanks]:
+    """What begins the ranks of a training on a cluster that has room for them.
+
+    Args:
+        address: of the cluster, as ``ray start`` tells it.
+        training: of a recipe.
+
+    Raises:
+        ConnectionFailed: there is no such cluster.
+        BoardError: it lacks CPUs or GPUs.
+    """
+    session = Session(
+        address,
+        ranked_cpus=training.ranks * max(1, training.threads),
+        gpus=training.ranks if training.device == "cuda" else 0,
+    )
+    try:
+        yield RayRanks()
+    finally:
+        session.close()
 
 
 def _trainer(job: Job, retries: int) -> Any:
