@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from toolchain.board import keys
-from toolchain.board.emulator import free_port
+from toolchain.board.emulator_state import free_port
 from toolchain.board.target import SshTarget
 from toolchain.errors import MissingToolError
 from toolchain.hints import apt_line
