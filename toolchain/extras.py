@@ -48,7 +48,7 @@ MODULES = {
     "plot": ("matplotlib",),
     "boxes": ("pycocotools",),
     "report": ("altair", "jinja2", "vl_convert"),
-    "sweep": ("optuna", "ray"),
+    "sweep": ("fsspec", "optuna", "pandas", "pyarrow", "ray"),
     "tensorflow": ("keras", "tensorflow"),
 }
 """What the packages of each extra are imported as; of ``pyproject.toml``, which a test holds."""

@@ -67,7 +67,7 @@ def test_openssh_over_a_slow_link_until_a_process_ends(
     name: Callable[[str], str], tmp_path: Path
 ) -> None:
     called = name("far")
-    with subprocess.Popen(["sleep", "3600"]) as someone:  # noqa: S607
+    with subprocess.Popen(["sleep", "3600"]) as someone:  # noqa: S607 (of PATH)
         line = [
             *(sys.executable, "deploy.py", "emulator", "start", "--json", "--name", called),
             *("--cpu", "a53", "--server", "openssh", "--link", "2ms,1%"),

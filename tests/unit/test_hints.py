@@ -402,6 +402,8 @@ def test_the_line_of_each_board_that_fails_runs(here: Path) -> None:
 
 COMMANDS = "|".join(get_command(app).commands)  # type: ignore[attr-defined]
 PROSE = {
+    "free some space on the board: deploy boards clean removes models and bundles of earlier "
+    "pushes, which are pushed again when they are needed",
     "deploy profile adds a run to the history each time",
     "quantized weights say nothing without their scales: give the weights from before, and "
     "quantize with deploy convert --quantize",

@@ -10,12 +10,14 @@ from pathlib import Path
 from support.places import REPOSITORY
 
 _EXCEPTION = re.compile(r"# noqa: (?P<rules>[A-Z]+[0-9]+(?:, ?[A-Z]+[0-9]+)*)(?P<reason>.*)$")
-_SKIPPED = ("build", ".venv", "node_modules")
+_SKIPPED = ("build", "node_modules")
+"""Beside folders whose name begins with a dot."""
 
 
 def _sources() -> Iterator[Path]:
     for path in sorted(REPOSITORY.rglob("*.py")):
-        if not any(part in _SKIPPED for part in path.relative_to(REPOSITORY).parts):
+        parts = path.relative_to(REPOSITORY).parts
+        if not any(part in _SKIPPED or part.startswith(".") for part in parts):
             yield path
 
 

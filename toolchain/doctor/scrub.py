@@ -165,10 +165,11 @@ class Scrubber:
     def text(self, text: str) -> str:
         """A text with placeholders, harmless for a terminal. Colours are dropped, too."""
         text = without_lone_bytes(_COLOUR.sub("", text).replace("\0", "").replace("\r\n", "\n"))
-        text = _PRIVATE.sub("?", text)
+        # Before names are looked for: what is written for a control character may make one longer.
+        text = harmless(_PRIVATE.sub("?", text))
         for step in self._steps:
             text = step(text)
-        return harmless(_HELD.sub(lambda found: self._held[_number(found[1])], text))
+        return _HELD.sub(lambda found: self._held[_number(found[1])], text)
 
     def value(self, value: Any) -> Any:
         """The same of a document's value: of each text in it, be it a key or not."""

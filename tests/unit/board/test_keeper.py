@@ -36,7 +36,7 @@ def qemu(board: Board, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
 @pytest.fixture
 def someone() -> Iterator[subprocess.Popen[bytes]]:
     """A process that has a board."""
-    with subprocess.Popen(["sleep", "600"]) as process:  # noqa: S607
+    with subprocess.Popen(["sleep", "600"]) as process:  # noqa: S607 (of PATH)
         yield process
         process.kill()
 

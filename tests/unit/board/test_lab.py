@@ -50,7 +50,7 @@ def play(tmp_path: Path) -> Iterator[Player]:
 
 def ended() -> Owner:
     """One that has ended."""
-    process = subprocess.Popen(["sleep", "600"])  # noqa: S607
+    process = subprocess.Popen(["sleep", "600"])  # noqa: S607 (of PATH)
     name = Path(f"/proc/{process.pid}/comm")
     await_that("it has begun", lambda: name.read_text() == "sleep\n")
     found = owner(process.pid, "session")

@@ -68,7 +68,7 @@ def through(answer: Callable[[socket.socket], None], link: Link) -> Iterator[soc
     ("link", "size"), [(Link(), 900_000), (LOSSY, 300_000), (Link(0.0, 0.3), 30_000)], ids=str
 )
 def test_everything_arrives_whole_and_in_order(link: Link, size: int) -> None:
-    content = Random(1).randbytes(size)  # noqa: S311
+    content = Random(1).randbytes(size)  # noqa: S311 (no secret)
     with through(echo_at_the_end, link) as client:
         client.sendall(content)
         client.shutdown(socket.SHUT_WR)

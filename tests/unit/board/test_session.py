@@ -27,7 +27,7 @@ def asked_on_a_terminal(*words: str) -> tuple[int, str]:
     """Run a program on a terminal of its own, as the leader of its session: its pid, its output."""
     pid, terminal = pty.fork()
     if pid == 0:
-        os.execv(words[0], words)  # noqa: S606
+        os.execv(words[0], words)  # noqa: S606 (no shell)
     said = b""
     with suppress(OSError):  # EIO: everybody on it has ended
         while select.select([terminal], [], [], PATIENCE)[0]:
@@ -62,7 +62,7 @@ def test_what_runs_without_a_terminal_belongs_to_no_session() -> None:
 
 
 def test_a_process_is_told_with_its_name() -> None:
-    with subprocess.Popen(["sleep", "600"]) as process:  # noqa: S607
+    with subprocess.Popen(["sleep", "600"]) as process:  # noqa: S607 (of PATH)
         line = Path(f"/proc/{process.pid}/comm")
         await_that("it has begun", lambda: line.read_text() == "sleep\n")
         found = owner(process.pid, "session")
@@ -85,7 +85,7 @@ def test_a_later_process_of_the_same_number_is_another_one() -> None:
 
 
 def test_a_process_that_ended_and_was_not_waited_for_has_ended() -> None:
-    child = subprocess.Popen(["true"])  # noqa: S607
+    child = subprocess.Popen(["true"])  # noqa: S607 (of PATH)
     found = owner(child.pid, "session")
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
     assert owner(child.pid, "session") is None
@@ -95,8 +95,8 @@ def test_a_process_that_ended_and_was_not_waited_for_has_ended() -> None:
 
 def test_the_end_of_any_is_waited_for() -> None:
     with (
-        subprocess.Popen(["sleep", "600"]) as one,  # noqa: S607
-        subprocess.Popen(["sleep", "600"]) as other,  # noqa: S607
+        subprocess.Popen(["sleep", "600"]) as one,  # noqa: S607 (of PATH)
+        subprocess.Popen(["sleep", "600"]) as other,  # noqa: S607 (of PATH)
     ):
         handles = [os.pidfd_open(process.pid) for process in (one, other)]
         wait = threading.Thread(target=await_end_of_any, args=handles)

@@ -83,7 +83,7 @@ def test_a_loss_halves_the_window_once_a_round_trip() -> None:
 @pytest.mark.parametrize(("delay", "loss"), [(0.02, 0.01), (0.05, 0.01), (0.02, 0.001)])
 def test_long_transfers_have_the_throughput_of_mathis(delay: float, loss: float) -> None:
     """``segment / round_trip * sqrt(3 / (2 * loss))``, of which time-outs take some."""
-    flow, now, sent = TcpFlow(Link(delay, loss), Random(1)), 0.0, 0  # noqa: S311
+    flow, now, sent = TcpFlow(Link(delay, loss), Random(1)), 0.0, 0  # noqa: S311 (no secret)
     while sent < 60_000:
         for _ in range(flow.room(now)):
             flow.send(SEGMENT, now)
@@ -94,7 +94,7 @@ def test_long_transfers_have_the_throughput_of_mathis(delay: float, loss: float)
 
 
 def test_the_share_of_segments_that_is_lost_is_the_links() -> None:
-    flow = TcpFlow(Link(0.0, 0.02), Random(7))  # noqa: S311
+    flow = TcpFlow(Link(0.0, 0.02), Random(7))  # noqa: S311 (no secret)
     for number in range(20_000):
         flow.send(SEGMENT, float(number))
     assert flow.lost == pytest.approx(400, rel=0.2)

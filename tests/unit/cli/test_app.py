@@ -44,8 +44,9 @@ def test_every_command_explains_itself(command: list[str]) -> None:
 
 
 @pytest.mark.parametrize("command", commands(), ids=" ".join)
-def test_every_command_has_json(command: list[str]) -> None:
-    assert "--json" in CliRunner().invoke(app, [*command, "--help"]).output
+def test_every_command_has_json_but_the_one_that_becomes_ssh(command: list[str]) -> None:
+    told = CliRunner().invoke(app, [*command, "--help"]).output
+    assert ("--json" in told) == (command != ["boards", "shell"])
 
 
 def test_version_is_the_packages() -> None:
@@ -54,7 +55,8 @@ def test_version_is_the_packages() -> None:
 
 def test_boards_lists_every_board_that_ships() -> None:
     listed = json.loads(CliRunner().invoke(app, ["boards", "--json"]).output)
-    assert [board["name"] for board in listed] == board_names()
+    ship = board_names()
+    assert [board["name"] for board in listed][: len(ship)] == ship  # emulated ones may run
 
 
 @pytest.mark.parametrize(

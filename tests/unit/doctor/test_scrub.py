@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from support.openssh import make_key, shell
@@ -249,6 +249,7 @@ def test_letters_that_placeholders_are_made_of_meanwhile_are_not_taken_for_one()
 
 
 @given(st.text())
+@example("\x1f@0")
 def test_any_text_is_borne_and_what_was_taken_out_stays_out(text: str) -> None:
     once = scrubbed(text)
     assert not re.search("[\ue000-\uf8ff]", once)
