@@ -12,12 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from toolchain.board import emulator, keys, trust
 from toolchain.board.target import SshTarget, login_words, resolve
 from toolchain.build.bundle import Bundle, bundle_path
-from toolchain.errors import BoardConfigError, BundleError, ConnectionFailed
-from toolchain.formats.toml_file import read_toml
-from toolchain.hardware import inventory
-from toolchain.hardware.board_file import Board, base_of, board_names
+from toolchain.errors import BundleError, ConnectionFailed
+from toolchain.hardware.board_file import Board
 from toolchain.hints import command
-from toolchain.resources import boards_dir
 
 
 class _Part(BaseModel):
@@ -31,7 +28,7 @@ class Key(_Part):
     """With the table that it is in: ``ssh.host``."""
     value: Any
     origin: str
-    """Where it comes from: ``inventory``, ``file``, ``like rpi4`` or ``default``."""
+    """Where it comes from: ``inventory``, ``file``, ``like rpi4``, ``emulator`` or ``default``."""
 
 
 class KnownKey(_Part):
@@ -91,40 +88,20 @@ class Description(_Part):
 
 
 def describe(board: Board) -> Description:
-    """Everything that is known of a board here; nobody is asked.
-
-    Raises:
-        BoardConfigError: its file cannot be read any more.
-    """
-    layers, source, like = _layers(board)
+    """Everything that is known of a board here; nobody is asked."""
     return Description(
         name=board.name,
         title=board.title,
-        source=source,
-        like=like,
-        keys=list(_keys(board, layers)),
+        source=board.source.path,
+        like=board.source.like,
+        keys=list(_keys(board)),
         way=_way(board),
         bundle=_bundle(board),
     )
 
 
-def _layers(board: Board) -> tuple[list[tuple[str, dict[str, Any]]], Path, str | None]:
-    """What says a board's keys, with the words for where; the first that has one counts."""
-    tables = inventory.tables() if not board.given.endswith(".toml") else {}
-    if board.given in tables and board.given not in board_names():
-        own = dict(tables[board.given])
-        like = own.pop(inventory.LIKE, None)
-        layers = [("inventory", own)]
-        if like is not None:
-            layers.append((f"like {like}", read_toml(base_of(board.name, like), BoardConfigError)))
-        return layers, inventory.place(), like
-    given = Path(board.given)
-    path = given if given.suffix == ".toml" else boards_dir() / f"{board.given}.toml"
-    return [("file", read_toml(path, BoardConfigError))], path, None
-
-
-def _keys(board: Board, layers: list[tuple[str, dict[str, Any]]]) -> Iterator[Key]:
-    said = [(origin, dict(_flat(table))) for origin, table in layers]
+def _keys(board: Board) -> Iterator[Key]:
+    said = [(origin, dict(_flat(table))) for origin, table in board.source.layers]
     for name, value in _flat(board.model_dump(mode="json", exclude={"name"})):
         origin = next((origin for origin, table in said if name in table), "default")
         if origin == "default" and value in (None, [], ""):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -178,6 +179,19 @@ class Found(_Table):
     """What cools it, as far as it tells: ``fan``."""
 
 
+@dataclass(frozen=True)
+class Source:
+    """Where a board's keys stand; boards that differ in that alone are equal."""
+
+    path: Path = field(compare=False)
+    """The file that the board was read from."""
+    layers: tuple[tuple[str, Mapping[str, Any]], ...] = field(default=(), compare=False)
+    """Tables with the words for what each is: ``file``, ``inventory``, ``like rpi4``, ``emulator``.
+    The first that has a key counts."""
+    like: str | None = field(default=None, compare=False)
+    """The board whose keys it takes where it has none of its own."""
+
+
 class Board(_Table):
     """One board of ``boards/<name>.toml``."""
 
@@ -212,11 +226,17 @@ class Board(_Table):
     """What it said of itself when it was added."""
     _given: str | None = PrivateAttr(None)
     _like: str | None = PrivateAttr(None)
+    _source: Source = PrivateAttr(Source(Path()))
 
     @property
     def given(self) -> str:
         """What ``--board`` was given: a name or a path. Hints repeat it."""
         return self._given or self.name
+
+    @property
+    def source(self) -> Source:
+        """Where its keys stand."""
+        return self._source
 
     @property
     def built_as(self) -> str:
@@ -263,7 +283,7 @@ def load_board(name_or_path: str) -> Board:
         if not path.is_file():
             return _of_inventory(name_or_path)
     check_name(path, BoardConfigError)
-    return _board(path.stem, _keys(path), path, name_or_path)
+    return _board(path.stem, name_or_path, Source(path, (("file", _keys(path)),)))
 
 
 def _of_inventory(name: str) -> Board:
@@ -286,9 +306,10 @@ def board_of_table(name: str, table: Mapping[str, Any]) -> Board:
     own = dict(table)
     like = own.pop(inventory.LIKE, None)
     if like is None:
-        return _board(name, own, where, name)
-    base = base_of(name, like)
-    board = _board(name, inventory.over(_keys(base), own), where, name)
+        return _board(name, name, Source(where, (("inventory", own),)))
+    base = _base_of(name, like)
+    layers = ("inventory", own), (f"like {like}", _keys(base))
+    board = _board(name, name, Source(where, layers, like))
     if not _BUILT_FOR & own.keys():
         board._like = base.stem
     return board
@@ -299,7 +320,7 @@ def unknown_board(name: str) -> Board:
     return Board(name=name, title=name, cpu="unknown", isa="aarch64", march="armv8-a")
 
 
-def base_of(name: str, like: object) -> Path:
+def _base_of(name: str, like: object) -> Path:
     """The file of the board that a board of the inventory is like.
 
     Args:
@@ -322,7 +343,7 @@ def base_of(name: str, like: object) -> Path:
 def _started(name: str, table: dict[str, Any]) -> Board:
     keys = dict(table)
     built_as = keys.pop(emulated.BUILT_AS, None)
-    board = _board(name, keys, emulated.folder(name), name)
+    board = _board(name, name, Source(emulated.record_file(name), (("emulator", keys),)))
     board._like = built_as if isinstance(built_as, str) else None
     return board
 
@@ -351,15 +372,18 @@ def _keys(path: Path) -> dict[str, Any]:
     return data
 
 
-def _board(name: str, keys: dict[str, Any], path: Path, given: str) -> Board:
+def _board(name: str, given: str, source: Source) -> Board:
+    keys: dict[str, Any] = {}
+    for _, table in reversed(source.layers):
+        keys = inventory.over(keys, table)
     board = validate(
         Board,
         {"name": name, **keys},
-        path,
+        source.path,
         BoardConfigError,
         hint="docs/reference/board-files.md lists every key of a board file",
     )
-    board._given = given
+    board._given, board._source = given, source
     return board
 
 

@@ -36,6 +36,11 @@ def folder(name: str) -> Path:
     return place() / name
 
 
+def record_file(name: str) -> Path:
+    """What has the keys of one, while it is there."""
+    return folder(name) / _RECORD
+
+
 def folders() -> list[Path]:
     """The folders that there are, also of boards that have ended, by name."""
     with suppress(OSError):
@@ -63,9 +68,9 @@ def record(name: str, keys: Mapping[str, Any], built_as: str) -> None:
         built_as: the board whose bundle it takes.
     """
     text = json.dumps({**keys, BUILT_AS: built_as}, indent=1)
-    write_whole(folder(name) / _RECORD, text.encode())
+    write_whole(record_file(name), text.encode())
 
 
 def forget(name: str) -> None:
     """Let no command know it any longer."""
-    (folder(name) / _RECORD).unlink(missing_ok=True)
+    record_file(name).unlink(missing_ok=True)

@@ -9,7 +9,7 @@ import pytest
 
 from support.openssh import make_key, public_text
 from toolchain.board.description import Description, describe
-from toolchain.hardware import inventory
+from toolchain.hardware import emulated, inventory
 from toolchain.hardware.board_file import load_board
 
 
@@ -49,6 +49,19 @@ def test_a_board_file_is_its_own_source(place: Path) -> None:
     assert (found.source, found.like, origins(found)["march"]) == (
         Path("mine.toml"), None, ("armv8-a", "file"),
     )  # fmt: skip
+
+
+def test_a_board_that_the_emulator_has_started_is_described(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TILESKIP_CACHE", str(place / "cache"))
+    keys = load_board("qemu").model_dump(mode="json", exclude={"name"}, exclude_none=True)
+    emulated.folder("qemu-7").mkdir(parents=True)
+    emulated.record("qemu-7", keys, "qemu")
+    found = describe(load_board("qemu-7"))
+    assert (found.source, found.like) == (place / "cache/emulator/qemu-7/board.json", None)
+    assert origins(found)["emulator.cpu"] == ("cortex-a72", "emulator")
+    assert found.way.fault == "it does not run"
 
 
 def test_the_way_is_that_of_the_ssh_configuration(place: Path) -> None:
