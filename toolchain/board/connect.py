@@ -9,9 +9,7 @@ from toolchain.board.connection import Connection
 from toolchain.board.local import LocalConnection
 from toolchain.board.ssh import SshConnection
 from toolchain.board.target import SshTarget, resolve
-from toolchain.errors import EmulatorError
 from toolchain.hardware.board_file import Board
-from toolchain.hints import command
 from toolchain.interrupts import or_abandoned
 from toolchain.storage.cache import cache_place
 
@@ -40,13 +38,7 @@ def connect(
     if host is None and board.connection == "local":
         return LocalConnection(board.name, cache_place() / "local-board", look_only=look_only)
     if host is None and board.connection == "emulator":
-        state = emulator.status(board)
-        if state is None or not state.ready:
-            raise EmulatorError(
-                f"the emulated board '{board.name}' does not run",
-                hint=command("emulator", "start", "--board", board.given),
-            )
-        return _logged_in(board.name, state.target)
+        return _logged_in(board.name, emulator.require_ready(board).target)
     return _logged_in(board.name, resolve(board, host, identity))
 
 

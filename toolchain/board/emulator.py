@@ -53,6 +53,21 @@ def status(board: Board) -> State | None:
     return running(board.name)
 
 
+def require_ready(board: Board) -> State:
+    """The emulated board that can be logged in to.
+
+    Raises:
+        EmulatorError: it does not run, or still boots.
+    """
+    state = status(board)
+    if state is None or not state.ready:
+        raise EmulatorError(
+            f"the emulated board '{board.name}' does not run",
+            hint=command("emulator", "start", "--board", board.given),
+        )
+    return state
+
+
 def start(
     board: Board,
     report: progress.Progress,
@@ -300,7 +315,7 @@ def stop_named(name: str, report: progress.Progress) -> bool:
 
 def end_with(name: str, owner: Owner) -> bool:
     """End a board whose owner has ended, unless it was asked to stay; whether it was ended."""
-    with cache.locked(_lock(name)):
+    with cache.locked(lock_name(name)):
         state = recorded(name)
         ended = (
             state is not None
@@ -414,8 +429,9 @@ def _locked(name: str, report: progress.Progress) -> AbstractContextManager[None
     def waiting() -> None:
         report.note(f"emulated board '{name}': waiting for another command that starts or stops it")
 
-    return cache.locked(_lock(name), waiting)
+    return cache.locked(lock_name(name), waiting)
 
 
-def _lock(name: str) -> str:
+def lock_name(name: str) -> str:
+    """The lock that whoever starts, stops or removes a board holds, as the cache knows it."""
     return f"emulator-{name}"

@@ -19,7 +19,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ValidationError
 
 from toolchain.board.link_proxy import LOOPBACK
-from toolchain.board.session import Owner
+from toolchain.board.session import Owner, is_stopped
 from toolchain.board.target import SshTarget
 from toolchain.hardware import emulated
 from toolchain.hardware.board_file import Emulator
@@ -109,7 +109,7 @@ class State(BaseModel):
 
     def phase(self) -> Phase:
         """What it does now; asks it, which takes a moment, or two seconds of a board in trouble."""
-        if _is_stopped(self.pid):
+        if is_stopped(self.pid):
             return "is stopped"
         if not self.ready:
             return "boots"
@@ -233,9 +233,3 @@ def free_port() -> int:
         probe.bind((LOOPBACK, 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-def _is_stopped(pid: int) -> bool:
-    with suppress(OSError, IndexError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "tT"
-    return False

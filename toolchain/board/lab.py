@@ -297,7 +297,7 @@ def prune() -> list[Left]:
     """
     found = []
     for name in sorted({*(path.name for path in emulated.folders()), *_without_folder()}):
-        lock = cache.lock(f"emulator-{name}")
+        lock = cache.lock(emulator.lock_name(name))
         with ExitStack() as stack:
             try:
                 stack.enter_context(lock.acquire(blocking=False))

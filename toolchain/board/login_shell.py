@@ -12,9 +12,9 @@ from pathlib import Path
 from toolchain.board import emulator, remote_shell
 from toolchain.board.ssh_config import OPTIONAL_TOOLS
 from toolchain.board.target import login_words
-from toolchain.errors import BoardError, EmulatorError, MissingToolError
+from toolchain.errors import BoardError, MissingToolError
 from toolchain.hardware.board_file import Board
-from toolchain.hints import apt_line, command
+from toolchain.hints import apt_line
 from toolchain.storage.cache import cache_place
 
 
@@ -39,13 +39,7 @@ def shell_words(
     if host is None and board.connection == "local":
         return list(argv) or [os.environ.get("SHELL") or "/bin/sh"]
     if host is None and board.connection == "emulator":
-        state = emulator.status(board)
-        if state is None or not state.ready:
-            raise EmulatorError(
-                f"the emulated board '{board.name}' does not run",
-                hint=command("emulator", "start", "--board", board.given),
-            )
-        words = [*shlex.split(state.ssh_command)]
+        words = shlex.split(emulator.require_ready(board).ssh_command)
     else:
         words = login_words(board, host, identity)
     program = shutil.which(words[0])

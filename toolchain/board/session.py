@@ -88,6 +88,11 @@ def await_end_of_any(*handles: int) -> None:
     waiting.poll()
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether a process was stopped, as by SIGSTOP, and waits to go on."""
+    return (_fields(pid) or ["?"])[0] in "tT"
+
+
 def _started(pid: int) -> int | None:
     fields = _fields(pid)
     return int(fields[19]) if fields and fields[0] not in "ZX" else None

@@ -5,16 +5,15 @@ from __future__ import annotations
 import getpass
 import os
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from toolchain.board import keys
-from toolchain.board.emulator_state import free_port
+from toolchain.board.emulator_state import free_port, greets
 from toolchain.board.target import SshTarget
 from toolchain.errors import MissingToolError
 from toolchain.hints import apt_line
@@ -115,8 +114,7 @@ def serving(folder: Path) -> Iterator[Server]:
 def _await(port: int, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + _START_S
     while process.poll() is None and time.monotonic() < deadline:
-        with suppress(OSError), socket.create_connection((_HOST, port), timeout=5) as link:
-            if link.recv(4) == b"SSH-":
-                return
+        if greets(port, 5):
+            return
         time.sleep(0.05)
     raise MissingToolError(f"OpenSSH's server does not answer on port {port} of this machine")

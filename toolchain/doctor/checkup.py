@@ -20,7 +20,7 @@ from toolchain.doctor.finding import ORDER, Finding, Findings, Part, State
 from toolchain.doctor.host_checks import bundle_checks
 from toolchain.errors import DeployError
 from toolchain.hardware.board_file import Board
-from toolchain.progress import Progress, Stage
+from toolchain.progress import Progress, Silent, Stage
 
 _AT_ONCE = 16
 """Boards that are looked at side by side."""
@@ -126,19 +126,12 @@ def check_boards(
     )
 
 
-class _Quiet:
-    """A stage that nobody sees: the boards' own steps are too many to be told."""
-
-    def advance(self, steps: float = 1, detail: str | None = None) -> None: ...
-
-    def total(self, steps: float) -> None: ...
-
-
 def _checked(board: Board, host: str | None, identity: Path | None) -> BoardCheckup:
     """Look at one board; what fails is a finding of it, and no other board's."""
     examination = Examination(board, host, identity)
     try:
-        examination.run_on_board(_Quiet())
+        with Silent().stage("") as unseen:  # the steps of all boards are too many to be told
+            examination.run_on_board(unseen)
         examination.findings += bundle_checks(board)
     except DeployError as error:
         examination.findings.append(_board.told("board", error, "fault", name=board.name))
