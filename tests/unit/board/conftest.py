@@ -2,17 +2,19 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import paramiko
 import pytest
 
+from support.leases import Waiting
 from support.openssh import serving
 from support.patience import PATIENCE
 from support.ssh_server import SshServer
-from toolchain.board import keys, ssh
+from toolchain.board import keys, lease, ssh
+from toolchain.board.connection import Connection
 from toolchain.board.target import SshTarget
 
 
@@ -24,6 +26,28 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
     # On a busy machine a server that is here, too, may take long to greet.
     monkeypatch.setattr(ssh, "CONNECT_TIMEOUT_S", PATIENCE)
+
+
+@pytest.fixture
+def locks(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of the test's own for leases: those of others on this machine take no part."""
+    folder = tmp_path_factory.mktemp("the locks")
+    folder.chmod(0o1777)
+    monkeypatch.setattr(lease, "PLACES", (str(folder), str(folder)))
+    return folder
+
+
+@pytest.fixture
+def someone(board: Connection) -> Iterator[Callable[..., Waiting]]:
+    """Makes somebody who wants a lease of the test's board; all have ended with the test."""
+    with ExitStack() as stack:
+
+        def start(purpose: str, *, shared: bool = False) -> Waiting:
+            waiting = Waiting(board, purpose, shared=shared)
+            stack.callback(waiting.finish)
+            return waiting
+
+        yield start
 
 
 def write_key(path: Path) -> paramiko.Ed25519Key:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -29,14 +29,7 @@ from .conftest import Cuttable, reached
 SELF = re.escape(f"{lease._owner()}: ")
 
 
-@pytest.fixture(autouse=True)
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Locks of this test's own."""
-    folder = tmp_path / "the locks"
-    folder.mkdir()
-    folder.chmod(0o1777)
-    monkeypatch.setattr(lease, "PLACES", (str(folder), str(folder)))
-    return folder
+pytestmark = pytest.mark.usefixtures("locks")
 
 
 @pytest.fixture(params=["here", "paramiko", "openssh"])
@@ -47,18 +40,6 @@ def board(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Connection
     server = reached(request.param, tmp_path)
     with server as there, SshConnection("pi", there.target) as opened:
         yield opened
-
-
-@pytest.fixture
-def someone(board: Connection) -> Iterator[Callable[..., Waiting]]:
-    with ExitStack() as stack:
-
-        def start(purpose: str, *, shared: bool = False) -> Waiting:
-            waiting = Waiting(board, purpose, shared=shared)
-            stack.callback(waiting.finish)
-            return waiting
-
-        yield start
 
 
 def test_who_measures_has_the_board_alone_and_the_next_one_is_told(
@@ -155,10 +136,10 @@ with SshConnection("pi", target) as board, lease.Lease(board, "profile a", note=
 """
 
 
-def test_a_lease_whose_owner_was_killed_is_free(cuttable: Cuttable, place: Path) -> None:
+def test_a_lease_whose_owner_was_killed_is_free(cuttable: Cuttable, locks: Path) -> None:
     target = cuttable.target
     (key,), (known,) = target.identities, target.known_hosts
-    words = [target.user, str(target.port), str(key), str(known), str(place)]
+    words = [target.user, str(target.port), str(key), str(known), str(locks)]
     with subprocess.Popen(
         [sys.executable, "-c", CLIENT, *words],
         cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
@@ -209,12 +190,12 @@ def test_a_board_without_flock_keeps_none_and_says_so(
     ],
 )
 def test_what_others_leave_among_the_locks_is_neither_run_nor_ended(
-    place: Path, tmp_path: Path, line: str
+    locks: Path, tmp_path: Path, line: str
 ) -> None:
     board = LocalConnection("host", tmp_path / "home")
-    (place / f"tileskip.holder.{'ab' * 8}").write_text(line)
+    (locks / f"tileskip.holder.{'ab' * 8}").write_text(line)
     victim = subprocess.Popen(["/bin/sleep", "600"])
-    (place / f"tileskip.holder.{'cd' * 8}").write_text(f"{victim.pid} 0 x\n")
+    (locks / f"tileskip.holder.{'cd' * 8}").write_text(f"{victim.pid} 0 x\n")
     try:
         first = Waiting(board, "profile a")
         assert first.held.wait(PATIENCE)
@@ -224,7 +205,7 @@ def test_what_others_leave_among_the_locks_is_neither_run_nor_ended(
         first.finish()
         assert victim.poll() is None, "a number that stands in a file is no holder"
         assert all("\x1b" not in text for text in told.lines)
-        assert not list(place.glob("pwned"))
+        assert not list(locks.glob("pwned"))
     finally:
         victim.kill()
         victim.wait()
@@ -249,15 +230,15 @@ def test_every_shell_hands_a_board_over(
     second.finish()
 
 
-def test_a_pipe_in_the_place_of_a_lock_is_not_opened(place: Path, tmp_path: Path) -> None:
-    os.mkfifo(place / "tileskip.lease")
+def test_a_pipe_in_the_place_of_a_lock_is_not_opened(locks: Path, tmp_path: Path) -> None:
+    os.mkfifo(locks / "tileskip.lease")
     told = Told()
     with Lease(LocalConnection("host", tmp_path / "home"), "profile", note=told) as held:
         assert not held.is_kept
     assert told.has("tileskip.lease cannot be read")()
 
 
-def test_nothing_of_a_lease_that_was_given_back_is_left(board: Connection, place: Path) -> None:
+def test_nothing_of_a_lease_that_was_given_back_is_left(board: Connection, locks: Path) -> None:
     with Lease(board, "profile a", note=Told()):
-        assert list(place.glob("tileskip.holder.*"))
-    assert not list(place.glob("tileskip.holder.*"))
+        assert list(locks.glob("tileskip.holder.*"))
+    assert not list(locks.glob("tileskip.holder.*"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -22,15 +22,7 @@ from toolchain.errors import LeaseError
 
 from .conftest import reached
 
-
-@pytest.fixture(autouse=True)
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Locks of this test's own."""
-    folder = tmp_path / "the locks"
-    folder.mkdir()
-    folder.chmod(0o1777)
-    monkeypatch.setattr(lease, "PLACES", (str(folder), str(folder)))
-    return folder
+pytestmark = pytest.mark.usefixtures("locks")
 
 
 @pytest.fixture(params=["here", "openssh"])
@@ -41,18 +33,6 @@ def board(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Connection
     server = reached(request.param, tmp_path)
     with server as there, SshConnection("pi", there.target) as opened:
         yield opened
-
-
-@pytest.fixture
-def someone(board: Connection) -> Iterator[Callable[..., Waiting]]:
-    with ExitStack() as stack:
-
-        def start(purpose: str, *, shared: bool = False) -> Waiting:
-            waiting = Waiting(board, purpose, shared=shared)
-            stack.callback(waiting.finish)
-            return waiting
-
-        yield start
 
 
 def purposes(uses: tuple[Use, ...]) -> list[str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import os
+import secrets
 import shlex
 import shutil
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ from support.bundles import write_bundle, write_masked_model
 from support.openssh import make_key, public_text, serving
 from support.places import REPOSITORY
 from toolchain.agreement.inputs import Batch
-from toolchain.board import lease, store
+from toolchain.board import store
 from toolchain.board.cleaning import Cleaning
 from toolchain.board.invoke import BoardRunner, Settings
 from toolchain.board.lease import WAIT_S
@@ -68,12 +69,11 @@ printf %s "${model##*/}" | od -An -v -tx1 | tr -d ' \\n'
 """
 
 
-@pytest.fixture(autouse=True)
-def _own_locks(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leases of others on this machine take no part."""
-    folder = tmp_path_factory.mktemp("locks")
-    folder.chmod(0o1777)
-    monkeypatch.setattr(lease, "PLACES", (str(folder), str(folder)))
+OWN = secrets.randbelow(2**31)
+"""Tells what this process pushes from what others do: boards of tests share one machine, where a
+program of another one that names the same hash would count as a user of it."""
+
+pytestmark = pytest.mark.usefixtures("locks")
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +108,7 @@ def behind(shell: list[str], key: Path, folder: Path) -> Iterator[SshConnection]
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return write_bundle(tmp_path_factory.mktemp("bundle") / "b", RUNNER)
+    return write_bundle(tmp_path_factory.mktemp("bundle") / "b", RUNNER + b"# %d\n" % OWN)
 
 
 def require_same_bytes(
@@ -119,7 +119,7 @@ def require_same_bytes(
     models = []
     for number, name in enumerate(dict.fromkeys(names)):
         (folder / str(number)).mkdir()
-        write_masked_model(folder / str(number) / "m", size=4, channels=2, seed=number)
+        write_masked_model(folder / str(number) / "m", size=4, channels=2, seed=OWN + number)
         models.append((folder / str(number) / "m").rename(folder / str(number) / name))
     runner = BoardRunner(connection, BOARD, bundle, Silent())
     pushed = runner.push_models(models)

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from support.leases import Told, Waiting
+from support.own_hash import own_hash
 from support.patience import PATIENCE, await_that
-from toolchain.board import lease, push, store
+from toolchain.board import push, store
 from toolchain.board.cleaning import Cleaning
 from toolchain.board.connection import Connection
 from toolchain.board.lease import WAIT_S
@@ -24,15 +25,10 @@ from toolchain.progress import Silent
 
 BOARD = load_board("host")
 DAY = 86400.0
-OLD, NEWER, NEW = "a" * 16, "b" * 16, "c" * 16
+OLD, NEWER, NEW = own_hash("a"), own_hash("b"), own_hash("c")
 
 
-@pytest.fixture(autouse=True)
-def _own_locks(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leases of others on this machine take no part."""
-    folder = tmp_path_factory.mktemp("locks")
-    folder.chmod(0o1777)
-    monkeypatch.setattr(lease, "PLACES", (str(folder), str(folder)))
+pytestmark = pytest.mark.usefixtures("locks")
 
 
 @pytest.fixture

@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
+from support.own_hash import own_hash
 from support.places import REPOSITORY
 
-OLD, NEW = "a" * 16, "b" * 16
+OLD, NEW = own_hash("a"), own_hash("b")
 
 
 @pytest.fixture(autouse=True)
