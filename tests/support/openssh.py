@@ -10,7 +10,6 @@ import os
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -20,7 +19,10 @@ from pathlib import Path
 import pytest
 
 from support.patience import PATIENCE, await_that
-from toolchain.board.emulator_state import free_port
+from toolchain.board.emulator_state import free_port, greets
+
+_ENDS_WITH_US = ("setpriv", "--pdeathsig", "TERM")
+"""Also where pytest is killed, and no ``finally`` runs."""
 
 
 @dataclass
@@ -107,7 +109,7 @@ def serving(
     (folder / "sshd_config").write_text(
         "".join(f"{key} {value}\n" for key, value in settings.items())
     )
-    command = [program, "-D", "-e", "-f", str(folder / "sshd_config")]
+    command = [*_ENDS_WITH_US, program, "-D", "-e", "-f", str(folder / "sshd_config")]
     with (
         (folder / "sshd.log").open("wb") as log,
         subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True) as process,
@@ -143,7 +145,7 @@ def certify(authority: Path, key: Path, *arguments: str) -> Path:
 @contextmanager
 def agent(socket_path: Path) -> Iterator[None]:
     """An agent that listens there, and holds no key yet."""
-    command = ["ssh-agent", "-D", "-a", str(socket_path)]
+    command = [*_ENDS_WITH_US, "ssh-agent", "-D", "-a", str(socket_path)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         try:
             await_that("the agent listens", socket_path.exists)
@@ -213,8 +215,6 @@ def _await_banner(port: int, process: subprocess.Popen[bytes], log: Path) -> Non
     def answers() -> bool:
         if process.poll() is not None:
             pytest.fail(f"sshd has ended: {log.read_text()}")
-        with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5) as link:
-            return link.recv(4) == b"SSH-"
-        return False
+        return greets(port, 5)
 
     await_that("sshd answers", answers)

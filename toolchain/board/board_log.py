@@ -19,7 +19,6 @@ from toolchain.foreign_text import harmless
 from toolchain.hardware.board_file import Board
 from toolchain.hints import command
 
-MOST_LINES = 100_000
 _LONGEST = 4096
 """Bytes of a line that are shown."""
 _PIECE = 64 * 1024

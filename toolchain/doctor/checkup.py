@@ -20,6 +20,7 @@ from toolchain.doctor.finding import ORDER, Finding, Findings, Part, State
 from toolchain.doctor.host_checks import bundle_checks
 from toolchain.errors import DeployError
 from toolchain.hardware.board_file import Board
+from toolchain.operations.fleet import Fleet, Result, Task, names_of
 from toolchain.progress import Progress, Silent, Stage
 
 _AT_ONCE = 16
@@ -87,35 +88,17 @@ def check_boards(
         host: ``--host``, of the one board that there is then.
         identity: ``--identity``, if given.
     """
-    found: dict[int, BoardCheckup] = {}
-    waiting = list(enumerate(boards))
-    guard = threading.Lock()
 
-    def work(stage: Stage) -> None:
-        while True:
-            with guard:
-                if not waiting:
-                    return
-                number, board = waiting.pop(0)
-            done = _checked(board, host, identity)
-            with guard:
-                found[number] = done
-                stage.advance(1, board.name)
+    def work(task: Task[BoardCheckup]) -> None:
+        task.result = _checked(task.board, host, identity)
 
     names = boards[0].name if len(boards) == 1 else f"{len(boards)} boards"
     with report.stage(f"look at {names}", total=len(boards)) as stage:
-        # Daemons: one that waits for a board does not keep Ctrl-C from ending the command.
-        threads = [
-            threading.Thread(target=work, args=(stage,), daemon=True)
-            for _ in range(min(_AT_ONCE, len(boards)))
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            while thread.is_alive():
-                thread.join(0.2)
+        fleet = Fleet(names_of(boards), work, _Counted(stage), at_once=_AT_ONCE)
+        fleet.run()
+        fleet.require()
         stage.advance(0, "")
-    ordered = [found[number] for number in sorted(found)]
+    ordered = [task.result for task in fleet.tasks if task.result is not None]
     ordered.sort(key=lambda one: (ORDER.index(one.state), one.reached))
     codes = [one.exit_code for one in ordered if one.exit_code]
     return Checkup(
@@ -126,11 +109,37 @@ def check_boards(
     )
 
 
+class _Counted:
+    """Boards that are done advance one stage; their steps are too many to be told.
+
+    Args:
+        stage: of all of them.
+    """
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage, self._guard = stage, threading.Lock()
+
+    def progress(self, name: str) -> Progress:  # noqa: ARG002 (see Audience)
+        """Nothing is told of a board's own steps."""
+        return Silent()
+
+    def begun(self, name: str) -> None:
+        """Nor that they begin."""
+
+    def ended(self, task: Task[Result]) -> None:
+        """One more is done."""
+        with self._guard:
+            self._stage.advance(1, task.name)
+
+    def ending(self) -> None:
+        """They end at once: nothing is changed on a board."""
+
+
 def _checked(board: Board, host: str | None, identity: Path | None) -> BoardCheckup:
     """Look at one board; what fails is a finding of it, and no other board's."""
     examination = Examination(board, host, identity)
     try:
-        with Silent().stage("") as unseen:  # the steps of all boards are too many to be told
+        with Silent().stage("") as unseen:
             examination.run_on_board(unseen)
         examination.findings += bundle_checks(board)
     except DeployError as error:

@@ -376,11 +376,12 @@ def _patterns(names: Sequence[str], *, bounded: bool) -> list[re.Pattern[str]]:
 def _path_pattern(known: Sequence[str]) -> re.Pattern[str]:
     """What looks like a path; and what begins with a known one, whose name may have blanks.
 
-    CMake puts sources that are elsewhere below its own folders: ``x.dir/home/alice/y.cc.o``.
+    CMake puts sources that are elsewhere below its own folders: ``x.dir/home/alice/y.cc.o``. A
+    slash behind a plus is one of base64: a path that began there would cut a key in two.
     """
     prefixes = "|".join(map(re.escape, known))
     return re.compile(
-        rf"(?:(?P<option>(?<![^\s\"'=(])-[A-Za-z]+)|(?<![\w.~/{_END}-])|(?<=\.dir)"
+        rf"(?:(?P<option>(?<![^\s\"'=(])-[A-Za-z]+)|(?<![\w.~+/{_END}-])|(?<=\.dir)"
         rf"|(?={prefixes}))"
         rf"(?P<path>(?:{prefixes}){_TAIL}|{_SYSTEM}{_PARTS}"
         rf"|(?:~[\w.-]*)?/(?=[^\s/\"'`<>|;,)]){_TAIL}|~[A-Za-z_][\w.-]*)"

@@ -189,6 +189,16 @@ def test_a_key_of_which_a_log_has_a_part_is_taken_out(kept: range, tmp_path: Pat
             assert line[:20] not in result
 
 
+def test_a_line_of_a_key_is_taken_out_whole_whatever_it_looks_like() -> None:
+    line = "Zk4GxM2bYt0QpL7vW9cRj3HsNaE6uKdX1oTfIy8mBgPiVhCwJrSzAqDlUe5nFOZk4GxM2b"
+    for look in ("+/", "//", "/", "/+"):
+        for at in range(0, len(line) - len(look), 3):
+            told = line[:at] + look + line[at + len(look) :]
+            result = scrubbed(f"before\n{told}\nafter")
+            left = [run for run in re.findall("[A-Za-z0-9]{12,}", told) if run in result]
+            assert not left, (told, result)
+
+
 def test_fingerprints_and_hashed_hosts_are_taken_out() -> None:
     blob = keys.generate().public.split()[1].encode()
     print_ = keys.fingerprint(blob)
