@@ -12,8 +12,9 @@ from support.runtimes import ByRunner
 from toolchain.agreement.runtimes import Litert, Runtimes, TfliteRuntime, find_runtimes
 from toolchain.build.bundle import Bundle
 from toolchain.convert import quantize
-from toolchain.convert.conversion import Conversion, convert
+from toolchain.convert.conversion import convert
 from toolchain.convert.kinds import Boundary, Kind
+from toolchain.convert.result import Conversion
 from toolchain.errors import VerificationError
 
 _ROOT = Path(__file__).resolve().parents[2]

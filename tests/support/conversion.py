@@ -9,7 +9,8 @@ from typing import Any
 
 from torch import nn
 
-from toolchain.convert.conversion import Conversion, convert
+from toolchain.convert.conversion import convert
+from toolchain.convert.result import Conversion
 
 _MODULE = "network_of_a_test"
 

@@ -33,7 +33,7 @@ from toolchain.tflite_file.untrained import is_untrained, warning
 if TYPE_CHECKING:  # torch is not everywhere, and slow to import
     from torch import nn
 
-    from toolchain.convert.conversion import Conversion
+    from toolchain.convert.result import Conversion
 
 
 class Measuring(TypedDict, total=False):

@@ -5,41 +5,34 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
-from toolchain.agreement.blame import Blame, Run, find_operator
-from toolchain.agreement.differences import Difference
-from toolchain.agreement.runtimes import NONE, Litert, Runtime, Runtimes, find_runtimes
+from toolchain.agreement.runtimes import NONE, Litert, Runtimes, find_runtimes
 from toolchain.convert.calibration import RANDOM, Samples, check_source, load_samples
-from toolchain.convert.check import Check, ConvertedLayer, check_layers
-from toolchain.convert.compare import (
-    Agreement,
-    Comparison,
-    Distance,
-    Output,
-    Refused,
-    compare_outputs,
-    file_inputs,
-)
+from toolchain.convert.check import Check, check_layers
+from toolchain.convert.file_check import FileCheck
 from toolchain.convert.interface import Flat
 from toolchain.convert.kinds import Boundary, Kind, is_tensorflow
 from toolchain.convert.lower import channel_last, lower
 from toolchain.convert.original import Original
 from toolchain.convert.ports import Port, channel_last_array, read_ports
 from toolchain.convert.quantize import float_operators, quantize_int8, quantize_weights
-from toolchain.convert.reference import random_inputs
+from toolchain.convert.result import (
+    CalibrationInfo,
+    Conversion,
+    NormalizationInfo,
+    TensorInfo,
+    runtime_result,
+)
 from toolchain.convert.rewrite import rewrite
 from toolchain.convert.source import Source, load_source, module_source, network_source
-from toolchain.convert.verdict import Find, require_agreement, require_quality
-from toolchain.errors import DataError, ModelError, OutputError, VerificationError
+from toolchain.errors import DataError, ModelError, OutputError
 from toolchain.progress import Progress, Silent
 from toolchain.sparsity.checkpoint_file import check_no_tflite
-from toolchain.sparsity.published import HeaderReport
 from toolchain.storage.files import check_name, check_writable, written_whole
 from toolchain.tflite_file.graph import read_model
 from toolchain.tflite_file.image_metadata import Normalization, with_image_metadata
@@ -52,159 +45,6 @@ DEFAULT_TOLERANCE = 1e-5
 DEFAULT_SQNR_DB: dict[Kind, float] = {"int8": 10.0, "dynamic": 10.0, "fp16": 30.0}
 """Of quantised files. Untrained networks of 50 layers come to 16 (int8) and 45 dB (fp16), trained
 ones to more; what is wrong is at 0."""
-
-
-class _Result(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class TensorInfo(_Result):
-    """An input or output of the file."""
-
-    name: str
-    """In the file's signature."""
-    dtype: str
-    shape: tuple[int, ...]
-    """As it is in the file: ``[N, H, W, C]`` for images."""
-    torch_shape: tuple[int, ...]
-    """As the framework that the model comes from has it."""
-    scale: float | None = None
-    """Of an int8 one: ``real = scale * (stored - zero_point)``; ``None`` for float32."""
-    zero_point: int | None = None
-
-
-class WeakSlices(_Result):
-    """Slices of a quantised file's output where noise is stronger than what torch gives."""
-
-    axis: int
-    """As the file has it; the last is channels."""
-    indices: tuple[int, ...]
-    slices: str
-    """They, in words."""
-    sqnr_db: float
-    """Of the weakest."""
-
-
-class OutputResult(_Result):
-    """How one output does on one runtime, see :mod:`toolchain.agreement.differences`."""
-
-    name: str
-    """Its number, and what it is called in what the model gives."""
-    max_abs_diff: float
-    """To torch."""
-    max_output: float
-    relative_diff: float
-    """What the tolerance is compared with: the largest difference of a slice over its scale."""
-    scale: float
-    axis: int | None
-    """Of the worst slice, as the file has it; the last is channels; ``None``: all of the output."""
-    index: int | None
-    inference: int
-    position: tuple[int, ...]
-    """Of the worst slice's largest difference."""
-    sqnr_db: float
-    """Power of torch's output over the difference's; ``null`` in JSON where they are equal."""
-    max_steps: float | None
-    """The largest difference in quantisation steps of the output; ``None`` for float ones."""
-    weak: WeakSlices | None
-
-
-class RuntimeResult(_Result):
-    """How the file does on one runtime."""
-
-    runtime: str
-    """With its version."""
-    kernels: str
-    """``xnnpack`` or ``builtin``."""
-    inferences: int
-    worst_output: str
-    """The one that is furthest beside its scale."""
-    max_abs_diff: float
-    """Of that output, to torch."""
-    relative_diff: float
-    sqnr_db: float
-    """Of the noisiest output; ``null`` in JSON where all are equal."""
-    max_steps: float | None
-    """The largest difference in quantisation steps of its output; ``None`` for float outputs."""
-    outputs: list[OutputResult]
-
-
-class CalibrationInfo(_Result):
-    """What an int8 file's ranges were measured on."""
-
-    source: str
-    inferences: int
-    checked: int
-    """Inferences of the data that the file was tried with."""
-
-
-class NormalizationInfo(_Result):
-    """How images are normalised: ``value = (pixel / 255 - mean) / std``."""
-
-    mean: tuple[float, ...]
-    """One for all channels, or one each."""
-    std: tuple[float, ...]
-
-    @classmethod
-    def of(cls, known: Normalization | None) -> NormalizationInfo | None:
-        """For a document."""
-        return None if known is None else cls(mean=known.unit[0], std=known.unit[1])
-
-
-class Conversion(_Result):
-    """What :func:`convert` did."""
-
-    path: Path
-    bytes: int
-    source: str
-    framework: str = "torch"
-    """Whose outputs the file's are compared with: ``torch``, ``Keras`` or ``TensorFlow``."""
-    inputs: list[TensorInfo]
-    outputs: list[TensorInfo]
-    notes: list[str] = []
-    """In what the file is another than the model, a sentence each."""
-    normalization: NormalizationInfo | None = None
-    """What the file says of how its images are normalised; ``None`` where that is not known."""
-    layers: list[ConvertedLayer]
-    """The masked layers, in the order of the model."""
-    mask_header: HeaderReport | None = None
-    """Whose masks these are, where a header of masks was given too."""
-    weights: list[str] = []
-    """Which of the checkpoint's weights were taken, where it holds several, and what was not."""
-    macs: int
-    macs_saved: int
-    ideal_speedup: float
-    """Dense over remaining multiply-accumulates, of the whole model."""
-    quantize: Kind | None = None
-    calibration: CalibrationInfo | None = None
-    float_operators: dict[str, int] = {}
-    """Operators of an int8 file that compute in float32, and how many of each."""
-    worst_output: str
-    """The output that is furthest from torch's beside its scale, on the worst runtime."""
-    worst_slice: str
-    """``channel 3`` of it, for example."""
-    max_abs_diff: float
-    """Of that output, to torch."""
-    max_output: float
-    """Of that output, in torch."""
-    relative_diff: float
-    """The worst slice's difference over its scale; what the tolerance is compared with."""
-    tolerance: float
-    float_relative_diff: float | None = None
-    """The same of the file before it was quantised, which the tolerance is for."""
-    sqnr_db: float
-    """To torch, of the worst runtime; see :class:`RuntimeResult`."""
-    min_sqnr_db: float | None = None
-    """The least that is let through."""
-    max_steps: float | None = None
-    runtimes: list[RuntimeResult]
-    between: Distance | None
-    """The two runtimes that are furthest from each other."""
-    not_run: list[str]
-    """Runtimes that were not tried, and why."""
-    samples: int
-    seed: int
-    seconds: float
 
 
 def convert(
@@ -297,7 +137,7 @@ def convert(
             )
         check_masks = _lower(source, scratch, progress)
         say_normalization(scratch, default_output(path, model).stem, normalization)
-        check = _Check(source, scratch, progress, seed)
+        check = FileCheck(source, scratch, progress, seed)
         comparison = before = check.against_torch(
             Runtimes((Litert("xnnpack"),), ()) if quantize else runtimes, tolerance
         )
@@ -355,7 +195,7 @@ def convert(
         sqnr_db=comparison.sqnr_db,
         min_sqnr_db=least_db if quantize else None,
         max_steps=comparison.max_steps,
-        runtimes=[_runtime_result(item) for item in comparison.agreements],
+        runtimes=[runtime_result(item) for item in comparison.agreements],
         between=comparison.furthest,
         not_run=list(comparison.missing),
         samples=max(item.inferences for item in comparison.agreements),
@@ -435,129 +275,6 @@ def default_output(path: str | os.PathLike[str] | None, model: str | nn.Module |
     named = libraries.without_weights(model or "model")
     name = Path(path).stem if path is not None else named.rpartition(":")[2]
     return Path(f"{name}.tflite")
-
-
-@dataclass(frozen=True)
-class _Check:
-    """The checks of one file."""
-
-    source: Original
-    path: Path
-    progress: Progress
-    seed: int
-
-    def against_torch(self, runtimes: Runtimes, tolerance: float) -> Comparison:
-        """Of a float32 file, on random inputs."""
-        inputs = random_inputs(self.source, self.seed)
-        found = self._compare(f"compare with {self.source.framework}", runtimes, inputs, tolerance)
-        find = self._finder(runtimes, inputs)
-        require_agreement(found, tolerance, seed=self.seed, find=find)
-        return found
-
-    def of_quantised(
-        self, runtimes: Runtimes, tried: Samples | None, least_db: float, ours: Collection[str]
-    ) -> Comparison:
-        """Of a quantised file, on calibration data where there is some."""
-        inputs: Sequence[Sequence[Tensor]] = random_inputs(self.source, self.seed)
-        advice = (
-            "what is noisy in int8 weights is not in --quantize fp16, "
-            f"nor without --quantize; --seed {self.seed} tries the same inputs again"
-        )
-        if tried is not None:
-            inputs = [tried[index] for index in range(len(tried))]
-            advice = (
-                "data that is more like what the network was trained on may do better; "
-                "--quantize fp16 touches weights only"
-            )
-        title = f"compare quantised file with {self.source.framework}"
-        found = self._compare(title, runtimes, inputs, None)
-        find = self._finder(runtimes, inputs)
-        require_quality(found, least_db, advice=advice, find=find, ours=ours)
-        return found
-
-    def _compare(
-        self,
-        title: str,
-        runtimes: Runtimes,
-        inputs: Sequence[Sequence[Tensor]],
-        tolerance: float | None,
-    ) -> Comparison:
-        with self.progress.stage(title, 1 + len(runtimes.found)) as stage:
-            try:
-                return compare_outputs(
-                    self.source, self.path, inputs, runtimes, tolerance=tolerance,
-                    step=stage.advance,
-                )  # fmt: skip
-            except Refused as refused:
-                blame = self._find(refused.runtime, Litert("builtin"), inputs[0], None)
-                if blame is None or blame.op in refused.what:
-                    raise
-                raise VerificationError(
-                    f"{refused.what}; it refuses {blame}", hint=refused.hint
-                ) from refused
-
-    def _finder(self, runtimes: Runtimes, inputs: Sequence[Sequence[Tensor]]) -> Find:
-        def runtime(of: Agreement) -> Runtime:
-            return next(
-                item
-                for item in runtimes.found
-                if (item.name, item.kernels) == (of.runtime, of.kernels)
-            )
-
-        def find(bad: Agreement, good: Agreement) -> Blame | None:
-            # Plain kernels ran the first inference, and so did all others.
-            return self._find(runtime(bad), runtime(good), inputs[0], bad.worst)
-
-        return find
-
-    def _find(
-        self, bad: Runtime, good: Runtime, inputs: Sequence[Tensor], difference: Difference | None
-    ) -> Blame | None:
-        [arrays] = file_inputs(self.path, [inputs])
-
-        def run(runtime: Runtime) -> Run:
-            return lambda path: runtime.run(path, [[array.copy() for array in arrays]])[0]
-
-        with self.progress.stage("find the operator", 1) as stage:
-            found = find_operator(self.path, run(good), run(bad), difference)
-            stage.advance()
-        return found
-
-
-def _runtime_result(of: Agreement) -> RuntimeResult:
-    return RuntimeResult(
-        runtime=of.runtime,
-        kernels=of.kernels,
-        inferences=of.inferences,
-        worst_output=of.worst.name,
-        max_abs_diff=of.worst.max_abs_diff,
-        relative_diff=of.relative_diff,
-        sqnr_db=of.sqnr_db,
-        max_steps=of.max_steps,
-        outputs=[_output_result(item) for item in of.outputs],
-    )
-
-
-def _output_result(of: Output) -> OutputResult:
-    far, weak = of.difference, of.weak
-    return OutputResult(
-        name=far.name,
-        max_abs_diff=far.max_abs_diff,
-        max_output=far.max_output,
-        relative_diff=far.relative_diff,
-        scale=far.scale,
-        axis=far.axis,
-        index=far.index,
-        inference=far.inference,
-        position=far.position,
-        sqnr_db=of.sqnr_db,
-        max_steps=of.max_steps,
-        weak=None
-        if weak is None
-        else WeakSlices(
-            axis=weak.axis, indices=weak.indices, slices=str(weak), sqnr_db=weak.sqnr_db
-        ),
-    )
 
 
 def _quantize_int8(path: Path, samples: Samples, boundary: Boundary, progress: Progress) -> None:

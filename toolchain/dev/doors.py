@@ -75,7 +75,7 @@ class Tried(BaseModel):
     """Of the file."""
     relative_diff: float | None = None
     """To torch, of the worst channel beside its scale, on the worst runtime of this machine; see
-    :class:`toolchain.convert.conversion.Conversion`."""
+    :class:`toolchain.convert.result.Conversion`."""
     board: str | None = None
     board_diff: float | None = None
     """The same of the board, to the stock interpreter of this machine."""

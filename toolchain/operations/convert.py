@@ -27,7 +27,7 @@ from toolchain.zoo import catalog, libraries
 if TYPE_CHECKING:
     from torch import nn
 
-    from toolchain.convert.conversion import Conversion
+    from toolchain.convert.result import Conversion
 
 
 @dataclass(frozen=True)

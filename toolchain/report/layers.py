@@ -16,7 +16,7 @@ from toolchain.tflite_file.layers import Layer, Plane, fill_range
 from toolchain.tflite_file.untrained import MARK
 
 if TYPE_CHECKING:  # torch is slow to import, and deploy inspect needs none of it
-    from toolchain.convert.conversion import Conversion, RuntimeResult, TensorInfo, WeakSlices
+    from toolchain.convert.result import Conversion, RuntimeResult, TensorInfo, WeakSlices
 
 _RANKS = {
     "layer": NAME,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # what a user's type checker sees, which that of this project
     from toolchain import inspect as inspect_file
     from toolchain.api.board import ConnectedBoard
     from toolchain.build.bundle import Bundle
-    from toolchain.convert.conversion import Conversion
+    from toolchain.convert.result import Conversion
     from toolchain.operations.run import RunResult
     from toolchain.profile.document import Profile
     from toolchain.profile.estimate_document import Estimate

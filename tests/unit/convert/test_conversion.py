@@ -24,7 +24,8 @@ from support.published import (
 )
 from toolchain.agreement.differences import Array
 from toolchain.agreement.runtimes import Runtimes
-from toolchain.convert.conversion import Conversion, convert, default_output
+from toolchain.convert.conversion import convert, default_output
+from toolchain.convert.result import Conversion
 from toolchain.errors import ModelError, OutputError, VerificationError
 from toolchain.sparsity.published import MaskDifference
 from toolchain.tflite_file.graph import read_model

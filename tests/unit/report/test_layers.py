@@ -16,7 +16,7 @@ from support.masked_case import SMALL, Case
 from support.tflite_writer import GraphWriter
 from toolchain.convert.check import ConvertedLayer
 from toolchain.convert.compare import Distance
-from toolchain.convert.conversion import (
+from toolchain.convert.result import (
     CalibrationInfo,
     Conversion,
     OutputResult,

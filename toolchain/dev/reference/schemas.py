@@ -11,7 +11,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
 from toolchain.board.description import Description
 from toolchain.board.detect import DetectedObjects
 from toolchain.build.bundle import Manifest
-from toolchain.convert.conversion import Conversion
+from toolchain.convert.result import Conversion
 from toolchain.demo import DemoResult
 from toolchain.dev.reference.attributes import attribute_docs, markdown
 from toolchain.dev.reference.tables import table
