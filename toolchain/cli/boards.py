@@ -209,7 +209,7 @@ def check(
         list[str] | None,
         typer.Argument(
             help="Names, tags, files, or all.",
-            metavar="[NAME]",
+            metavar="NAME",
             show_default="all of your own",
             autocompletion=complete(board_names),
         ),

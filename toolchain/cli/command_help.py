@@ -14,6 +14,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, TypeVar
 
 import typer
@@ -24,6 +25,13 @@ from toolchain.hints import did_you_mean
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _NOT_ONE_OF = re.compile(r"(?:Value error, )?'(?P<given>.*)' is not one of (?P<known>'.*')\.")
+
+_KINDS = {
+    "<str>": "<text>", "<path>": "<path>",
+    "<int>": "<number>", "<int range>": "<number>",
+    "<float>": "<number>", "<float range>": "<number>",
+}  # fmt: skip
+"""What options take, by Typer's words for it."""
 
 
 class App(typer.Typer):
@@ -53,6 +61,8 @@ class _Explained:
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Print the help text."""
         _set_width()
+        for parameter in self.get_params(ctx):  # type: ignore[attr-defined]
+            parameter.display_type_rich = partial(_kind, parameter, parameter.display_type_rich)
         super().format_help(ctx, formatter)  # type: ignore[misc]  # of the class it is mixed into
         _print_examples(self.examples)
 
@@ -103,6 +113,17 @@ def complete(names: Callable[[str], Iterable[tuple[str, str]]]) -> Callable[[str
         return [(name, text) for name, text in names(incomplete) if name.startswith(incomplete)]
 
     return completed
+
+
+def _kind(parameter: Any, of_typer: Callable[[Any], str | None], ctx: Any) -> str | None:
+    """What a parameter takes, in words of people: Typer says ``<list[Path]>``, also ``<bool>``.
+
+    A flag takes nothing, and an argument's name says what it is.
+    """
+    if parameter.param_type_name == "argument" or getattr(parameter, "is_bool_flag", False):
+        return ""
+    shown = of_typer(ctx)
+    return _KINDS.get(re.sub(r"list\[(\w+)\]", r"\1", shown or "").lower(), shown)
 
 
 def _to_the_letter(command: Any) -> None:

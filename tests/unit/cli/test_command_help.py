@@ -63,6 +63,13 @@ def test_help_shows_every_text_to_the_letter(words: str) -> None:
 
 
 @pytest.mark.parametrize("words", COMMANDS)
+def test_what_an_option_takes_is_told_in_words_and_a_flag_takes_nothing(words: str) -> None:
+    told = shown(words)
+    assert not re.search(r"<(?:bool|str|int|float|list|tuple)\b", told)
+    assert re.search(r"--help +-h +Show", told)
+
+
+@pytest.mark.parametrize("words", COMMANDS)
 def test_help_speaks_one_dialect(words: str) -> None:
     command = COMMANDS[words]
     first = command.help.split("\n\n")[0].replace("\n", " ")
