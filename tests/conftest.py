@@ -61,11 +61,12 @@ def pytest_configure(config: pytest.Config) -> None:
     """Remember how things are; xdist's workers inherit the mark.
 
     What programs of ours keep of the user's, such as a history of profiles, goes to a folder that
-    is removed.
+    is removed. Boards of the user's take no part.
     """
     if not hasattr(config, "workerinput"):
         config.stash[_DATA] = tempfile.mkdtemp(prefix="tileskip-data-")
-        os.environ["XDG_DATA_HOME"] = config.stash[_DATA]
+        os.environ["XDG_DATA_HOME"] = os.environ["XDG_CONFIG_HOME"] = config.stash[_DATA]
+        os.environ.pop("TILESKIP_BOARDS", None)
         os.environ[traces.MARK] = uuid.uuid4().hex
         config.stash[_STATE] = traces.state()
 

@@ -161,6 +161,7 @@ def completed(line: str, here: Path) -> list[str]:
 def test_completion_knows_boards_and_files_of_boards(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("TILESKIP_CACHE", str(tmp_path / "cache"))  # of no emulated boards
     (tmp_path / "mine.toml").write_text((REPOSITORY / "boards/rpi4.toml").read_text())
     (tmp_path / "pyproject.toml").write_text("[project]\n")
     assert sorted(completed("deploy build --board ", tmp_path)) == [
