@@ -12,7 +12,7 @@ import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +69,7 @@ def serving(
     login: str = 'exec sh -c "$SSH_ORIGINAL_COMMAND"',
     host_key: Path | None = None,
     options: Mapping[str, object] | None = None,
+    within: Sequence[str] = (),
 ) -> Iterator[Sshd]:
     """Run a server; the test is skipped if there is none.
 
@@ -79,6 +80,7 @@ def serving(
             ``SSH_ORIGINAL_COMMAND``.
         host_key: a private host key; a new one unless given.
         options: further ones of ``sshd_config``.
+        within: a program and arguments that run the server.
     """
     program = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
     if not program:
@@ -107,7 +109,7 @@ def serving(
     (folder / "sshd_config").write_text(
         "".join(f"{key} {value}\n" for key, value in settings.items())
     )
-    command = [program, "-D", "-e", "-f", str(folder / "sshd_config")]
+    command = [*within, program, "-D", "-e", "-f", str(folder / "sshd_config")]
     with (
         (folder / "sshd.log").open("wb") as log,
         subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True) as process,
