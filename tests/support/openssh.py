@@ -70,6 +70,7 @@ def serving(
     host_key: Path | None = None,
     options: Mapping[str, object] | None = None,
     within: Sequence[str] = (),
+    also: Sequence[str] = (),
 ) -> Iterator[Sshd]:
     """Run a server; the test is skipped if there is none.
 
@@ -81,6 +82,7 @@ def serving(
         host_key: a private host key; a new one unless given.
         options: further ones of ``sshd_config``.
         within: a program and arguments that run the server.
+        also: further addresses to listen at.
     """
     program = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
     if not program:
@@ -92,7 +94,9 @@ def serving(
     (folder / "authorized").write_text(authorized)
     port = free_port()
     settings = {
-        "ListenAddress": f"127.0.0.1:{port}",
+        "ListenAddress": "\nListenAddress ".join(
+            f"{address}:{port}" for address in ("127.0.0.1", *also)
+        ),
         "HostKey": host_key,
         "AuthorizedKeysFile": folder / "authorized",
         "StrictModes": "no",
