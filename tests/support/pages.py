@@ -47,6 +47,8 @@ def run_page(
     folder: Path,
     environment: Mapping[str, str],
     after: Callable[[str], None] = lambda _command: None,
+    *,
+    python: str = sys.executable,
 ) -> None:
     """Write the files of a page and run its commands, as a reader of it would.
 
@@ -55,6 +57,7 @@ def run_page(
         folder: to work in; the project's ``toolchain`` is found in it, if it has none of its own.
         environment: variables that are added.
         after: is told each command that has run.
+        python: what ``python`` is on the page.
     """
     if not (folder / "toolchain").exists():
         (folder / "toolchain").symlink_to(REPOSITORY / "toolchain")
@@ -64,15 +67,14 @@ def run_page(
     everything = os.environ | {"PYTHONPATH": str(REPOSITORY)} | dict(environment)
     for command in page_commands(page):
         done = subprocess.run(
-            ["/bin/bash", "-c", _PROGRAMS + command],
+            ["/bin/bash", "-c", _programs(python) + command],
             cwd=folder, env=everything, capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == 0, f"{page}: {command}\n{done.stdout}{done.stderr}"
         after(command)
 
 
-_PROGRAMS = (
-    f'deploy() {{ {shlex.join([sys.executable, str(REPOSITORY / "deploy.py")])} "$@"; }}\n'
-    f'python() {{ {shlex.quote(sys.executable)} "$@"; }}\n'
-)
-"""What an active environment would find."""
+def _programs(python: str) -> str:
+    """What an active environment would find."""
+    deploy = shlex.join([sys.executable, str(REPOSITORY / "deploy.py")])
+    return f'deploy() {{ {deploy} "$@"; }}\npython() {{ {shlex.quote(python)} "$@"; }}\n'

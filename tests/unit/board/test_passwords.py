@@ -14,6 +14,7 @@ from pathlib import Path
 
 import paramiko
 import pytest
+from paramiko.server import InteractiveQuery
 
 from support.openssh import make_key, public_text, serving, shell
 from support.password_server import PASSWORD, taking_passwords
@@ -268,8 +269,8 @@ class _Odd(paramiko.ServerInterface):
     def get_allowed_auths(self, username: str) -> str:  # noqa: ARG002
         return "keyboard-interactive"
 
-    def check_auth_interactive(self, username: str, submethods: str) -> paramiko.InteractiveQuery:  # noqa: ARG002
-        return paramiko.InteractiveQuery(
+    def check_auth_interactive(self, username: str, submethods: str) -> InteractiveQuery:  # noqa: ARG002
+        return InteractiveQuery(
             "\x1b]0;owned\x07Two factors", "", ("Code\x1b[2J: ", True), ("Pin: ", False)
         )
 

@@ -276,7 +276,8 @@ def read_only(tmp_path: Path) -> Iterator[Path]:
     if subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("only root may mount a file system")
     yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    unmount = ["umount", str(folder)]
+    subprocess.run(unmount, check=True)
 
 
 def test_a_folder_that_cannot_be_written_to_is_told_with_what_helps(
