@@ -43,9 +43,13 @@ def model(tmp_path: Path) -> Model:
         ("echo 'tileskip-run: error: op 7 is unknown' >&2; exit 3", ModelError, "op 7 is unknown"),
         ("echo 'tileskip-run: error: no such file' >&2; exit 4", BoardError, "no such file"),
         ("exit 2", BoardError, "ended with 2: no reason given"),
-        ("kill -KILL $$", BoardError, "ended by SIGKILL"),
-        ("kill -ILL $$", BoardError, "ended by SIGILL"),
-        ("kill -SEGV $$", BoardError, "ended by SIGSEGV"),
+        ("kill -KILL $$", BoardError, "ended by SIGKILL: it was killed"),
+        ("kill -ILL $$", BoardError, "ended by SIGILL: the core does not have an instruction"),
+        ("kill -SEGV $$", BoardError, "ended by SIGSEGV: it crashed"),
+        ("kill -TERM $$", BoardError, "ended by SIGTERM: somebody ended it"),
+        ("kill -BUS $$", BoardError, "ended by SIGBUS: a file or memory of it could not be read"),
+        ("ulimit -t 1; while :; do :; done", BoardError, "ended by SIG(XCPU|KILL)"),
+        ("kill -40 $$", BoardError, "ended by signal 40"),
     ],
 )
 def test_every_end_of_the_runner_has_its_message(
