@@ -66,5 +66,5 @@ def test_what_was_measured_of_others_is_kept_and_the_one_is_named(
         there.profile(large, little, estimate=False)
     kept = caught.value.result
     assert isinstance(kept, Profile)
-    assert [one.label for one in kept.measurements] == ["little"]
+    assert [one.name for one in kept.measurements] == ["little"]
     assert [one.model for one in kept.failed] == [str(large)]

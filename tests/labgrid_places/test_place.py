@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,15 +12,30 @@ from typing import Any
 import pytest
 
 from support.bundles import write_bundle, write_masked_model
-from support.openssh import make_key
+from support.fresh_pi import USER, home_of_a_newcomer, make_user
+from support.openssh import make_key, public_text
+from support.pages import run_page
 from support.places import REPOSITORY
 from support.plugin import PLUGIN, Ran, run_pytest
 from support.python_runner import python_runner
 from support.ssh_user import SshUser, user_of_a_server
+from toolchain.board import emulator
+from toolchain.board.connect import connect
+from toolchain.hardware.board_file import load_board
+from toolchain.progress import Silent
+from toolchain.storage.cache import cache_dir, locked
 
 ALONE = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
 """Whether Tileskip is installed beside labgrid or not."""
 PLUGINS = ("-p", "labgrid.pytestplugin", "-p", PLUGIN)
+_RECORD = r"""
+set -e
+cd "/home/$1"
+mkdir -p .ssh
+echo "$2" >.ssh/authorized_keys
+chown -R "$1:$1" .ssh
+chmod 700 .ssh
+"""
 _OWN_LOCKS = """
 from pathlib import Path
 from toolchain.board import lease
@@ -164,3 +180,46 @@ def test_a_driver_that_names_no_board_is_told(lab: Lab) -> None:
     assert done.code == 1
     assert "which board is the place?" in done.text
     assert "hint: say so in the environment, as in: TileskipDriver: {board: rpi4}" in done.text
+
+
+@pytest.fixture
+def place_of_the_page(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """The place that the page names, which is an emulated board; the user's variables."""
+    path = tmp_path / f"labgrid-{os.getpid()}.toml"
+    path.write_text(f'{(REPOSITORY / "boards/qemu.toml").read_text()}server = "openssh"\n')
+    described = load_board(str(path))
+    state = emulator.start(described, Silent())
+    try:
+        home = tmp_path / "home"
+        config = "Host 192.168.1.20\n  HostName raspberrypi\n"
+        programs = home_of_a_newcomer(home, config, state.port)
+        known = state.target.known_hosts[0].read_text()
+        (home / ".ssh/known_hosts").write_text(known)
+        with connect(described) as root:
+            make_user(root)
+            root.run(["sh", "-c", _RECORD, "sh", USER, public_text(home / ".ssh/id_ed25519")])
+        yield {
+            "HOME": str(home),
+            "PATH": f"{programs}:{os.environ['PATH']}",
+            "TILESKIP_CACHE": str(cache_dir()),
+            "SSH_AUTH_SOCK": "",
+        }
+    finally:
+        emulator.stop(described, Silent())
+
+
+def test_every_command_of_the_page_runs(
+    place_of_the_page: dict[str, str], labgrids_python: str, tmp_path: Path
+) -> None:
+    """``how-to/labgrid.md``."""
+    ran: list[str] = []
+    with locked("tests-users-board"):
+        if emulator.status(load_board("qemu")) is not None:
+            pytest.skip("the emulated board is in use; deploy emulator stop")
+        options = {"PYTEST_ADDOPTS": " ".join(PLUGINS)}
+        run_page(
+            "how-to/labgrid.md", tmp_path, place_of_the_page | ALONE | options, ran.append,
+            python=labgrids_python,
+        )  # fmt: skip
+        assert emulator.status(load_board("qemu")) is None, "the driver has left it running"
+    assert sum("pytest" in line for line in ran) == 2

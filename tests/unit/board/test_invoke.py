@@ -61,6 +61,26 @@ def test_every_end_of_the_runner_has_its_message(
     assert "m.tflite" in caught.value.what
 
 
+def test_want_of_memory_is_told_with_what_helps(tmp_path: Path, model: Model) -> None:
+    """By the runner itself, where a limit is set; by the kernel's count, or where it has none."""
+    script = "echo 'tileskip-run: error: m: needs more memory than there is' >&2; exit 3"
+    with pytest.raises(ModelError, match="needs more memory") as limited:
+        runner(tmp_path / "limited", script).run(model, Settings())
+    assert "take a smaller model" in (limited.value.hint or "")
+    killed = runner(tmp_path / "killed", "kill -KILL $$")
+    for before, said in (
+        (killed._oom_kills, "was not out of memory"),
+        (None, "most often the board is out of memory: end what else"),
+    ):
+        killed._oom_kills = before
+        with pytest.raises(BoardError, match="SIGKILL: it was killed") as caught:
+            killed.run(model, Settings())
+        assert said in (caught.value.hint or "")
+    killed._oom_kills = -1  # as if the kernel had ended one since
+    with pytest.raises(BoardError, match="SIGKILL: the board ran out of memory"):
+        killed.run(model, Settings())
+
+
 def test_a_runner_that_was_stopped_is_given_up_and_ended(tmp_path: Path, model: Model) -> None:
     mark = tmp_path / "pid"
     script = f"echo $$ > {mark}; kill -STOP $$; sleep 60"

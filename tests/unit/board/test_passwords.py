@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import pty
 import signal
 import socket
-import termios
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import paramiko
@@ -19,6 +16,7 @@ from paramiko.server import InteractiveQuery
 from support.openssh import make_key, public_text, serving, shell
 from support.password_server import PASSWORD, taking_passwords
 from support.ssh_user import RUN, SshUser
+from support.terminal import Terminal
 from toolchain import questions
 from toolchain.board.ssh import SshConnection
 from toolchain.board.target import SshTarget
@@ -30,43 +28,8 @@ ADD = ["boards", "add", "pi", "--name", "kitchen", "--dry-run"]
 Logging = Callable[..., AbstractContextManager[SshUser]]
 
 
-class Terminal:
-    """A command on a terminal of its own, and what is typed there."""
-
-    def __init__(self, user: SshUser, words: Sequence[str]) -> None:
-        self.text, self._seen = "", 0
-        line, variables = [*user.program, *words], user.environment
-        self.pid, self.end = pty.fork()
-        if not self.pid:
-            os.chdir(user.work)
-            os.execvpe(line[0], line, variables)  # noqa: S606 (no shell is meant)
-
-    def until(self, words: str) -> None:
-        """Read on until this is shown, behind what was waited for before."""
-        while (place := self.text.find(words, self._seen)) < 0:
-            piece = self._read()
-            assert piece, self.text
-            self.text += piece
-        self._seen = place + len(words)
-
-    def type(self, text: str) -> None:
-        os.write(self.end, text.encode())
-
-    @property
-    def shows_what_is_typed(self) -> bool:
-        return bool(termios.tcgetattr(self.end)[3] & termios.ECHO)
-
-    def close(self) -> int:
-        """Its exit code."""
-        while piece := self._read():
-            self.text += piece
-        os.close(self.end)
-        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-
-    def _read(self) -> str:
-        with suppress(OSError):  # what a terminal says whose last program has ended
-            return os.read(self.end, 4096).decode(errors="replace")
-        return ""
+def on_a_terminal(user: SshUser, words: Sequence[str]) -> Terminal:
+    return Terminal([*user.program, *words], cwd=user.work, environment=user.environment)
 
 
 @pytest.fixture
@@ -108,7 +71,7 @@ QUESTIONS: Mapping[str, object] = {"KbdInteractiveAuthentication": "yes", "UsePA
 
 def test_a_locked_key_is_unlocked_by_what_is_typed(user_of: Logging) -> None:
     with user_of(passphrase=PASSPHRASE) as user:
-        terminal = Terminal(user, ADD)
+        terminal = on_a_terminal(user, ADD)
         terminal.until(f"Passphrase of the key {user.key}: ")
         assert not terminal.shows_what_is_typed
         terminal.type("wrong\n")
@@ -125,7 +88,7 @@ def test_a_locked_key_of_an_older_format_is_unlocked(user_of: Logging, form: str
         key = make_key(user.folder / "old", kind="rsa")
         (user.folder / "sshd/authorized").write_text(f"{public_text(key)}\n")
         shell(f"ssh-keygen -q -p -P '' -N '{PASSPHRASE}' -m {form} -f {key}")
-        terminal = Terminal(user, [*ADD, "--identity", str(key)])
+        terminal = on_a_terminal(user, [*ADD, "--identity", str(key)])
         terminal.until(f"Passphrase of the key {key}: ")
         terminal.type(f"{PASSPHRASE}\n")
         assert terminal.close() == 0, terminal.text
@@ -133,7 +96,7 @@ def test_a_locked_key_of_an_older_format_is_unlocked(user_of: Logging, form: str
 
 def test_who_types_nothing_is_told_how_to_load_the_key(user_of: Logging) -> None:
     with user_of(passphrase=PASSPHRASE) as user:
-        terminal = Terminal(user, ADD)
+        terminal = on_a_terminal(user, ADD)
         terminal.until("Passphrase of the key")
         terminal.type("\n")
         assert terminal.close() == ConnectionFailed.exit_code
@@ -146,14 +109,14 @@ def test_no_passphrase_is_asked_for_where_another_key_will_do(
 ) -> None:
     with user_of(stranger, passphrase=PASSPHRASE) as user:
         user.configure(f"IdentityFile {stranger}")
-        terminal = Terminal(user, ADD)
+        terminal = on_a_terminal(user, ADD)
         assert terminal.close() == 0, terminal.text
         assert "Passphrase" not in terminal.text
 
 
 def test_ctrl_c_at_the_question_leaves_the_terminal_as_it_was(user_of: Logging) -> None:
     with user_of(passphrase=PASSPHRASE) as user:
-        terminal = Terminal(user, ADD)
+        terminal = on_a_terminal(user, ADD)
         terminal.until("Passphrase of the key")
         terminal.type("half\x03")
         assert terminal.close() == 128 + signal.SIGINT
@@ -168,7 +131,7 @@ def test_a_password_logs_in_where_no_key_does(
     user_of: Logging, stranger: Path, options: Mapping[str, object], asked: str
 ) -> None:
     with user_of(stranger, **options) as user:
-        terminal = Terminal(user, ADD)
+        terminal = on_a_terminal(user, ADD)
         for typed in ("wrong", PASSWORD):
             terminal.until(f"{asked}{user.server.user}@pi")
             terminal.until(": ")
@@ -183,7 +146,7 @@ def test_a_wrong_password_is_asked_for_as_often_as_the_configuration_says(
 ) -> None:
     with user_of(stranger, **PASSWORDS) as user:
         user.configure("NumberOfPasswordPrompts 2")
-        terminal = Terminal(user, ADD)
+        terminal = on_a_terminal(user, ADD)
         for _ in range(2):
             terminal.until("Password of ")
             terminal.type("wrong\n")
@@ -198,7 +161,7 @@ def test_a_wrong_password_is_asked_for_as_often_as_the_configuration_says(
 def test_a_server_may_want_a_key_and_a_password(user_of: Logging, second: str) -> None:
     options = PASSWORDS if second == "password" else QUESTIONS
     with user_of(**options, AuthenticationMethods=f"publickey,{second}") as user:
-        terminal = Terminal(user, ADD)
+        terminal = on_a_terminal(user, ADD)
         terminal.until(f"{user.server.user}@pi")
         terminal.until(": ")
         terminal.type(f"{PASSWORD}\n")
@@ -213,7 +176,7 @@ def test_nobody_is_asked_where_the_configuration_says_so(
 ) -> None:
     with user_of(stranger, **PASSWORDS) as user:
         user.configure(line)
-        terminal = Terminal(user, ADD)
+        terminal = on_a_terminal(user, ADD)
         assert terminal.close() == ConnectionFailed.exit_code
         assert "Password of" not in terminal.text
         assert "ssh-copy-id" in terminal.text
@@ -222,7 +185,7 @@ def test_nobody_is_asked_where_the_configuration_says_so(
 def test_no_key_is_offered_where_the_configuration_says_so(user_of: Logging) -> None:
     with user_of(**PASSWORDS) as user:
         user.configure("PubkeyAuthentication no")
-        terminal = Terminal(user, ADD)
+        terminal = on_a_terminal(user, ADD)
         terminal.until("Password of ")
         terminal.type(f"{PASSWORD}\n")
         assert terminal.close() == 0, terminal.text
@@ -248,7 +211,7 @@ def test_several_boards_at_once_ask_nothing(user_of: Logging) -> None:
         user.inventory.write_text(
             "".join(f'[{name}]\nlike = "rpi4"\nssh = {{ host = "pi" }}\n' for name in ("a", "b"))
         )
-        terminal = Terminal(user, ["boards", "check", "all"])
+        terminal = on_a_terminal(user, ["boards", "check", "all"])
         assert terminal.close() == ConnectionFailed.exit_code
         assert "Passphrase of" not in terminal.text
         assert "ssh-add" in terminal.text
