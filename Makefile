@@ -12,6 +12,7 @@ VENV_PEERS ?= .venv-peers
 VENV_VIEWERS ?= .venv-viewers
 # All of the project and TensorFlow, which `deploy` does not need otherwise.
 VENV_TENSORFLOW ?= .venv-tensorflow
+# The base and labgrid, which `deploy` does not need.
 VENV_LABGRID ?= .venv-labgrid
 # The generator of the documentation's site and its link checker.
 VENV_DOCS ?= .venv-docs

@@ -20,17 +20,18 @@ from toolchain.profile.document import Profile
 from toolchain.progress import Silent
 
 MEMORY_MIB = 320
-"""Enough to boot and for small models; not for an activation of 576 MiB."""
+"""Enough to boot and for small models; not for activations of 192 MiB."""
 
 
 @pytest.fixture(scope="module")
-def small_board(make_board: BoardMaker, qemu_bundle: Bundle) -> Iterator[Board]:
+def small_board(make_board: BoardMaker, qemu_bundle: Bundle) -> Board:
     path = Path(make_board("small").given)
     path.write_text(path.read_text().replace("memory_mib = 1024", f"memory_mib = {MEMORY_MIB}"))
     description = load_board(str(path))
+    assert description.emulator is not None
     assert description.emulator.memory_mib == MEMORY_MIB
     emulator.start(description, Silent())
-    yield Board(description, bundle=qemu_bundle.path.absolute())
+    return Board(description, bundle=qemu_bundle.path.absolute())
 
 
 @pytest.fixture
@@ -42,11 +43,11 @@ def there(small_board: Board) -> Iterator[ConnectedBoard]:
 def test_a_runner_that_was_ended_for_want_of_memory(
     small_board: Board, there: ConnectedBoard, tmp_path: Path
 ) -> None:
-    large = write_masked_model(tmp_path / "large.tflite", size=1536, channels=64)
+    large = write_masked_model(tmp_path / "large.tflite", size=1024, channels=48)
     little = write_masked_model(tmp_path / "little.tflite")
     for _ in range(2):
         with pytest.raises(BoardError, match=r"SIGKILL: the board ran out of memory") as caught:
-            there.run(large, np.zeros((1, 1536, 1536, 3), np.float32))
+            there.run(large, np.zeros((1, 1024, 1024, 3), np.float32))
         assert "take a smaller model" in (caught.value.hint or "")
         # The board works on, and nothing of the run is left there.
         (output,) = there.run(little, np.zeros((1, 16, 16, 3), np.float32))
@@ -60,7 +61,7 @@ def test_a_runner_that_was_ended_for_want_of_memory(
 def test_what_was_measured_of_others_is_kept_and_the_one_is_named(
     there: ConnectedBoard, tmp_path: Path
 ) -> None:
-    large = write_masked_model(tmp_path / "large.tflite", size=1536, channels=64)
+    large = write_masked_model(tmp_path / "large.tflite", size=1024, channels=48)
     little = write_masked_model(tmp_path / "little.tflite")
     with pytest.raises(DeployError, match="out of memory") as caught:
         there.profile(large, little, estimate=False)
