@@ -12,6 +12,8 @@ VENV_PEERS ?= .venv-peers
 VENV_VIEWERS ?= .venv-viewers
 # All of the project and TensorFlow, which `deploy` does not need otherwise.
 VENV_TENSORFLOW ?= .venv-tensorflow
+# The base and labgrid, which `deploy` does not need.
+VENV_LABGRID ?= .venv-labgrid
 # The generator of the documentation's site and its link checker.
 VENV_DOCS ?= .venv-docs
 PYTHON ?= $(shell command -v python3.11 || echo python3)
@@ -72,6 +74,11 @@ $(VENV_TENSORFLOW)/.done: requirements.lock requirements-cpu.lock requirements-d
 	for lock in $^; do $(VENV_TENSORFLOW)/bin/python $(LOCKED) $$lock; done
 	@touch $@
 
+$(VENV_LABGRID)/.done: tests/labgrid_places/requirements.lock | packages
+	$(PYTHON) -m venv $(VENV_LABGRID)
+	$(VENV_LABGRID)/bin/python $(LOCKED) $<
+	@touch $@
+
 $(VENV_DOCS)/.done: docs/site.lock | packages
 	$(PYTHON) -m venv $(VENV_DOCS)
 	$(VENV_DOCS)/bin/python $(LOCKED) $<
@@ -115,6 +122,10 @@ test-emulated: $(VENV)/.dev  ## cross-built, on the emulated board and under qem
 .PHONY: test-viewers
 test-viewers: host-bundle $(VENV_VIEWERS)/.done  ## what is saved of a profile, in Perfetto's engine, Model Explorer and pandas; not in test, it needs them
 	$(PYTEST) tests/viewers
+
+.PHONY: test-labgrid
+test-labgrid: $(VENV)/.dev $(VENV_LABGRID)/.done  ## a place of labgrid as a board, with labgrid itself; not in test, it needs that
+	$(PYTEST) tests/labgrid_places
 
 .PHONY: test-tensorflow
 TENSORFLOW_TESTS := tests/unit/keras tests/unit/convert/from_tensorflow tests/frameworks

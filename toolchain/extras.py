@@ -50,6 +50,7 @@ MODULES = {
     "report": ("altair", "jinja2", "vl_convert"),
     "sweep": ("fsspec", "optuna", "pandas", "pyarrow", "ray"),
     "tensorflow": ("keras", "tensorflow"),
+    "labgrid": ("labgrid",),
 }
 """What the packages of each extra are imported as; of ``pyproject.toml``, which a test holds."""
 
@@ -65,10 +66,11 @@ USED_BY = {
     "report": "deploy report",
     "sweep": "[search] of deploy sweep, tasks beside each other, and --address",
     "tensorflow": "toolchain.keras, and deploy convert of Keras models and SavedModels",
+    "labgrid": "toolchain.labgrid, in environments of labgrid",
 }
 """What cannot run without each extra."""
 
-OPTIONAL = ("tensorflow",)
+OPTIONAL = ("tensorflow", "labgrid")
 """Extras that ``all`` leaves out: most people have no use for them."""
 
 

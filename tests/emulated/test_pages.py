@@ -14,12 +14,14 @@ from pathlib import Path
 import pytest
 
 from support.emulated_home import home_of_a_user_with_a_board, users_ssh
+from support.fresh_pi import PASSWORD, USER, home_of_a_newcomer, make_user
 from support.pages import TUTORIAL, files, run_page
-from support.places import REPOSITORY
+from support.places import REPOSITORY, BoardMaker
 from support.plugin import plugin_words
 from toolchain.board import emulator
+from toolchain.board.connect import connect
 from toolchain.build.bundle import build
-from toolchain.hardware.board_file import Board, boards_named
+from toolchain.hardware.board_file import Board, boards_named, load_board
 from toolchain.profile.estimate_document import Estimate
 from toolchain.profile.gain_document import Gain
 from toolchain.progress import Silent
@@ -35,15 +37,41 @@ def test_the_tutorial_leads_to_a_profile(tmp_path: Path) -> None:
     assert (tmp_path / "profile.png").stat().st_size > 0
 
 
-def test_a_board_that_ssh_knows_is_reached_by_its_name(users_board: Board, tmp_path: Path) -> None:
-    """``how-to/raspberry-pi.md``, with the emulated board in the place of the Raspberry Pi."""
-    home, folder = tmp_path / "home", tmp_path / "work"
-    home.mkdir()
-    folder.mkdir()
-    home_of_a_user_with_a_board(home, emulator.start(users_board, Silent()))
-    environment = {"HOME": str(home), "TILESKIP_CACHE": str(cache_dir())}
-    run_page("how-to/raspberry-pi.md", folder, environment)
-    assert (folder / "outputs/output0.npy").stat().st_size > 0
+def test_a_fresh_board_is_reached_and_measured_by_the_page_alone(
+    make_board: BoardMaker, tmp_path: Path
+) -> None:
+    """``how-to/raspberry-pi.md``, word for word: who follows it has a new key and no record."""
+    page = "how-to/raspberry-pi.md"
+    path = Path(make_board("pi").given)
+    path.write_text(f'{path.read_text()}server = "openssh"\n')
+    described = load_board(str(path))
+    state = emulator.start(described, Silent())
+    with connect(described) as root:
+        make_user(root)
+        folder = tmp_path / "work"
+        folder.mkdir()
+        home = tmp_path / "home"
+        programs = home_of_a_newcomer(home, files(page)[".ssh/config"], state.port)
+        environment = {
+            "HOME": str(home),
+            "PATH": f"{programs}:{os.environ['PATH']}",
+            "TILESKIP_CACHE": str(cache_dir()),
+            "SSH_AUTH_SOCK": "",
+        }
+        run_page(page, folder, environment, answers={"? [y/N]": "y", "password:": PASSWORD})
+        assert (folder / "outputs/output0.npy").stat().st_size > 0
+        there = root.run(["find", f"/home/{USER}/tileskip", "-type", "f", "-user", USER]).text
+        assert "dense.tflite" in there
+        assert "s20.tflite" in there
+        assert not root.exists("tileskip")
+    # What the page says to do if something fails, where nothing has.
+    words = [sys.executable, str(REPOSITORY / "deploy.py"), "doctor", "--board", "rpi4"]
+    done = subprocess.run(
+        [*words, "--host", "mypi"], cwd=folder, env=os.environ | environment,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "no faults" in done.stdout
 
 
 def test_many_boards_are_worked_on_at_once(users_board_alone: None, tmp_path: Path) -> None:

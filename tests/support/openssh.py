@@ -11,7 +11,7 @@ import shlex
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,6 +71,8 @@ def serving(
     login: str = 'exec sh -c "$SSH_ORIGINAL_COMMAND"',
     host_key: Path | None = None,
     options: Mapping[str, object] | None = None,
+    within: Sequence[str] = (),
+    also: Sequence[str] = (),
 ) -> Iterator[Sshd]:
     """Run a server; the test is skipped if there is none.
 
@@ -81,6 +83,8 @@ def serving(
             ``SSH_ORIGINAL_COMMAND``.
         host_key: a private host key; a new one unless given.
         options: further ones of ``sshd_config``.
+        within: a program and arguments that run the server.
+        also: further addresses to listen at.
     """
     program = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
     if not program:
@@ -92,7 +96,9 @@ def serving(
     (folder / "authorized").write_text(authorized)
     port = free_port()
     settings = {
-        "ListenAddress": f"127.0.0.1:{port}",
+        "ListenAddress": "\nListenAddress ".join(
+            f"{address}:{port}" for address in ("127.0.0.1", *also)
+        ),
         "HostKey": host_key,
         "AuthorizedKeysFile": folder / "authorized",
         "StrictModes": "no",
@@ -109,7 +115,7 @@ def serving(
     (folder / "sshd_config").write_text(
         "".join(f"{key} {value}\n" for key, value in settings.items())
     )
-    command = [*_ENDS_WITH_US, program, "-D", "-e", "-f", str(folder / "sshd_config")]
+    command = [*_ENDS_WITH_US, *within, program, "-D", "-e", "-f", str(folder / "sshd_config")]
     with (
         (folder / "sshd.log").open("wb") as log,
         subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True) as process,

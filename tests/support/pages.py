@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from support.places import REPOSITORY
+from support.terminal import Terminal
 
 DOCS = REPOSITORY / "docs"
 TUTORIAL = "tutorial.md"
@@ -47,6 +48,9 @@ def run_page(
     folder: Path,
     environment: Mapping[str, str],
     after: Callable[[str], None] = lambda _command: None,
+    *,
+    python: str = sys.executable,
+    answers: Mapping[str, str] | None = None,
 ) -> None:
     """Write the files of a page and run its commands, as a reader of it would.
 
@@ -55,6 +59,8 @@ def run_page(
         folder: to work in; the project's ``toolchain`` is found in it, if it has none of its own.
         environment: variables that are added.
         after: is told each command that has run.
+        python: what ``python`` is on the page.
+        answers: what is typed where a command asks something; then each runs on a terminal.
     """
     if not (folder / "toolchain").exists():
         (folder / "toolchain").symlink_to(REPOSITORY / "toolchain")
@@ -63,16 +69,20 @@ def run_page(
         (folder / name).write_text(content, encoding="utf-8")
     everything = os.environ | {"PYTHONPATH": str(REPOSITORY)} | dict(environment)
     for command in page_commands(page):
-        done = subprocess.run(
-            ["/bin/bash", "-c", _PROGRAMS + command],
-            cwd=folder, env=everything, capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, f"{page}: {command}\n{done.stdout}{done.stderr}"
+        line = ["/bin/bash", "-c", _programs(python) + command]
+        if answers is None:
+            done = subprocess.run(
+                line, cwd=folder, env=everything, capture_output=True, text=True, check=False
+            )
+            code, said = done.returncode, done.stdout + done.stderr
+        else:
+            terminal = Terminal(line, cwd=folder, environment=everything)
+            code, said = terminal.close(answers), terminal.text
+        assert code == 0, f"{page}: {command}\n{said}"
         after(command)
 
 
-_PROGRAMS = (
-    f'deploy() {{ {shlex.join([sys.executable, str(REPOSITORY / "deploy.py")])} "$@"; }}\n'
-    f'python() {{ {shlex.quote(sys.executable)} "$@"; }}\n'
-)
-"""What an active environment would find."""
+def _programs(python: str) -> str:
+    """What an active environment would find."""
+    deploy = shlex.join([sys.executable, str(REPOSITORY / "deploy.py")])
+    return f'deploy() {{ {deploy} "$@"; }}\npython() {{ {shlex.quote(python)} "$@"; }}\n'

@@ -26,6 +26,7 @@ _PLACE = re.compile(r"`((?:toolchain|runtime_patch|tests|boards|docs)/[^` *<]+)`
 _SUITES = (
     "tests/native/test_pages.py",
     "tests/frameworks/test_tensorflow_page.py",
+    "tests/labgrid_places/test_place.py",
     "tests/emulated/test_pages.py",
     "tests/emulated/test_gate_in_ci.py",
 )

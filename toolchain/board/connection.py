@@ -305,7 +305,10 @@ class Connection(ABC):
 
     def make_directory(self, path: str) -> None:
         """Make a folder and its parents; no error if it is there."""
-        self.run(["sh", "-c", 'umask 077 && mkdir -p -- "$1"', "sh", path])
+        argv = ["sh", "-c", 'umask 077 && mkdir -p -- "$1"', "sh", path]
+        result = self.run(argv, check=False)
+        if result.exit_code:
+            raise self.unwritable(path, result.stderr)
 
     def remove(self, *paths: str) -> None:
         """Remove files and whole folders; no error if they are not there."""
@@ -386,6 +389,23 @@ class Connection(ABC):
             hint="the copy was damaged on its way or on the disk; push again",
         )
 
+    def unwritable(self, remote: str, stderr: str) -> BoardError:
+        """The error for a place that a program there could not write to, with its last words."""
+        said = stderr.strip().splitlines()
+        elsewhere = "name a folder that can be written to as [ssh] directory = in the board's file"
+        hint = None
+        if "Read-only" in stderr:
+            hint = (
+                "its file system is read-only, as the board's settings say, or since its disk "
+                f"failed (see dmesg there): {elsewhere}"
+            )
+        elif "ermission denied" in stderr or "not permitted" in stderr:
+            hint = elsewhere
+        return BoardError(
+            f"{self.name}: {remote}: cannot be written: {said[-1] if said else 'no reason given'}",
+            hint=hint,
+        )
+
     def in_the_way(self, remote: str) -> BoardError:
         """The error for a file in whose place there is a folder."""
         return BoardError(
@@ -408,10 +428,7 @@ class Connection(ABC):
             self.run(["rm", "-f", "--", scratch])  # or what is free is counted without it
             free = self.free_bytes(posixpath.dirname(scratch))
             raise self.disk_full(remote, local.stat().st_size, free)
-        said = stderr.strip().splitlines()
-        raise BoardError(
-            f"{self.name}: {remote}: cannot be written: {said[-1] if said else 'no reason given'}"
-        )
+        raise self.unwritable(remote, stderr)
 
     def _compare(self, scratch: str, remote: str, expected: str) -> None:
         found = self.sha256(scratch)

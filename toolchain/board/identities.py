@@ -22,6 +22,7 @@ from toolchain.errors import ConnectionFailed
 from toolchain.formats.input_file import read_limited
 
 _OPENSSH_KEY = b"openssh-key-v1\0"
+_OPENSSH = b"-----BEGIN OPENSSH PRIVATE KEY-----"
 _PEM = re.compile(
     rb"-----BEGIN (?P<kind>[A-Z ]*)PRIVATE KEY-----\s(?P<body>.*)-----END [A-Z ]*PRIVATE KEY-----",
     re.S,
@@ -135,23 +136,29 @@ def _certificate(path: Path, public: bytes | None) -> PublicBlob | None:
     return blob if base64.b64decode(text.split()[1]) == public else None
 
 
-def private_key(path: Path) -> paramiko.PKey:
-    """A private key without a passphrase, of any format that OpenSSH reads.
+class WrongPassphrase(ValueError):  # noqa: N818 - it tells what somebody typed
+    """A passphrase that does not unlock a key."""
+
+
+def private_key(path: Path, passphrase: str | None = None) -> paramiko.PKey:
+    """A private key, of any format that OpenSSH reads.
+
+    Args:
+        path: its file.
+        passphrase: what it is locked with; ``None`` if it is not.
 
     Raises:
+        WrongPassphrase: the passphrase does not unlock it.
         ValueError: it cannot be read.
     """
-    data = read_limited(path)
-    key: Any
     try:
-        with warnings.catch_warnings():  # that a kind of key is old is for its server to say
-            warnings.simplefilter("ignore", CryptographyDeprecationWarning)
-            try:
-                key = serialization.load_ssh_private_key(data, None)
-            except ValueError:
-                key = serialization.load_pem_private_key(data, None)
+        key = _read_key(read_limited(path), None if passphrase is None else passphrase.encode())
     except (UnsupportedAlgorithm, TypeError) as error:
         raise ValueError(str(error)) from error
+    except ValueError as error:
+        if passphrase is None:
+            raise
+        raise WrongPassphrase(str(error)) from error
     readers: dict[type, Any] = {
         rsa.RSAPrivateKey: paramiko.RSAKey,
         ed25519.Ed25519PrivateKey: paramiko.Ed25519Key,
@@ -167,3 +174,11 @@ def private_key(path: Path) -> paramiko.PKey:
             made: paramiko.PKey = readers[kind].from_private_key(io.StringIO(text.decode()))
             return made
     raise ValueError("keys of this type are not supported")
+
+
+def _read_key(data: bytes, passphrase: bytes | None) -> Any:
+    with warnings.catch_warnings():  # that a kind of key is old is for its server to say
+        warnings.simplefilter("ignore", CryptographyDeprecationWarning)
+        if _OPENSSH in data:
+            return serialization.load_ssh_private_key(data, passphrase)
+        return serialization.load_pem_private_key(data, passphrase)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import posixpath
 import secrets
-import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -17,7 +16,7 @@ import numpy as np
 
 from toolchain.agreement.differences import Array
 from toolchain.agreement.inputs import Batch, model_outputs
-from toolchain.board import push, requirements, unchanged
+from toolchain.board import endings, push, requirements, unchanged
 from toolchain.board.arrays import raw
 from toolchain.board.connection import Connection, Result, TimeUp
 from toolchain.board.pmic import Sampler
@@ -34,6 +33,7 @@ from toolchain.tflite_file.graph import Model
 STDERR_PREFIX = "tileskip-run: error: "
 """What a message of the runner's begins with."""
 _DELEGATE_NOTE = "delegate: "
+_OUT_OF_MEMORY = "needs more memory than there is"
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ class BoardRunner:
         build = build_command(board, bundle.path, stock=bundle.manifest.stock)
         names = [item.local.name for item in uploads]
         requirements.require(connection, bundle, names, report, build=build)
-        push.sweep(connection, board)
+        self._oom_kills = push.sweep(connection, board)
         self.pushed = push.push(connection, board, uploads, report)
         self._runner = self.pushed[0].remote
         self._models: dict[Path, push.Pushed] = {}
@@ -330,20 +330,14 @@ class BoardRunner:
         name, said = self._connection.name, result.stderr.strip()
         last = said.splitlines()[-1].removeprefix(STDERR_PREFIX) if said else "no reason given"
         if result.exit_code == 3:
-            return ModelError(f"{name}: {model}: {last}")
+            hint = endings.LESS_MEMORY if _OUT_OF_MEMORY in last else None
+            return ModelError(f"{name}: {model}: {last}", hint=hint)
         if result.exit_code == 126:
             return self._connection.starts_nothing(posixpath.dirname(self._runner), result)
         if result.exit_code > 128:
-            with suppress(ValueError):
-                number = signal.Signals(result.exit_code - 128)
-                hints = {
-                    signal.SIGKILL: "most often the board is out of memory: try a smaller model",
-                    signal.SIGILL: "the bundle may be built for a newer core: check --board",
-                }
-                return BoardError(
-                    f"{name}: {model}: the runner was ended by {number.name}",
-                    hint=hints.get(number, "please report this, with the model"),
-                )
+            number = result.exit_code - 128
+            how, hint = endings.told(self._connection, number, self._oom_kills)
+            return BoardError(f"{name}: {model}: the runner was ended by {how}", hint=hint)
         return BoardError(f"{name}: {model}: the runner ended with {result.exit_code}: {last}")
 
     @contextmanager

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 import paramiko
 
 from toolchain.board.agent import Agent, HeldKey
 from toolchain.board.identities import Identity, private_key, read_identity
+from toolchain.board.passwords import METHODS, Answers, passphrase
 from toolchain.board.target import SshTarget
 from toolchain.board.transport import Transport
 from toolchain.errors import ConnectionFailed
@@ -35,10 +37,7 @@ def log_in(name: str, target: SshTarget, transport: Transport, timeout: float) -
     greeting = transport.get_banner()
     agent = Agent(target.agent, timeout)
     try:
-        login = _Login(name, target, transport, agent, identities, faults, allowed, greeting)
-        if "publickey" not in allowed:
-            raise login.keys_are_not_taken()
-        login.run()
+        _Login(name, target, transport, agent, identities, faults, allowed, greeting).run()
     finally:
         agent.close()
 
@@ -83,38 +82,51 @@ class _Login:
     greeting: bytes | None
     """What the server shows before a login."""
 
-    def run(self) -> None:
-        tried: list[str] = []
-        keys: list[paramiko.PKey] = []
-        locked: list[Path] = []
-        faults = list(self.faults)
-        more: list[str] = []
-        for candidate in self._candidates(locked, faults):
-            tried.append(candidate.label)
-            keys.append(candidate.key)
-            try:
-                more = self.transport.auth_publickey(self.target.user, candidate.key)
-            except paramiko.BadAuthenticationType as error:
-                self.allowed = list(error.allowed_types)
-                break
-            except paramiko.AuthenticationException:
-                if not self.transport.is_active() or self.transport.words:
-                    break
-                if not _was_answered(self.transport):
-                    raise
-                continue
-            if not more:
-                return
-            break
-        faults += [
-            f"the agent did not sign with {key.comment or key.get_name()}: {fault}"
-            for key in keys
-            if isinstance(key, HeldKey)
-            for fault in key.faults
-        ]
-        raise self._refused(list(dict.fromkeys(tried)), locked, faults, more)
+    tried: list[str] = field(default_factory=list)
+    """What messages call that which the server has refused."""
+    locked: list[Identity] = field(default_factory=list)
+    """Keys that nobody has unlocked."""
+    more: list[str] = field(default_factory=list)
+    """What the server wants besides that which it has accepted."""
 
-    def _candidates(self, locked: list[Path], faults: list[str]) -> Iterator[_Candidate]:
+    def run(self) -> None:
+        with_keys = "publickey" in self.allowed and self.target.offers_keys
+        if with_keys and self._has_a_key():
+            return
+        answers = Answers(self.target, self.transport)
+        if answers.log_in(self.more or self.allowed):
+            return
+        raise self._refused(answers.given)
+
+    def _has_a_key(self) -> bool:
+        """Offer the keys; whether one was all that the server wants."""
+        held: list[HeldKey] = []
+        try:
+            for candidate in chain(self._candidates(), self._unlocked()):
+                self.tried.append(candidate.label)
+                if isinstance(candidate.key, HeldKey):
+                    held.append(candidate.key)
+                try:
+                    self.more = self.transport.auth_publickey(self.target.user, candidate.key)
+                except paramiko.BadAuthenticationType as error:
+                    self.allowed = list(error.allowed_types)
+                    return False
+                except paramiko.AuthenticationException:
+                    if not self.transport.is_active() or self.transport.words:
+                        return False
+                    if not _was_answered(self.transport):
+                        raise
+                    continue
+                return not self.more
+        finally:
+            self.faults += [
+                f"the agent did not sign with {key.comment or key.get_name()}: {fault}"
+                for key in held
+                for fault in key.faults
+            ]
+        return False
+
+    def _candidates(self) -> Iterator[_Candidate]:
         """Keys of the agent that a file names, then its others, then those of files alone."""
         held = self.agent.keys()
         files = {
@@ -141,23 +153,35 @@ class _Login:
             if identity.path in signing:
                 continue
             if identity.locked:
-                locked.append(identity.path)
+                self.locked.append(identity)
             elif identity.path.is_file():
-                yield from self._from_file(identity, faults)
+                yield from self._from_file(identity)
             else:
-                faults.append(f"{identity.path} does not exist, and the agent does not hold it")
+                self.faults.append(
+                    f"{identity.path} does not exist, and the agent does not hold it"
+                )
 
-    def _from_file(self, identity: Identity, faults: list[str]) -> Iterator[_Candidate]:
+    def _unlocked(self) -> Iterator[_Candidate]:
+        """Those that are locked, after all others: nobody types what is not needed."""
+        for identity in list(self.locked):
+            yield from self._from_file(identity, ask=True)
+
+    def _from_file(self, identity: Identity, *, ask: bool = False) -> Iterator[_Candidate]:
         try:
+            typed = passphrase(identity, self.target.tries) if ask else None
+            if ask and typed is None:
+                return
+            if ask:
+                self.locked.remove(identity)
             for signed in identity.certificates:
-                certified = private_key(identity.path)
+                certified = private_key(identity.path, typed)
                 certified.public_blob = signed
                 yield _Candidate(str(identity.path), certified)
-            yield _Candidate(str(identity.path), private_key(identity.path))
+            yield _Candidate(str(identity.path), private_key(identity.path, typed))
         except (ValueError, OSError, paramiko.SSHException) as error:
-            faults.append(f"{identity.path} cannot be read as a key: {error}")
+            self.faults.append(f"{identity.path} cannot be read as a key: {error}")
 
-    def keys_are_not_taken(self) -> ConnectionFailed:
+    def _keys_are_not_taken(self) -> ConnectionFailed:
         return ConnectionFailed(
             f"{self.name}: the board takes no keys from user '{self.target.user}', only: "
             f"{', '.join(self.allowed) or 'nothing'}",
@@ -165,27 +189,27 @@ class _Login:
             "start it without -t or -T), then restart its SSH server",
         )
 
-    def _refused(
-        self, tried: list[str], locked: list[Path], faults: list[str], more: list[str]
-    ) -> ConnectionFailed:
-        target, words = self.target, self.transport.words
-        faults = faults + [f"IdentityFile {path} does not exist" for path in target.absent]
-        if locked and not words and not more:
-            path = locked[0]
+    def _refused(self, typed: list[str]) -> ConnectionFailed:
+        target, words, more = self.target, self.transport.words, self.more
+        tried = list(dict.fromkeys(self.tried))
+        faults = self.faults + [f"IdentityFile {path} does not exist" for path in target.absent]
+        if self.locked and not (words or more or typed) and target.offers_keys:
+            path = self.locked[0].path
             also = f" (it refuses {', '.join(tried)})" if tried else ""
             return ConnectionFailed(
                 f"{self.name}: the private key {path} is protected by a passphrase, and "
                 f"{self._agent_lacks()}{also}",
                 hint=self._unlocking(path) + self._naming(path),
             )
-        if "publickey" not in self.allowed:
-            return self.keys_are_not_taken()
+        if "publickey" not in self.allowed and not typed:
+            return self._keys_are_not_taken()
         listed = ", ".join(tried) or "none, for there is none"
+        listed += f"; typed: {', '.join(typed)}" if typed else ""
         what = (
             f"{self.name}: the board refuses user '{target.user}' (keys tried: {listed})"
             f"{self._said(words)}" + "".join(f"; {fault}" for fault in faults)
         )
-        if more:
+        if more and not typed:
             return ConnectionFailed(
                 f"{self.name}: the board wants more than a key from user '{target.user}': "
                 f"{', '.join(more)}",
@@ -248,7 +272,7 @@ class _Login:
             f"record your key there once with: ssh-copy-id {own}-p {target.port} {login}; or name "
             "another with --identity"
         )
-        if not {"password", "keyboard-interactive"} & set(self.allowed):
+        if not set(METHODS) & set(self.allowed):
             hint += " (the board takes no password: add it from where you can log in)"
         return hint
 

@@ -6,12 +6,12 @@ a board that is this machine needs none.
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from toolchain import children
+from toolchain.board.endings import by_signal
 from toolchain.board.invoke import STDERR_PREFIX, build_command, load_bundle
 from toolchain.build.bundle import Bundle
 from toolchain.build.qemu_user import emulator_command
@@ -84,6 +84,5 @@ def _failed(code: int, stderr: str) -> DeployError:
     if code == 3:
         return ModelError(last)
     if code < 0:
-        with suppress(ValueError):
-            last = f"it was ended by {signal.Signals(-code).name}"
+        last = f"it was ended by {by_signal(-code)}"
     return BoardError(f"the runner tells no plan: {last}")

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from toolchain.board import unchanged
+from toolchain.board import endings, unchanged
 from toolchain.board.connection import Connection
 from toolchain.board.private_folder import require_private
 from toolchain.board.transfer import Goal, Sender
@@ -200,10 +200,14 @@ def _require_programs(connection: Connection, folder: str) -> None:
         raise connection.starts_nothing(folder, result)
 
 
-def sweep(connection: Connection, board: Board) -> None:
+def sweep(connection: Connection, board: Board) -> int | None:
     """Remove what commands have left whose link was cut: parts of files, folders of runs.
 
     That of a command which is still there stays, and for a day what a push can go on with.
+
+    Returns:
+        How many programs the kernel there has ended for want of memory; ``None`` if it tells not.
     """
-    argv = ["sh", "-c", _SWEEP, "sh", board.ssh.directory, str(RESUMED_FOR_MIN)]
-    connection.run(argv, check=False)
+    script = f"{endings.OOM_KILLS}\n{_SWEEP}"
+    argv = ["sh", "-c", script, "sh", board.ssh.directory, str(RESUMED_FOR_MIN)]
+    return endings.oom_kills(connection.run(argv, check=False).text)

@@ -44,9 +44,11 @@ class SshConnection(Connection):
         name: what messages call the board.
         target: where it is and who logs in.
         timeout: seconds to wait for the network, the server's greeting, the exchange of keys and
-            each answer of the login; :data:`CONNECT_TIMEOUT_S` if not given.
-        silence: seconds without an answer to keepalives after which the board is given up. A
-            program that runs for long and says nothing is left alone: its server answers.
+            each answer of the login; if not given, what the configuration says, or
+            :data:`CONNECT_TIMEOUT_S`.
+        silence: seconds without an answer to keepalives after which the board is given up; if not
+            given, what the configuration says, and :data:`SILENCE_S` at most. A program that runs
+            for long and says nothing is left alone: its server answers.
         linger: seconds after which the board ends a program if it hears nothing from here.
         judge: decides of the host key before anything else is said to the server; unless given,
             it has to be on record.
@@ -62,14 +64,16 @@ class SshConnection(Connection):
         target: SshTarget,
         *,
         timeout: float | None = None,
-        silence: float = SILENCE_S,
+        silence: float | None = None,
         linger: int = LINGER_S,
         judge: Callable[[HostKeys, ShownKey], None] = HostKeys.check,
     ) -> None:
         self.name = f"{name} ({target})"
         self._judge = judge
-        self._target, self._silence = target, silence
-        self._timeout = CONNECT_TIMEOUT_S if timeout is None else timeout
+        self._target = target
+        self._given = timeout, silence
+        self._timeout = timeout or target.timeout or CONNECT_TIMEOUT_S
+        self._silence = silence or min(target.silence or SILENCE_S, SILENCE_S)
         self.linger = linger
         self._jump: SshConnection | None = None
         self._proxy: ProxyProcess | None = None
@@ -209,9 +213,8 @@ class SshConnection(Connection):
             self._proxy = ProxyProcess(target.proxy_command)
             return self._proxy.socket
         if target.jump:
-            self._jump = SshConnection(
-                name, target.jump, timeout=self._timeout, silence=self._silence
-            )
+            timeout, silence = self._given
+            self._jump = SshConnection(name, target.jump, timeout=timeout, silence=silence)
             return self._jump._forward(target.hostname, target.port)
         family = _FAMILIES.get(target.family, socket.AF_UNSPEC)
         address = target.hostname, target.port

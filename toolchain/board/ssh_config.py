@@ -32,6 +32,8 @@ OPTIONAL_TOOLS = {"ssh": "openssh-client"}
 _SYSTEM_CONFIG = Path("/etc/ssh/ssh_config")
 _ASK_TIMEOUT_S = 60
 _MAX_INCLUDES = 16  # as in OpenSSH
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+"""Seconds, by the letter behind a number (``TIME FORMATS`` of ``sshd_config``)."""
 # Their value is the rest of the line, with quotes and number signs as they stand.
 _VERBATIM = {"host", "match", "proxycommand", "localcommand", "remotecommand", "knownhostscommand"}
 _STATEMENT = re.compile(r"\s*([A-Za-z]\w*)(?:\s*=\s*|\s+)(.*?)\s*")
@@ -67,6 +69,19 @@ class Settings:
         """A keyword's value; ``None`` if it is not set, or is ``none``."""
         value = self.values.get(keyword, ("none",))[0]
         return None if value.lower() == "none" else value
+
+    def says(self, keyword: str, *, default: bool) -> bool:
+        """Whether a keyword says ``yes``; the default if it is not set."""
+        value = self.values.get(keyword, ("",))[0].lower()
+        return value in ("yes", "true") if value else default
+
+    def seconds(self, keyword: str) -> float | None:
+        """A keyword's time, as ``90`` or ``1m30s``; ``None`` if it is none, or not set."""
+        value = self.one(keyword) or ""
+        if not re.fullmatch(r"(?:[0-9]{1,9}[smhdw]?)+", value, re.I):
+            return None
+        parts = re.findall(r"([0-9]+)([smhdw]?)", value.lower())
+        return float(sum(int(count) * _UNITS[unit] for count, unit in parts)) or None
 
     def expanded(self, text: str) -> str:
         """A value with its ``~``, ``${VARIABLE}`` and tokens like ``%h`` replaced."""

@@ -72,6 +72,16 @@ class SshTarget:
     what no such word leads to."""
     hashes_names: bool = False
     """Whether names are hashed where host keys are recorded: ``HashKnownHosts``."""
+    offers_keys: bool = True
+    """``PubkeyAuthentication``."""
+    answers: tuple[str, ...] = ("keyboard-interactive", "password")
+    """The methods for which the user may be asked something; none with ``BatchMode``."""
+    tries: int = 3
+    """How often, for each: ``NumberOfPasswordPrompts``; none with ``BatchMode``."""
+    timeout: float | None = None
+    """Seconds, as ``ConnectTimeout``."""
+    silence: float | None = None
+    """Seconds after which ``ServerAliveInterval`` and ``ServerAliveCountMax`` give it up."""
 
     def __str__(self) -> str:
         port = "" if self.port == 22 else f":{self.port}"
@@ -221,7 +231,7 @@ def _split_port(address: str) -> tuple[str, str | None]:
 
 def _lookup(spec: HostSpec, config: Path | None, *, depth: int) -> SshTarget:
     found = ssh_config.lookup(spec.host, spec.user, spec.port, config)
-    if (found.one("proxyusefdpass") or "no").lower() == "yes" and found.one("proxycommand"):
+    if found.says("proxyusefdpass", default=False) and found.one("proxycommand"):
         raise ConnectionFailed(
             f"the SSH configuration of '{spec.host}' has ProxyUseFdpass, which is not supported",
             hint="let its ProxyCommand carry the connection itself (nc without -F)",
@@ -234,7 +244,7 @@ def _lookup(spec: HostSpec, config: Path | None, *, depth: int) -> SshTarget:
         port=found.port,
         identities=tuple(path for path in identities if is_there(path)),
         known_hosts=_records(found),
-        only_identities=(found.one("identitiesonly") or "no").lower() in ("yes", "true"),
+        only_identities=found.says("identitiesonly", default=False),
         proxy_command=None if command is None else found.expanded(command),
         jump=_jump(found, config, depth),
         alias=spec.host,
@@ -250,8 +260,34 @@ def _lookup(spec: HostSpec, config: Path | None, *, depth: int) -> SshTarget:
         family=(found.one("addressfamily") or "any").lower(),
         bind_address=found.one("bindaddress"),
         named=None if config else str(spec),
-        hashes_names=(found.one("hashknownhosts") or "no").lower() in ("yes", "true"),
+        hashes_names=found.says("hashknownhosts", default=False),
+        offers_keys=found.says("pubkeyauthentication", default=True),
+        answers=_answers(found),
+        tries=0 if found.says("batchmode", default=False) else _count(found),
+        timeout=found.seconds("connecttimeout"),
+        silence=_silence(found),
     )
+
+
+def _answers(found: Settings) -> tuple[str, ...]:
+    if found.says("batchmode", default=False):
+        return ()
+    keywords = {
+        "keyboard-interactive": "kbdinteractiveauthentication",
+        "password": "passwordauthentication",
+    }
+    return tuple(way for way, keyword in keywords.items() if found.says(keyword, default=True))
+
+
+def _count(found: Settings) -> int:
+    text = found.one("numberofpasswordprompts") or ""
+    return int(text) if re.fullmatch("[0-9]{1,3}", text) else 3
+
+
+def _silence(found: Settings) -> float | None:
+    interval = found.seconds("serveraliveinterval")
+    count = found.one("serveralivecountmax") or ""
+    return interval and interval * max(1, int(count) if re.fullmatch("[0-9]{1,6}", count) else 3)
 
 
 def _identities(found: Settings) -> tuple[Path, ...]:

@@ -236,6 +236,8 @@ class Sender:
             raise self._connection.no_hashing()
         first, *lines = result.text.splitlines() or [""]
         found = [re.fullmatch(r"(busy|part) (\d{1,18})(?: ([0-9a-f]{64}|-))?", it) for it in lines]
+        if result.exit_code and result.stderr.strip():
+            raise self._connection.unwritable(goals[0].folder, result.stderr)
         if result.exit_code or not first.startswith("tools") or len(found) != len(goals):
             raise self._connection.failure(result, "making the folders there")
         self._tools = frozenset(first.split())
@@ -299,11 +301,7 @@ class Sender:
             self._connection.run(["rm", "-f", "--", posixpath.join(goal.folder, goal.part)])
             free = self._connection.free_bytes(goal.folder)
             raise self._connection.disk_full(goal.remote, goal.size, free)
-        said = stderr.strip().splitlines()
-        raise BoardError(
-            f"{self._connection.name}: {goal.remote}: cannot be written: "
-            f"{said[-1] if said else 'no reason given'}"
-        )
+        raise self._connection.unwritable(goal.remote, stderr)
 
     def _finish(self, goal: Goal) -> str | None:
         """Give a part that is whole its name; what is printed, ``None`` if it is another's by now.

@@ -6,7 +6,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from toolchain import console
+from toolchain import console, questions
 from toolchain.cli import (
     board,
     boards,
@@ -28,6 +28,7 @@ from toolchain.cli import (
     sweep,
     train,
 )
+from toolchain.cli.asking import ON_THE_TERMINAL
 from toolchain.cli.command_help import App
 from toolchain.signals import sigterm_exits
 
@@ -56,7 +57,7 @@ def main() -> NoReturn:
     """Run the command line; :mod:`toolchain.console` says how it ends."""
 
     def command() -> None:
-        with sigterm_exits():
+        with sigterm_exits(), questions.answered_by(ON_THE_TERMINAL):
             app()
 
     console.run(command)

@@ -13,6 +13,8 @@ if TYPE_CHECKING:  # help draws no bar
     import rich.progress
 
 _LINE_EACH_S = 30
+_drawn: list[rich.progress.Progress] = []
+"""The bars that are on the terminal now."""
 
 
 def progress(*, quiet: bool = False) -> Progress:
@@ -27,6 +29,21 @@ def progress(*, quiet: bool = False) -> Progress:
 def progress_of_hours(*, quiet: bool = False) -> Progress:
     """As :func:`progress`; a log gets lines meanwhile, not one at the end of each stage."""
     return progress(quiet=quiet) if quiet or err.is_terminal else Lines(interval_s=_LINE_EACH_S)
+
+
+@contextmanager
+def paused() -> Iterator[None]:
+    """While entered, bars leave the terminal to whoever asks something there."""
+    stopped = list(_drawn)
+    for bars in stopped:
+        bars.live.transient = True
+        bars.stop()
+    try:
+        yield
+    finally:
+        for bars in stopped:
+            bars.live.transient = False
+            bars.start()
 
 
 class TerminalProgress:
@@ -45,7 +62,11 @@ class TerminalProgress:
             rich.progress.TextColumn("{task.fields[detail]}", style="dim", markup=False),
             console=err,
         ) as bars:
-            yield _Bar(bars, bars.add_task(title, total=total, detail=""))
+            _drawn.append(bars)
+            try:
+                yield _Bar(bars, bars.add_task(title, total=total, detail=""))
+            finally:
+                _drawn.remove(bars)
 
     def note(self, message: str) -> None:
         """Print one line on standard error."""

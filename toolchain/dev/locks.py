@@ -71,6 +71,12 @@ LOCKS = (
         (*_WHOLE, _DEV),
         pythons=("3.11",),
     ),
+    Lock(
+        "tests/labgrid_places/requirements.lock",
+        (_PROJECT, "--extra=labgrid", "--group=test-labgrid"),
+        (*_WHOLE, _DEV),
+        pythons=("3.11",),
+    ),
     Lock("docs/site.lock", ("--group=site",), pythons=("3.11",)),
 )
 """Those that are made of the first three, or alone."""

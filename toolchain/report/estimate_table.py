@@ -137,13 +137,14 @@ def _beside(estimate: Estimate, model: ModelEstimate, width: int) -> RenderableT
         Column("why", marks, 7),
     ]
     title = f"{model.label} beside {estimate.models[0].label}, by operator"
-    table = fitted_table([one for one in columns if any(one.cells)], width, title=title)
-    reasons = [Text(f"[{number}] {why}") for why, number in numbers.items()]
+    reasons = {"why": [f"[{number}] {why}" for why, number in numbers.items()]}
+    shown = [one for one in columns if any(one.cells)]
+    table = fitted_table(shown, width, title=title, explained=reasons)
     rest = note(
         "Lost: time beyond that of the dense operator by the plan, the most first; below 0 the "
         "operator beats it."
     )
-    return Group(table, *reasons, rest)
+    return Group(table, rest)
 
 
 def _ms(us: float) -> str:

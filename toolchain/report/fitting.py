@@ -6,7 +6,7 @@ rather than what they are the names of.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from rich.cells import cell_len, set_cell_size
@@ -59,6 +59,7 @@ def fitted_table(
     boxed: bool = True,
     row_styles: Sequence[str | None] = (),
     bold_last: bool = False,
+    explained: Mapping[str, Sequence[str]] | None = None,
 ) -> RenderableType:
     """A table of no more than ``width``, and what was left out of it.
 
@@ -72,6 +73,8 @@ def fitted_table(
         boxed: whether lines are drawn around the cells.
         row_styles: a style a row, where rows have any.
         bold_last: whether the last row is a sum.
+        explained: lines that explain what stands in a column, by its heading: they stand below the
+            table where that column is shown.
     """
     wanted = [_printable(column) for column in columns if column.heading or column.width]
     wanted, names = _numbered(wanted, width, boxed=boxed)
@@ -106,6 +109,9 @@ def fitted_table(
     if left_out:
         titles = ", ".join(column.title for column in left_out if column.title)
         legend.append(note(f"left out for want of width: {titles}; --json has all"))
+    headings = {column.heading for column in shown}
+    for heading, lines in (explained or {}).items():
+        legend += [Text(line) for line in lines if heading in headings]
     return Group(table, *legend) if legend else table
 
 

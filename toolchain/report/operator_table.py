@@ -83,12 +83,13 @@ def operator_table(
         columns.append(Column("micro-kernel", kernels, 12, right=False))
     first, own = profile.label(profile.first(item)), profile.label(item)
     title = f"{own} beside {first}" if beside else own
+    reasons = [f"[{number}] {why}" for why, number in numbers.items()]
     table = fitted_table(
-        [column for column in columns if any(column.cells)], width, title=f"{title}, by layer"
-    )
-    reasons = [Text(f"[{number}] {why}") for why, number in numbers.items()]
+        [column for column in columns if any(column.cells)], width, title=f"{title}, by layer",
+        explained={"why": reasons},
+    )  # fmt: skip
     notes = [*_notes(profile, item, rows, beside=beside), *_around(profile, item)]
-    return Group(table, *reasons, *map(note, notes))
+    return Group(table, *map(note, notes))
 
 
 def _notes(

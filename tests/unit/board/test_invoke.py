@@ -43,9 +43,13 @@ def model(tmp_path: Path) -> Model:
         ("echo 'tileskip-run: error: op 7 is unknown' >&2; exit 3", ModelError, "op 7 is unknown"),
         ("echo 'tileskip-run: error: no such file' >&2; exit 4", BoardError, "no such file"),
         ("exit 2", BoardError, "ended with 2: no reason given"),
-        ("kill -KILL $$", BoardError, "ended by SIGKILL"),
-        ("kill -ILL $$", BoardError, "ended by SIGILL"),
-        ("kill -SEGV $$", BoardError, "ended by SIGSEGV"),
+        ("kill -KILL $$", BoardError, "ended by SIGKILL: it was killed"),
+        ("kill -ILL $$", BoardError, "ended by SIGILL: the core does not have an instruction"),
+        ("kill -SEGV $$", BoardError, "ended by SIGSEGV: it crashed"),
+        ("kill -TERM $$", BoardError, "ended by SIGTERM: somebody ended it"),
+        ("kill -BUS $$", BoardError, "ended by SIGBUS: a file or memory of it could not be read"),
+        ("ulimit -t 1; while :; do :; done", BoardError, "ended by SIG(XCPU|KILL)"),
+        ("kill -40 $$", BoardError, "ended by signal 40"),
     ],
 )
 def test_every_end_of_the_runner_has_its_message(
@@ -55,6 +59,26 @@ def test_every_end_of_the_runner_has_its_message(
         runner(tmp_path, script).run(model, Settings())
     assert "host: " in caught.value.what
     assert "m.tflite" in caught.value.what
+
+
+def test_want_of_memory_is_told_with_what_helps(tmp_path: Path, model: Model) -> None:
+    """By the runner itself, where a limit is set; by the kernel's count, or where it has none."""
+    script = "echo 'tileskip-run: error: m: needs more memory than there is' >&2; exit 3"
+    with pytest.raises(ModelError, match="needs more memory") as limited:
+        runner(tmp_path / "limited", script).run(model, Settings())
+    assert "take a smaller model" in (limited.value.hint or "")
+    killed = runner(tmp_path / "killed", "kill -KILL $$")
+    for before, said in (
+        (killed._oom_kills, "was not out of memory"),
+        (None, "most often the board is out of memory: end what else"),
+    ):
+        killed._oom_kills = before
+        with pytest.raises(BoardError, match="SIGKILL: it was killed") as caught:
+            killed.run(model, Settings())
+        assert said in (caught.value.hint or "")
+    killed._oom_kills = -1  # as if the kernel had ended one since
+    with pytest.raises(BoardError, match="SIGKILL: the board ran out of memory"):
+        killed.run(model, Settings())
 
 
 def test_a_runner_that_was_stopped_is_given_up_and_ended(tmp_path: Path, model: Model) -> None:

@@ -267,6 +267,28 @@ def test_a_folder_whose_programs_may_not_be_started_is_told_before_anything_is_s
     assert not [path for path in no_programs.rglob("*") if path.is_file()]
 
 
+@pytest.fixture
+def read_only(tmp_path: Path) -> Iterator[Path]:
+    """A file system that is mounted read-only."""
+    folder = tmp_path / "board" / "sealed"
+    folder.mkdir(parents=True)
+    mount = ["mount", "-t", "tmpfs", "-o", "ro,size=4m", "none", str(folder)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("only root may mount a file system")
+    yield folder
+    unmount = ["umount", str(folder)]
+    subprocess.run(unmount, check=True)
+
+
+def test_a_folder_that_cannot_be_written_to_is_told_with_what_helps(
+    board: Board, connection: LocalConnection, bundle: Bundle, read_only: Path
+) -> None:
+    there = board.model_copy(update={"ssh": Ssh(directory=f"{read_only.name}/tileskip")})
+    with pytest.raises(BoardError, match="Read-only file system") as caught:
+        push.push(connection, there, push.bundle_uploads(there, bundle), Silent())
+    assert "[ssh] directory" in (caught.value.hint or "")
+
+
 def test_models_may_lie_where_no_programs_may(
     board: Board, connection: LocalConnection, no_programs: Path, tmp_path: Path
 ) -> None:

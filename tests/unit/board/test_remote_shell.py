@@ -33,6 +33,7 @@ SHELLS = {
     "bash": ["bash"],
     "dash": ["dash"],
     "busybox": ["busybox", "sh"],
+    "csh": ["csh"],
     "tcsh": ["tcsh"],
     "fish": ["fish"],
     "zsh": ["zsh"],

@@ -16,6 +16,7 @@ import pytest
 from support.openssh import Sshd, make_key, public_text, serving
 from support.patience import PATIENCE, once
 from support.relay import Fault, Relay
+from toolchain.board import ssh
 from toolchain.board.ssh import SshConnection
 from toolchain.board.target import SshTarget
 from toolchain.errors import ConnectionFailed
@@ -154,6 +155,20 @@ def test_a_server_that_is_stopped(target: SshTarget, server: Sshd, tmp_path: Pat
     assert LOST in error.what
 
 
+def test_the_configuration_may_give_it_up_sooner(
+    target: SshTarget, relay: Relay, tmp_path: Path
+) -> None:
+    """``ServerAliveInterval``, of the board or of a host on the way."""
+    begun = tmp_path / "begun"
+    jump = target.jump and dataclasses.replace(target.jump, silence=LIMIT)
+    target = dataclasses.replace(target, silence=None if jump else LIMIT, jump=jump)
+    with SshConnection("pi", target) as connection:
+        once(begun.exists, lambda: setattr(relay, "fault", "swallow"))
+        error = given_up(lambda: runs(connection, begun))
+    assert "the connection was lost" in error.what
+    assert jump or LOST in error.what
+
+
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.8])
 @pytest.mark.parametrize("fault", ["swallow", "stall"])
 def test_a_link_that_dies_during_the_login(
@@ -176,8 +191,13 @@ def test_what_is_only_quiet_for_longer_is_left_alone(target: SshTarget) -> None:
             assert connection.run(["echo", "still there"]).text == "still there\n"
 
 
-def test_an_address_that_swallows_connections(direct: SshTarget) -> None:
+@pytest.mark.parametrize("said", ["by the caller", "by the configuration"])
+def test_an_address_that_swallows_connections(
+    direct: SshTarget, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A full backlog: the kernel answers no further connection."""
+    monkeypatch.setattr(ssh, "CONNECT_TIMEOUT_S", 10 * PATIENCE)
+    mine, configured = (1, None) if said == "by the caller" else (None, 1.0)
     with socket.socket() as full:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
@@ -186,8 +206,8 @@ def test_an_address_that_swallows_connections(direct: SshTarget) -> None:
         for one in waiting:
             one.setblocking(False)
             one.connect_ex(("127.0.0.1", port))
-        there = dataclasses.replace(direct, port=port)
-        error = given_up(lambda: SshConnection("pi", there, timeout=1))
+        there = dataclasses.replace(direct, port=port, timeout=configured)
+        error = given_up(lambda: SshConnection("pi", there, timeout=mine))
         for one in waiting:
             one.close()
     assert f"port {port} does not answer" in error.what

@@ -117,6 +117,42 @@ def test_proxy_commands_are_expanded(tmp_path: Path) -> None:
     assert target.proxy_command == "nc board 77"
 
 
+BOTH = ("keyboard-interactive", "password")
+
+
+@pytest.mark.parametrize(
+    ("lines", "found"),
+    [
+        ([], {"timeout": None, "silence": None, "tries": 3, "answers": BOTH, "offers_keys": True}),
+        (["ConnectTimeout 7"], {"timeout": 7}),
+        (["ConnectTimeout 1m30s"], {"timeout": 90}),
+        (["ConnectTimeout none"], {"timeout": None}),
+        (["ServerAliveInterval 5"], {"silence": 15}),
+        (["ServerAliveInterval 5", "ServerAliveCountMax 2"], {"silence": 10}),
+        (["ServerAliveInterval 0", "ServerAliveCountMax 2"], {"silence": None}),
+        (["BatchMode yes"], {"answers": (), "tries": 0}),
+        (["NumberOfPasswordPrompts 1"], {"tries": 1}),
+        (["PasswordAuthentication no"], {"answers": BOTH[:1]}),
+        (["KbdInteractiveAuthentication no"], {"answers": BOTH[1:]}),
+        (["PubkeyAuthentication no"], {"offers_keys": False}),
+        (["HashKnownHosts yes"], {"hashes_names": True}),
+        (["AddressFamily inet6"], {"family": "inet6"}),
+        (["HostKeyAlias lab-pi"], {"host_key_alias": "lab-pi"}),
+    ],
+    ids=lambda value: "; ".join(value) if isinstance(value, list) else "",
+)
+@pytest.mark.parametrize("reader", ["asked", "read"])
+def test_what_the_configuration_says_of_a_login(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reader: str,
+    lines: list[str], found: dict[str, object],
+) -> None:  # fmt: skip
+    if reader == "read":  # OpenSSH is not there
+        monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+    text = "\n ".join(["Host board", *lines, "HostName 127.0.0.1"]) + "\n"
+    target = resolve(board(), "pi@board", None, config=config(tmp_path, text))
+    assert {key: getattr(target, key) for key in found} == found
+
+
 @pytest.mark.parametrize(
     ("host", "name"), [("pi@x", "x"), ("pi@x:22", "x"), ("pi@x:2222", "[x]:2222")]
 )

@@ -28,6 +28,7 @@ OURS = {
     "toolchain.hints",
     "toolchain.openmp",
     "toolchain.progress",
+    "toolchain.questions",
     "toolchain.signals",
 }
 """What help needs of this project."""

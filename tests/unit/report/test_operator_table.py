@@ -158,6 +158,15 @@ def test_names_of_layers_are_whole_at_every_width(profile: Profile, width: int) 
         assert any(layer.name in line for line in lines)
 
 
+@pytest.mark.parametrize("width", range(40, 200, 10))
+def test_a_reason_is_told_where_its_number_stands_in_the_table(
+    profile: Profile, width: int
+) -> None:
+    lines = shown(profile, width)
+    in_table = any("│" in line and " [1] │" in line for line in lines)
+    assert any(line.startswith("[1] ") for line in lines) is in_table
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_the_order_is_that_of_what_is_lost(tmp_path: Path, seed: int) -> None:
     """Whatever the times: at the top is the row that the ideal would have saved most of."""
