@@ -88,9 +88,11 @@ exec 3<&-
 ) >/dev/null 2>&1 &
 guard=$!
 """
+# Where the client is gone, writing fails; it must not end the shell, which has to end the guard.
 _END = """\
 wait "$program"
 code=$?
+trap '' PIPE
 printf %s%s {second} {first}
 printf %s%s {second} {first} >&2
 kill "$guard" 2>/dev/null
