@@ -10,11 +10,12 @@ import json
 import os
 import random
 import re
+import secrets
 import shlex
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from faults.fault import Place
 from support.bundles import write_masked_model
 from support.openssh import public_text
 from support.places import REPOSITORY
+from support.relay import Relay
 from support.ssh_user import Begun, SshUser, user_of_a_server
 from toolchain.agreement.differences import Array
 from toolchain.build.bundle import Bundle, build
@@ -55,15 +57,18 @@ class Bench:
     Args:
         user: of the server.
         bundle: the runtime for the board.
+        host_key: the board's, which the user has on record.
     """
 
-    def __init__(self, user: SshUser, bundle: Bundle) -> None:
+    def __init__(self, user: SshUser, bundle: Bundle, host_key: str) -> None:
         self.user, self.bundle = user, bundle
-        user.known.write_text(f"the-board {public_text(user.server.host_key)}\n")
+        user.known.write_text(f"the-board {host_key}\n")
         self.reach(user.server.port)
         text = (REPOSITORY / "boards/host.toml").read_text().replace('"local"', '"ssh"')
         (user.work / "pi.toml").write_text(f'{text}\n[ssh]\nhost = "pi"\n')
-        self.model = write_masked_model(user.work / "m.tflite", size=32, channels=4)
+        self.model = write_masked_model(
+            user.work / "m.tflite", size=32, channels=4, seed=secrets.randbits(32)
+        )
         # Their size is that of a few images, so that some of the points lie in their transfer.
         shape = (6, 32, 32, 3)
         np.save(user.work / "x.npy", np.random.default_rng(0).random(shape, np.float32))
@@ -81,6 +86,16 @@ class Bench:
         self.user.port = port
         self.user.configure("HostKeyAlias the-board")
 
+    @contextmanager
+    def start_up(self, text: str) -> Iterator[None]:
+        """What logins do first, in the words of a shell."""
+        path = self.user.folder / "start-up"
+        path.write_text(text)
+        try:
+            yield
+        finally:
+            path.unlink()
+
     def words(self, name: str, *, bundle: Path | None = None) -> list[str]:
         """The words of a command."""
         if name == "clean":
@@ -96,6 +111,7 @@ class Bench:
 
     def prepare(self, name: str) -> None:
         """Leave on the board what there is before a command: nothing before a push."""
+        self.reach(self.user.server.port)
         if not self._full.exists():
             self._empty()
             self.require("push")
@@ -104,18 +120,19 @@ class Bench:
         if name != "push":
             shutil.copytree(self._full, self.user.board, dirs_exist_ok=True)
 
-    def measure(self, name: str, carried: Callable[[], tuple[int, int]]) -> Traffic:
-        """What a command sends and is answered, once; ``carried`` tells both so far."""
+    def measure(self, name: str) -> Traffic:
+        """What a command sends and is answered."""
         if name not in self.traffic:
             self.prepare(name)
-            before = carried()
-            self.require(name)
-            self.traffic[name] = Traffic(*(a - b for a, b in zip(carried(), before, strict=True)))
+            with Relay(self.user.server.port) as relay:
+                self.reach(relay.port)
+                self.require(name)
+                self.traffic[name] = Traffic(relay.carried, relay.answered)
         return self.traffic[name]
 
-    def begin(self, name: str, **environment: str) -> Begun:
-        """Begin a command."""
-        return self.user.begin(*self.words(name), **environment)
+    def begin(self, name: str, *, bundle: Path | None = None) -> Begun:
+        """Begin a command, with another runtime if one is given."""
+        return self.user.begin(*self.words(name, bundle=bundle))
 
     def require(self, name: str) -> None:
         """Run a command that has to do what it is to do."""
@@ -129,17 +146,16 @@ class Bench:
         """What is wrong with a command that is to have ended well."""
         if done.returncode:
             return [f"{name} ended with {done.returncode}: {done.stderr[-300:]}"]
-        there = {sha256_file(path) for path in self.final_files()}
-        found = []
+        there, found = set(self.stored().values()), list[str]()
         if name == "clean" and there:
             found.append("what was to go is still there")
         if name != "clean" and there != self.hashes:
             found.append("not all that was pushed is there")
         if name == "run":
             output = self.user.work / "o/output0.npy"
-            array = np.load(output) if output.exists() else None
-            self._outputs = array if self._outputs is None else self._outputs
-            if array is None or not np.array_equal(array, self._outputs):
+            if self._outputs is None and output.exists():
+                self._outputs = np.load(output)
+            if not output.exists() or not self._is_output(output):
                 found.append("the outputs are other ones")
         if name == "profile" and not self._profiled():
             found.append("the profile has no measurement")
@@ -166,12 +182,12 @@ class Bench:
     def partial(self) -> list[str]:
         """What has a final name, and is not whole: on the board, and of the results here."""
         found = [
-            f"{path.name} is not whole on the board"
-            for path in self.final_files()
-            if sha256_file(path) not in self.hashes
+            f"{name} is not whole on the board"
+            for name, known in self.stored().items()
+            if known not in self.hashes
         ]
         output, profile = self.user.work / "o/output0.npy", self.user.work / "p.json"
-        if output.exists() and not np.array_equal(np.load(output), self._outputs):
+        if output.exists() and not self._is_output(output):
             found.append("the outputs are not whole")
         if profile.exists() and not self._profiled():
             found.append("the profile is not whole")
@@ -180,22 +196,17 @@ class Bench:
     def left(self) -> list[str]:
         """What lies beside the results here that is none of them."""
         kept = {*self._ours, self.user.work / "o", self.user.work / "p.json"}
-        return [f"{path.name} is left here" for path in self.user.work.iterdir() if path not in kept]
+        return [
+            f"{path.name} is left here" for path in self.user.work.iterdir() if path not in kept
+        ]
 
     def held(self) -> list[str]:
-        """Locks that somebody still has: those of the lease, and those of a push."""
-        store = self.user.board / "tileskip"
-        places = [*self.user.locks.glob("tileskip.[ql]*"), *store.glob("*/*")]
-        return [f"{path.name} is locked" for path in places if not _is_free(path)]
+        """Locks that somebody still has."""
+        return held_locks(self.user.locks, self.user.board / "tileskip")
 
     def running(self) -> list[str]:
         """The programs that the board still runs for us, and what our commands run here."""
-        marks = {f"HOME={self.user.folder / 'sshd'}", f"HOME={self.user.home}"}
-        return [
-            line
-            for folder in Path("/proc").glob("[0-9]*")
-            for line in _words_of_one_with(folder, marks)
-        ]
+        return programs_of({f"HOME={self.user.folder / 'sshd'}", f"HOME={self.user.home}"})
 
     def await_end(self) -> list[str]:
         """What still runs when it should have ended."""
@@ -217,11 +228,13 @@ class Bench:
         found = [*self.await_end(), *self.partial(), *self.held()]
         return [*found, *self.again(name)]
 
-    def final_files(self) -> Iterator[Path]:
-        """The files on the board that have their names."""
-        for path in (self.user.board / "tileskip").glob("*/*/*"):
-            if path.parent.parent.name in ("bundles", "models") and path.name[0] != ".":
-                yield path
+    def stored(self) -> dict[str, str]:
+        """The hashes of files on the board that have their final names, by these."""
+        return {
+            str(path): sha256_file(path)
+            for path in (self.user.board / "tileskip").glob("*/*/*")
+            if path.parent.parent.name in ("bundles", "models") and path.name[0] != "."
+        }
 
     def forget_results(self) -> None:
         """Remove what earlier tries have left here."""
@@ -233,13 +246,39 @@ class Bench:
 
     def _empty(self) -> None:
         for path in self.user.board.iterdir():
-            shutil.rmtree(path)
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    def _is_output(self, path: Path) -> bool:
+        """Whether a file has the outputs that the first run had."""
+        with suppress(ValueError):
+            return self._outputs is not None and np.array_equal(np.load(path), self._outputs)
+        return False
 
     def _profiled(self) -> bool:
         with suppress(OSError, ValueError, KeyError):
             document = json.loads((self.user.work / "p.json").read_bytes())
             return len(document["measurements"]) == 1
         return False
+
+
+def held_locks(locks: Path, store: Path) -> list[str]:
+    """Locks that somebody has: those of the lease, and those of a push.
+
+    Args:
+        locks: the folder of the lease's.
+        store: that of the board's files.
+    """
+    places = [*locks.glob("tileskip.[ql]*"), *store.glob("*/*")]
+    return [f"{path.name} is locked" for path in places if not _is_free(path)]
+
+
+def programs_of(marks: set[str]) -> list[str]:
+    """The command lines of processes whose environment has one of some words."""
+    return [
+        line
+        for folder in Path("/proc").glob("[0-9]*")
+        for line in _words_of_one_with(folder, marks)
+    ]
 
 
 def _is_free(path: Path) -> bool:
@@ -266,9 +305,30 @@ def _words_of_one_with(folder: Path, marks: set[str]) -> list[str]:
     return []
 
 
+def _login(folder: Path) -> str:
+    """What the server runs: a start-up file of the user, if there is one, before the command."""
+    start = shlex.quote(str(folder / "start-up"))
+    return f'if [ -e {start} ]; then . {start}; fi; exec sh -c "$SSH_ORIGINAL_COMMAND"'
+
+
 def host_bundle(place: Place) -> Bundle:
-    """The runtime of this machine, which the board is."""
-    return place.once("host", lambda folder: build(load_board("host"), out=folder / "b"))
+    """The runtime of this machine, which the board is, with a hash of its own.
+
+    Other programs of this machine may run the same runtime meanwhile, and what runs is kept.
+    """
+
+    def make(folder: Path) -> Bundle:
+        runner = build(load_board("host"), out=folder / "b").runner
+        with runner.open("ab") as file:
+            file.write(os.urandom(16))
+        manifest = folder / "b/manifest.json"
+        document = json.loads(manifest.read_bytes())
+        record = document["files"][runner.name]
+        record.update(sha256=sha256_file(runner), bytes=runner.stat().st_size)
+        manifest.write_text(json.dumps(document))
+        return Bundle.load(folder / "b")
+
+    return place.once("host", make)
 
 
 def bench(place: Place) -> Bench:
@@ -276,8 +336,8 @@ def bench(place: Place) -> Bench:
 
     def make(folder: Path) -> Bench:
         warm_up()
-        user = place.stack.enter_context(user_of_a_server(folder))
-        return Bench(user, host_bundle(place))
+        user = place.stack.enter_context(user_of_a_server(folder, _login(folder)))
+        return Bench(user, host_bundle(place), public_text(user.server.host_key))
 
     return place.once("bench", make)
 
@@ -293,7 +353,7 @@ def warm_up() -> None:
 
 def chance(*words: object) -> random.Random:
     """One that is the same for the same try."""
-    return random.Random(" ".join(map(str, words)))
+    return random.Random(" ".join(map(str, words)))  # noqa: S311 (no secret)
 
 
 @contextmanager

@@ -120,13 +120,13 @@ class Relay:
     def _strike(self, point: Point, data: bytes, place: int, sink: socket.socket) -> bytes:
         """Send what comes before the point; what is to be sent after it."""
         sink.sendall(data[:place])
+        self.struck.set()
         if self.act:
             self.act()
         if point.fault == "corrupt":
             data = data[:place] + bytes([data[place] ^ 1 << point.bit]) + data[place + 1 :]
         else:
             self.fault = point.fault
-        self.struck.set()
         return data[place:]
 
     def __enter__(self) -> Self:

@@ -174,7 +174,7 @@ class SshUser:
             lease.PLACES = (str(self.locks), str(self.locks))
             ssh.CONNECT_TIMEOUT_S = self.patience
             if self.silence is not None:
-                connect.SshConnection = _impatient(self.silence)  # type: ignore[misc]
+                vars(connect)["SshConnection"] = _impatient(self.silence)
             sys.argv = ["deploy", *line]
             main()
         except SystemExit as ended:

@@ -113,6 +113,8 @@ class BetweenMarks:
         self._mark, self._end, self._sink = mark + b"\n", _counterpart(mark), sink
         self._before, self._held = bytearray(), bytearray()
         self._ended = False
+        self.skipped = 0
+        """Bytes that have come before the mark, about."""
 
     @property
     def found(self) -> bool:
@@ -136,6 +138,7 @@ class BetweenMarks:
     def feed(self, piece: bytes) -> None:
         """Take what has arrived."""
         if not self.found:
+            self.skipped += len(piece)
             self._before += piece
             place = self._before.find(self._mark)
             if place < 0:

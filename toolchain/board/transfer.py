@@ -21,7 +21,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from toolchain.board.connection import CHUNK, HASH_S, STALL_S, Advance, Connection, hashing
+from toolchain.board.connection import (
+    CHUNK,
+    HASH_S,
+    STALL_S,
+    Advance,
+    Connection,
+    hashing,
+    is_full,
+)
 from toolchain.board.unchanged import MARK, told_mark
 from toolchain.errors import BoardError
 
@@ -294,16 +302,12 @@ class Sender:
             return True
         if code in (_GONE, _BUSY, _CHANGED):
             return False
-        if "No space left" in stderr or "Disk quota" in stderr:
+        if is_full(stderr):
             # What has arrived is in the way of others; and what is free is counted without it.
             self._connection.run(["rm", "-f", "--", posixpath.join(goal.folder, goal.part)])
             free = self._connection.free_bytes(goal.folder)
             raise self._connection.disk_full(goal.remote, goal.size, free)
-        said = stderr.strip().splitlines()
-        raise BoardError(
-            f"{self._connection.name}: {goal.remote}: cannot be written: "
-            f"{said[-1] if said else 'no reason given'}"
-        )
+        raise self._connection.not_written(goal.remote, stderr)
 
     def _finish(self, goal: Goal) -> str | None:
         """Give a part that is whole its name; what is printed, ``None`` if it is another's by now.
