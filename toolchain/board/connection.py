@@ -96,14 +96,14 @@ mv -f -- "$1" "$2" && [ -f "$2" ] && [ ! -L "$2" ]
 """
 
 
-_FREE_SPACE = (
+_FULL_HINT = (
     "free some space on the board: deploy boards clean removes models and bundles of earlier "
     "pushes, which are pushed again when they are needed"
 )
 _ELSEWHERE = "name a folder elsewhere as [ssh] directory = in the board's file"
 _REMEDIES = {
-    "No space left": _FREE_SPACE,
-    "Disk quota": _FREE_SPACE,
+    "No space left": _FULL_HINT,
+    "Disk quota": _FULL_HINT,
     "Read-only file system": "nothing can be written there: see why (dmesg, mount there), and "
     f"mount it for writing, or {_ELSEWHERE}",
     "Permission denied": f"see whose it is (ls -la there), or {_ELSEWHERE}",
@@ -414,7 +414,7 @@ class Connection(ABC):
         return BoardError(
             f"{self.name}: {remote}: the disk is full: {needed:,} bytes are needed, "
             f"{free:,} are free",
-            hint=_FREE_SPACE,
+            hint=_FULL_HINT,
         )
 
     def damaged(self, remote: str, found: str, expected: str) -> BoardError:
