@@ -162,9 +162,10 @@ sanitize: $(VENV)/.dev  ## the patched runtime with ASan, UBSan and TSan; not in
 
 .PHONY: faults fuzz
 IN_TESTS := PYTHONPATH=tests $(VENV)/bin/python
-faults: $(VENV)/.dev  ## inject 2,300 faults, and write which were borne: docs/faults.md (FAULTS_OPTIONS)
+faults: $(VENV)/.dev  ## inject 3,100 faults, and write which were borne: docs/faults.md (FAULTS_OPTIONS)
 	$(DEPLOY) build --board host
-	$(IN_TESTS) -m faults --page docs/faults.md $(FAULTS_OPTIONS)
+	$(DEPLOY) build --board qemu
+	$(IN_TESTS) -m faults --jobs 3 --page docs/faults.md $(FAULTS_OPTIONS)
 
 FUZZED := build/fuzz/models
 $(VENV)/.fuzz: $(VENV)/.dev tests/fuzz/requirements.lock

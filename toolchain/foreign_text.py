@@ -22,6 +22,17 @@ def harmless(text: str) -> str:
     return _NOT_SEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
+def shortened(text: str, most: int = 400) -> str:
+    """The beginning of a text of others, for a message: no more characters than these."""
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def last_line(text: str) -> str:
+    """The last line of what a program of others said that holds anything; its beginning."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return shortened(lines[-1]) if lines else ""
+
+
 def harmless_json(text: str) -> str:
     r"""The same JSON with such characters as ``\u009b``: they are in its strings alone."""
     return _NOT_SEEN.sub(_in_json, text)

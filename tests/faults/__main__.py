@@ -8,20 +8,34 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from faults import board, files, runtime
+from faults import bad_boards, board, files, pushes, reboots, runtime, transport, two_users
 from faults.fault import Fault
 from faults.injection import injected, work
 from toolchain.foreign_text import harmless
 from toolchain.storage.files import write_whole
 
 FAULTS: tuple[Fault, ...] = tuple(
-    sorted((*files.FAULTS, *runtime.FAULTS, *board.FAULTS), key=lambda fault: fault.line)
+    sorted(
+        (
+            *files.FAULTS,
+            *runtime.FAULTS,
+            *board.FAULTS,
+            *transport.FAULTS,
+            *bad_boards.FAULTS,
+            *pushes.FAULTS,
+            *reboots.FAULTS,
+            *two_users.FAULTS,
+        ),
+        key=lambda fault: fault.line,
+    )
 )
 _HERE = Path(__file__).parent
 _WORDS = {"any": "each", "some": "some"}
@@ -46,6 +60,7 @@ def main() -> int:
     parser.add_argument("--only", action="append", help="part of a fault's name; may be repeated")
     parser.add_argument("--cheap", action="store_true", help="those alone that take seconds")
     parser.add_argument("--tries", type=int, help="at most so many of each")
+    parser.add_argument("--jobs", type=int, default=1, help="so many faults at once")
     parser.add_argument("--json", action="store_true", help="print a JSON document")
     parser.add_argument(
         "--page",
@@ -65,14 +80,19 @@ def main() -> int:
         and (not options.only or any(part in each.name for part in options.only))
     ]
     before = json.loads((_HERE / "before.json").read_bytes())
-    found = []
-    for each in chosen:
-        tries = min(each.tries, options.tries or each.tries)
-        failures = injected(each, tries)
-        tried, failed = before[each.name]
-        outcome = Outcome(each.name, each.line, tries, tried, failed, failures, each.test)
-        found.append(outcome)
-        print(f"{each.name}: {len(failures)} of {tries}", file=sys.stderr, flush=True)
+
+    def outcome_of(fault: Fault) -> Outcome:
+        tries, begun = min(fault.tries, options.tries or fault.tries), time.monotonic()
+        failures = injected(fault, tries)
+        took = time.monotonic() - begun
+        print(
+            f"{fault.name}: {len(failures)} of {tries}, {took:.0f} s", file=sys.stderr, flush=True
+        )
+        return Outcome(fault.name, fault.line, tries, *before[fault.name], failures, fault.test)
+
+    # Each is tried in a process of its own, and most of them wait for most of their time.
+    with ThreadPoolExecutor(options.jobs) as pool:
+        found = list(pool.map(outcome_of, chosen))
     if options.json:
         print(json.dumps([asdict(each) for each in found], indent=1))
     else:

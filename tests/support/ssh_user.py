@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import os
+import select
 import shlex
+import signal
 import subprocess
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from support.emulated_home import users_ssh
 from support.openssh import Sshd, make_key, public_text, serving
 from support.patience import PATIENCE
 from support.places import REPOSITORY
-from toolchain.board import lease, ssh
+from toolchain.board import connect, lease, ssh
+from toolchain.board.ssh import SshConnection
+from toolchain.board.target import SshTarget
 from toolchain.cli.app import main
 
 RUN = 'exec sh -c "$SSH_ORIGINAL_COMMAND"'
@@ -30,6 +35,44 @@ deploy.main()
 """
 
 
+@dataclass
+class Begun:
+    """One of our commands that runs in a process of its own."""
+
+    line: list[str]
+    pid: int
+    handle: int
+    """Of the process, which no other gets after it."""
+    out: Path
+    err: Path
+
+    def kill(self) -> None:
+        """End it without a word."""
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self.handle, signal.SIGKILL)
+
+    def end(self, limit: float = PATIENCE) -> subprocess.CompletedProcess[str]:
+        """Wait for its end.
+
+        Args:
+            limit: seconds after which it is ended.
+
+        Raises:
+            TimeoutError: it had to be.
+        """
+        ended = select.poll()
+        ended.register(self.handle, select.POLLIN)
+        in_time = bool(ended.poll(limit * 1000))
+        if not in_time:
+            self.kill()
+        code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        os.close(self.handle)
+        if not in_time:
+            raise TimeoutError(f"{shlex.join(self.line)}: did not end in {limit:g} s")
+        said = (path.read_text(errors="replace") for path in (self.out, self.err))
+        return subprocess.CompletedProcess(self.line, code, *said)
+
+
 class SshUser:
     """One who may log in to a server, and what his commands print.
 
@@ -41,6 +84,13 @@ class SshUser:
 
     def __init__(self, folder: Path, server: Sshd, key: Path) -> None:
         self.folder, self.server, self.key = folder, server, key
+        self.port = server.port
+        """Where the server is reached."""
+        self.patience = PATIENCE
+        """Seconds to wait for each answer of a login."""
+        self.silence: float | None = None
+        """Seconds without an answer after which a board is given up, and so many in which a board
+        ends what it hears nothing of; those of the program if ``None``."""
         self.home, self.work = folder / "user", folder / "work"
         self.board = folder / "board"
         """Where programs run on the server."""
@@ -76,7 +126,7 @@ class SshUser:
         The system's own may hash names: Debian's does.
         """
         own = [
-            "HostName 127.0.0.1", f"Port {self.server.port}", f"User {self.server.user}",
+            "HostName 127.0.0.1", f"Port {self.port}", f"User {self.server.user}",
             f"IdentityFile {self.key}", "IdentitiesOnly yes", *lines, "HashKnownHosts no",
         ]  # fmt: skip
         self.config.write_text("\n  ".join(["Host pi", *own]) + "\n")
@@ -94,14 +144,18 @@ class SshUser:
 
     def deploy(self, *words: object, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run one of our commands in a process of its own, with nobody at a terminal."""
-        line, out, err = list(map(str, words)), self.folder / "out", self.folder / "err"
+        done = self.begin(*words, **environment).end()
+        assert "Traceback" not in done.stderr, done.stderr
+        return done
+
+    def begin(self, *words: object, into: str = "", **environment: str) -> Begun:
+        """Begin one; what it prints goes to files, whose names ``into`` tells from others'."""
+        line = list(map(str, words))
+        out, err = self.folder / f"out{into}", self.folder / f"err{into}"
         child = os.fork()
         if not child:
             self._become(line, out, err, environment)
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        done = subprocess.CompletedProcess(line, code, out.read_text(), err.read_text())
-        assert "Traceback" not in done.stderr, done.stderr
-        return done
+        return Begun(line, child, os.pidfd_open(child), out, err)
 
     def _become(self, line: list[str], out: Path, err: Path, environment: dict[str, str]) -> None:
         """What a child is: all that is slow to import is there already."""
@@ -118,7 +172,9 @@ class SshUser:
             sys.stdout = sys.__stdout__ = open(1, "w", closefd=False)  # type: ignore[misc]  # noqa: SIM115
             sys.stderr = sys.__stderr__ = open(2, "w", closefd=False)  # type: ignore[misc]  # noqa: SIM115
             lease.PLACES = (str(self.locks), str(self.locks))
-            ssh.CONNECT_TIMEOUT_S = PATIENCE
+            ssh.CONNECT_TIMEOUT_S = self.patience
+            if self.silence is not None:
+                vars(connect)["SshConnection"] = _impatient(self.silence)
             sys.argv = ["deploy", *line]
             main()
         except SystemExit as ended:
@@ -129,6 +185,16 @@ class SshUser:
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(code)
+
+
+def _impatient(silence: float) -> type[SshConnection]:
+    """Connections that are given up after so many seconds of silence, on both sides."""
+
+    class Impatient(SshConnection):
+        def __init__(self, name: str, target: SshTarget) -> None:
+            super().__init__(name, target, silence=silence, linger=max(1, int(silence)))
+
+    return Impatient
 
 
 @contextmanager

@@ -477,16 +477,23 @@ def sources() -> Iterator[tuple[str, ast.Module]]:
         yield str(path.relative_to(REPOSITORY)), ast.parse(path.read_text())
 
 
+def is_hint(node: ast.AST) -> bool:
+    """Whether a hint gets a name here."""
+    return isinstance(node, ast.Assign) and any(
+        isinstance(target, ast.Name) and target.id.endswith("_HINT") for target in node.targets
+    )
+
+
 def test_every_line_of_ours_is_made_by_command_and_tried_here() -> None:
     makers, literal = set(), []
     for name, tree in sources():
         for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom) and node.module == "toolchain.hints":
                 makers |= {name for alias in node.names if alias.name == "command"}
-            if isinstance(node, ast.keyword) and node.arg == "hint":
+            if (isinstance(node, ast.keyword) and node.arg == "hint") or is_hint(node):
                 literal += [
                     part.value
-                    for part in ast.walk(node.value)
+                    for part in ast.walk(node)
                     if isinstance(part, ast.Constant) and isinstance(part.value, str)
                 ]
     assert makers == TRIED

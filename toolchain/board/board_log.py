@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from toolchain.board import emulator
 from toolchain.board.connection import COMMAND_S, MOST, Bounded, Connection
 from toolchain.errors import BoardError, EmulatorError
-from toolchain.foreign_text import harmless
+from toolchain.foreign_text import harmless, last_line
 from toolchain.hardware.board_file import Board
 from toolchain.hints import command
 
@@ -166,9 +166,8 @@ def _remark(said: str) -> str:
 
 
 def _refused(connection: Connection, said: str, code: int) -> BoardError:
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
     return BoardError(
-        f"{connection.name}: its log is not told: {lines[-1] if lines else f'exit code {code}'}",
+        f"{connection.name}: its log is not told: {last_line(said) or f'exit code {code}'}",
         hint="its user may not read it: let him be in the group adm or systemd-journal there, or "
         "see it as root",
     )

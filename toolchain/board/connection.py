@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import BinaryIO, Protocol, Self
 
 from toolchain.errors import BoardError
+from toolchain.foreign_text import last_line, shortened
 from toolchain.storage.cache import sha256_file
 from toolchain.storage.files import written_whole
 
@@ -93,6 +94,35 @@ _RENAME = f"""\
 if [ -d "$2" ]; then exit {_IN_THE_WAY}; fi
 mv -f -- "$1" "$2" && [ -f "$2" ] && [ ! -L "$2" ]
 """
+
+
+_FULL_HINT = (
+    "free some space on the board: deploy boards clean removes models and bundles of earlier "
+    "pushes, which are pushed again when they are needed"
+)
+_ELSEWHERE = "name a folder elsewhere as [ssh] directory = in the board's file"
+_REMEDIES = {
+    "No space left": _FULL_HINT,
+    "Disk quota": _FULL_HINT,
+    "Read-only file system": "nothing can be written there: see why (dmesg, mount there), and "
+    f"mount it for writing, or {_ELSEWHERE}",
+    "Permission denied": f"see whose it is (ls -la there), or {_ELSEWHERE}",
+    "Operation not permitted": f"see whose it is, and what is set of it (ls -la, lsattr there), or "
+    f"{_ELSEWHERE}",
+    "Not a directory": f"see what lies there in a folder's place (ls -la), or {_ELSEWHERE}",
+    "Input/output error": "the disk there may be broken: see what the board logs (dmesg there)",
+}
+_BY_HAND = "log in to the board and see what is wrong there: ls -la, df and dmesg may tell"
+
+
+def is_full(said: str) -> bool:
+    """Whether what a program said there is that the disk is full."""
+    return "No space left" in said or "Disk quota" in said
+
+
+def remedy(said: str) -> str:
+    """What to do about what a program said on a board, as a hint."""
+    return next((hint for part, hint in _REMEDIES.items() if part in said), _BY_HAND)
 
 
 @dataclass(frozen=True)
@@ -249,18 +279,25 @@ class Connection(ABC):
             result: what it left behind.
             doing: what it was for; its command line unless given.
         """
-        said = result.stderr.strip().splitlines() or result.text.strip().splitlines()
+        said = result.stderr if result.stderr.strip() else result.text
         return BoardError(
             f"{self.name}: {doing or result.command}: exit code {result.exit_code}"
-            + (f": {said[-1]}" if said else "")
+            + (f": {last_line(said)}" if said.strip() else ""),
+            hint=remedy(said),
+        )
+
+    def not_written(self, remote: str, stderr: str) -> BoardError:
+        """The error for a file that a program there could not write, and what it said."""
+        return BoardError(
+            f"{self.name}: {remote}: cannot be written: {last_line(stderr) or 'no reason given'}",
+            hint=remedy(stderr),
         )
 
     def starts_nothing(self, folder: str, result: Result) -> BoardError:
         """The error for a folder from which no program can be started (exit code 126)."""
-        said = result.stderr.strip().splitlines()
         return BoardError(
             f"{self.name}: {folder}: programs there cannot be started: "
-            f"{said[-1] if said else 'exit code 126'}",
+            f"{last_line(result.stderr) or 'exit code 126'}",
             hint="its file system may be mounted noexec: name a folder on another one as "
             "[ssh] directory = in the board's file",
         )
@@ -301,14 +338,16 @@ class Connection(ABC):
         try:
             return int(lines[-1].split()[3]) * 1024
         except (IndexError, ValueError) as error:
-            raise BoardError(f"{self.name}: df -Pk {folder} said {lines!r}") from error
+            raise BoardError(
+                f"{self.name}: df -Pk {folder} said {shortened(repr(lines))}", hint=_BY_HAND
+            ) from error
 
     def make_directory(self, path: str) -> None:
         """Make a folder and its parents; no error if it is there."""
         argv = ["sh", "-c", 'umask 077 && mkdir -p -- "$1"', "sh", path]
         result = self.run(argv, check=False)
         if result.exit_code:
-            raise self.unwritable(path, result.stderr)
+            raise self.not_written(path, result.stderr)
 
     def remove(self, *paths: str) -> None:
         """Remove files and whole folders; no error if they are not there."""
@@ -378,8 +417,7 @@ class Connection(ABC):
         return BoardError(
             f"{self.name}: {remote}: the disk is full: {needed:,} bytes are needed, "
             f"{free:,} are free",
-            hint="free some space on the board: deploy boards clean removes models and bundles of "
-            "earlier pushes, which are pushed again when they are needed",
+            hint=_FULL_HINT,
         )
 
     def damaged(self, remote: str, found: str, expected: str) -> BoardError:
@@ -387,23 +425,6 @@ class Connection(ABC):
         return BoardError(
             f"{self.name}: {remote}: SHA-256 is {found} after the copy, expected {expected}",
             hint="the copy was damaged on its way or on the disk; push again",
-        )
-
-    def unwritable(self, remote: str, stderr: str) -> BoardError:
-        """The error for a place that a program there could not write to, with its last words."""
-        said = stderr.strip().splitlines()
-        elsewhere = "name a folder that can be written to as [ssh] directory = in the board's file"
-        hint = None
-        if "Read-only" in stderr:
-            hint = (
-                "its file system is read-only, as the board's settings say, or since its disk "
-                f"failed (see dmesg there): {elsewhere}"
-            )
-        elif "ermission denied" in stderr or "not permitted" in stderr:
-            hint = elsewhere
-        return BoardError(
-            f"{self.name}: {remote}: cannot be written: {said[-1] if said else 'no reason given'}",
-            hint=hint,
         )
 
     def in_the_way(self, remote: str) -> BoardError:
@@ -424,11 +445,11 @@ class Connection(ABC):
             )
         if not code:
             return
-        if "No space left" in stderr or "Disk quota" in stderr:
+        if is_full(stderr):
             self.run(["rm", "-f", "--", scratch])  # or what is free is counted without it
             free = self.free_bytes(posixpath.dirname(scratch))
             raise self.disk_full(remote, local.stat().st_size, free)
-        raise self.unwritable(remote, stderr)
+        raise self.not_written(remote, stderr)
 
     def _compare(self, scratch: str, remote: str, expected: str) -> None:
         found = self.sha256(scratch)

@@ -18,11 +18,12 @@ from toolchain.agreement.differences import Array
 from toolchain.agreement.inputs import Batch, model_outputs
 from toolchain.board import endings, push, requirements, unchanged
 from toolchain.board.arrays import raw
-from toolchain.board.connection import Connection, Result, TimeUp
+from toolchain.board.connection import Connection, Result, TimeUp, remedy
 from toolchain.board.pmic import Sampler
 from toolchain.build.bundle import MANIFEST, Bundle, bundle_path
 from toolchain.errors import BoardError, BundleError, DeployError, ModelError
 from toolchain.failures import Failures
+from toolchain.foreign_text import last_line
 from toolchain.formats import json_text
 from toolchain.hardware.board_file import Board
 from toolchain.hints import command
@@ -327,8 +328,8 @@ class BoardRunner:
                 )
 
     def _failed(self, result: Result, model: str) -> DeployError:
-        name, said = self._connection.name, result.stderr.strip()
-        last = said.splitlines()[-1].removeprefix(STDERR_PREFIX) if said else "no reason given"
+        name = self._connection.name
+        last = last_line(result.stderr).removeprefix(STDERR_PREFIX) or "no reason given"
         if result.exit_code == 3:
             hint = endings.LESS_MEMORY if _OUT_OF_MEMORY in last else None
             return ModelError(f"{name}: {model}: {last}", hint=hint)
@@ -338,7 +339,10 @@ class BoardRunner:
             number = result.exit_code - 128
             how, hint = endings.told(self._connection, number, self._oom_kills)
             return BoardError(f"{name}: {model}: the runner was ended by {how}", hint=hint)
-        return BoardError(f"{name}: {model}: the runner ended with {result.exit_code}: {last}")
+        return BoardError(
+            f"{name}: {model}: the runner ended with {result.exit_code}: {last}",
+            hint=remedy(result.stderr),
+        )
 
     @contextmanager
     def _scratch(self) -> Iterator[str]:
@@ -369,7 +373,9 @@ class BoardRunner:
                 if len(data) != wanted:
                     raise BoardError(
                         f"{self._connection.name}: output {index} of {model.path} has "
-                        f"{len(data):,} bytes, {wanted:,} were expected"
+                        f"{len(data):,} bytes, {wanted:,} were expected",
+                        hint="another program may write there, or the disk be full: see what lies "
+                        "there (ls -la, df), then try again",
                     )
                 array = np.frombuffer(data, dtype).reshape(count, *tensor.shape)
                 arrays.append(array.astype(tensor.dtype))

@@ -16,6 +16,7 @@ from toolchain.board.passwords import METHODS, Answers, passphrase
 from toolchain.board.target import SshTarget
 from toolchain.board.transport import Transport
 from toolchain.errors import ConnectionFailed
+from toolchain.foreign_text import last_line
 
 
 def log_in(name: str, target: SshTarget, transport: Transport, timeout: float) -> None:
@@ -229,8 +230,8 @@ class _Login:
         text = (self.transport.get_banner() or self.greeting or b"").decode(
             "utf-8", errors="replace"
         )
-        lines = [line.strip() for line in text.splitlines() if line.strip()]
-        return f"; it says: {lines[-1]}" if lines else ""
+        last = last_line(text)
+        return f"; it says: {last}" if last else ""
 
     def _agent_lacks(self) -> str:
         if self.agent.off:

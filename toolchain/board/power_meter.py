@@ -21,6 +21,7 @@ from typing import IO, Self
 from toolchain import children
 from toolchain.board.pmic import Reading
 from toolchain.errors import MeterError
+from toolchain.foreign_text import last_line
 
 FIRST_S = 20.0
 """Seconds until a meter has to have read something: one that is reached by radio takes some."""
@@ -197,11 +198,11 @@ class Meter:
                     self._take(piece, now)
         code = self._has_ended(_GRACE_S)
         self._readers[0].join(_GRACE_S)
-        said = bytes(self._said).decode("utf-8", errors="replace").strip().splitlines()
+        said = last_line(bytes(self._said).decode("utf-8", errors="replace"))
         ended = "has closed its output"
         if code is not None:
             ended = f"ended with exit code {code}" if code >= 0 else f"was ended by signal {-code}"
-        self._stop(ended + (f": {said[-1]}" if said else ""))
+        self._stop(ended + (f": {said}" if said else ""))
 
     def _take(self, line: bytes, now: float) -> None:
         found = parse_line(line)

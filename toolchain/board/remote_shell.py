@@ -88,9 +88,11 @@ exec 3<&-
 ) >/dev/null 2>&1 &
 guard=$!
 """
+# Where the client is gone, writing fails; it must not end the shell, which has to end the guard.
 _END = """\
 wait "$program"
 code=$?
+trap '' PIPE
 printf %s%s {second} {first}
 printf %s%s {second} {first} >&2
 kill "$guard" 2>/dev/null
@@ -111,6 +113,8 @@ class BetweenMarks:
         self._mark, self._end, self._sink = mark + b"\n", _counterpart(mark), sink
         self._before, self._held = bytearray(), bytearray()
         self._ended = False
+        self.skipped = 0
+        """Bytes that have come before the mark, about."""
 
     @property
     def found(self) -> bool:
@@ -134,6 +138,7 @@ class BetweenMarks:
     def feed(self, piece: bytes) -> None:
         """Take what has arrived."""
         if not self.found:
+            self.skipped += len(piece)
             self._before += piece
             place = self._before.find(self._mark)
             if place < 0:

@@ -22,6 +22,7 @@ from toolchain.board.remote_shell import ABANDONED, BEAT, LINGER_S, BetweenMarks
 from toolchain.board.target import SshTarget, is_there
 from toolchain.board.transport import SILENCE_S, Keepalive, Transport
 from toolchain.errors import BoardError, ConnectionFailed, ConnectionStep, DeployError
+from toolchain.foreign_text import shortened
 
 CONNECT_TIMEOUT_S = 15.0
 _FAMILIES = {"inet": socket.AF_INET, "inet6": socket.AF_INET6}
@@ -32,6 +33,8 @@ _TICK_S = 1.0
 """Seconds after which whoever waits for a channel looks at the limits again."""
 _BEGIN_TIMEOUT_S = 120.0
 """Seconds that a login's start-up files may take before the program begins."""
+_GREETING = 1 << 20
+"""Bytes that they may print until then."""
 
 # paramiko logs a traceback for every refused connection; what matters of it is in our errors.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
@@ -440,6 +443,8 @@ class _Exchange:
             if not any(reader.is_alive() for reader in readers):
                 return
             self._limits.check()
+            if max(self._between.skipped, self._errors_between.skipped) > _GREETING:
+                raise self._connection.too_much("the login")
             if time.monotonic() > limit:
                 raise BoardError(
                     f"{self._connection.name}: the login there has run no command after "
@@ -518,7 +523,7 @@ class _Exchange:
     def _words(self) -> str:
         said = [self._between.before, self._errors_between.before]
         lines = [line.strip() for text in said for line in text.splitlines() if line.strip()]
-        return f"it says: {'; '.join(lines[-3:])}" if lines else "it says nothing"
+        return f"it says: {'; '.join(map(shortened, lines[-3:]))}" if lines else "it says nothing"
 
 
 def _connected(

@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 
 from toolchain.board.connection import COMMAND_S, Connection, TimeUp
 from toolchain.errors import BoardError
+from toolchain.foreign_text import last_line, shortened
 from toolchain.hardware.facts import Isa, core_name, isa_facts
 
 TELL_S = 10.0
@@ -86,12 +87,13 @@ def _ask(connection: Connection) -> System:
     for piece in result.stdout.split(mark.encode())[1:]:
         name, _, data = piece.partition(b"\n")
         parts[name.decode(errors="replace")] = data
-    machine = parts.get("machine", b"").decode(errors="replace").strip()
+    machine = shortened(parts.get("machine", b"").decode(errors="replace").strip(), 64)
     if not machine:
-        said = parts.get("failed", b"").decode(errors="replace").strip() or result.stderr.strip()
+        said = last_line(parts.get("failed", b"").decode(errors="replace"))
+        said = said or last_line(result.stderr)
         raise BoardError(
             f"{connection.name}: does not tell what machine it is: uname -m: "
-            f"{said.splitlines()[-1] if said else f'exit code {result.exit_code}'}",
+            f"{said or f'exit code {result.exit_code}'}",
             hint="uname is in coreutils and in busybox: install one of them there",
         )
     bits, vector = parse_auxv(parts.get("auxv", b""))

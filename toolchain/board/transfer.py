@@ -21,7 +21,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from toolchain.board.connection import CHUNK, HASH_S, STALL_S, Advance, Connection, hashing
+from toolchain.board.connection import (
+    CHUNK,
+    HASH_S,
+    STALL_S,
+    Advance,
+    Connection,
+    hashing,
+    is_full,
+)
 from toolchain.board.unchanged import MARK, told_mark
 from toolchain.errors import BoardError
 
@@ -237,7 +245,7 @@ class Sender:
         first, *lines = result.text.splitlines() or [""]
         found = [re.fullmatch(r"(busy|part) (\d{1,18})(?: ([0-9a-f]{64}|-))?", it) for it in lines]
         if result.exit_code and result.stderr.strip():
-            raise self._connection.unwritable(goals[0].folder, result.stderr)
+            raise self._connection.not_written(goals[0].folder, result.stderr)
         if result.exit_code or not first.startswith("tools") or len(found) != len(goals):
             raise self._connection.failure(result, "making the folders there")
         self._tools = frozenset(first.split())
@@ -296,12 +304,12 @@ class Sender:
             return True
         if code in (_GONE, _BUSY, _CHANGED):
             return False
-        if "No space left" in stderr or "Disk quota" in stderr:
+        if is_full(stderr):
             # What has arrived is in the way of others; and what is free is counted without it.
             self._connection.run(["rm", "-f", "--", posixpath.join(goal.folder, goal.part)])
             free = self._connection.free_bytes(goal.folder)
             raise self._connection.disk_full(goal.remote, goal.size, free)
-        raise self._connection.unwritable(goal.remote, stderr)
+        raise self._connection.not_written(goal.remote, stderr)
 
     def _finish(self, goal: Goal) -> str | None:
         """Give a part that is whole its name; what is printed, ``None`` if it is another's by now.

@@ -12,6 +12,7 @@ import paramiko
 from paramiko.packet import Packetizer
 
 from toolchain.errors import first_line
+from toolchain.foreign_text import shortened
 
 SILENCE_S = 45.0
 """Seconds of keepalives without an answer after which a link is given up."""
@@ -85,7 +86,7 @@ class Transport(paramiko.Transport):
             re.S,
         )
         if found and found[1].strip():
-            self.words.append(found[1].strip())
+            self.words.append(shortened(found[1].strip()))
         super()._log(level, msg, *args)  # type: ignore[misc]
 
 

@@ -14,11 +14,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import pytest
 
 from support.openssh import Sshd, make_key, public_text, serving
-from support.patience import PATIENCE, await_that, written
+from support.patience import PATIENCE, await_that, once, written
 from support.places import REPOSITORY
 from support.powered import program
 from support.processes import running
@@ -27,6 +28,7 @@ from toolchain.board.connection import Result
 from toolchain.board.remote_shell import LINGER_S
 from toolchain.board.ssh import SshConnection
 from toolchain.board.target import SshTarget
+from toolchain.errors import ConnectionFailed
 
 LINGER = 4
 """Seconds that the board waits; the tests wait for far longer before they fail."""
@@ -239,6 +241,31 @@ def test_a_slow_upload_goes_on(target: SshTarget, tmp_path: Path, shell: str) ->
         code, said = board.execute(["sh", "-c", script, "sh", "slow"], stdin=Slow(bytes(26_000)))
     assert (code, said) == (0, ""), shell
     assert (tmp_path / "board" / "slow").read_bytes() == bytes(26_000)
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_the_guard_of_a_program_that_ends_with_the_link_ends_with_it(
+    server: Sshd, relay: Relay, target: SshTarget, tmp_path: Path, shell: str
+) -> None:
+    """Its shell finds nobody to tell its last words to."""
+    relay.holds = False
+    mark, begun = secrets.token_hex(8), tmp_path / f"begun-{shell}"
+    script = f"echo >{begun}; exec cat >>/dev/null"
+    # A guard that is not ended would look at its program again after half a day.
+    with SshConnection("pi", target, linger=200_000) as board:
+        once(lambda: written(begun), lambda: setattr(relay, "fault", "cut"))
+        with pytest.raises(ConnectionFailed):
+            board.execute(["sh", "-c", script, "sh", mark], stdin=cast("BinaryIO", _Endless()))
+    require_nothing_left(server, mark)
+
+
+class _Endless(io.RawIOBase):
+    """What is fed a few bytes now and then, as a lease's script is."""
+
+    def read(self, size: int = -1) -> bytes:
+        del size
+        time.sleep(0.1)
+        return b"beat\n"
 
 
 def test_a_client_that_was_stopped_is_told_what_became_of_its_program(
