@@ -3,7 +3,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import sys
 import tempfile
 import uuid
 
@@ -17,10 +16,6 @@ from toolchain.openmp import wait_briefly
 
 collect_seldom()
 wait_briefly(os.environ)  # as deploy does; what tests start inherits it
-
-# Tests start Python thousands of times: a module is compiled once, not by each of these processes.
-os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-sys.dont_write_bytecode = False
 
 # A shell starts what it runs in the background with SIGINT ignored, and every child inherits that;
 # tests of Ctrl-C need it as it is in a terminal.

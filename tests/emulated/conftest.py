@@ -27,6 +27,7 @@ _USERS_BOARD = {"users_board", "users_board_alone", "users_board_for_all"}
 _WAITING = "users-board"
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what is emulated, and say what one of xdist's workers does (``--dist loadgroup``).
 
