@@ -19,8 +19,10 @@ def main() -> None:
         listens = signal.getsignal(signal.SIGINT) is signal.default_int_handler
         if listens:
             signal.signal(signal.SIGINT, lambda *_: os._exit(128 + signal.SIGINT))
+        from toolchain.garbage import collect_seldom
         from toolchain.openmp import wait_briefly
 
+        collect_seldom()
         wait_briefly(os.environ)
         from toolchain.cli import app
 

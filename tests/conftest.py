@@ -11,8 +11,10 @@ from hypothesis import HealthCheck, settings
 
 from support import traces
 from toolchain.build.sanitizers import SANITIZERS
+from toolchain.garbage import collect_seldom
 from toolchain.openmp import wait_briefly
 
+collect_seldom()
 wait_briefly(os.environ)  # as deploy does; what tests start inherits it
 
 # A shell starts what it runs in the background with SIGINT ignored, and every child inherits that;

@@ -226,7 +226,13 @@ def profile(
     ] = 1.0,
     max_time: Annotated[
         float,
-        typer.Option("--max-time", min=0.0, metavar="SECONDS", help="But no longer, each model."),
+        typer.Option(
+            "--max-time",
+            min=0.0,
+            metavar="SECONDS",
+            help="But no longer, each model.",
+            envvar="TILESKIP_MAX_TIME",
+        ),
     ] = 60.0,
     max_temp: Annotated[
         float,
@@ -239,6 +245,7 @@ def profile(
             min=0.0,
             metavar="SECONDS",
             help="But no longer; nor for one that is busy.",
+            envvar="TILESKIP_MAX_WAIT",
         ),
     ] = 30.0,
     threads: ThreadCountsOption = None,

@@ -17,7 +17,7 @@ from support.bundles import write_masked_model
 from support.fleets import FAILING, LYING, RIGHT, WAITING, timing_runner, write_board
 from support.patience import PATIENCE, await_that
 from support.places import REPOSITORY
-from toolchain.profile.document import Profile
+from toolchain.profile.document import Profile, load_profile
 from toolchain.profile.history import read
 
 DEPLOY = [sys.executable, str(REPOSITORY / "deploy.py")]
@@ -194,6 +194,20 @@ def measured(here: Path) -> Path:
     write_board(here, "slow", timing_runner(9000.0))
     write_board(here, "fast", timing_runner(1000.0))
     return here
+
+
+def test_limits_may_come_from_the_environment(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_board(here, "a", timing_runner(1000.0))
+    monkeypatch.setenv("TILESKIP_MAX_TIME", "0.25")
+    monkeypatch.setenv("TILESKIP_MAX_WAIT", "0")
+    for words, time in (([], 0.25), (["--max-time", "0.5"], 0.5)):
+        deploy(here, "profile", "m.tflite", "-b", "a.toml", "-o", "p.json", *words)
+        limits = load_profile(here / "p.json").limits
+        assert limits is not None
+        assert (limits.max_time_s, limits.max_wait_s) == (time, 0)
+    monkeypatch.setenv("TILESKIP_MAX_TIME", "soon")
+    refused = deploy(here, "profile", "m.tflite", "-b", "a.toml", code=2)
+    assert "TILESKIP_MAX_TIME" in refused.stderr
 
 
 def test_each_board_is_measured_and_has_a_line_in_the_history(measured: Path) -> None:

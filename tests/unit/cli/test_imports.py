@@ -25,6 +25,7 @@ OURS = {
     "toolchain.convert.kinds",
     "toolchain.errors",
     "toolchain.foreign_text",
+    "toolchain.garbage",
     "toolchain.hints",
     "toolchain.openmp",
     "toolchain.progress",

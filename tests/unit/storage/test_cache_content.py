@@ -247,20 +247,24 @@ def test_only_the_kinds_that_were_asked_for() -> None:
 _TAKE = """
 import select, sys; from toolchain.storage.cache import entry, release
 while not select.select([sys.stdin], [], [], 0)[0]:
-    folder = entry("kind", "1" * 64, lambda it: (it / "data").write_bytes(b"whole"))
-    assert (folder / "data").read_bytes() == b"whole"
-    release(folder)
+    for key in "1234":
+        folder = entry("kind", key * 64, lambda it: (it / "data").write_bytes(b"whole"))
+        assert (folder / "data").read_bytes() == b"whole"
+        release(folder)
 """
 
 
 def test_cleaning_takes_nothing_from_under_who_takes_it() -> None:
-    """A program that takes an entry again and again finds it whole while another cleans."""
+    """A program that takes entries again and again finds them whole while another cleans.
+
+    They are several, so that most of the time some are free.
+    """
     with subprocess.Popen(
         [sys.executable, "-c", _TAKE],
         cwd=REPOSITORY, stdin=subprocess.PIPE, stderr=subprocess.PIPE,
     ) as process:  # fmt: skip
         removed = 0
-        while removed < 20 and process.poll() is None:
+        while removed < 100 and process.poll() is None:
             removed += len(remove(content()).removed)
         _, faults = process.communicate()
     assert (process.returncode, faults.decode()) == (0, "")

@@ -206,16 +206,25 @@ def test_a_training_of_which_a_rank_was_killed_goes_on_and_ends_as_one_that_was_
     assert files(tmp_path / "killed") == files(tmp_path / "whole")
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which a command has trained on two ranks, undisturbed."""
+    above = tmp_path_factory.mktemp("undisturbed")
+    shared_recipe(above, data={"source": HELD})
+    (above / "whole").mkdir()
+    line, environment = deploy_train("../recipe.toml")
+    subprocess.run(line, cwd=above / "whole", env=environment, check=True, capture_output=True)
+    return above / "whole"
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_command_that_was_stopped_takes_its_ranks_along_and_goes_on(
-    tmp_path: Path, number: signal.Signals
+    tmp_path: Path, number: signal.Signals, whole: Path
 ) -> None:
     shared_recipe(tmp_path, data={"source": HELD})
     limit, folder = tmp_path / "limit", tmp_path / "stopped"
     line, environment = deploy_train("../recipe.toml")
-    for name in ("stopped", "whole"):
-        (tmp_path / name).mkdir()
-    subprocess.run(line, cwd=tmp_path / "whole", env=environment, check=True, capture_output=True)
+    folder.mkdir()
     limit.write_text("50")
     with subprocess.Popen(
         line, cwd=folder, env=environment | {HOLD: str(limit)}, stderr=subprocess.PIPE, text=True
@@ -239,7 +248,7 @@ def test_a_command_that_was_stopped_takes_its_ranks_along_and_goes_on(
     )
     assert "resumed after step" in done.stderr
     for name in ("recipe.safetensors", "recipe.run/last.safetensors"):
-        assert (folder / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+        assert (folder / name).read_bytes() == (whole / name).read_bytes()
 
 
 def is_alive(process: int) -> bool:

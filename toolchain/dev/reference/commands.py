@@ -112,7 +112,8 @@ def _default(option: Any, context: Any) -> str:
 
 def _text(parameter: Any) -> str:
     text = re.sub(r"([<*_])", r"\\\1", _ESCAPED.sub(r"\1", parameter.help or ""))
-    return text + _limits(parameter.min, parameter.max)
+    text += _limits(parameter.min, parameter.max)
+    return text + (f" `${parameter.envvar}` sets another default." if parameter.envvar else "")
 
 
 def _limits(low: float | None, high: float | None) -> str:
