@@ -86,7 +86,7 @@ def _board(place: Place) -> _Board:
         )
         bundle = write_bundle(folder / "bundle", _RUNNER % sys.executable.encode())
         text = (REPOSITORY / "boards/host.toml").read_text().replace('"local"', '"ssh"')
-        users = []
+        users = list[SshUser]()
         for name in ("anna", "ben"):
             (folder / name).mkdir()
             user = SshUser(folder / name, server, key)
@@ -94,7 +94,7 @@ def _board(place: Place) -> _Board:
             (user.work / "pi.toml").write_text(f'{text}\n[ssh]\nhost = "pi"\n')
             write_masked_model(user.work / "m.tflite", size=4, channels=2, seed=len(users))
             users.append(user)
-        users[1].locks = users[0].locks  # they lie on the board
+        users[1].places = users[0].places  # they lie on the board
         return _Board(home, (users[0], users[1]), bundle.path, folder / "sshd")
 
     return place.once("two", make)
@@ -185,6 +185,6 @@ def _look(works: Sequence[_Work], deadline: float) -> None:
 
 
 FAULTS = (
-    Fault("two users, one board", 14, 50, "unit/board/test_two_users.py", two_users, 400.0,
+    Fault("two users, one board", 14, 50, "unit/test_two_users.py", two_users, 400.0,
           cheap=False),
 )  # fmt: skip
