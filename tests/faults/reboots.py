@@ -101,6 +101,10 @@ class EmulatedBench(Bench):
         except LeaseError as error:
             return [str(error)]
 
+    def connections(self) -> list[int]:
+        """See :meth:`Bench.connections`; its programs are looked at over one."""
+        return []
+
     def running(self) -> list[str]:
         """See :meth:`Bench.running`."""
         said = self.said(_RUNNING).replace("\0", " ").strip()
