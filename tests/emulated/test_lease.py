@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from support.leases import Told, Waiting
 from support.patience import PATIENCE, await_that
+from toolchain.board import lease
 from toolchain.board.connect import connect
 from toolchain.board.connection import Connection
 from toolchain.board.lease import Lease
@@ -30,3 +33,17 @@ def test_two_connections_have_the_board_one_after_the_other(
         "tileskip.lease",
         "tileskip.queue",
     ]
+
+
+def test_a_board_without_places_for_locks_is_worked_on_all_the_same(
+    board: Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its script ends while the first program begins; dropbear may close that one's channel."""
+    monkeypatch.setattr(lease, "PLACES", ("/nowhere", "/nowhere"))
+    for _ in range(40):
+        told = Told()
+        with connect(board) as own, Lease(own, "profile a.tflite", note=told) as held:
+            for _ in range(3):
+                own.run(["true"])
+        assert not held.is_kept
+        assert told.has("no lease keeps others from using it")()

@@ -88,7 +88,8 @@ def main() -> int:
         print(
             f"{fault.name}: {len(failures)} of {tries}, {took:.0f} s", file=sys.stderr, flush=True
         )
-        return Outcome(fault.name, fault.line, tries, *before[fault.name], failures, fault.test)
+        tried, failed = before[fault.name]
+        return Outcome(fault.name, fault.line, tries, tried, failed, failures, fault.test)
 
     # Each is tried in a process of its own, and most of them wait for most of their time.
     with ThreadPoolExecutor(options.jobs) as pool:

@@ -208,10 +208,17 @@ class Bench:
         """The programs that the board still runs for us, and what our commands run here."""
         return programs_of({f"HOME={self.user.folder / 'sshd'}", f"HOME={self.user.home}"})
 
-    def await_end(self) -> list[str]:
-        """What still runs when it should have ended."""
+    def connections(self) -> list[int]:
+        """The processes of the server's connections, and what runs in them."""
+        return self.user.server.descendants()
+
+    def await_end(self, *, of_connections: bool = False) -> list[str]:
+        """What still runs when it should have ended; a connection may be about to begin more."""
         deadline = time.monotonic() + _ENDED_S
-        while left := self.running():
+        while left := [
+            *(f"connection {pid}" for pid in (self.connections() if of_connections else ())),
+            *self.running(),
+        ]:
             if time.monotonic() > deadline:
                 return [f"still runs: {left[0][:200]}"]
             time.sleep(0.05)
@@ -225,7 +232,7 @@ class Bench:
 
     def after(self, name: str) -> list[str]:
         """All that must hold once a command has met its fault, and the same command after it."""
-        found = [*self.await_end(), *self.partial(), *self.held()]
+        found = [*self.await_end(of_connections=True), *self.partial(), *self.held()]
         return [*found, *self.again(name)]
 
     def stored(self) -> dict[str, str]:

@@ -245,9 +245,10 @@ def cut_push(place: Place, number: int) -> str:
 
 def _after_the_next(served: Served) -> list[str]:
     """What is still left when the next command has swept."""
-    for _ in range(200):  # what was cut off ends by itself, and writes until then
+    for _ in range(300):  # what was cut off ends by itself, and writes until then
         ours = [Path(name).name for name in _leavings(served.home)]
-        if not any(running(name) for name in ours):
+        # A connection may be about to begin what was asked of it before.
+        if not served.server.descendants() and not any(running(name) for name in ours):
             break
         time.sleep(0.1)
     _aged(served.home)

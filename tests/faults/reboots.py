@@ -18,7 +18,7 @@ from support.places import REPOSITORY
 from support.ssh_user import Begun, SshUser
 from toolchain.board import emulator
 from toolchain.board.emulator_state import State
-from toolchain.board.lease import Lease
+from toolchain.board.lease import PLACES, Lease
 from toolchain.board.ssh import SshConnection
 from toolchain.build.bundle import build
 from toolchain.errors import ConnectionFailed, LeaseError
@@ -53,6 +53,7 @@ class EmulatedBench(Bench):
         server = Sshd(self.state.port, "root", self.state.user_key, cast("Any", None))
         bundle = build(load_board("qemu"), out=folder / "b")
         user = SshUser(folder, server, self.state.user_key)
+        user.places = PLACES  # the board is no part of this machine
         super().__init__(user, bundle, self._host_key())
         text = path.read_text().partition("[emulator]")[0].replace('"emulator"', '"ssh"')
         (self.user.work / "pi.toml").write_text(f'{text}\n[ssh]\nhost = "pi"\n')
@@ -99,6 +100,10 @@ class EmulatedBench(Bench):
                 return []
         except LeaseError as error:
             return [str(error)]
+
+    def connections(self) -> list[int]:
+        """See :meth:`Bench.connections`; its programs are looked at over one."""
+        return []
 
     def running(self) -> list[str]:
         """See :meth:`Bench.running`."""

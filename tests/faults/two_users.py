@@ -32,7 +32,7 @@ begin = time.monotonic_ns()
 time.sleep(random.uniform(0.01, 0.08))
 done = subprocess.run(["./tells"])
 with open("measured", "a") as file:
-    file.write(f"{begin} {time.monotonic_ns()}\\n")
+    file.write(f"{begin} {time.monotonic_ns()} {sys.argv[sys.argv.index('--model') + 1]}\\n")
 sys.exit(done.returncode)
 """
 
@@ -86,7 +86,7 @@ def _board(place: Place) -> _Board:
         )
         bundle = write_bundle(folder / "bundle", _RUNNER % sys.executable.encode())
         text = (REPOSITORY / "boards/host.toml").read_text().replace('"local"', '"ssh"')
-        users = []
+        users = list[SshUser]()
         for name in ("anna", "ben"):
             (folder / name).mkdir()
             user = SshUser(folder / name, server, key)
@@ -94,7 +94,7 @@ def _board(place: Place) -> _Board:
             (user.work / "pi.toml").write_text(f'{text}\n[ssh]\nhost = "pi"\n')
             write_masked_model(user.work / "m.tflite", size=4, channels=2, seed=len(users))
             users.append(user)
-        users[1].locks = users[0].locks  # they lie on the board
+        users[1].places = users[0].places  # they lie on the board
         return _Board(home, (users[0], users[1]), bundle.path, folder / "sshd")
 
     return place.once("two", make)
@@ -116,19 +116,31 @@ def two_users(place: Place, number: int) -> str:
     profiles = sum(work.kinds.count("profile") for work in works)
     _all_of(works, board)
     found = [wrong for work in works for wrong in work.wrong]
-    measured = sorted(
-        tuple(map(int, line.split())) for line in (board.home / "measured").read_text().splitlines()
-    )
-    # One that looks how long a run takes, and at least one that is timed.
-    if len(measured) < 2 * profiles:
-        found.append(f"{profiles} profiles have made {len(measured)} measurements")
-    for (_, end), (begin, _) in itertools.pairwise(measured):
-        if begin < end:
-            found.append(f"a measurement began {(end - begin) / 1e6:.1f} ms before another's end")
+    found += _judge((board.home / "measured").read_text(), profiles)
     marks = {f"HOME={board.sshd}", *(f"HOME={user.home}" for user in board.users)}
     found += [f"still runs: {line[:200]}" for line in _ended(marks)]
     found += held_locks(board.users[0].locks, board.home / "tileskip")
     return "; ".join(found)
+
+
+def _judge(text: str, profiles: int) -> list[str]:
+    """What is wrong with the times at which the runner was at work, for one user or the other."""
+    lines = [line.split(maxsplit=2) for line in text.splitlines()]
+    measured = sorted((int(begin), int(end), model) for begin, end, model in lines)
+    each, left = divmod(len(measured), profiles)
+    # One looks how long a run takes, and others are timed.
+    if left or each < 2:
+        return [f"{profiles} profiles have made {len(measured)} measurements"]
+    found = []
+    for (_, end, _), (begin, _, _) in itertools.pairwise(measured):
+        if begin < end:
+            found.append(f"a measurement began {(end - begin) / 1e6:.1f} ms before another's end")
+    # Both users have a model of their own: all that belongs to one profile stands together.
+    for model, group in itertools.groupby(measured, key=lambda one: one[2]):
+        count = len(list(group))
+        if count % each:
+            found.append(f"{count} of a profile's {each} measurements of {model} stand together")
+    return found
 
 
 def _ended(marks: set[str]) -> list[str]:
@@ -185,6 +197,6 @@ def _look(works: Sequence[_Work], deadline: float) -> None:
 
 
 FAULTS = (
-    Fault("two users, one board", 14, 50, "unit/board/test_two_users.py", two_users, 400.0,
+    Fault("two users, one board", 14, 50, "unit/test_two_users.py", two_users, 400.0,
           cheap=False),
 )  # fmt: skip

@@ -39,6 +39,7 @@ class _Transport(paramiko.Transport):
 class _Login(paramiko.ServerInterface):
     def __init__(self, user: str, key: paramiko.PKey, home: Path) -> None:
         self._user, self._key, self._home = user, key, home
+        self.refuses = 0
 
     def get_allowed_auths(self, username: str) -> str:  # noqa: ARG002
         return "publickey"
@@ -51,6 +52,9 @@ class _Login(paramiko.ServerInterface):
         return OPEN_SUCCEEDED
 
     def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
+        if self.refuses:
+            self.refuses -= 1
+            return False
         answered = threading.Event()
         transport = channel.get_transport()
         assert isinstance(transport, _Transport)
@@ -117,6 +121,10 @@ class SshServer:
                 self._transports.append(transport)
                 with suppress(paramiko.SSHException, EOFError):
                     transport.start_server(event=threading.Event(), server=self._login)
+
+    def refuse(self, times: int) -> None:
+        """Start none of so many programs that are asked for next, and close their channels."""
+        self._login.refuses = times
 
     def drop(self) -> None:
         """Cut every connection, as a board does that loses its power."""

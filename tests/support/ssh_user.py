@@ -105,6 +105,8 @@ class SshUser:
         self.locks = folder / "locks"
         self.locks.mkdir()
         self.locks.chmod(0o1777)
+        self.places = (str(self.locks), str(self.locks))
+        """Where the board keeps the locks of leases."""
 
     @property
     def program(self) -> list[str]:
@@ -171,7 +173,7 @@ class SshUser:
             sys.stdin = open(0, closefd=False)  # noqa: SIM115
             sys.stdout = sys.__stdout__ = open(1, "w", closefd=False)  # type: ignore[misc]  # noqa: SIM115
             sys.stderr = sys.__stderr__ = open(2, "w", closefd=False)  # type: ignore[misc]  # noqa: SIM115
-            lease.PLACES = (str(self.locks), str(self.locks))
+            lease.PLACES = self.places
             ssh.CONNECT_TIMEOUT_S = self.patience
             if self.silence is not None:
                 vars(connect)["SshConnection"] = _impatient(self.silence)

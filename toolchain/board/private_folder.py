@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from toolchain.board.connection import Connection
 from toolchain.errors import BoardError
 
+# One look at each path tells all of it: what others push there is renamed between two looks.
 _SCRIPT = r"""
 me=$(id -u) && [ -n "$me" ] || exit 127
 own=
@@ -24,14 +25,18 @@ for path; do
   read -r mode links owner group rest <<END
 $(ls -ldn -- "$path")
 END
-  [ -n "$owner" ] || exit 127
-  if [ -L "$path" ]; then
-    if [ $part = --above ] && [ "$owner" = 0 ]; then continue; fi
-    echo link; echo "$path"; exit 0
-  fi
-  if [ $part = --file ]; then
-    if [ ! -f "$path" ]; then echo kind; echo "$path"; exit 0; fi
+  if [ -z "$owner" ]; then
+    if [ -e "$path" ] || [ -L "$path" ]; then exit 127; fi
     continue
+  fi
+  case $mode in
+    l*)
+      if [ $part = --above ] && [ "$owner" = 0 ]; then continue; fi
+      echo link; echo "$path"; exit 0 ;;
+  esac
+  if [ $part = --file ]; then
+    case $mode in -*) continue ;; esac
+    echo kind; echo "$path"; exit 0
   fi
   if [ "$owner" != "$me" ] && [ "$owner" != 0 ]; then echo owner; echo "$path"; exit 0; fi
   case $mode in

@@ -31,6 +31,8 @@ _PACKET = 32 * 1024 - 64
 """Bytes that one packet takes, about: what is more would be copied again for each."""
 _TICK_S = 1.0
 """Seconds after which whoever waits for a channel looks at the limits again."""
+_STARTS = 4
+"""So often a program is started whose channel the server closes at once."""
 _BEGIN_TIMEOUT_S = 120.0
 """Seconds that a login's start-up files may take before the program begins."""
 _GREETING = 1 << 20
@@ -107,16 +109,36 @@ class SshConnection(Connection):
         limits = _Limits(self, argv[0], timeout, stall)
         exchange = _Exchange(self, argv[0], mark.encode(), stdin, stdout, advance, limits)
         try:
-            # Longer than what ends a link that is dead: then that is what is told.
-            channel = self._live().open_session(timeout=1.5 * self._silence)
-            channel.settimeout(_TICK_S)
+            channel = self._started(command)
             try:
-                channel.exec_command(command)
                 return exchange.run(channel)
             finally:
                 channel.close()
         except (paramiko.SSHException, EOFError, OSError) as error:
             raise self._broken(error) from error
+
+    def _started(self, command: str) -> paramiko.Channel:
+        """A channel in which a program begins.
+
+        Dropbear closes a channel that has no program yet when one of another channel ends. Nothing
+        was started then, so it is tried again.
+        """
+        for left in reversed(range(_STARTS)):
+            channel = None
+            try:
+                # Longer than what ends a link that is dead: then that is what is told.
+                channel = self._live().open_session(timeout=1.5 * self._silence)
+                channel.settimeout(_TICK_S)
+                channel.exec_command(command)
+            except paramiko.SSHException as error:
+                if channel is not None:
+                    channel.close()
+                refused = isinstance(error, paramiko.ChannelException)
+                if not left or refused or not self.is_alive or "Timeout" in str(error):
+                    raise
+            else:
+                return channel
+        raise self.lost()  # never reached: the last failure is raised
 
     def close(self) -> None:
         """See :meth:`Connection.close`."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import posixpath
+import shutil
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
+from support.powered import program
 from toolchain.board import push
 from toolchain.board.local import LocalConnection
 from toolchain.board.private_folder import require_private
@@ -167,3 +169,23 @@ def test_folders_that_a_push_makes_are_its_users_alone(
         os.umask(before)
     for folder in (path for path in (home / "fresh").rglob("*") if path.is_dir()):
         assert folder.stat().st_mode & 0o022 == 0
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_part_that_another_push_renames_meanwhile_is_no_danger(
+    home: Path,
+    connection: LocalConnection,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    when: str,
+) -> None:
+    """Just before it is looked at, or just after."""
+    part = f"{posixpath.dirname(FILES[0])}/.0123.part"
+    (home / part).write_bytes(b"half")
+    gone = f'case $* in *.part) rm -f -- "{home / part}" ;; esac'
+    real = f'{shutil.which("ls")} "$@"'
+    lines = [gone, real] if when == "before" else [real, gone]
+    program(tmp_path / "bin/ls", "; ".join(lines))
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    require_private(connection, "tileskip", [*FILES, part])
+    assert not (home / part).exists()

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from paramiko.common import AUTH_FAILED, AUTH_SUCCESSFUL, MSG_KEXINIT, OPEN_SUCCEEDED
 
 from support.patience import PATIENCE, await_that, growing_limits, once, written
+from support.ssh_server import SshServer
 from toolchain.board import keys
 from toolchain.board.connection import _DISCARD
 from toolchain.board.ssh import SshConnection
@@ -265,6 +266,24 @@ def test_a_server_that_starts_no_program_is_told_with_the_line_that_shows_it(
         ):
             own.run(["true"])
     assert (caught.value.hint or "").endswith("ssh pi@my-pi uname -m")
+
+
+def test_a_program_is_started_though_the_server_closes_its_channel_first(
+    tmp_path: Path,
+) -> None:
+    """As dropbear does where a program of another channel ends at that moment."""
+    host_key, user_key = write_key(tmp_path / "host"), write_key(tmp_path / "user")
+    record = tmp_path / "known_hosts"
+    with SshServer(host_key, "pi", user_key, tmp_path) as server:
+        record.write_text(f"[127.0.0.1]:{server.port} ssh-ed25519 {host_key.get_base64()}\n")
+        target = SshTarget("127.0.0.1", "pi", server.port, (tmp_path / "user",), (record,))
+        with SshConnection("rpi4", target) as own:
+            for times in (1, 2, 3):
+                server.refuse(times)
+                assert own.run(["echo", "here"]).text == "here\n"
+            server.refuse(100)
+            with pytest.raises(BoardError, match="the SSH server there starts no program"):
+                own.run(["true"])
 
 
 def test_a_server_without_an_exchange_of_keys_in_common_is_told(tmp_path: Path) -> None:
