@@ -22,28 +22,11 @@ from toolchain.progress import Silent
 from toolchain.resources import boards_dir
 from toolchain.storage.cache import locked
 
-_USERS_BOARD = {"users_board", "users_board_alone", "users_board_for_all"}
-"""Fixtures of tests that have the board that users start, one after the other."""
-_WAITING = "users-board"
 
-
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is emulated, and say what one of xdist's workers does (``--dist loadgroup``).
-
-    A file is one worker's. Tests that wait for each other's board are one worker's, too, so that no
-    other one stands still. These take longest together, and begin first.
-    """
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.emulated)
-            item.add_marker(pytest.mark.xdist_group(_group(item)))
-    items.sort(key=lambda item: _group(item) != _WAITING)
-
-
-def _group(item: pytest.Item) -> str:
-    waits = not _USERS_BOARD.isdisjoint(getattr(item, "fixturenames", ()))
-    return _WAITING if waits else item.path.name
 
 
 @pytest.fixture(scope="session")
