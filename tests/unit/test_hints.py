@@ -402,6 +402,9 @@ def test_the_line_of_each_board_that_fails_runs(here: Path) -> None:
 
 COMMANDS = "|".join(get_command(app).commands)  # type: ignore[attr-defined]
 PROSE = {
+    "a report is of what deploy profile or deploy estimate writes with --output, or of sweep.json",
+    'a file of accuracies is {"MODEL": 0.919}, a CSV of model,accuracy, demo.json of deploy demo, '
+    "or what deploy train --json prints; shares of 1, not percent",
     "free some space on the board: deploy boards clean removes models and bundles of earlier "
     "pushes, which are pushed again when they are needed",
     "deploy profile adds a run to the history each time",
