@@ -26,12 +26,14 @@ getconf GNU_LIBC_VERSION 2>/dev/null || for loader in {_LOADERS}; do
   if [ -e "$loader" ]; then "$loader" --version; break; fi
 done
 """
-# One round trip. The last part asks a 64-bit Arm kernel about its 32-bit side: it refuses the
-# personality if its cores have none, and else names their features as a 32-bit kernel does.
+# One round trip. The shell keeps nothing that uname prints, for that may have no end. The last part
+# asks a 64-bit Arm kernel about its 32-bit side: it refuses the personality if its cores have none,
+# and else names their features as a 32-bit kernel does.
 _SCRIPT = f"""\
 mark=$1
 part() {{ printf '%s%s\\n' "$mark" "$1"; }}
-if name=$(uname -m 2>&1); then part machine; else part failed; fi; printf '%s\\n' "$name"
+part machine; uname -m 2>&1; status=$?
+part status; echo $status
 part kernel; uname -s -r
 part cpuinfo; cat /proc/cpuinfo
 part auxv; cat /proc/self/auxv
@@ -87,13 +89,14 @@ def _ask(connection: Connection) -> System:
     for piece in result.stdout.split(mark.encode())[1:]:
         name, _, data = piece.partition(b"\n")
         parts[name.decode(errors="replace")] = data
-    machine = shortened(parts.get("machine", b"").decode(errors="replace").strip(), 64)
+    printed = parts.get("machine", b"").decode(errors="replace")
+    status = parts.get("status", b"").decode(errors="replace").strip() or result.exit_code
+    machine = shortened(printed.strip(), 64) if status == "0" else ""
     if not machine:
-        said = last_line(parts.get("failed", b"").decode(errors="replace"))
-        said = said or last_line(result.stderr)
+        said = last_line(printed) or last_line(result.stderr)
         raise BoardError(
             f"{connection.name}: does not tell what machine it is: uname -m: "
-            f"{said or f'exit code {result.exit_code}'}",
+            f"{said or f'exit code {status}'}",
             hint="uname is in coreutils and in busybox: install one of them there",
         )
     bits, vector = parse_auxv(parts.get("auxv", b""))

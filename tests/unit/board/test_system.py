@@ -18,6 +18,7 @@ from toolchain.board.system import (
     parse_glibc,
     read_system,
 )
+from toolchain.errors import BoardError
 
 PI4 = """\
 processor\t: 0
@@ -130,3 +131,24 @@ def test_this_machine_says_what_it_is(tmp_path: Path) -> None:
     assert system.features
     assert system.glibc == os.confstr("CS_GNU_LIBC_VERSION").split()[1]  # type: ignore[union-attr]
     assert system.bits == (64 if sys.maxsize > 1 << 32 else 32)
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [("echo no such thing >&2; exit 3", "no such thing"), ("exit 3", "exit code 3"),
+     ("exec yes", "more came from there than there should be")],
+    ids=["refuses", "fails in silence", "prints without end"],
+)  # fmt: skip
+def test_a_machine_that_does_not_say_what_it_is_is_told_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, said: str
+) -> None:
+    # What a shell there keeps in memory has no limit; this test would fill this machine's.
+    monkeypatch.setattr("toolchain.board.connection.MOST", 1 << 20)
+    program = tmp_path / "bin/uname"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    with pytest.raises(BoardError) as caught:
+        read_system(LocalConnection("host", tmp_path))
+    assert said in caught.value.what
