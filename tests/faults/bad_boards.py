@@ -310,23 +310,27 @@ def garbage_server(place: Place, number: int) -> str:
     return "; ".join(f"{answer[:30]!r}: {it}" for it in found + made.after(name))
 
 
+_CAT = (
+    "mkdir -p tools; printf '#!/bin/sh\\nexec yes{}\\n' >tools/cat; "
+    "chmod +x tools/cat; PATH=$PWD/tools:$PATH"
+)
 _ENDLESS = {
     "greeting": "yes tileskip",
     "greeting without lines": "cat /dev/zero",
     "errors of a login": "yes tileskip >&2",
-    "an answer": "uname() { :; }; mkdir -p tools; printf '#!/bin/sh\\nexec yes\\n' >tools/uname; "
-    "chmod +x tools/uname; PATH=$PWD/tools:$PATH",
-    "errors of a program": "mkdir -p tools; printf '#!/bin/sh\\nexec yes >&2\\n' >tools/id; "
-    "chmod +x tools/id; cp tools/id tools/uname; PATH=$PWD/tools:$PATH",
+    "an answer": _CAT.format(""),
+    "errors of a program": _CAT.format(" >&2"),
 }
+"""What is endless, by what a login does first. That a shell there collects itself what a program
+says is given up, too, but only after five minutes."""
 
 
 def endless_output(place: Place, number: int) -> str:
     """The login, or a program there, prints without end."""
     made, (name, turn) = bench(place), _turn(number)
     kind = list(_ENDLESS)[(number + turn) % len(_ENDLESS)]
-    if name == "clean" and kind == "an answer":
-        kind = "errors of a program"  # it asks nobody else
+    if name == "clean" and kind in ("an answer", "errors of a program"):
+        kind = "greeting"  # a shell there collects what this one says
     made.prepare(name)
     with made.start_up(f"{_ENDLESS[kind]}\n"):
         found = _told(made, name, (_BOARD_ERROR,))
