@@ -5,6 +5,8 @@ import shutil
 import signal
 import tempfile
 import uuid
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -13,6 +15,9 @@ from support import traces
 from toolchain.build.sanitizers import SANITIZERS
 from toolchain.garbage import collect_seldom
 from toolchain.openmp import wait_briefly
+
+if TYPE_CHECKING:
+    from faults.fault import Place
 
 collect_seldom()
 wait_briefly(os.environ)  # as deploy does; what tests start inherits it
@@ -93,3 +98,13 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
             if reporter is not None:
                 reporter.write_line(line, red=True)
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture(scope="module")
+def fault_place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """Where faults are injected: one board for all tests of a file."""
+    from faults.fault import Place
+
+    place = Place(tmp_path_factory.mktemp("place"))
+    with place.stack:
+        yield place

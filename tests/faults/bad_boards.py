@@ -370,8 +370,8 @@ def _row(name: str, tries: int, test: str, inject: Callable[[Place, int], str]) 
 
 FAULTS = (
     _row("a board whose disk is full", 20, "unit/board/test_transfer.py", full_disk),
-    _row("a board whose home is read-only", 10, "unit/test_bad_boards.py", read_only_home),
-    _row("a board whose clock is a year wrong", 10, "unit/test_bad_boards.py", wrong_clock),
+    _row("a board whose home is read-only", 10, "native/test_bad_boards.py", read_only_home),
+    _row("a board whose clock is a year wrong", 10, "native/test_bad_boards.py", wrong_clock),
     _row("a board of another architecture", 12, "unit/board/test_requirements.py",
          wrong_architecture),
     _row("a board with another glibc", 12, "unit/board/test_requirements.py", wrong_glibc),

@@ -135,7 +135,7 @@ _LINKS: tuple[tuple[LinkFault, str], ...] = (
 
 
 def _row(name: str, inject: Callable[[Place, int], str]) -> Fault:
-    return Fault(name, 13, 25, "unit/test_bad_boards.py", inject, 400.0, cheap=False)
+    return Fault(name, 13, 25, "native/test_bad_boards.py", inject, 400.0, cheap=False)
 
 
 FAULTS = (

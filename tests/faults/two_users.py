@@ -197,6 +197,6 @@ def _look(works: Sequence[_Work], deadline: float) -> None:
 
 
 FAULTS = (
-    Fault("two users, one board", 14, 50, "unit/test_two_users.py", two_users, 400.0,
+    Fault("two users, one board", 14, 50, "native/test_two_users.py", two_users, 400.0,
           cheap=False),
 )  # fmt: skip

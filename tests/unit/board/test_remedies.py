@@ -1,49 +1,19 @@
-"""Boards that are full, closed or noisy, links that fail: a try of each fault, and what is told.
-
-``make faults`` has more tries of each.
-"""
+"""What programs on a board say, in a message: what to do about it, and no more than a line."""
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from faults import bad_boards, transport
-from faults.fault import Fault, Place
 from support.openssh import make_key, public_text, serving
 from toolchain.board.connection import Connection
 from toolchain.board.local import LocalConnection
 from toolchain.board.ssh import SshConnection
 from toolchain.board.target import SshTarget
 from toolchain.errors import BoardError
-
-ROOTS = ("disk", "read-only")
-"""Only root may mount file systems."""
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    """One board for all of them."""
-    place = Place(tmp_path_factory.mktemp("place"))
-    with place.stack:
-        yield place
-
-
-@pytest.mark.parametrize(
-    ("fault", "number"),
-    [
-        pytest.param(fault, number, id=fault.name)
-        for number, fault in enumerate((*transport.FAULTS, *bad_boards.FAULTS))
-    ],
-)
-def test_each_is_borne(place: Place, fault: Fault, number: int) -> None:
-    if os.getuid() and any(word in fault.name for word in ROOTS):
-        pytest.skip("only root may mount a file system")
-    assert fault.inject(place, number) == ""
 
 
 @pytest.mark.parametrize(
