@@ -38,7 +38,7 @@ part kernel; uname -s -r
 part cpuinfo; cat /proc/cpuinfo
 part auxv; cat /proc/self/auxv
 part glibc
-{_GLIBC}if [ "$(uname -m)" = aarch64 ]; then
+{_GLIBC}if uname -m | head -c 64 | grep -q "^aarch64"; then
   part arm32; linux32 cat /proc/cpuinfo 2>&1; echo "exit $?"
 fi
 """

@@ -89,3 +89,13 @@ def test_who_only_looks_makes_nothing_and_works_in_what_is_there(tmp_path: Path)
     again = LocalConnection("host", tmp_path / "a" / "b", look_only=True)
     assert again.run(["pwd", "-P"]).text.strip() == str((tmp_path / "a" / "b").resolve())
     assert (tmp_path / "a" / "b").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("script", ["exec yes", "exec yes >&2", "yes & wait"])
+def test_a_program_that_writes_without_end_is_ended_before_a_disk_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str
+) -> None:
+    for module in ("connection", "local"):
+        monkeypatch.setattr(f"toolchain.board.{module}.MOST", 1 << 20)
+    with LocalConnection("host", tmp_path) as connection, pytest.raises(BoardError, match="more c"):
+        connection.run(["sh", "-c", script])

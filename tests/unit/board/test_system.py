@@ -142,7 +142,7 @@ def test_this_machine_says_what_it_is(tmp_path: Path) -> None:
 def test_a_machine_that_does_not_say_what_it_is_is_told_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, said: str
 ) -> None:
-    # What a shell there keeps in memory has no limit; this test would fill this machine's.
+    # What a shell there keeps in memory, or a file, has no limit: this machine would be full.
     monkeypatch.setattr("toolchain.board.connection.MOST", 1 << 20)
     program = tmp_path / "bin/uname"
     program.parent.mkdir()
