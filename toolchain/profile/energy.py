@@ -125,8 +125,7 @@ def energy_of(source: Source, taken: Taken, output: RunnerOutput) -> Energy | st
         output: of the process that ran meanwhile.
     """
     timing = output.timing
-    begin, end = surely_timed(output, taken.process)
-    found = _within(taken.readings, begin + taken.margin_s, end - taken.margin_s)
+    found = timed_watts(taken, output)
     if timing is None or len(found) < LEAST_READINGS:
         return _too_few(len(found), taken, timing)
     settling = max(_SETTLING_S, taken.margin_s)
@@ -147,6 +146,12 @@ def energy_of(source: Source, taken: Taken, output: RunnerOutput) -> Energy | st
         idle_readings=len(idle),
         unreadable=taken.unreadable,
     )
+
+
+def timed_watts(taken: Taken, output: RunnerOutput) -> list[float]:
+    """The readings that surely fall into timed runs, in watts."""
+    begin, end = surely_timed(output, taken.process)
+    return _within(taken.readings, begin + taken.margin_s, end - taken.margin_s)
 
 
 def _within(readings: Sequence[Reading], begin: float, end: float) -> list[float]:

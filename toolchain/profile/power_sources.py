@@ -21,6 +21,7 @@ from toolchain.profile.energy import (
     Taken,
     energy_of,
     runs_for,
+    timed_watts,
 )
 from toolchain.profile.runner_output import parse_output
 from toolchain.tflite_file.graph import Model
@@ -156,16 +157,22 @@ class MeterSource(PowerSource):
             rate = max(known, len(meter.readings)) / (idle_end - begin)
             wanted = 2 * _METER_MARGIN_S + _SPARE * LEAST_READINGS / max(rate, 1e-3)
             seconds = min(_MOST_RUN_S, max(RUN_S, wanted))
-            start = time.monotonic()
-            outcome = runner.run(model, settings_for(seconds))
-            end = time.monotonic()
-            if meter.fault:
-                raise MeterError(f"the meter's program {meter.fault}")
-            return Taken(
-                readings=meter.readings,
-                unreadable=meter.unreadable,
-                idle=(begin, idle_end),
-                process=(start, end),
-                margin_s=_METER_MARGIN_S,
-                report=outcome.report,
-            )
+            while True:
+                start = time.monotonic()
+                outcome = runner.run(model, settings_for(seconds))
+                end = time.monotonic()
+                if meter.fault:
+                    raise MeterError(f"the meter's program {meter.fault}")
+                taken = Taken(
+                    readings=meter.readings,
+                    unreadable=meter.unreadable,
+                    idle=(begin, idle_end),
+                    process=(start, end),
+                    margin_s=_METER_MARGIN_S,
+                    report=outcome.report,
+                )
+                came = len(timed_watts(taken, parse_output(outcome.report)))
+                if came >= LEAST_READINGS or seconds >= _MOST_RUN_S:
+                    return taken
+                # It has become slower, as this machine has.
+                seconds = min(_MOST_RUN_S, 2 * seconds)

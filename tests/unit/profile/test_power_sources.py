@@ -151,6 +151,17 @@ def test_a_slow_meter_is_given_time(bench: Bench, monkeypatch: pytest.MonkeyPatc
     assert found.idle_readings >= 8
 
 
+def test_a_meter_that_becomes_slower_is_given_more_time(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(power_sources, "RUN_S", 1.0)
+    monkeypatch.setattr(power_sources, "IDLE_S", 1.0)
+    monkeypatch.setattr(power_sources, "_SPARE", 0.1)  # as if it had been quicker before
+    item = bench.measured(bench.meter("echo 5", "echo 2", step=0.1))
+    assert item.energy is not None, item.no_energy
+    assert item.energy.power_w == 5.0
+
+
 def test_without_being_asked_nothing_of_it_is_done(bench: Bench) -> None:
     told = bench.folder / "asked"
     bench.vcgencmd(f"echo >>{told}", f"echo >>{told}")
