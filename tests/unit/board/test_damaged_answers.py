@@ -167,7 +167,8 @@ class Echoing(Lying):
         mark = next((word for word in argv[3:] if len(word) == 24), "").encode()
         sink = given.get("stdout")
         if isinstance(sink, io.BytesIO) or hasattr(sink, "write"):
-            sink.write(mark + self._behind + mark + b"machine\naarch64\n")
+            told = b"machine\naarch64\n" + mark + b"status\n0\n"
+            sink.write(mark + self._behind + mark + told)
         return 0, ""
 
 
