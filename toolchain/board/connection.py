@@ -100,10 +100,11 @@ _FULL_HINT = (
     "free some space on the board: deploy boards clean removes models and bundles of earlier "
     "pushes, which are pushed again when they are needed"
 )
+_FULL = ("No space left", "Disk quota")
+"""What programs say of a disk that is full, or of the user's part of it."""
 _ELSEWHERE = "name a folder elsewhere as [ssh] directory = in the board's file"
 _REMEDIES = {
-    "No space left": _FULL_HINT,
-    "Disk quota": _FULL_HINT,
+    **dict.fromkeys(_FULL, _FULL_HINT),
     "Read-only file system": "nothing can be written there: see why (dmesg, mount there), and "
     f"mount it for writing, or {_ELSEWHERE}",
     "Permission denied": f"see whose it is (ls -la there), or {_ELSEWHERE}",
@@ -117,7 +118,7 @@ _BY_HAND = "log in to the board and see what is wrong there: ls -la, df and dmes
 
 def is_full(said: str) -> bool:
     """Whether what a program said there is that the disk is full."""
-    return "No space left" in said or "Disk quota" in said
+    return any(part in said for part in _FULL)
 
 
 def remedy(said: str) -> str:

@@ -37,6 +37,11 @@ _DELEGATE_NOTE = "delegate: "
 _OUT_OF_MEMORY = "needs more memory than there is"
 
 
+def last_words(stderr: str) -> str:
+    """What the runner said last, for a message."""
+    return last_line(stderr).removeprefix(STDERR_PREFIX) or "no reason given"
+
+
 @dataclass(frozen=True)
 class Settings:
     """How the runner is to run a model."""
@@ -329,7 +334,7 @@ class BoardRunner:
 
     def _failed(self, result: Result, model: str) -> DeployError:
         name = self._connection.name
-        last = last_line(result.stderr).removeprefix(STDERR_PREFIX) or "no reason given"
+        last = last_words(result.stderr)
         if result.exit_code == 3:
             hint = endings.LESS_MEMORY if _OUT_OF_MEMORY in last else None
             return ModelError(f"{name}: {model}: {last}", hint=hint)

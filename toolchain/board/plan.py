@@ -12,11 +12,10 @@ from pathlib import Path
 
 from toolchain import children
 from toolchain.board.endings import by_signal
-from toolchain.board.invoke import STDERR_PREFIX, build_command, load_bundle
+from toolchain.board.invoke import build_command, last_words, load_bundle
 from toolchain.build.bundle import Bundle
 from toolchain.build.qemu_user import emulator_command
 from toolchain.errors import BoardError, BundleError, DeployError, ModelError
-from toolchain.foreign_text import last_line
 from toolchain.hardware.board_file import Board
 from toolchain.hardware.facts import Core, core_facts, played_cores
 from toolchain.storage.scratch import temporary_folder
@@ -80,7 +79,7 @@ def _started_as(board: Board) -> Iterator[tuple[str, list[str]]]:
 
 
 def _failed(code: int, stderr: str) -> DeployError:
-    last = last_line(stderr).removeprefix(STDERR_PREFIX) or "no reason given"
+    last = last_words(stderr)
     if code == 3:
         return ModelError(last)
     if code < 0:

@@ -17,6 +17,8 @@ from toolchain.errors import BoardError, ModelError
 from toolchain.hardware.board_file import Board, Ssh, load_board
 from toolchain.progress import Silent, Stage
 
+from .conftest import mounted
+
 
 @pytest.fixture
 def board() -> Board:
@@ -246,14 +248,8 @@ def test_a_folder_named_by_a_tilde_lies_in_the_home(
 @pytest.fixture
 def no_programs(tmp_path: Path) -> Iterator[Path]:
     """A file system that is mounted noexec."""
-    folder = tmp_path / "board" / "barred"
-    folder.mkdir(parents=True)
-    mount = ["mount", "-t", "tmpfs", "-o", "noexec,size=4m", "none", str(folder)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("only root may mount a file system")
-    yield folder
-    unmount = ["umount", str(folder)]
-    subprocess.run(unmount, check=True)
+    with mounted(tmp_path / "board" / "barred", "noexec,size=4m") as folder:
+        yield folder
 
 
 def test_a_folder_whose_programs_may_not_be_started_is_told_before_anything_is_sent(
@@ -270,14 +266,8 @@ def test_a_folder_whose_programs_may_not_be_started_is_told_before_anything_is_s
 @pytest.fixture
 def read_only(tmp_path: Path) -> Iterator[Path]:
     """A file system that is mounted read-only."""
-    folder = tmp_path / "board" / "sealed"
-    folder.mkdir(parents=True)
-    mount = ["mount", "-t", "tmpfs", "-o", "ro,size=4m", "none", str(folder)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("only root may mount a file system")
-    yield folder
-    unmount = ["umount", str(folder)]
-    subprocess.run(unmount, check=True)
+    with mounted(tmp_path / "board" / "sealed", "ro,size=4m") as folder:
+        yield folder
 
 
 def test_a_folder_that_cannot_be_written_to_is_told_with_what_helps(

@@ -27,7 +27,7 @@ from toolchain.errors import BoardError, ConnectionFailed
 from toolchain.hardware.board_file import Board, Ssh, load_board
 from toolchain.progress import Silent
 
-from .conftest import reached
+from .conftest import mounted, reached
 
 SIZE = 1_000_000
 FOLDER = "tileskip/models/0123456789abcdef"
@@ -462,14 +462,8 @@ def test_a_packed_transfer_that_was_cut_goes_on(
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 3 MB."""
-    folder = tmp_path / "board" / "small"
-    folder.mkdir(parents=True)
-    mount = ["mount", "-t", "tmpfs", "-o", "size=3m", "none", str(folder)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("only root may mount a file system")
-    yield folder
-    unmount = ["umount", str(folder)]
-    subprocess.run(unmount, check=True)
+    with mounted(tmp_path / "board" / "small", "size=3m") as folder:
+        yield folder
 
 
 def small_board() -> Board:
