@@ -38,7 +38,8 @@ FAULTS: tuple[Fault, ...] = tuple(
     )
 )
 _HERE = Path(__file__).parent
-_WORDS = {"any": "each", "some": "some"}
+_UNTRIED = "untried"
+_WORDS = {"any": "each", "some": "some", _UNTRIED: "-"}
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Outcome:
     tries: int
     tries_before: int | str
     failures_before: int | str
+    """Of the tree on which the fault was found; in words where they were not counted."""
     failures: list[str]
     test: str
 
@@ -88,7 +90,7 @@ def main() -> int:
         print(
             f"{fault.name}: {len(failures)} of {tries}, {took:.0f} s", file=sys.stderr, flush=True
         )
-        tried, failed = before[fault.name]
+        tried, failed = before.get(fault.name, (_UNTRIED, _UNTRIED))
         return Outcome(fault.name, fault.line, tries, tried, failed, failures, fault.test)
 
     # Each is tried in a process of its own, and most of them wait for most of their time.

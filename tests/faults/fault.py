@@ -57,7 +57,7 @@ class Fault:
 
     name: str
     line: int
-    """Of the list of kinds, in ``before.json``."""
+    """The kind; ``before.json`` has what earlier versions did with the first twelve."""
     tries: int
     test: str
     """The test that holds the same; none where it takes what no test may: many seconds."""

@@ -15,6 +15,9 @@ from faults.fault import Place, told
 from support.places import REPOSITORY
 from toolchain.errors import ModelError
 
+_WITH_FIGURES = 12
+"""The last kind whose faults were counted before they were mended."""
+
 
 def test_the_cheap_ones_are_borne() -> None:
     done = subprocess.run(
@@ -27,9 +30,10 @@ def test_the_cheap_ones_are_borne() -> None:
     assert done.returncode == 0
 
 
-def test_every_fault_has_its_figures_of_before_and_its_test() -> None:
+def test_every_fault_has_its_test_and_those_of_the_list_their_figures_of_before() -> None:
     before = json.loads((REPOSITORY / "tests/faults/before.json").read_bytes())
-    assert set(before) == {each.name for each in FAULTS}
+    assert {each.name for each in FAULTS if each.line <= _WITH_FIGURES} <= set(before)
+    assert set(before) <= {each.name for each in FAULTS}
     for each in FAULTS:
         assert (REPOSITORY / "tests" / each.test).is_file() or not each.test, each.test
 
