@@ -117,7 +117,7 @@ test-report: $(VENV)/.dev  ## the page of deploy report in Chromium, by Node.js;
 	$(PYTEST) tests/browser
 
 test-emulated: $(VENV)/.dev  ## cross-built, on the emulated board and under qemu-user
-	$(PYTEST) --numprocesses 2 --dist loadfile tests/emulated
+	$(PYTEST) --numprocesses 3 --dist loadfile --no-loadscope-reorder tests/emulated
 
 .PHONY: test-viewers
 test-viewers: host-bundle $(VENV_VIEWERS)/.done  ## what is saved of a profile, in Perfetto's engine, Model Explorer and pandas; not in test, it needs them

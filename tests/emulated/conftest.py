@@ -1,4 +1,7 @@
-"""The bundle of the emulated board, and the board itself, booted once a session."""
+"""The bundle of the emulated board, and the board itself, booted once a session.
+
+Each worker has emulated boards of its own, and the user's stay as they are.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from support.bundles import CrossBuilt
+from support.own_emulators import lay_out, not_shared
 from support.places import BoardMaker
 from toolchain.board import emulator
 from toolchain.board.connect import connect
@@ -20,13 +24,32 @@ from toolchain.build.qemu_user import emulator_command
 from toolchain.hardware.board_file import Board, load_board
 from toolchain.progress import Silent
 from toolchain.resources import boards_dir
-from toolchain.storage.cache import locked
+from toolchain.storage.cache import cache_dir, locked
+
+_LONG = (
+    "test_pages.py", "test_gate_in_ci.py", "test_troubled_board.py", "test_readme.py",
+    "test_run.py", "test_emulator.py",
+)  # fmt: skip
+"""Files that take minutes come first, so that at the end no worker is left alone with one."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.emulated)
+    last = len(_LONG)
+    items.sort(key=lambda it: _LONG.index(it.path.name) if it.path.name in _LONG else last)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_emulators(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Emulated boards that other workers, other runs and the user do not have."""
+    folder = tmp_path_factory.mktemp("cache")
+    lay_out(folder, cache_dir())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TILESKIP_CACHE", str(folder))
+        yield
+    assert not not_shared(folder), "add it to support.own_emulators"
 
 
 @pytest.fixture(scope="session")
@@ -66,25 +89,16 @@ def cross_built(
 
 
 @pytest.fixture
-def users_board_alone() -> Iterator[None]:
-    """No other test, of any run on this machine, starts or stops the board that users start."""
-    with locked("tests-users-board"):
-        yield
-
-
-@pytest.fixture
-def users_board(qemu_board: Board, users_board_alone: None) -> Iterator[Board]:
+def users_board(qemu_board: Board) -> Iterator[Board]:
     """The emulated board that users start, for one test alone; it is shut down after it."""
-    del users_board_alone
     with lent(qemu_board):
         yield qemu_board
 
 
 @contextmanager
 def lent(board: Board) -> Iterator[None]:
-    """The emulated board that users start, unless they have it; it is shut down at the end."""
-    if emulator.status(board) is not None:
-        pytest.skip("the emulated board is in use; deploy emulator stop")
+    """The emulated board that users start; it is shut down at the end."""
+    assert emulator.status(board) is None
     try:
         yield
     finally:

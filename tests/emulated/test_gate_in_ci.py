@@ -19,7 +19,7 @@ from support.places import REPOSITORY
 from toolchain.board import emulator
 from toolchain.hardware.board_file import Board
 from toolchain.profile.document import load_profile
-from toolchain.storage.cache import cache_dir, locked
+from toolchain.storage.cache import cache_dir
 
 from .conftest import lent
 
@@ -31,7 +31,7 @@ CHECKPOINTS = REPOSITORY / "toolchain/zoo/checkpoints"
 @pytest.fixture(scope="module")
 def users_board_for_all(qemu_board: Board) -> Iterator[Board]:
     """The emulated board that users start, for the tests of this file; shut down after them."""
-    with locked("tests-users-board"), lent(qemu_board):
+    with lent(qemu_board):
         yield qemu_board
 
 

@@ -74,15 +74,13 @@ def test_a_fresh_board_is_reached_and_measured_by_the_page_alone(
     assert "no faults" in done.stdout
 
 
-def test_many_boards_are_worked_on_at_once(users_board_alone: None, tmp_path: Path) -> None:
+def test_many_boards_are_worked_on_at_once(tmp_path: Path) -> None:
     """``how-to/many-boards.md``, with the two boards of the page."""
-    del users_board_alone
     with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
         patch.setenv("TILESKIP_BOARDS", str(tmp_path / "boards.toml"))
         (tmp_path / "boards.toml").write_text(files("how-to/many-boards.md")["boards.toml"])
         for board in boards_named(["all"]):
-            if emulator.status(board) is not None:
-                pytest.skip(f"the emulated board {board.name} is in use")
+            assert emulator.status(board) is None
             stack.callback(emulator.stop, board, Silent())
         run_page("how-to/many-boards.md", tmp_path, {})
     first, second = json.loads((tmp_path / "lab-verify.json").read_text())["boards"]

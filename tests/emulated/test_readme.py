@@ -32,7 +32,7 @@ def test_the_readme_has_no_other_kind_of_command() -> None:
 @pytest.mark.skipif(
     Path(sys.prefix) != REPOSITORY / ".venv", reason="not in the environment that make sets up"
 )
-@pytest.mark.usefixtures("users_board_alone")
+@pytest.mark.usefixtures("users_board")
 def test_make_demo_gives_the_figures_of_the_readme() -> None:
     done = subprocess.run(
         ["make", "demo"],  # noqa: S607 - as a user types it

@@ -23,7 +23,7 @@ from toolchain.board import emulator
 from toolchain.board.connect import connect
 from toolchain.hardware.board_file import load_board
 from toolchain.progress import Silent
-from toolchain.storage.cache import cache_dir, locked
+from toolchain.storage.cache import cache_dir
 
 ALONE = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
 """Whether Tileskip is installed beside labgrid or not."""
@@ -213,13 +213,12 @@ def test_every_command_of_the_page_runs(
 ) -> None:
     """``how-to/labgrid.md``."""
     ran: list[str] = []
-    with locked("tests-users-board"):
-        if emulator.status(load_board("qemu")) is not None:
-            pytest.skip("the emulated board is in use; deploy emulator stop")
-        options = {"PYTEST_ADDOPTS": " ".join(PLUGINS)}
-        run_page(
-            "how-to/labgrid.md", tmp_path, place_of_the_page | ALONE | options, ran.append,
-            python=labgrids_python,
-        )  # fmt: skip
-        assert emulator.status(load_board("qemu")) is None, "the driver has left it running"
+    if emulator.status(load_board("qemu")) is not None:
+        pytest.skip("the emulated board is in use; deploy emulator stop")
+    options = {"PYTEST_ADDOPTS": " ".join(PLUGINS)}
+    run_page(
+        "how-to/labgrid.md", tmp_path, place_of_the_page | ALONE | options, ran.append,
+        python=labgrids_python,
+    )  # fmt: skip
+    assert emulator.status(load_board("qemu")) is None, "the driver has left it running"
     assert sum("pytest" in line for line in ran) == 2
