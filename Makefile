@@ -91,8 +91,13 @@ setup: packages $(VENV)/.runtime  ## the environment that `deploy` runs in
 demo: setup  ## build, convert, boot, push, classify, profile: one command, no board needed
 	$(DEPLOY) demo
 
-.PHONY: test lint host-bundle test-unit test-native test-report test-emulated xnnpack-tests
-test: lint docs host-bundle test-unit test-native test-report test-emulated xnnpack-tests  ## everything that CI runs
+.PHONY: test test-all lint host-bundle test-unit test-native test-report test-emulated xnnpack-tests
+test: lint docs host-bundle test-all xnnpack-tests  ## everything that CI runs
+
+# In one run the tests of one kind work where those of another wait.
+test-all: $(VENV)/.dev $(VENV_TFLITE)/.done  ## unit, native, report and emulated, in one run
+	$(PYTEST) --numprocesses 5 --dist loadfile --no-loadscope-reorder \
+	  tests/unit tests/native tests/browser tests/emulated
 
 FORMATTED := 'runtime_patch/*.c' 'runtime_patch/*.cc' 'runtime_patch/*.h' 'tests/*.cc' 'tests/*.c'
 lint: $(VENV)/.dev  ## ruff, mypy, import-linter, clang-format, clang-tidy, the limits of hooks

@@ -6,15 +6,17 @@ import signal
 import tempfile
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from support import traces
+from support import own_emulators, traces
 from toolchain.build.sanitizers import SANITIZERS
 from toolchain.garbage import collect_seldom
 from toolchain.openmp import wait_briefly
+from toolchain.storage.cache import cache_dir
 
 if TYPE_CHECKING:
     from faults.fault import Place
@@ -60,22 +62,44 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+_LONG = (
+    "emulated/test_pages.py", "emulated/test_gate_in_ci.py", "native/test_pages.py",
+    "emulated/test_readme.py", "native/test_profile.py", "unit/train/test_together.py",
+    "emulated/test_troubled_board.py", "unit/cli/test_outputs.py", "unit/board/test_left_behind.py",
+    "unit/board/test_silence.py", "unit/cli/test_train.py",
+)  # fmt: skip
+"""Files that take minutes come first, so that at the end no worker is left alone with one."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    places = {here / name: number for number, name in enumerate(_LONG)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
+
+
 _STATE = pytest.StashKey[dict[str, str]]()
 _DATA = pytest.StashKey[str]()
+_CACHES = "TILESKIP_TESTS_CACHES"
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Remember how things are; xdist's workers inherit the mark.
 
     What programs of ours keep of the user's, such as a history of profiles, goes to a folder that
-    is removed. Boards of the user's take no part.
+    is removed. Boards of the user's take no part, and each worker has emulated ones of its own.
     """
-    if not hasattr(config, "workerinput"):
+    is_worker = hasattr(config, "workerinput")
+    if not is_worker:
         config.stash[_DATA] = tempfile.mkdtemp(prefix="tileskip-data-")
         os.environ["XDG_DATA_HOME"] = os.environ["XDG_CONFIG_HOME"] = config.stash[_DATA]
         os.environ.pop("TILESKIP_BOARDS", None)
         os.environ[traces.MARK] = uuid.uuid4().hex
+        os.environ[_CACHES] = tempfile.mkdtemp(prefix="tileskip-caches-")
         config.stash[_STATE] = traces.state()
+    if is_worker or not config.getoption("numprocesses", None):
+        own = tempfile.mkdtemp(dir=os.environ[_CACHES])
+        own_emulators.lay_out(Path(own), cache_dir())
+        os.environ["TILESKIP_CACHE"] = own
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -92,6 +116,13 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     )
     lines = [f"still running: {pid} {command}" for pid, command in left.items()]
     lines += [f"changed: {name}" for name in changed]
+    caches = Path(os.environ[_CACHES])
+    lines += [
+        f"made in a cache that is removed: {name} (support/own_emulators.py names what is shared)"
+        for cache in caches.iterdir()
+        for name in own_emulators.not_shared(cache)
+    ]
+    shutil.rmtree(caches, ignore_errors=True)
     if lines:
         reporter = session.config.pluginmanager.get_plugin("terminalreporter")
         for line in lines:

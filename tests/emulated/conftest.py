@@ -1,7 +1,4 @@
-"""The bundle of the emulated board, and the board itself, booted once a session.
-
-Each worker has emulated boards of its own, and the user's stay as they are.
-"""
+"""The bundle of the emulated board, and the board itself, booted once a session."""
 
 from __future__ import annotations
 
@@ -14,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from support.bundles import CrossBuilt
-from support.own_emulators import lay_out, not_shared
 from support.places import BoardMaker
 from toolchain.board import emulator
 from toolchain.board.connect import connect
@@ -24,32 +20,13 @@ from toolchain.build.qemu_user import emulator_command
 from toolchain.hardware.board_file import Board, load_board
 from toolchain.progress import Silent
 from toolchain.resources import boards_dir
-from toolchain.storage.cache import cache_dir, locked
-
-_LONG = (
-    "test_pages.py", "test_gate_in_ci.py", "test_troubled_board.py", "test_readme.py",
-    "test_run.py", "test_emulator.py",
-)  # fmt: skip
-"""Files that take minutes come first, so that at the end no worker is left alone with one."""
+from toolchain.storage.cache import locked
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.emulated)
-    last = len(_LONG)
-    items.sort(key=lambda it: _LONG.index(it.path.name) if it.path.name in _LONG else last)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def own_emulators(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Emulated boards that other workers, other runs and the user do not have."""
-    folder = tmp_path_factory.mktemp("cache")
-    lay_out(folder, cache_dir())
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TILESKIP_CACHE", str(folder))
-        yield
-    assert not not_shared(folder), "add it to support.own_emulators"
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from support.emulated_home import home_of_a_user_with_a_board
-from support.pages import commands
+from support.pages import SHORT, commands
 from support.places import REPOSITORY
 from toolchain.board import emulator
 from toolchain.demo import DemoResult, NetworkResult
@@ -71,7 +71,7 @@ def test_deploy_commands_work_in_their_order(users_board: Board, tmp_path: Path)
     folder.mkdir()
     (folder / "toolchain").symlink_to(REPOSITORY / "toolchain")
     environment = os.environ | {"HOME": str(home), "TILESKIP_CACHE": str(cache_dir())}
-    environment |= {"PYTHONPATH": str(REPOSITORY)}
+    environment |= SHORT | {"PYTHONPATH": str(REPOSITORY)}
     for command in DEPLOY:
         program, *arguments = shlex.split(command)
         line = [sys.executable, str(REPOSITORY / f"{program}.py"), *arguments]

@@ -17,7 +17,7 @@ DOCS = REPOSITORY / "docs"
 TUTORIAL = "tutorial.md"
 _SET_UP = ("make setup", "source .venv/bin/activate")
 """What a reader does once; the tests run in an environment that is set up."""
-_SHORT = {"TILESKIP_MAX_TIME": "1", "TILESKIP_MAX_WAIT": "0"}
+SHORT = {"TILESKIP_MAX_TIME": "1", "TILESKIP_MAX_WAIT": "0"}
 """Tests run beside each other: an idle machine is waited for in vain, and times are not exact."""
 _FILE = re.compile(r'^```[a-z]+ title="([^"]+)"\n(.*?)^```$', re.DOTALL | re.MULTILINE)
 _CONSOLE = re.compile(r"^```console\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -69,7 +69,7 @@ def run_page(
     for name, content in files(page).items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(content, encoding="utf-8")
-    everything = os.environ | _SHORT | {"PYTHONPATH": str(REPOSITORY)} | dict(environment)
+    everything = os.environ | SHORT | {"PYTHONPATH": str(REPOSITORY)} | dict(environment)
     for command in page_commands(page):
         line = ["/bin/bash", "-c", _programs(python) + command]
         if answers is None:
