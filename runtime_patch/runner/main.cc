@@ -52,7 +52,7 @@ Status Run(const std::vector<std::string>& arguments) {
   try {
     return RunModel(options);
   } catch (const std::bad_alloc&) {
-    return ModelError(options.model + ": needs more memory than there is");
+    return OutOfMemory(options.model);
   }
 }
 

@@ -108,8 +108,10 @@ Status Session::Load(const SessionOptions& options) {
   const int64_t began = KernelNowNs();
   TILESKIP_RETURN_IF_ERROR(CheckFile(path_));
   ModelCheck check;
+  errno = 0;
   model_ = tflite::FlatBufferModel::VerifyAndBuildFromFile(path_.c_str(),
                                                            &check, &messages_);
+  if (model_ == nullptr && errno == ENOMEM) return OutOfMemory(path_);  // mmap
   if (model_ == nullptr) {
     return ModelError(path_ + ": is damaged or no TensorFlow Lite model: " +
                       messages_.Take("no reason given"));

@@ -41,6 +41,9 @@ inline Status UsageError(std::string message) {
 inline Status ModelError(std::string message) {
   return Status(ExitCode::kModel, std::move(message));
 }
+inline Status OutOfMemory(const std::string& model) {
+  return ModelError(model + ": needs more memory than there is");
+}
 inline Status FileError(std::string message) {
   return Status(ExitCode::kFile, std::move(message));
 }

@@ -452,6 +452,17 @@ def test_a_model_that_needs_more_memory_than_there_is_exits_3(run: Run, tmp_path
     assert error(run("--model", path), 3) == f"{path}: needs more memory than there is"
 
 
+@pytest.mark.unsanitized
+def test_a_model_for_which_there_is_no_address_space_exits_3(
+    run: Run, models: Path, tmp_path: Path
+) -> None:
+    """As on a 32-bit board: it is not called damaged."""
+    path = tmp_path / "large.tflite"
+    path.write_bytes((models / "masked.tflite").read_bytes())
+    os.truncate(path, MEMORY_LIMIT)
+    assert error(run("--model", path), 3) == f"{path}: needs more memory than there is"
+
+
 def test_an_operator_that_is_too_new_exits_3(run: Run, tmp_path: Path) -> None:
     graph = GraphWriter()
     x = graph.tensor((1, 4))
