@@ -123,8 +123,9 @@ class SshConnection(Connection):
         Dropbear closes a channel that has no program yet when one of another channel ends. Nothing
         was started then, so it is tried again.
         """
-        for left in reversed(range(_STARTS)):
-            channel = None
+        tries = 0
+        while True:
+            channel, tries = None, tries + 1
             try:
                 # Longer than what ends a link that is dead: then that is what is told.
                 channel = self._live().open_session(timeout=1.5 * self._silence)
@@ -134,11 +135,11 @@ class SshConnection(Connection):
                 if channel is not None:
                     channel.close()
                 refused = isinstance(error, paramiko.ChannelException)
-                if not left or refused or not self.is_alive or "Timeout" in str(error):
+                last = tries == _STARTS or refused or not self.is_alive
+                if last or "Timeout" in str(error):
                     raise
             else:
                 return channel
-        raise self.lost()  # never reached: the last failure is raised
 
     def close(self) -> None:
         """See :meth:`Connection.close`."""

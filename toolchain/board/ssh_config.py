@@ -75,6 +75,11 @@ class Settings:
         value = self.values.get(keyword, ("",))[0].lower()
         return value in ("yes", "true") if value else default
 
+    def number(self, keyword: str, default: int) -> int:
+        """A whole number; the default where there is none, or no such number."""
+        text = self.one(keyword) or ""
+        return int(text) if re.fullmatch("[0-9]{1,6}", text) else default
+
     def seconds(self, keyword: str) -> float | None:
         """A keyword's time, as ``90`` or ``1m30s``; ``None`` if it is none, or not set."""
         value = self.one(keyword) or ""

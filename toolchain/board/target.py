@@ -238,6 +238,7 @@ def _lookup(spec: HostSpec, config: Path | None, *, depth: int) -> SshTarget:
         )
     identities = _identities(found)
     command, revoked = found.one("proxycommand"), found.one("revokedhostkeys")
+    asks_nothing = found.says("batchmode", default=False)
     return SshTarget(
         hostname=found.hostname,
         user=found.user,
@@ -262,16 +263,14 @@ def _lookup(spec: HostSpec, config: Path | None, *, depth: int) -> SshTarget:
         named=None if config else str(spec),
         hashes_names=found.says("hashknownhosts", default=False),
         offers_keys=found.says("pubkeyauthentication", default=True),
-        answers=_answers(found),
-        tries=0 if found.says("batchmode", default=False) else _count(found),
+        answers=() if asks_nothing else _answers(found),
+        tries=0 if asks_nothing else found.number("numberofpasswordprompts", 3),
         timeout=found.seconds("connecttimeout"),
         silence=_silence(found),
     )
 
 
 def _answers(found: Settings) -> tuple[str, ...]:
-    if found.says("batchmode", default=False):
-        return ()
     keywords = {
         "keyboard-interactive": "kbdinteractiveauthentication",
         "password": "passwordauthentication",
@@ -279,15 +278,9 @@ def _answers(found: Settings) -> tuple[str, ...]:
     return tuple(way for way, keyword in keywords.items() if found.says(keyword, default=True))
 
 
-def _count(found: Settings) -> int:
-    text = found.one("numberofpasswordprompts") or ""
-    return int(text) if re.fullmatch("[0-9]{1,3}", text) else 3
-
-
 def _silence(found: Settings) -> float | None:
     interval = found.seconds("serveraliveinterval")
-    count = found.one("serveralivecountmax") or ""
-    return interval and interval * max(1, int(count) if re.fullmatch("[0-9]{1,6}", count) else 3)
+    return interval and interval * max(1, found.number("serveralivecountmax", 3))
 
 
 def _identities(found: Settings) -> tuple[Path, ...]:
