@@ -89,9 +89,19 @@ while grep -qs "[.]$2[.]part" /proc/[0-9]*/cmdline; do
 done
 rm -f -- "$1/.$2.part"
 """
-_IN_THE_WAY = 73
-_RENAME = f"""\
-if [ -d "$2" ]; then exit {_IN_THE_WAY}; fi
+IN_THE_WAY, DAMAGED = 73, 76
+"""What a script ends with where a folder has the file's name, and where the hash is another."""
+_UNREADABLE = 77
+# mv would go into a folder of that name, or into one that a link leads to.
+_FINISH = f"""\
+{hashing()}
+hash=$($program <"$1") || exit {_UNREADABLE}
+if [ "${{hash%% *}}" != "$3" ]; then
+  echo "${{hash%% *}}"
+  exit {DAMAGED}
+fi
+chmod "$4" "$1" || exit 1
+if [ -d "$2" ]; then exit {IN_THE_WAY}; fi
 mv -f -- "$1" "$2" && [ -f "$2" ] && [ ! -L "$2" ]
 """
 
@@ -383,9 +393,7 @@ class Connection(ABC):
         try:
             expected = sha256 or sha256_file(local)
             self._stream(local, scratch, remote, advance)
-            self._compare(scratch, remote, expected)
-            self.run(["chmod", f"{mode:o}", scratch])
-            self._rename(scratch, remote)
+            self._finish(scratch, remote, expected, mode)
         except BaseException:
             with suppress(Exception):  # the board is gone; the error must stay the one that is seen
                 self.run(["sh", "-c", _DISCARD, "sh", folder, key], check=False, timeout=20)
@@ -435,6 +443,16 @@ class Connection(ABC):
             hint="remove it there",
         )
 
+    def unfinished(self, result: Result, remote: str, expected: str) -> BoardError:
+        """The error for a copy that did not get its name: what the script for it ended with."""
+        if result.exit_code == 127:
+            return self.no_hashing()
+        if result.exit_code == DAMAGED:
+            return self.damaged(remote, result.text.strip()[:64], expected)
+        if result.exit_code == IN_THE_WAY:
+            return self.in_the_way(remote)
+        return self.failure(result, f"renaming the copy to {remote}")
+
     def _stream(self, local: Path, scratch: str, remote: str, advance: Advance | None) -> None:
         script = 'umask 077 && exec cat > "$1"'
         with local.open("rb") as source:
@@ -452,21 +470,15 @@ class Connection(ABC):
             raise self.disk_full(remote, local.stat().st_size, free)
         raise self.not_written(remote, stderr)
 
-    def _compare(self, scratch: str, remote: str, expected: str) -> None:
-        found = self.sha256(scratch)
-        if found is None:
+    def _finish(self, scratch: str, remote: str, expected: str, mode: int) -> None:
+        """Give a copy that is whole its rights and its name, in one round trip."""
+        argv = ["sh", "-c", _FINISH, "sh", scratch, remote, expected, f"{mode:o}"]
+        result = self.run(argv, check=False, timeout=HASH_S)
+        if result.exit_code == _UNREADABLE:
             raise BoardError(
                 f"{self.name}: {remote}: the copy cannot be read back",
                 hint="check the folder's permissions and the disk there; it is [ssh] directory of "
                 "the board's file",
             )
-        if found != expected:
-            raise self.damaged(remote, found, expected)
-
-    def _rename(self, scratch: str, remote: str) -> None:
-        # mv would go into a folder of that name, or into one that a link leads to.
-        result = self.run(["sh", "-c", _RENAME, "sh", scratch, remote], check=False)
-        if result.exit_code == _IN_THE_WAY:
-            raise self.in_the_way(remote)
         if result.exit_code:
-            raise self.failure(result, f"renaming the copy to {remote}")
+            raise self.unfinished(result, remote, expected)

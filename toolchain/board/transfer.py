@@ -23,7 +23,9 @@ from typing import BinaryIO, cast
 
 from toolchain.board.connection import (
     CHUNK,
+    DAMAGED,
     HASH_S,
+    IN_THE_WAY,
     STALL_S,
     Advance,
     Connection,
@@ -48,7 +50,7 @@ _ROUNDS = 6
 """So many rounds in which it comes no further are borne: a board ends what is cut after 60 s."""
 _TRIES = 20
 
-_GONE, _BUSY, _IN_THE_WAY, _CHANGED, _DAMAGED = 71, 72, 73, 74, 76
+_GONE, _BUSY, _CHANGED = 71, 72, 74
 
 # The lock is on the folder, which is never renamed and needs no file of its own. What fails for
 # another reason than another's lock is a file system without such locks, as some of networks are.
@@ -120,9 +122,9 @@ wait "$!"
 if [ "${{hash%% *}}" != "$4" ]; then
   rm -f -- "$2"
   echo "${{hash%% *}}"
-  exit {_DAMAGED}
+  exit {DAMAGED}
 fi
-if [ -d "$3" ]; then exit {_IN_THE_WAY}; fi
+if [ -d "$3" ]; then exit {IN_THE_WAY}; fi
 mv -f -- "$2" "$3" && [ -f "$3" ] && [ ! -L "$3" ] || exit 1
 synced .
 if [ "$(written "$3")" = "$before" ]; then mark "$3"; else echo -; fi
@@ -321,16 +323,10 @@ class Sender:
         argv = ["sh", "-c", hashing(goal.size) + _FINISH, "sh", goal.folder, goal.part, name]
         argv += [goal.sha256, f"{goal.mode:o}"]
         result = self._connection.run(argv, check=False, timeout=HASH_S)
-        if result.exit_code == 127:
-            raise self._connection.no_hashing()
         if result.exit_code in (_GONE, _BUSY, _CHANGED):
             return None
-        if result.exit_code == _DAMAGED:
-            raise self._connection.damaged(goal.remote, result.text.strip()[:64], goal.sha256)
-        if result.exit_code == _IN_THE_WAY:
-            raise self._connection.in_the_way(goal.remote)
         if result.exit_code:
-            raise self._connection.failure(result, f"renaming the copy to {goal.remote}")
+            raise self._connection.unfinished(result, goal.remote, goal.sha256)
         return result.text.rstrip("\n")
 
 
