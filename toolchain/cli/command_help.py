@@ -21,11 +21,12 @@ import typer
 import typer.core
 
 from toolchain import console
-from toolchain.hints import did_you_mean
+from toolchain.hints import command, did_you_mean
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _NOT_ONE_OF = re.compile(r"(?:Value error, )?'(?P<given>.*)' is not one of (?P<known>'.*')\.")
 
+_BOARD = ("--board", "-b")
 _KINDS = {
     "<str>": "<text>", "<path>": "<path>",
     "<int>": "<number>", "<int range>": "<number>",
@@ -71,7 +72,11 @@ class Command(_Explained, typer.core.TyperCommand):
     """One command."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Read the command line; a word that is none of a few is told with the nearest."""
+        """Read the command line; a word that is none of a few is told with the nearest.
+
+        Most commands take ``--board``. Those about boards do not: a board is their argument.
+        """
+        given = list(args)
         try:
             return super().parse_args(ctx, args)
         except typer.BadParameter as error:
@@ -80,6 +85,17 @@ class Command(_Explained, typer.core.TyperCommand):
                 meant = did_you_mean(found["given"], known)
                 error.message = f"'{found['given']}' is not one of {found['known']}. {meant}"
             raise
+        except typer.TyperException as error:
+            if getattr(error, "option_name", None) in _BOARD and self._is_about_boards(ctx):
+                words = [word for word in given if word not in _BOARD]
+                path = ctx.command_path.split()[1:]
+                line = command(*path, *(word.removeprefix("--board=") for word in words))
+                ctx.fail(f"A board is given as it is here. Run: {line}")
+            raise
+
+    def _is_about_boards(self, ctx: Any) -> bool:
+        takes = any(parameter.param_type_name == "argument" for parameter in self.params)
+        return takes and ctx.command_path.split()[1:2] == ["boards"]
 
 
 class Group(_Explained, typer.core.TyperGroup):

@@ -263,3 +263,23 @@ def test_a_wrong_name_is_told_with_what_was_meant(
     with pytest.raises(DeployError) as caught:
         CliRunner().invoke(app, line.split(), catch_exceptions=False)
     assert meant in f"{caught.value.what} {caught.value.hint}"
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ("boards lease --board qemu --for soldering", "boards lease qemu --for soldering"),
+        ("boards clean --board=qemu --dry-run", "boards clean qemu --dry-run"),
+        ("boards show -b rpi4", "boards show rpi4"),
+    ],
+)
+def test_who_gives_a_board_as_elsewhere_is_told_the_line_that_runs(words: str, line: str) -> None:
+    done = CliRunner().invoke(app, words.split(), env={"COLUMNS": "200"})
+    assert done.exit_code == 2
+    assert f"Run: deploy {line}" in done.output
+
+
+def test_an_option_that_is_not_known_elsewhere_is_told_as_such() -> None:
+    done = CliRunner().invoke(app, ["boards", "list", "--board", "qemu"], env={"COLUMNS": "200"})
+    assert done.exit_code == 2
+    assert "No such option: --board" in done.output
