@@ -467,6 +467,7 @@ TRIED = {
     "toolchain/board/board_log.py",
     "toolchain/board/description.py",
     "toolchain/board/host_keys.py",
+    "toolchain/cli/command_help.py",
     "toolchain/cli/gain.py",
     "toolchain/profile/gain.py",
     "toolchain/report/page/swept.py",

@@ -277,6 +277,8 @@ def test_who_gives_a_board_as_elsewhere_is_told_the_line_that_runs(words: str, l
     done = CliRunner().invoke(app, words.split(), env={"COLUMNS": "200"})
     assert done.exit_code == 2
     assert f"Run: deploy {line}" in done.output
+    if "show" in words:
+        assert CliRunner().invoke(app, line.split()).exit_code == 0
 
 
 def test_an_option_that_is_not_known_elsewhere_is_told_as_such() -> None:
