@@ -9,10 +9,11 @@ from pathlib import Path
 
 OWN = "emulator"
 """The folder of the cache that has the emulated boards."""
-_SHARED = (
-    "apt", "archives", "arm-python", "arm-site", "bench-counts", "bench-models", "board-image",
-    "ccache", "datasets", "edge-cycles", "evaluations", "local-board", "locks", "logs", "programs",
-    "qemu-plugin", "tflite", "traces", "trees", "xnnpack",
+SHARED = (
+    "apt", "archives", "arm-python", "arm-site", "bench-counts", "bench-models", "bench-ncnn",
+    "bench-onnx", "benchmark-model", "board-image", "ccache", "datasets", "edge-cycles",
+    "evaluations", "local-board", "locks", "logs", "programs", "qemu-plugin", "row-counts",
+    "row-windows", "tflite", "tidy", "traces", "trees", "xnnpack", "xnnpack-tests",
 )  # fmt: skip
 """What tests may be the first to make."""
 
@@ -24,7 +25,7 @@ def lay_out(folder: Path, cache: Path) -> None:
         folder: to be filled.
         cache: whose content it has; folders are made there that are not.
     """
-    for name in _SHARED:
+    for name in SHARED:
         (cache / name).mkdir(parents=True, exist_ok=True)
     for path in cache.iterdir():
         if path.name != OWN:
