@@ -20,7 +20,7 @@ def seconds(text: str) -> float:
     Raises:
         ValueError: it is none.
     """
-    return _quantity(text, _TIMES, "no time; write 30d, 12h or 2w")
+    return _quantity(text, _TIMES, "no time; write 10m, 12h, 30d or 2w")
 
 
 def byte_count(text: str) -> int:

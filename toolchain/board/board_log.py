@@ -122,7 +122,7 @@ def read_serial(board: Board, lines: int) -> Log:
         EmulatorError: it has never run.
     """
     path = emulator.serial_log(board)
-    kept: deque[str] = deque(maxlen=lines)
+    kept: deque[str] = deque(maxlen=lines + 1)  # after the last line there is an empty one
     try:
         with path.open("rb") as stream:
             # A line has a hundred bytes or so; what is before is not read of a log that is huge.
@@ -138,7 +138,7 @@ def read_serial(board: Board, lines: int) -> Log:
         ) from error
     if kept and not kept[-1]:
         kept.pop()
-    return Log(str(path), list(kept))
+    return Log(str(path), list(kept)[-lines:] if lines else [])
 
 
 def follow_serial(board: Board, take: Callable[[str], None]) -> None:

@@ -180,10 +180,9 @@ def _qemu_cpu(core: str) -> str:
 
 
 def _check_name(name: str) -> None:
-    if not inventory.is_name(name) or name == emulated.TAG:
+    if not inventory.is_name(name):
         raise BoardConfigError(
-            f"'{name}' cannot be the name of a board",
-            hint="give --name letters, digits, '-' and '_'",
+            f"'{name}' {inventory.why_no_name(name)}", hint="give it another: --name bench"
         )
     if name in board_names() or name in inventory.tables():
         whose = "ships" if name in board_names() else f"is in your inventory, {inventory.place()}"

@@ -210,7 +210,7 @@ class Lease:
             over = self._state == "over"
         if self._error is not None:
             raise self._error
-        why = "its time was over" if over else "someone took it with --force"
+        why = "its time was over" if over else "someone freed it, or took it with --force"
         raise LeaseError(
             f"{self._connection.name}: the lease is lost: {why}",
             hint="what was done until then is kept; repeat the command when the board is free",

@@ -171,11 +171,12 @@ def _ask(
 ) -> dict[str, tuple[str, ...]] | None:
     """OpenSSH's answer; ``None`` if that ``ssh`` is another one, which knows no ``-G``."""
     home = Path("~").expanduser()
+    copied: dict[str, str] = {}
     with temporary_folder() as folder:
         command = [program, "-G", "-T"]
         if home != Path(pwd.getpwuid(os.getuid()).pw_dir):
             # OpenSSH takes the home of the user's account, whatever HOME says: name HOME's files.
-            command += ["-F", str(_rehomed(config, home, folder))]
+            command += ["-F", str(_rehomed(config, home, folder, copied))]
         elif config is not None:
             command += ["-F", str(config)]
         if user is not None:
@@ -195,7 +196,10 @@ def _ask(
                 f"ssh -G {host} did not end in {_ASK_TIMEOUT_S} s",
                 hint="a 'Match exec' of your SSH configuration may wait for something",
             ) from error
-    said = [line for line in done.stderr.decode(errors="replace").splitlines() if line.strip()]
+    text = done.stderr.decode(errors="replace")
+    for copy, path in copied.items():
+        text = text.replace(copy, path)
+    said = [line for line in text.splitlines() if line.strip()]
     if done.returncode and any(re.match(r"(?i)(usage:|.*unknown option)", line) for line in said):
         return None
     if done.returncode:
@@ -210,13 +214,20 @@ def _ask(
     return values
 
 
-def _rehomed(config: Path | None, home: Path, folder: Path) -> Path:
-    """The configuration as it is with another home, as files in ``folder``; returns the first."""
+def _rehomed(config: Path | None, home: Path, folder: Path, copied: dict[str, str]) -> Path:
+    """The configuration as it is with another home, as files in ``folder``; returns the first.
+
+    Args:
+        config: a file of the user's choice.
+        home: the other home.
+        folder: an empty one.
+        copied: gets each file's path there, and of what it is a copy, line by line.
+    """
     top = folder / "config"
     user = config or home / ".ssh" / "config"
     lines = []
     if user.is_file():
-        lines.append(f"Include {_copied(user, home, folder, 0)}")
+        lines.append(f"Include {_copied(user, home, folder, 0, copied)}")
     if config is None and _SYSTEM_CONFIG.is_file():
         lines.append(f"Include {_SYSTEM_CONFIG}")
     known = [f'"{home}/.ssh/known_hosts{suffix}"' for suffix in ("", "2")]
@@ -225,12 +236,12 @@ def _rehomed(config: Path | None, home: Path, folder: Path) -> Path:
     return top
 
 
-def _copied(path: Path, home: Path, folder: Path, depth: int) -> Path:
+def _copied(path: Path, home: Path, folder: Path, depth: int, copied: dict[str, str]) -> Path:
     lines = []
-    for keyword, value, line in _statements(path):
+    for keyword, value, line in _lines(path):
         if keyword == "include":
             files = _included(value, home, depth)
-            copies = [str(_copied(file, home, folder, depth + 1)) for file in files]
+            copies = [str(_copied(file, home, folder, depth + 1, copied)) for file in files]
             line = f"Include {' '.join(copies)}" if copies else "# nothing to include"
         elif keyword == "userknownhostsfile":
             # These are the only paths of which OpenSSH replaces the tilde before it prints them.
@@ -239,6 +250,7 @@ def _copied(path: Path, home: Path, folder: Path, depth: int) -> Path:
         lines.append(line)
     copy = folder / f"{len(list(folder.iterdir()))}.conf"
     copy.write_text("\n".join(lines) + "\n", encoding="utf-8", errors="surrogateescape")
+    copied[str(copy)] = str(path)
     return copy
 
 
@@ -294,14 +306,18 @@ def _flat(path: Path, home: Path, depth: int) -> Iterator[str]:
 
 def _statements(path: Path) -> Iterator[tuple[str, str, str]]:
     """Keyword in small letters, value, and the line itself."""
+    return (found for found in _lines(path) if found[0])
+
+
+def _lines(path: Path) -> Iterator[tuple[str, str, str]]:
+    """The same of every line; one that says nothing has no keyword, and is empty."""
     try:
         text = read_limited(path).decode("utf-8", errors="surrogateescape")
     except OSError as error:
         raise ConnectionFailed(f"{path}: cannot be read: {error.strerror}") from error
     for line in text.splitlines():
         found = _STATEMENT.fullmatch(line)
-        if found:
-            yield found[1].lower(), found[2], line
+        yield (found[1].lower(), found[2], line) if found else ("", "", "")
 
 
 def _words(value: str) -> list[str]:

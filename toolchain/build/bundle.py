@@ -218,8 +218,11 @@ def recipe_for(board: Board, *, stock: bool = False, sanitizer: Sanitizer | None
 
 
 def bundle_key(recipe: Recipe, board: Board) -> str:
-    """The key of the bundle that is made by a recipe: another one is made of other things."""
-    return digest(recipe.programs_key(), board.name)
+    """The key of the bundle that is made by a recipe: another one is made of other things.
+
+    Boards that are like one share its bundle, whichever of them it was built for.
+    """
+    return digest(recipe.programs_key(), board.built_as)
 
 
 def patch_series(*, stock: bool = False) -> tuple[Series, Series, Series]:
@@ -311,7 +314,7 @@ def _manifest(folder: Path, board: Board, recipe: Recipe, key: str) -> Manifest:
         schema=1,
         key=key,
         version=toolchain.__version__,
-        board=board.name,
+        board=board.built_as,
         isa=board.isa,
         march=board.march,
         hwcap=required_features(recipe.compiler, board.march),

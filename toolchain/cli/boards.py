@@ -119,7 +119,7 @@ def add(
     """
     from toolchain.board.target import parse_host
     from toolchain.hardware import inventory
-    from toolchain.hardware.board_file import load_board
+    from toolchain.hardware.board_file import board_names, load_board
     from toolchain.hardware.inventory_file import write_table
     from toolchain.profile.new_board import name_from_host, new_board
     from toolchain.report.boards_tables import new_board_table
@@ -127,6 +127,9 @@ def add(
     parse_host(host)
     if like is not None:
         like = str(Path(like).absolute()) if like.endswith(".toml") else like
+        if like not in board_names() and not like.endswith(".toml"):
+            ships = ", ".join(board_names())
+            raise wrong_use("--like", f"names no board that ships and no board file: {ships}")
         load_board(like)
     tags = tag or []
     chosen = name or name_from_host(host)
@@ -353,6 +356,7 @@ def _reached_by(word: str) -> tuple[str, SshTarget]:
     names = (*board_file.board_names(), *inventory.tables(), *emulated.tables())
     known = word.endswith(".toml") or word in names
     if not known:
+        board_file.check_is_one(word)
         return word, resolve(board_file.unknown_board("board"), word, None)
     board = board_file.load_board(word)
     if board.connection != "ssh":

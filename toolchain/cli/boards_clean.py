@@ -76,6 +76,7 @@ def clean(
     from toolchain.board.lease import WAIT_S
     from toolchain.failures import Failures
     from toolchain.hardware.board_file import boards_named
+    from toolchain.operations.fleet import joined
     from toolchain.report.cache_table import size_text
     from toolchain.report.store_table import store_table
 
@@ -108,7 +109,8 @@ def clean(
     else:
         for one in cleanings:
             _tell(one, dry_run=dry_run)
-    failures.require()
+    if failures.items:
+        raise joined(dict(failures.items), len(chosen))
 
 
 def _listed(

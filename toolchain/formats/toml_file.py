@@ -63,7 +63,7 @@ def _too_large(tables: dict[str, Any]) -> str | None:
 def validate(
     model: type[_Model],
     data: dict[str, Any],
-    path: Path,
+    path: Path | str,
     fault: type[DeployError],
     *,
     hint: str,
@@ -74,7 +74,7 @@ def validate(
     Args:
         model: its type.
         data: the tables.
-        path: of the file.
+        path: of the file; or more, where it is not the whole of it.
         fault: the class of the error.
         hint: what to do about it.
         text: of the file; with it, the line of each fault is told.

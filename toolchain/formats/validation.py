@@ -12,7 +12,13 @@ from pydantic_core import ErrorDetails
 
 from toolchain.hints import did_you_mean
 
-_SAID = {"extra_forbidden": "is not a known key", "missing": "is missing"}
+_SAID = {
+    "extra_forbidden": "is not a known key",
+    "missing": "is missing",
+    **dict.fromkeys(("tuple_type", "list_type", "set_type"), "must be a list"),
+    **dict.fromkeys(("model_type", "dict_type", "model_attributes_type"), "must be a table"),
+}
+"""What pydantic calls by Python's names, in those of TOML and JSON."""
 
 
 @dataclass(frozen=True)

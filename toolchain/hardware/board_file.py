@@ -292,6 +292,7 @@ def _of_inventory(name: str) -> Board:
         started = emulated.tables().get(name)
         if started is not None:
             return _started(name, started)
+        check_is_one(name)
         raise BoardConfigError(f"there is no board called '{name}'", hint=_which_board(name))
     return board_of_table(name, table)
 
@@ -376,10 +377,11 @@ def _board(name: str, given: str, source: Source) -> Board:
     keys: dict[str, Any] = {}
     for _, table in reversed(source.layers):
         keys = inventory.over(keys, table)
+    is_table = any(layer == "inventory" for layer, _ in source.layers)
     board = validate(
         Board,
         {"name": name, **keys},
-        source.path,
+        f"{source.path}: {name}" if is_table else source.path,
         BoardConfigError,
         hint="docs/reference/board-files.md lists every key of a board file",
     )
@@ -410,6 +412,23 @@ def stands_for_several(words: Sequence[str]) -> bool:
     """Whether ``--board`` is a list, a tag or ``all``, however many boards these are just now."""
     parts = {one.strip() for part in words for one in _parts(part)}
     return len(parts) > 1 or not any(map(_is_one, parts))
+
+
+def check_is_one(word: str) -> None:
+    """Refuse what stands for several boards, where one is wanted.
+
+    Raises:
+        BoardConfigError: it is a list, a tag, ``all`` or ``emulated``.
+    """
+    if not stands_for_several([word]):
+        return
+    found: list[Board] = []
+    with suppress(BoardConfigError):  # what is wrong with one of them does not matter here
+        found = boards_named([word])
+    names = ", ".join(board.name for board in found) or ", ".join(board_names())
+    raise BoardConfigError(
+        f"'{word}' stands for several boards, and one is wanted", hint=f"name one of {names}"
+    )
 
 
 def _parts(words: str) -> list[str]:

@@ -15,10 +15,11 @@ from typing import Any
 
 from toolchain.formats.input_file import read_limited
 from toolchain.formats.json_text import loads
+from toolchain.hardware import inventory
 from toolchain.storage.cache import cache_place
 from toolchain.storage.files import write_whole
 
-TAG = "emulated"
+TAG = inventory.EMULATED
 """``--board emulated`` is all of them."""
 BUILT_AS = "built_as"
 """The key of the board whose bundle one takes; it is no key of a board file."""

@@ -32,6 +32,8 @@ TAGS = "tags"
 """The key of the words that stand for several boards."""
 ALL = "all"
 """Stands for all boards of the inventory, so none has this name."""
+EMULATED = "emulated"
+"""Likewise, for the emulated boards that were started."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
@@ -57,6 +59,10 @@ def tables() -> dict[str, dict[str, Any]]:
             f"{path}: {name}: is the name of a board that ships", hint="give yours another name"
         )
     for name, table in found.items():
+        if isinstance(table, dict) and name in (ALL, EMULATED):
+            raise BoardConfigError(
+                f"{path}: {name}: {why_no_name(name)}", hint="give the board another name there"
+            )
         if not isinstance(table, dict) or not is_name(name):
             raise BoardConfigError(
                 f"{path}: {name}: is no board",
@@ -95,8 +101,7 @@ def check_new(name: str, tags: Sequence[str], *, replace: bool) -> None:
     known, ships = tables(), {one.stem for one in boards_dir().glob("*.toml")}
     if not is_name(name):
         raise BoardConfigError(
-            f"'{name}' is no name of a board",
-            hint="give it one of letters, digits, '-' and '_': --name kitchen",
+            f"'{name}' {why_no_name(name)}", hint="give it another: --name kitchen"
         )
     if name in ships:
         raise BoardConfigError(
@@ -113,7 +118,12 @@ def check_new(name: str, tags: Sequence[str], *, replace: bool) -> None:
             hint="give it another name with --name",
         )
     for tag in tags:
-        if tag in (ALL, name) or tag in known or tag in ships:
+        if not _NAME.fullmatch(tag):
+            raise BoardConfigError(
+                f"'{tag}' is no tag: it has other characters than letters, digits, '-' and '_'",
+                hint="give each tag on its own: --tag lab --tag attic",
+            )
+        if tag in (ALL, EMULATED, name) or tag in known or tag in ships:
             raise BoardConfigError(
                 f"'{tag}' is no tag: it is the name of a board, or stands for all",
                 hint="take another word for --tag",
@@ -122,7 +132,14 @@ def check_new(name: str, tags: Sequence[str], *, replace: bool) -> None:
 
 def is_name(text: str) -> bool:
     """Whether a board of an inventory can have this name."""
-    return _NAME.fullmatch(text) is not None and text != ALL
+    return _NAME.fullmatch(text) is not None and text not in (ALL, EMULATED)
+
+
+def why_no_name(text: str) -> str:
+    """Why a board cannot have a name, where it cannot."""
+    if text in (ALL, EMULATED):
+        return "stands for several boards, so none has this name"
+    return "is no name of a board: it has other characters than letters, digits, '-' and '_'"
 
 
 def over(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:

@@ -87,6 +87,16 @@ def test_the_end_of_a_serial_line_is_shown(qemu: Board) -> None:
     assert len(read_serial(qemu, 100).lines) == 4
 
 
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+def test_as_many_lines_are_shown_as_are_asked_for(qemu: Board, end: str) -> None:
+    path = emulator.serial_log(qemu)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(f"one\r\ntwo\r\nthree{end}".encode())
+    assert read_serial(qemu, 1).lines == ["three"]
+    assert read_serial(qemu, 2).lines == ["two", "three"]
+    assert read_serial(qemu, 9).lines == ["one", "two", "three"]
+
+
 def test_a_board_that_never_ran_has_none(qemu: Board) -> None:
     with pytest.raises(EmulatorError, match="has no log"):
         read_serial(qemu, 2)

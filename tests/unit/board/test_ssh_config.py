@@ -196,3 +196,18 @@ def test_a_fault_is_told_in_openssh_s_words(tmp_path: Path, reader: str) -> None
     config = written(tmp_path / "config", "Host pi\n  Hostnane 10.0.0.7\n")
     with pytest.raises(ConnectionFailed, match=r"line 2: Bad configuration option: hostnane"):
         lookup(config)
+
+
+def test_a_fault_is_told_with_the_file_and_line_where_it_stands(
+    reader: str,
+    home: Path,  # noqa: ARG001 (HOME is set)
+    tmp_path: Path,
+) -> None:
+    if reader == "read":
+        pytest.skip("paramiko passes over words that it does not know")
+    inner = written(tmp_path / "inner", "# my hosts\n\nHost pi\n  Bogus yes\n")
+    path = written(tmp_path / "config", f"Include {inner}\n")
+    with pytest.raises(ConnectionFailed, match=rf"{inner}(:| line | )"):
+        lookup(path)
+    with pytest.raises(ConnectionFailed, match="line 4: Bad configuration option: bogus"):
+        lookup(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -38,6 +39,14 @@ def test_a_whole_bundle_is_read(tmp_path: Path) -> None:
     assert made.runner == tmp_path / "b/tileskip-run"
     assert made.delegate.name == "libtileskip_delegate.so"
     assert made.c_library.name == "libtensorflowlite_c.so"
+
+
+def test_boards_that_are_like_one_share_its_bundle() -> None:
+    board = load_board("qemu")
+    recipe = SimpleNamespace(programs_key=lambda: "programs")
+    key = bundle.bundle_key(recipe, board)  # type: ignore[arg-type]
+    assert bundle.bundle_key(recipe, board.named("kitchen")) == key  # type: ignore[arg-type]
+    assert bundle.bundle_key(recipe, load_board("rpi4")) != key  # type: ignore[arg-type]
 
 
 def test_a_folder_without_a_manifest_is_no_bundle(tmp_path: Path) -> None:

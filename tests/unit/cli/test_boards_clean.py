@@ -152,6 +152,16 @@ def test_one_board_that_fails_is_told_and_the_others_go_on(place: Path, tmp_path
     assert left(place) == set()
 
 
+def test_several_that_fail_are_told_each_with_its_hint(place: Path, tmp_path: Path) -> None:
+    text = (REPOSITORY / "boards/rpi4.toml").read_text()
+    (tmp_path / "gone.toml").write_text(f'{text}\n[ssh]\nhost = "127.0.0.1:9"\n')
+    _, said = clean(tmp_path / "gone.toml", "qemu", "host", "--all", "--yes", code=20)
+    assert "2 of 3 boards failed:" in said
+    assert "hint: qemu: deploy emulator start --board qemu" in said
+    assert f"hint: {tmp_path / 'gone.toml'}: " in said
+    assert left(place) == set()
+
+
 def test_no_such_board_is_told() -> None:
     _, said = clean("hots", "--all", code=5)
     assert "did you mean 'host'" in said

@@ -129,7 +129,7 @@ def test_an_unknown_board_is_told_with_the_users_own() -> None:
     [
         ("kitchen = 1\n", "kitchen: is no board"),
         ("['a b']\nlike = 'rpi4'\n", "a b: is no board"),
-        ("[all]\nlike = 'rpi4'\n", "all: is no board"),
+        ("[all]\nlike = 'rpi4'\n", "all: stands for several boards"),
         ("[rpi4]\nlike = 'rpi5'\n", "rpi4: is the name of a board that ships"),
         ("[kitchen]\nlike = 'attic'\n", "kitchen: like: must name a board that ships"),
         ("[kitchen]\nlike = 'rpi4'\nspeed = 1\n", "speed: is not a known key"),
@@ -150,3 +150,43 @@ def test_all_of_an_inventory_that_is_empty_is_an_error(written: Path) -> None:
     written.unlink()
     with pytest.raises(BoardConfigError, match="the inventory has no boards"):
         boards_named(["all"])
+
+
+@pytest.mark.parametrize("word", ["all", "emulated"])
+def test_a_word_that_stands_for_several_is_no_name(written: Path, word: str) -> None:
+    with pytest.raises(BoardConfigError, match=f"'{word}' stands for several boards"):
+        inventory.check_new(word, [], replace=False)
+    written.write_text(f'[{word}]\nlike = "rpi4"\n')
+    with pytest.raises(BoardConfigError, match=rf"boards.toml: {word}: stands for several boards"):
+        inventory.tables()
+
+
+@pytest.mark.parametrize("tag", ["x,y", "two words", "", "-x"])
+def test_a_tag_is_one_word(tag: str) -> None:
+    with pytest.raises(BoardConfigError, match="is no tag: it has other characters") as caught:
+        inventory.check_new("new", [tag], replace=False)
+    assert caught.value.hint == "give each tag on its own: --tag lab --tag attic"
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("threadz = 3", "threadz: is not a known key; did you mean 'threads'?"),
+        ('tags = "lab"', "tags: must be a list"),
+        ('ssh = "pi@x"', "ssh: must be a table"),
+    ],
+)
+def test_a_mistake_is_told_with_its_table(written: Path, line: str, said: str) -> None:
+    written.write_text(f'[good]\nlike = "rpi4"\n[bad]\nlike = "rpi4"\n{line}\n')
+    with pytest.raises(BoardConfigError) as caught:
+        load_board("bad")
+    assert caught.value.what == f"{written}: bad: {said}"
+
+
+@pytest.mark.parametrize(
+    ("word", "names"), [("lab", "kitchen, attic"), ("kitchen,own", "kitchen, own")]
+)
+def test_what_stands_for_several_is_not_taken_for_one(word: str, names: str) -> None:
+    with pytest.raises(BoardConfigError, match=f"'{word}' stands for several boards") as caught:
+        load_board(word)
+    assert caught.value.hint == f"name one of {names}"
