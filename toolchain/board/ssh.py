@@ -320,7 +320,8 @@ class SshConnection(Connection):
                 f"this program: {error}",
                 hint="update the SSH server on the board",
             )
-        why = str(error) or "it goes quiet as keys are exchanged"
+        # paramiko puts what the system said right after its own words.
+        why = str(error).replace("banner[", "banner: [") or "it goes quiet as keys are exchanged"
         if self._proxy:
             return ConnectionFailed(
                 f"{self.name}: its ProxyCommand runs, but nothing answers as an SSH server ({why})",
