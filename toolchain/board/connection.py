@@ -96,10 +96,8 @@ _UNREADABLE = 77
 _FINISH = f"""\
 {hashing()}
 hash=$($program <"$1") || exit {_UNREADABLE}
-if [ "${{hash%% *}}" != "$3" ]; then
-  echo "${{hash%% *}}"
-  exit {DAMAGED}
-fi
+echo "${{hash%% *}}"
+[ "${{hash%% *}}" = "$3" ] || exit {DAMAGED}
 chmod "$4" "$1" || exit 1
 if [ -d "$2" ]; then exit {IN_THE_WAY}; fi
 mv -f -- "$1" "$2" && [ -f "$2" ] && [ ! -L "$2" ]
@@ -482,3 +480,5 @@ class Connection(ABC):
             )
         if result.exit_code:
             raise self.unfinished(result, remote, expected)
+        if (told := result.text.strip()) != expected:  # whatever ended with 0 there
+            raise self.damaged(remote, told[:64], expected)

@@ -156,7 +156,7 @@ def test_what_is_in_use_stays_and_that_is_told(root: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--older-than", "30"], "no time; write 30d"),
+        (["--older-than", "30"], "no time; write 10m"),
         (["--max-size", "huge"], "no size; write 5GB"),
         (["--kind", "archive"], "did you mean 'archives'?"),
         (["--all", "--max-size", "1GB"], "leaves nothing to limit"),
