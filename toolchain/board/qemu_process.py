@@ -169,7 +169,7 @@ def no_boot(state: State) -> EmulatorError:
     if not state.alive and complaint:
         return EmulatorError(
             f"{name} did not start: {complaint}",
-            hint=f"check [emulator] in the file of board '{state.board}'",
+            hint="check what was asked for (--cpu, --memory), or [emulator] in the board's file",
         )
     last = _last_line(state.log)
     return EmulatorError(

@@ -266,7 +266,8 @@ def test_a_qemu_that_does_not_start_is_told_in_its_own_words(
     played("echo 'qemu: no such core' >&2; exit 1")
     with pytest.raises(EmulatorError, match=r"'qemu' did not start: qemu: no such core$") as caught:
         emulator.start(board, Silent())
-    assert caught.value.hint == "check [emulator] in the file of board 'qemu'"
+    assert caught.value.hint is not None
+    assert "--cpu" in caught.value.hint
 
 
 def test_a_port_that_was_taken_meanwhile_is_followed_by_others(
