@@ -12,13 +12,10 @@ from pydantic_core import ErrorDetails
 
 from toolchain.hints import did_you_mean
 
-_SAID = {
-    "extra_forbidden": "is not a known key",
-    "missing": "is missing",
-    **dict.fromkeys(("tuple_type", "list_type", "set_type"), "must be a list"),
-    **dict.fromkeys(("model_type", "dict_type", "model_attributes_type"), "must be a table"),
-}
-"""What pydantic calls by Python's names, in those of TOML and JSON."""
+_SAID = {"extra_forbidden": "is not a known key", "missing": "is missing"}
+_TABLE = "Input should be a valid dictionary or instance of "
+_OF_PYTHON = {"Input should be a valid tuple": "must be a list"}
+"""What pydantic calls by Python's names, in those of TOML; of JSON it speaks as JSON does."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +43,10 @@ def faults(error: ValidationError, model: type[BaseModel]) -> list[Fault]:
 
 
 def _fault(item: ErrorDetails, model: type[BaseModel]) -> Fault:
-    said = _SAID.get(item["type"], item["msg"].removeprefix("Value error, "))
+    told = item["msg"].removeprefix("Value error, ")
+    said = _SAID.get(item["type"], _OF_PYTHON.get(told, told))
+    if told.startswith(_TABLE):
+        said = "must be a table"
     meant = _meant(model, item)
     return Fault(
         ".".join(str(part) for part in item["loc"]), said + (f"; {meant}" if meant else "")
