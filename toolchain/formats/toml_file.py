@@ -93,6 +93,11 @@ def validate(
         raise fault("\n".join(lines), hint=hint) from error
 
 
+def toml_lines(text: str) -> list[str]:
+    """The lines of a TOML text, with their ends: what else Python takes for one ends none."""
+    return re.findall(r"[^\n]*\n|[^\n]+", text)
+
+
 def line_of(text: str, location: Sequence[str | int]) -> int | None:
     """The line of a TOML text that says something, from 1; ``None`` where none does.
 
@@ -104,7 +109,7 @@ def line_of(text: str, location: Sequence[str | int]) -> int | None:
     tables: dict[tuple[str, ...], int] = {}
     within: tuple[str | int, ...] = ()
     best, found = 0, None
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(toml_lines(text), 1):
         if header := _HEADER.match(line):
             names = _parts(header[2])
             tables[names] = tables.get(names, -1) + (header[1] == "[[")

@@ -17,7 +17,7 @@ from typing import Any
 from toolchain.errors import BoardConfigError
 from toolchain.formats.input_file import read_limited
 from toolchain.formats.text_file import encoding_of
-from toolchain.formats.toml_file import parse_toml
+from toolchain.formats.toml_file import parse_toml, toml_lines
 from toolchain.storage.cache import locked
 from toolchain.storage.files import make_folder, written_whole
 
@@ -146,7 +146,7 @@ def _spans(text: str, name: str) -> list[tuple[int, int]]:
 def _headers(text: str) -> Iterator[tuple[int, str]]:
     """Where headers of tables are, with the first of their names."""
     at, known = 0, 0
-    for line in text.splitlines(keepends=True):
+    for line in toml_lines(text):
         found = _HEADER.match(line)
         name = _FIRST_NAME.match(found["names"].lstrip()) if found else None
         if name and _is_whole(text[known:at]):
@@ -166,7 +166,7 @@ def _is_whole(text: str) -> bool:
 
 def _without_tail(text: str, begin: int, stop: int) -> int:
     """The end of a table without the comments and empty lines that stand before the next one."""
-    lines = text[begin:stop].splitlines(keepends=True)
+    lines = toml_lines(text[begin:stop])
     while len(lines) > 1 and _NOTHING.fullmatch(lines[-1]):
         shorter = lines[:-1]
         if not _is_whole("".join(shorter)):  # it is a line of a text

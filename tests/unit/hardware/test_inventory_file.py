@@ -119,6 +119,13 @@ def test_a_file_that_is_not_there_is_made_with_its_folder(tmp_path: Path) -> Non
     assert tomllib.loads(path.read_text()) == {"shed": NEW}
 
 
+@pytest.mark.parametrize("character", ["\x85", "\u2028"])
+def test_a_comment_is_one_line_whatever_is_in_it(character: str) -> None:
+    comment = f"# of{character}the attic"
+    found = changed(f'[kitchen]\nlike = "rpi4"\n\n{comment}\n[attic]\nlike = "rpi5"\n')
+    assert f"{comment}\n[attic]" in found
+
+
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\r"), max_size=20)
 BOARDS = st.dictionaries(
     st.sampled_from(["a", "b-1", "c_d", "kitchen"]),
