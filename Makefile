@@ -94,10 +94,13 @@ demo: setup  ## build, convert, boot, push, classify, profile: one command, no b
 .PHONY: test test-all lint host-bundle test-unit test-native test-report test-emulated xnnpack-tests
 test: lint docs host-bundle test-all xnnpack-tests  ## everything that CI runs
 
-# In one run the tests of one kind work where those of another wait.
-test-all: $(VENV)/.dev $(VENV_TFLITE)/.done  ## unit, native, report and emulated, in one run
+# In one run the tests of one kind work where those of another wait. Ray leaves threads in a worker;
+# tests that fork one, to play a user, do not bear that. So its tests run apart.
+RAY_TESTS := tests/unit/sweep/test_cluster.py tests/unit/sweep/test_ray_ranks.py
+test-all: $(VENV)/.dev $(VENV_TFLITE)/.done  ## unit, native, report and emulated; those of Ray apart
 	$(PYTEST) --numprocesses 5 --dist loadfile --no-loadscope-reorder \
-	  tests/unit tests/native tests/browser tests/emulated
+	  $(addprefix --ignore=,$(RAY_TESTS)) tests/unit tests/native tests/browser tests/emulated
+	$(PYTEST) --numprocesses 2 --dist loadfile $(RAY_TESTS)
 
 FORMATTED := 'runtime_patch/*.c' 'runtime_patch/*.cc' 'runtime_patch/*.h' 'tests/*.cc' 'tests/*.c'
 lint: $(VENV)/.dev  ## ruff, mypy, import-linter, clang-format, clang-tidy, the limits of hooks
