@@ -213,8 +213,7 @@ def test_every_command_of_the_page_runs(
 ) -> None:
     """``how-to/labgrid.md``."""
     ran: list[str] = []
-    if emulator.status(load_board("qemu")) is not None:
-        pytest.skip("the emulated board is in use; deploy emulator stop")
+    assert emulator.status(load_board("qemu")) is None
     options = {"PYTEST_ADDOPTS": " ".join(PLUGINS)}
     run_page(
         "how-to/labgrid.md", tmp_path, place_of_the_page | ALONE | options, ran.append,

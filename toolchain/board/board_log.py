@@ -73,6 +73,11 @@ class _Lines:
             self._take(_line(line))
         return len(piece)
 
+    def finish(self) -> None:
+        """Nothing more comes: what is left is a line, too."""
+        if self._rest.rstrip(b"\r"):
+            self._take(_line(self._rest))
+
 
 def read_log(connection: Connection, lines: int) -> Log:
     """The last lines of a real board's log.
@@ -122,7 +127,7 @@ def read_serial(board: Board, lines: int) -> Log:
         EmulatorError: it has never run.
     """
     path = emulator.serial_log(board)
-    kept: deque[str] = deque(maxlen=lines + 1)  # after the last line there is an empty one
+    kept: deque[str] = deque(maxlen=lines)
     try:
         with path.open("rb") as stream:
             # A line has a hundred bytes or so; what is before is not read of a log that is huge.
@@ -130,15 +135,13 @@ def read_serial(board: Board, lines: int) -> Log:
             sink = _Lines(kept.append)
             while piece := stream.read(_PIECE):
                 sink.write(piece)
-            sink.write(b"\n")
+            sink.finish()
     except OSError as error:
         raise EmulatorError(
             f"the emulated board '{board.name}' has no log: {path}: {error.strerror or error}",
             hint=command("emulator", "start", "--board", board.given),
         ) from error
-    if kept and not kept[-1]:
-        kept.pop()
-    return Log(str(path), list(kept)[-lines:] if lines else [])
+    return Log(str(path), list(kept))
 
 
 def follow_serial(board: Board, take: Callable[[str], None]) -> None:

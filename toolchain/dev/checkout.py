@@ -61,18 +61,18 @@ def lay_out(series: Series, tree: Path) -> None:
     Raises:
         BuildError: git failed, a patch does not apply, or the overlay has a file of upstream's.
     """
-    _git(tree, "init", "--quiet", "--initial-branch", "patched")
+    git(tree, "init", "--quiet", "--initial-branch", "patched")
     # So many files make git tidy up in the background, where it outlives the command.
     for setting, value in (("maintenance.auto", "false"), ("gc.auto", "0")):
-        _git(tree, "config", setting, value)
-    _git(tree, "add", "--all", "--force")
-    _git(tree, "commit", "--quiet", "--message", f"{series.name}, as upstream has it")
+        git(tree, "config", setting, value)
+    git(tree, "add", "--all", "--force")
+    git(tree, "commit", "--quiet", "--message", f"{series.name}, as upstream has it")
     pristine = _head(tree)
     series.check_overlay(tree)
     for patch in series.patches:
         apply_patch(patch, tree, series.name)
         message = f"{patch.subject}\n\n{patch.reason}\n\nKind: {patch.kind}\n"
-        _git(tree, "commit", "--quiet", "--all", "--cleanup=verbatim", "--message", message)
+        git(tree, "commit", "--quiet", "--all", "--cleanup=verbatim", "--message", message)
     for file in series.overlay:
         _link(tree / file.name, file.path)
     names = tuple(file.name for file in series.overlay)
@@ -127,12 +127,12 @@ def save(tree: Path, folder: Path) -> list[Path]:
 
 
 def _commits_as_patches(tree: Path, folder: Path, record: _Record) -> list[Patch]:
-    commits = _git(tree, "rev-list", "--reverse", f"{record.pristine}..HEAD").split()
+    commits = git(tree, "rev-list", "--reverse", f"{record.pristine}..HEAD").split()
     patches: list[Patch] = []
     for commit in commits:
-        message = _MESSAGE.fullmatch(_git(tree, "log", "-1", "--format=%B", commit))
+        message = _MESSAGE.fullmatch(git(tree, "log", "-1", "--format=%B", commit))
         if not message:
-            subject = _git(tree, "log", "-1", "--format=%s", commit).strip()
+            subject = git(tree, "log", "-1", "--format=%s", commit).strip()
             raise BuildError(
                 f"{tree}: commit {commit[:10]} ({subject}) does not say why it is there",
                 hint="its message needs a subject, a reason, and a last line 'Kind: hook', "
@@ -147,7 +147,7 @@ def _commits_as_patches(tree: Path, folder: Path, record: _Record) -> list[Patch
         number = 1 + sum(patch.path.parent.name == place for patch in patches)
         path = folder / place / f"{number:04}-{_slug(message['subject'])}.patch"
         header = patch_header(message["subject"], message["kind"], message["reason"])
-        diff = _git(
+        diff = git(
             tree, "diff-tree", "-p", "--unified=1", "--no-renames", "--no-color", "--no-ext-diff",
             "--no-commit-id", "--src-prefix=a/", "--dst-prefix=b/", commit,
         )  # fmt: skip
@@ -202,18 +202,18 @@ def _link(place: Path, ours: Path) -> None:
 def _new_files(tree: Path) -> list[str]:
     """Files that git does not know and that are no links to the overlay's."""
     ignored = f"--exclude-from={_git_dir(tree) / 'info/exclude'}"
-    return _git(tree, "ls-files", "-z", "--others", ignored).split("\0")[:-1]
+    return git(tree, "ls-files", "-z", "--others", ignored).split("\0")[:-1]
 
 
 # --- git -------------------------------------------------------------------------------------
 
 
 def _uncommitted(tree: Path) -> list[str]:
-    return _git(tree, "diff", "--name-only", "-z", "HEAD").split("\0")[:-1]
+    return git(tree, "diff", "--name-only", "-z", "HEAD").split("\0")[:-1]
 
 
 def _head(tree: Path) -> str:
-    return _git(tree, "rev-parse", "HEAD").strip()
+    return git(tree, "rev-parse", "HEAD").strip()
 
 
 def _key(series: Series) -> str:
@@ -242,7 +242,12 @@ def _write_record(tree: Path, record: _Record) -> None:
     (info / "exclude").write_text("\n".join(ignored) + "\n", encoding="utf-8")
 
 
-def _git(tree: Path, *arguments: str) -> str:
+def git(tree: Path, *arguments: str) -> str:
+    """What git says in a tree.
+
+    Raises:
+        BuildError: it failed.
+    """
     # A hook of another repository may have named that one; and no setting of the user's counts.
     foreign = {name for name in os.environ if name.startswith("GIT_")}
     environment = {name: value for name, value in os.environ.items() if name not in foreign}

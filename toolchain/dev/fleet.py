@@ -21,14 +21,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-
 from toolchain import console
 from toolchain.board import emulator
 from toolchain.board.connect import connect
 from toolchain.children import WORK_S, run
 from toolchain.dev.reference.tables import table
-from toolchain.dev.results_page import write_results
+from toolchain.dev.results_page import Part, write_results
 from toolchain.errors import BoardError, EmulatorError
 from toolchain.hardware import inventory
 from toolchain.hardware.board_file import Board, load_board
@@ -40,11 +38,7 @@ LIMIT = 1.5
 """How many times as long as one board all may take."""
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Trial(_Part):
+class Trial(Part):
     """Push and verify, once."""
 
     push_s: float
@@ -58,7 +52,7 @@ class Trial(_Part):
         return self.push_s + self.verify_s
 
 
-class Row(_Part):
+class Row(Part):
     """So many boards at once."""
 
     boards: int
@@ -73,7 +67,7 @@ class Row(_Part):
         return median(t.seconds for t in self.all) / median(t.seconds for t in self.one)
 
 
-class Result(_Part):
+class Result(Part):
     """The document."""
 
     created: datetime

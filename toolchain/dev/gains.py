@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
 
 from toolchain import console
 from toolchain.agreement.differences import Array
@@ -25,10 +25,8 @@ from toolchain.agreement.inputs import random_inputs
 from toolchain.agreement.interpreter import load, refusals
 from toolchain.children import run
 from toolchain.dev.reference.tables import table
-from toolchain.dev.results_page import write_results
+from toolchain.dev.results_page import Part, read_results, write_results
 from toolchain.errors import BoardError, ModelError
-from toolchain.formats.json_text import parse_json
-from toolchain.formats.text_file import read_text
 from toolchain.profile.gain import Maskable, Settings
 from toolchain.profile.gain_document import Gain, GainRow
 from toolchain.storage.cache import sha256_file
@@ -43,11 +41,7 @@ SPARSITY = 0.3
 _LIMIT_S = 1800.0
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Agreement(_Part):
+class Agreement(Part):
     """A copy beside what it is to be, on the stock interpreter."""
 
     to_definition: float | None
@@ -60,7 +54,7 @@ class Agreement(_Part):
     why_not: str | None
 
 
-class FileGain(_Part):
+class FileGain(Part):
     """What was told of one file."""
 
     name: str
@@ -77,13 +71,13 @@ class FileGain(_Part):
     masked: int = 0
     masked_share: float = 0.0
     left_out: int = 0
-    rows: list[GainRow] = []
-    measured: list[GainRow] = []
+    rows: list[GainRow] = Field(default_factory=list)
+    measured: list[GainRow] = Field(default_factory=list)
     """Of the copies on this machine, where they were measured."""
     agreement: Agreement | None = None
 
 
-class Gains(_Part):
+class Gains(Part):
     """The document."""
 
     created: datetime
@@ -388,8 +382,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.package = dict(one.partition("=")[::2] for one in options.package)
     results = gains_of(options.files, options)
     if options.kept is not None:
-        text = read_text(options.kept, ModelError)
-        earlier = parse_json(Gains, text, ModelError, f"{options.kept}: is no such result")
+        earlier = read_results(Gains, options.kept, ModelError)
         results = merged(earlier, results)
     for path in write_results(NAME, page(results), results, options.out):
         print(path)

@@ -16,25 +16,18 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
-
 from toolchain import children, console
 from toolchain.dev.bench.threads import busy_processes
+from toolchain.dev.checkout import git
 from toolchain.dev.reference.tables import table
-from toolchain.dev.results_page import write_results
+from toolchain.dev.results_page import Part, read_results, write_results
 from toolchain.errors import BuildError
-from toolchain.formats.json_text import parse_json
-from toolchain.formats.text_file import read_text
 
 NAME = "loaded-runs"
 _LIMIT_S = 6 * 3600.0
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Run(_Part):
+class Run(Part):
     """The tests, once."""
 
     began: datetime
@@ -47,7 +40,7 @@ class Run(_Part):
     exit_code: int
 
 
-class Result(_Part):
+class Result(Part):
     """The document."""
 
     runs: list[Run]
@@ -87,12 +80,12 @@ def beside_loops(command: Sequence[str], loops: int) -> Run:
 
 
 def _commit() -> str:
-    def git(*words: str) -> str:
-        return children.run(["git", *words], limit=children.LOOK_S, fault=BuildError).stdout.strip()
-
-    if git("status", "--porcelain", "--untracked-files=no"):
+    # The page of the runs before is no part of what is tested.
+    others = ("--", ".", f":(exclude,glob)**/{NAME}.*")
+    here = Path()
+    if git(here, "status", "--porcelain", "--untracked-files=no", *others):
         raise BuildError("the tree differs from its commit", hint="commit, then run it again")
-    return git("rev-parse", "--short=12", "HEAD")
+    return git(here, "rev-parse", "--short=12", "HEAD").strip()
 
 
 def page(result: Result) -> str:
@@ -119,11 +112,6 @@ def page(result: Result) -> str:
     )
 
 
-def _kept(path: Path) -> list[Run]:
-    text = read_text(path, BuildError)
-    return parse_json(Result, text, BuildError, f"{path}: is no such result").runs
-
-
 @console.telling
 def main(arguments: Sequence[str] | None = None) -> int:
     """Read the command line and run; returns the exit code: 1 if a run failed."""
@@ -142,7 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for _ in range(options.runs):
         run = beside_loops(command, options.loops)
         kept = options.out / f"{NAME}.json"
-        before = _kept(kept) if kept.is_file() else []
+        before = read_results(Result, kept, BuildError).runs if kept.is_file() else []
         result = Result(runs=[*before, run])
         write_results(NAME, page(result), result, options.out)
         failed = failed or run.exit_code != 0

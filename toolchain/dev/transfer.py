@@ -22,8 +22,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 
-from pydantic import BaseModel, ConfigDict
-
 from toolchain import children, console
 from toolchain.board import push
 from toolchain.board.connection import hashing
@@ -32,10 +30,8 @@ from toolchain.board.ssh import SshConnection
 from toolchain.board.target import SshTarget
 from toolchain.dev.openssh import Server, serving
 from toolchain.dev.reference.tables import table
-from toolchain.dev.results_page import write_results
+from toolchain.dev.results_page import Part, read_results, write_results
 from toolchain.errors import BoardError, ConnectionFailed
-from toolchain.formats.json_text import parse_json
-from toolchain.formats.text_file import read_text
 from toolchain.hardware.board_file import Board, Ssh, load_board
 from toolchain.hardware.link import Link, parse_link
 from toolchain.progress import Silent
@@ -47,11 +43,7 @@ _CUT_AT = 0.8
 _PIECE = 64 * 1024
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Turns(_Part):
+class Turns(Part):
     """Both over one link, in turns."""
 
     link: str
@@ -78,7 +70,7 @@ class Turns(_Part):
         return scp / statistics.median(after)
 
 
-class Cut(_Part):
+class Cut(Part):
     """A push that is cut, and repeated."""
 
     bytes: int
@@ -88,7 +80,7 @@ class Cut(_Part):
     """Bytes that left it as the push was repeated, those of the connection among them."""
 
 
-class Packing(_Part):
+class Packing(Part):
     """What packing makes of a file."""
 
     file: str
@@ -96,14 +88,14 @@ class Packing(_Part):
     packed: int
 
 
-class ServerWork(_Part):
+class ServerWork(Part):
     """What the server took for itself."""
 
     hash_s: float
     sync_s: float
 
 
-class Transfers(_Part):
+class Transfers(Part):
     """The document."""
 
     created: datetime
@@ -403,8 +395,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     results = measure(options)
     if options.kept is not None:
-        text = read_text(options.kept, BoardError)
-        earlier = parse_json(Transfers, text, BoardError, f"{options.kept}: is no such result")
+        earlier = read_results(Transfers, options.kept, BoardError)
         results = merged(earlier, results)
     for path in write_results(NAME, page(results), results, options.out):
         print(path)

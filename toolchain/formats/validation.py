@@ -13,9 +13,12 @@ from pydantic_core import ErrorDetails
 from toolchain.hints import did_you_mean
 
 _SAID = {"extra_forbidden": "is not a known key", "missing": "is missing"}
-_TABLE = "Input should be a valid dictionary or instance of "
-_OF_PYTHON = {"Input should be a valid tuple": "must be a list"}
-"""What pydantic calls by Python's names, in those of TOML; of JSON it speaks as JSON does."""
+_OF_PYTHON = {
+    "Input should be a valid tuple": "must be a list",
+    "Input should be a valid dictionary or instance of ": "must be a table",
+}
+"""How pydantic begins where it calls something by Python's name, and TOML's words for it; of JSON
+it speaks as JSON does."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +47,8 @@ def faults(error: ValidationError, model: type[BaseModel]) -> list[Fault]:
 
 def _fault(item: ErrorDetails, model: type[BaseModel]) -> Fault:
     told = item["msg"].removeprefix("Value error, ")
-    said = _SAID.get(item["type"], _OF_PYTHON.get(told, told))
-    if told.startswith(_TABLE):
-        said = "must be a table"
+    told = next((words for begin, words in _OF_PYTHON.items() if told.startswith(begin)), told)
+    said = _SAID.get(item["type"], told)
     meant = _meant(model, item)
     return Fault(
         ".".join(str(part) for part in item["loc"]), said + (f"; {meant}" if meant else "")

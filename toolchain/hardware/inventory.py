@@ -34,6 +34,8 @@ ALL = "all"
 """Stands for all boards of the inventory, so none has this name."""
 EMULATED = "emulated"
 """Likewise, for the emulated boards that were started."""
+_SEVERAL = (ALL, EMULATED)
+_CHARACTERS = "it has other characters than letters, digits, '-' and '_'"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
@@ -59,7 +61,7 @@ def tables() -> dict[str, dict[str, Any]]:
             f"{path}: {name}: is the name of a board that ships", hint="give yours another name"
         )
     for name, table in found.items():
-        if isinstance(table, dict) and name in (ALL, EMULATED):
+        if isinstance(table, dict) and name in _SEVERAL:
             raise BoardConfigError(
                 f"{path}: {name}: {why_no_name(name)}", hint="give the board another name there"
             )
@@ -120,10 +122,10 @@ def check_new(name: str, tags: Sequence[str], *, replace: bool) -> None:
     for tag in tags:
         if not _NAME.fullmatch(tag):
             raise BoardConfigError(
-                f"'{tag}' is no tag: it has other characters than letters, digits, '-' and '_'",
+                f"'{tag}' is no tag: {_CHARACTERS}",
                 hint="give each tag on its own: --tag lab --tag attic",
             )
-        if tag in (ALL, EMULATED, name) or tag in known or tag in ships:
+        if tag in (*_SEVERAL, name) or tag in known or tag in ships:
             raise BoardConfigError(
                 f"'{tag}' is no tag: it is the name of a board, or stands for all",
                 hint="take another word for --tag",
@@ -132,14 +134,14 @@ def check_new(name: str, tags: Sequence[str], *, replace: bool) -> None:
 
 def is_name(text: str) -> bool:
     """Whether a board of an inventory can have this name."""
-    return _NAME.fullmatch(text) is not None and text not in (ALL, EMULATED)
+    return _NAME.fullmatch(text) is not None and text not in _SEVERAL
 
 
 def why_no_name(text: str) -> str:
     """Why a board cannot have a name, where it cannot."""
-    if text in (ALL, EMULATED):
+    if text in _SEVERAL:
         return "stands for several boards, so none has this name"
-    return "is no name of a board: it has other characters than letters, digits, '-' and '_'"
+    return f"is no name of a board: {_CHARACTERS}"
 
 
 def over(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:

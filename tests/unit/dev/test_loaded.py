@@ -79,3 +79,13 @@ def test_a_tree_that_differs_from_its_commit_is_not_tested(tree: Path) -> None:
     (tree / "file").write_text("another")
     with pytest.raises(BuildError, match="differs from its commit"):
         loaded.beside_loops(["true"], loops=0)
+
+
+def test_the_page_itself_may_differ(tree: Path) -> None:
+    for name in ("loaded-runs.json", "loaded-runs.md"):
+        (tree / name).write_text("of the runs before")
+    words = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
+    for rest in (["add", "."], ["commit", "--message", "page"]):
+        subprocess.run(["git", *words, *rest], check=True, capture_output=True)  # noqa: S607 - the one that is there
+    (tree / "loaded-runs.json").write_text("of one run more")
+    assert loaded.beside_loops(["true"], loops=0).exit_code == 0

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
-
 from toolchain.demo import DemoResult, NetworkResult
+from toolchain.dev.results_page import Part
 from toolchain.errors import ModelError
 from toolchain.formats.json_text import parse_json
 from toolchain.formats.text_file import read_text
@@ -23,11 +22,7 @@ TILED = tuple(
 """Network of the zoo and board of each row of the table of tiles."""
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class TileRow(_Part):
+class TileRow(Part):
     """What the last tile of each layer wastes on one board."""
 
     network: str
@@ -35,7 +30,7 @@ class TileRow(_Part):
     """Without its layers."""
 
 
-class Measured(_Part):
+class Measured(Part):
     """``docs/figures.json``."""
 
     board: str
