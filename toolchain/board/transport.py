@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 import threading
 import time
+import weakref
 from contextlib import suppress
 from typing import Any
 
 import paramiko
+from paramiko.common import MSG_CHANNEL_CLOSE
 from paramiko.packet import Packetizer
 
 from toolchain.errors import first_line
@@ -35,6 +37,33 @@ class _Packetizer(Packetizer):
         message: tuple[int, paramiko.Message] = super().read_message()
         self.heard += 1
         return message
+
+
+class _ChannelLink:
+    """A transport as one channel sees it, which sends nothing for that channel once it is closed.
+
+    paramiko makes a message while the channel is open and sends it a moment later. If the server
+    closes the channel in between, the transport's own thread has answered that first, and servers
+    end the whole connection over a message for a channel that is no more.
+    """
+
+    def __init__(self, transport: Transport, channel: paramiko.Channel) -> None:
+        self._transport = transport
+        self._channel = weakref.ref(channel)  # what nobody holds any more, paramiko closes
+        self._lock = threading.Lock()
+
+    def _send_user_message(self, message: paramiko.Message) -> None:
+        with self._lock:
+            channel = self._channel()
+            closes = message.asbytes()[0] == MSG_CHANNEL_CLOSE
+            if closes or (channel is not None and not channel.closed):
+                self._transport._send_user_message(message)  # type: ignore[attr-defined]
+            elif channel is not None:
+                # Whoever asks for something and waits for the answer need not wait.
+                channel.event.set()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
 
 
 class Transport(paramiko.Transport):
@@ -66,6 +95,12 @@ class Transport(paramiko.Transport):
     def heard(self) -> int:
         """How many packets have come in."""
         return self.packetizer.heard if isinstance(self.packetizer, _Packetizer) else 0
+
+    def open_channel(self, *args: Any, **kwargs: Any) -> paramiko.Channel:
+        """See :meth:`paramiko.Transport.open_channel`."""
+        channel = super().open_channel(*args, **kwargs)
+        channel.transport = _ChannelLink(self, channel)  # type: ignore[assignment]
+        return channel
 
     def get_exception(self) -> Exception | None:
         """What ended the link, as whoever waited for it raises it.
