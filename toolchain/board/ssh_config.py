@@ -208,7 +208,7 @@ def _ask(
             hint=f"correct it until this shows it: ssh -G {host}",
         )
     values: dict[str, tuple[str, ...]] = {}
-    for line in done.stdout.decode(errors="surrogateescape").splitlines():
+    for line in done.stdout.decode(errors="surrogateescape").split("\n"):
         keyword, _, value = line.partition(" ")
         values[keyword.lower()] = (*values.get(keyword.lower(), ()), value)
     return values
@@ -315,7 +315,7 @@ def _lines(path: Path) -> Iterator[tuple[str, str, str]]:
         text = read_limited(path).decode("utf-8", errors="surrogateescape")
     except OSError as error:
         raise ConnectionFailed(f"{path}: cannot be read: {error.strerror}") from error
-    for line in text.splitlines():
+    for line in text.split("\n"):  # OpenSSH knows no other end of a line
         found = _STATEMENT.fullmatch(line)
         yield (found[1].lower(), found[2], line) if found else ("", "", "")
 

@@ -100,6 +100,17 @@ def test_comments_behind_values_are_none_of_them(tmp_path: Path) -> None:
     assert (found.hostname, found.port) == ("10.0.0.7", 2222)
 
 
+@pytest.mark.parametrize("separator", ["\u2028", "\x85", "\x0b", "\x0c", "\r"])
+def test_a_line_ends_at_a_newline_alone(tmp_path: Path, separator: str) -> None:
+    config = written(
+        tmp_path / "config",
+        f"Host pi\n # a board{separator}Port 99\n ProxyCommand nc a{separator}User eve\n Port 77\n",
+    )
+    found = lookup(config, user="pi")
+    assert (found.user, found.port) == ("pi", 77)
+    assert found.values["proxycommand"] == (f"nc a{separator}User eve",)
+
+
 def test_quoted_paths_keep_their_blanks(home: Path, tmp_path: Path) -> None:  # noqa: ARG001
     known = written(tmp_path / "my hosts", "")
     second = written(tmp_path / "more", "")
