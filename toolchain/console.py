@@ -32,6 +32,7 @@ from rich.segment import Segment
 
 from toolchain.errors import DeployError, OutputError
 from toolchain.foreign_text import harmless
+from toolchain.signals import sigterm_exits
 
 _Given = ParamSpec("_Given")
 
@@ -125,12 +126,16 @@ def tell(error: DeployError) -> None:
 
 
 def telling(main: Callable[_Given, int]) -> Callable[_Given, int]:
-    """A command's function that tells of a :class:`DeployError`, and gives its exit code."""
+    """A command's function that tells of a :class:`DeployError`, and gives its exit code.
+
+    SIGTERM ends it as Ctrl-C does: what it has begun is ended with it.
+    """
 
     @functools.wraps(main)
     def wrapped(*arguments: _Given.args, **named: _Given.kwargs) -> int:
         try:
-            return main(*arguments, **named)
+            with sigterm_exits():
+                return main(*arguments, **named)
         except DeployError as error:
             tell(error)
             return error.exit_code

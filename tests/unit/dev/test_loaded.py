@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -9,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from support.patience import await_that
+from support.places import REPOSITORY
 from toolchain.dev import loaded
 from toolchain.dev.loaded import Result, Run, beside_loops, green_in_a_row, main, page
 from toolchain.errors import BuildError
@@ -63,6 +67,23 @@ def test_loops_run_as_long_as_the_command_and_its_exit_code_is_kept() -> None:
     assert found.exit_code == 23
     assert found.loops == 3
     assert len(found.commit) == 12
+
+
+def test_nothing_runs_on_when_it_is_ended(tree: Path) -> None:
+    pids = tree.parent / "pids"
+    line = shlex.join(
+        ["sh", "-c", f"ps -o pid= --ppid $PPID > {pids}.part; mv {pids}.part {pids}; sleep 600"]
+    )
+    words = [sys.executable, "-m", "toolchain.dev.loaded", "--loops", "2", "--command", line]
+    with subprocess.Popen(words, env=os.environ | {"PYTHONPATH": str(REPOSITORY)}) as process:
+        try:
+            await_that("the command runs", pids.exists)
+        finally:
+            process.terminate()
+    assert process.returncode == 143
+    begun = [int(pid) for pid in pids.read_text().split()]
+    assert len(begun) >= 3
+    await_that("all have ended", lambda: not any(Path(f"/proc/{pid}").exists() for pid in begun))
 
 
 def test_runs_are_added_to_those_before(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
