@@ -3,7 +3,8 @@
 A window is bound by the core or by memory: prefetchers fetch lines while the core is at work, so
 the longer of the two counts. A core that waits for its lines takes both; published times speak
 against that with one thread, even of the Cortex-A53, and for it with several: a core's lines then
-stand behind those of the others.
+stand behind those of the others. What is hidden is the way to L2: from there L1D takes in every
+line, and that stops the core for as long wherever the line was.
 
 The coefficients are fitted to published times (``docs/explanation/timing-model.md``).
 """
@@ -40,7 +41,7 @@ class Coefficients(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     l2: _Cost
-    """Cycles of the core a line that L2 gives."""
+    """Cycles of the core a line that L1D takes in, wherever it comes from."""
     memory: _Cost
     """Nanoseconds a line that comes from memory or goes there."""
     shared_memory: _Cost | None = None
@@ -108,7 +109,7 @@ class TimingModel(BaseModel):
         threads = len(np.unique(windows.thread))
         every = {
             "core": value.core * windows.core + self.refill * windows.mispredicted,
-            "l2": value.l2 * windows.l2,
+            "l2": value.l2 * windows.filled,
             "l3": ghz * value.l3 * windows.l3,
             "memory": ghz * value.line(threads) * windows.memory,
         }

@@ -57,6 +57,11 @@ class Windows:
         return lines
 
     @property
+    def filled(self) -> Floats:
+        """Lines that L1D did not have: they come through L2, whether it had them or not."""
+        return self.missed(1)
+
+    @property
     def l2(self) -> Floats:
         """Lines that L1D did not have and L2 had."""
         return self.missed(1) - self.missed(2)

@@ -49,9 +49,29 @@ def test_in_order_both_count() -> None:
     assert model("sum", memory=2.0).cycles(found, 1000).total.tolist() == [120, 300]
 
 
-def test_lines_of_l2_are_waited_for_by_the_core() -> None:
+def test_the_core_waits_for_lines_as_the_first_cache_takes_them_in() -> None:
     found = windows({"core": 100, "l1_misses_random": 10})
     assert model("max", l2=4.0).cycles(found, 1000).total.tolist() == [140]
+
+
+@given(
+    core=st.integers(0, 1000), lines=st.integers(1, 500), costs=st.tuples(*[st.floats(0, 50)] * 3)
+)
+def test_a_line_from_farther_away_never_costs_less(
+    core: int, lines: int, costs: tuple[float, float, float]
+) -> None:
+    l2, l3, memory = costs
+    near, farther, farthest = (
+        model("max", l2=l2, l3=l3, memory=l3 + memory)
+        .cycles(windows({"core": core, "l1_misses_stream": lines} | missed, has_l3=True), 2400)
+        .total.sum()
+        for missed in (
+            {},
+            {"l2_misses_stream": lines},
+            {"l2_misses_stream": lines, "l3_misses": lines},
+        )
+    )
+    assert near <= farther <= farthest
 
 
 def test_a_branch_that_goes_wrong_costs_a_refill() -> None:

@@ -35,6 +35,7 @@ def test_a_line_is_counted_where_it_comes_from() -> None:
             "l2_misses_stream": 4, "l2_misses_store": 1, "written_back": 2,
         }
     )  # fmt: skip
+    assert found.filled.tolist() == [16]
     assert found.l2.tolist() == [11]
     assert found.l3.tolist() == [0]
     assert found.memory.tolist() == [7]

@@ -65,6 +65,8 @@ class Shape:
     windows: bool = True
     """False: a run is one window."""
     mispredictions: bool = True
+    every_line: bool = True
+    """False: the core takes in lines of L2 alone; those from farther away cost it nothing more."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -79,7 +81,7 @@ class Prepared:
     core: Floats
     refill: Floats
     """Cycles that mispredicted branches cost."""
-    l2: Floats
+    filled: Floats
     l3: Floats
     memory: Floats
     """Lines; of memory those of all threads."""
@@ -117,7 +119,7 @@ class WindowModel:
         return Cycles(
             overlap="sum" if prepared.threads > 1 else self.shape.overlap,
             core=value.core * prepared.core + prepared.refill,
-            l2=value.l2 * prepared.l2,
+            l2=value.l2 * prepared.filled,
             l3=ghz * value.l3 * prepared.l3,
             memory=ghz * value.line(prepared.threads) * prepared.memory,
         ).total
@@ -142,7 +144,7 @@ def prepare(shape: Shape, windows: Windows, threads: int = 1) -> Prepared:
     return Prepared(
         core=part * main.core,
         refill=part * refill * main.mispredicted,
-        l2=part * main.l2,
+        filled=part * (main.filled if shape.every_line else main.l2),
         l3=part * main.l3,
         memory=spread(float(windows.memory.sum()), main.memory),
         threads=threads,
@@ -153,14 +155,19 @@ def fit_windows(shape: Shape) -> Callable[[Sequence[Sample]], WindowModel]:
     """A function that fits the coefficients of a shape.
 
     Those of one thread are found on rows with one. What a line takes with several threads is then
-    found on rows with several, if there are any.
+    found on rows with several, if there are any. Rows of other than convolutional networks take no
+    part in either.
 
     Raises:
         ValueError: the fit gets no rows with one thread.
     """
 
     def fit(samples: Sequence[Sample]) -> WindowModel:
-        prepared = [(prepare(shape, one.windows, one.row.threads), one.row) for one in samples]
+        prepared = [
+            (prepare(shape, one.windows, one.row.threads), one.row)
+            for one in samples
+            if one.row.is_convolutional
+        ]
         alone = [(one, row) for one, row in prepared if one.threads == 1]
         together = [(one, row) for one, row in prepared if one.threads > 1]
         if not alone:

@@ -172,8 +172,9 @@ def page(results: Results) -> str:
         f"{results.qemu}. Nothing here was measured on a board. Errors are those of rows whose "
         "family of networks took no part in the fit, unless a section says otherwise. The form of "
         "the model (windows of 50,000 instructions, memory behind the core with one thread and "
-        "after it with several, the A72's core cycles scaled) was chosen by these same errors, so "
-        "that they are somewhat too low.",
+        "after it with several, what a line costs L1D, the A72's core cycles scaled) was chosen by "
+        "these same errors, so that they are somewhat too low. Fits are to convolutional "
+        "networks; a transformer is estimated by them, and counts among the errors.",
         "",
         "## Errors",
         "",

@@ -61,6 +61,7 @@ _FAMILIES: Mapping[str, str] = {
     "shufflenet_v2": "shufflenet",
     "shufflenet_v2_x1_0": "shufflenet",
 }
+_NOT_CONVOLUTIONAL = ("vision_transformer", "deit_tiny")
 _SIZED = re.compile(r"^(efficientnet|(?:ssd_)?mobilenet_v[123])_(?:lite|b)?[\d.]+(?:_.+)?$")
 
 
@@ -91,6 +92,11 @@ class Row:
     def family(self) -> str:
         """Networks of one family are never on both sides of a cross-validation."""
         return family(self.network)
+
+    @property
+    def is_convolutional(self) -> bool:
+        """Whether the network is of the kind that models are fitted for."""
+        return self.network not in _NOT_CONVOLUTIONAL
 
     @property
     def cycles(self) -> float:

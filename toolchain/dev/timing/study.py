@@ -148,7 +148,7 @@ def run_study(
     tables = [table for one in studies() for table in (one.fitted, *one.others)]
     held = [row for row in published.rows if any(table.holds(row) for table in tables)]
     if untraced := len(with_programs(folder, held, runner)) - len(estimates):
-        reasons["not traced yet"] = untraced
+        reasons["no trace: none was made yet, or QEMU cannot run the program"] = untraced
     return Results(
         created=datetime.now(UTC),
         qemu=qemu_version(),
@@ -210,6 +210,7 @@ def ablations(shape: Shape, samples: Sequence[Sample]) -> list[Summary]:
         "constant cycles an instruction": fit_constant_cycles,
         "a run is one window": fit_windows(replace(shape, windows=False)),
         "memory after the core, not behind it": fit_windows(replace(shape, overlap="sum")),
+        "the core takes in L2's lines alone": fit_windows(replace(shape, every_line=False)),
         "no mispredictions": fit_windows(replace(shape, mispredictions=False)),
         f"core cycles {'as they are' if shape.core else 'scaled, too'}": fit_windows(
             replace(shape, core=not shape.core)

@@ -13,11 +13,12 @@ from toolchain.hardware.caches import CoreMemory
 from toolchain.progress import Progress
 from toolchain.storage.cache import digest, entry, present
 from toolchain.timing.core_table import core_table, timed
-from toolchain.timing.model import COEFFICIENTS
 from toolchain.timing.pipeline import TablePipeline
 from toolchain.timing.trace import WINDOW
 from toolchain.timing.windows import Windows, windows_of
 
+_FITTED = ("coefficients", "model", "calibration")
+"""Files beside the model's that look at windows."""
 _KEPT = ("thread", "operator", "instructions", "core", "mispredicted", "counters")
 
 
@@ -75,5 +76,5 @@ def _model_sources() -> str:
     package = Path(toolchain.timing.__file__).parent
     plugin = package.parent.parent / "runtime_patch/qemu_plugin"
     files = sorted([*package.rglob("*.py"), *package.rglob("*.toml"), *plugin.glob("*.[ch]")])
-    # What is fitted to the windows does not change them.
-    return digest(*(path.read_bytes() for path in files if path.name != COEFFICIENTS))
+    # What is fitted to the windows, and how, does not change them.
+    return digest(*(path.read_bytes() for path in files if path.stem not in _FITTED))

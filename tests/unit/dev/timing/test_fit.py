@@ -95,6 +95,24 @@ def test_a_third_level_and_a_factor_of_the_core_are_recovered_too() -> None:
     assert shape.names == ("l2", "l3", "memory", "core")
 
 
+def test_a_transformer_takes_no_part_in_the_fit() -> None:
+    shape = Shape("max", refill=12.0)
+    made = samples(WindowModel(shape, Coefficients(l2=6.5, memory=17.0)))
+    other = replace(made[0].row, network="vision_transformer", ms=3 * made[0].row.ms)
+    alone, beside = (
+        fit_windows(shape)(rows) for rows in (made, [*made, replace(made[0], row=other)])
+    )
+    assert beside == alone
+
+
+def test_what_a_line_costs_the_first_cache_may_be_left_to_lines_of_l2() -> None:
+    every, near = (
+        prepare(Shape("max", 0.0, every_line=it), run(1), 1).filled for it in (True, False)
+    )
+    assert every.tolist() == run(1).main().missed(1).tolist()
+    assert near.tolist() == (run(1).main().missed(1) - run(1).main().missed(2)).tolist()
+
+
 def test_a_row_that_is_far_off_does_not_draw_the_others_with_it() -> None:
     shape = Shape("sum", refill=12.0)
     made = samples(WindowModel(shape, Coefficients(l2=6.5, memory=17.0)))
@@ -159,7 +177,7 @@ def test_the_first_thread_waits_for_memory_that_serves_all() -> None:
     prepared = prepare(Shape("max", 0.0), one, threads=4)
     assert len(prepared.core) == len(one.core) // 4
     assert prepared.memory.sum() == pytest.approx(one.memory.sum())
-    assert prepared.l2.sum() == pytest.approx(one.l2[: len(one.l2) // 4].sum())
+    assert prepared.filled.sum() == pytest.approx(one.filled[: len(one.filled) // 4].sum())
 
 
 def test_what_a_line_takes_with_several_threads_is_found_on_rows_with_several() -> None:
@@ -181,7 +199,7 @@ def test_threads_share_what_the_core_does_and_no_line_from_memory() -> None:
     alone, shared = prepare(Shape("max", 9.0), one), prepare(Shape("max", 9.0), one, threads=4)
     assert shared.core == pytest.approx(alone.core / 4)
     assert shared.refill == pytest.approx(alone.refill / 4)
-    assert shared.l2 == pytest.approx(alone.l2 / 4)
+    assert shared.filled == pytest.approx(alone.filled / 4)
     assert shared.memory == pytest.approx(alone.memory)
     four = run(0, threads=4)
     assert prepare(Shape("max", 9.0), four, threads=4).core == pytest.approx(four.core[:50])
