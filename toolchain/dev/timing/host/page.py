@@ -53,8 +53,8 @@ def page(results: HostResults) -> str:
         "Traces and caches are those of boards. The core is llvm-mca's "
         f"`{results.core}`, in place of our own pipelines. It lets no load wait for a store, so an "
         "accumulator that goes through the stack is given a store's and a load's cycles here. QEMU "
-        "plays no AVX-512, so the runner was built without it, for both. Errors are of rows whose "
-        "family of networks took no part in the fit. A time is the shortest of "
+        "plays no AVX-512 and no AVX-VNNI, so the runner was built without them, for both. Errors "
+        "are of rows whose family of networks took no part in the fit. A time is the shortest of "
         f"{results.rounds} medians, measured in turn.",
         "",
         "## Errors",

@@ -1,4 +1,4 @@
-"""The runner for this machine without AVX-512, which QEMU does not play."""
+"""The runner for this machine without AVX-512 and AVX-VNNI, which QEMU does not play."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from toolchain.fetch.apt import AptRoot
 from toolchain.hardware.board_file import load_board
 from toolchain.progress import Progress
 
-_OFF: Final = "-UXNN_ENABLE_AVX512F -DXNN_ENABLE_AVX512F=0"
-"""XNNPACK then does not ask the core for AVX-512, on which all of its kernels for it depend. QEMU
-7.2 plays x86-64 up to AVX2 and FMA."""
+_EXTENSIONS: Final = ("AVX512F", "AVXVNNI", "AVXVNNIINT8")
+"""QEMU 7.2 plays x86-64 up to AVX2 and FMA."""
+_OFF: Final = " ".join(f"-UXNN_ENABLE_{name} -DXNN_ENABLE_{name}=0" for name in _EXTENSIONS)
+"""XNNPACK then does not ask the core for them, on which all of its kernels for them depend."""
 
 
-class _WithoutAvx512(Recipe):
+class _AsInQemu(Recipe):
     @property
     def xnnpack_flags(self) -> str:
         return f"{super().xnnpack_flags} {_OFF}"
@@ -33,4 +34,4 @@ def host_runner(progress: Progress) -> Path:
     recipe = recipe_for(load_board("host"))
     plain = {field.name: getattr(recipe, field.name) for field in fields(recipe)}
     shop = Workshop(AptRoot(progress), len(os.sched_getaffinity(0)), progress)
-    return build_programs(_WithoutAvx512(**plain), shop) / "tileskip-run"
+    return build_programs(_AsInQemu(**plain), shop) / "tileskip-run"
