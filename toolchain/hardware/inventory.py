@@ -35,7 +35,7 @@ ALL = "all"
 EMULATED = "emulated"
 """Likewise, for the emulated boards that were started."""
 _SEVERAL = (ALL, EMULATED)
-_CHARACTERS = "it takes 1 to 64 letters, digits, '-' and '_', the first a letter or digit"
+_CHARACTERS = "that is 1 to 64 letters, digits, '-' and '_', the first a letter or digit"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 

@@ -163,7 +163,7 @@ def test_a_word_that_stands_for_several_is_no_name(written: Path, word: str) -> 
 
 @pytest.mark.parametrize("tag", ["x,y", "two words", "", "-x"])
 def test_a_tag_is_one_word(tag: str) -> None:
-    with pytest.raises(BoardConfigError, match="is no tag: it has other characters") as caught:
+    with pytest.raises(BoardConfigError, match="is no tag: that is 1 to 64 letters") as caught:
         inventory.check_new("new", [tag], replace=False)
     assert caught.value.hint == "give each tag on its own: --tag lab --tag attic"
 
