@@ -184,6 +184,9 @@ class Lease:
         self._thread.start()
         try:
             self._await()
+            if self._state == "none":
+                # Its script ends. Dropbear may cut the link where another program begins meanwhile.
+                self._give_back()
         except BaseException:
             self._give_back()
             raise
