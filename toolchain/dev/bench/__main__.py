@@ -11,10 +11,8 @@ from typing import TYPE_CHECKING
 
 from toolchain import console
 from toolchain.dev.bench.models import DTYPES, NETWORKS, SPARSITIES, THREAD_NETWORKS
-from toolchain.errors import DeployError
 from toolchain.hardware.facts import played_cores
 from toolchain.progress import Lines, Progress, Silent
-from toolchain.signals import sigterm_exits
 from toolchain.storage.files import check_folder
 
 if TYPE_CHECKING:
@@ -25,15 +23,12 @@ _WORSE = 1
 _CORES = tuple(played_cores("aarch64"))
 
 
+@console.telling
 def main(arguments: Sequence[str] | None = None) -> int:
     """Read the command line and run; returns the exit code, 1 where a comparison got worse."""
     options = _parser().parse_args(arguments)
     try:
-        with sigterm_exits():
-            code: int = options.run(options)
-    except DeployError as error:
-        console.tell(error)
-        return error.exit_code
+        code: int = options.run(options)
     except KeyboardInterrupt:
         print("interrupted; what was counted is kept", file=sys.stderr)
         return 130

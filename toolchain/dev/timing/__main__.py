@@ -10,24 +10,19 @@ from pathlib import Path
 
 from toolchain import console
 from toolchain.dev.timing.published import Published, Row, read_published
-from toolchain.errors import DeployError
 from toolchain.hardware.facts import Core, played_cores
 from toolchain.progress import Lines
-from toolchain.signals import sigterm_exits
 from toolchain.storage.files import check_folder
 
 _CORES = tuple(played_cores("aarch64"))
 
 
+@console.telling
 def main(arguments: Sequence[str] | None = None) -> int:
     """Read the command line and run; returns the exit code."""
     options = _parser().parse_args(arguments)
     try:
-        with sigterm_exits():
-            options.run(options)
-    except DeployError as error:
-        console.tell(error)
-        return error.exit_code
+        options.run(options)
     except KeyboardInterrupt:
         print("interrupted; what was run is kept", file=sys.stderr)
         return 130
