@@ -183,11 +183,22 @@ def test_the_line_that_starts_the_board_runs(here: Path, board: str) -> None:
     assert run(here, line)[0] == NOT_INSTALLED
 
 
-def test_the_line_for_a_board_that_is_not_emulated_runs(here: Path) -> None:
-    for sub in ("start", "stop", "status"):
-        code, told = run(here, f"deploy emulator {sub} --board rpi4")
-        assert code == 5
-    assert run(here, line_in(told))[0] == NOT_INSTALLED
+@pytest.mark.parametrize(
+    ("typed", "line", "ends"),
+    [
+        ("start --board rpi4", "start --like rpi4", NOT_INSTALLED),
+        ("start --board rpi3-armv7", "start --board qemu", NOT_INSTALLED),
+        ("stop --board rpi4", "stop", 0),
+        ("status --board rpi4", "status", 12),
+    ],
+)
+def test_the_line_for_a_board_that_is_not_emulated_runs(
+    here: Path, typed: str, line: str, ends: int
+) -> None:
+    code, told = run(here, f"deploy emulator {typed}")
+    assert code == 5
+    assert line_in(told) == f"deploy emulator {line}"
+    assert run(here, f"deploy emulator {line}")[0] == ends
 
 
 @pytest.mark.parametrize(

@@ -339,16 +339,21 @@ def serial_log(board: Board) -> Path:
     return log_file(board.name)
 
 
-def require_emulated(board: Board) -> Emulator:
+def require_emulated(board: Board, *, hint: str | None = None) -> Emulator:
     """The settings of an emulated board.
+
+    Args:
+        board: any board.
+        hint: the line to run instead, if it is not the one that starts such a board in QEMU.
 
     Raises:
         BoardConfigError: it is not an emulated one.
     """
     if board.emulator is None:
+        played = ("--like", board.given) if board.isa == "aarch64" else ("--board", "qemu")
         raise BoardConfigError(
             f"board '{board.name}' is not an emulated one: it has no [emulator] table",
-            hint=command("emulator", "start", "--board", "qemu"),
+            hint=hint or command("emulator", "start", *played),
         )
     return board.emulator
 

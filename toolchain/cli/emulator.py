@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from toolchain.board.lab import Found
     from toolchain.board.session import Owner
     from toolchain.hardware.board_file import Board
+    from toolchain.hardware.link import Link
 
 commands = App(
     help="Emulated boards: ARM machines in QEMU, reached over real SSH.",
@@ -105,6 +106,8 @@ def start(
 
     if stay and ends_with is not None:
         raise wrong_use("--stay", "does not go with --ends-with")
+    if link is not None:
+        _link("--link", link)
     boards = [
         emulator.with_settings(
             one, cores=cores, icount=icount, memory=memory, server=server, link=link
@@ -158,7 +161,7 @@ def stop(
     if board is not None:
         if everything:
             raise wrong_use("--all", "does not go with --board")
-        names = [one.name for one in _emulated(board)]
+        names = [one.name for one in _emulated(board, "stop")]
         ended, theirs = lab.stop_named(names, bars.progress()), list["State"]()
     else:
         ended, theirs = lab.stop_all(bars.progress(), programs=everything)
@@ -184,7 +187,7 @@ def status(board: BoardsOption = None, json_output: JsonOption = False) -> None:
     from toolchain.board import lab
     from toolchain.errors import EmulatorError
 
-    names = None if board is None else [one.name for one in _emulated(board)]
+    names = None if board is None else [one.name for one in _emulated(board, "status")]
     found = lab.all_found(names)
     if names is not None and len(found) == 1:
         one = found[0]
@@ -243,17 +246,13 @@ def link(
 
     from toolchain.board import link_proxy
     from toolchain.errors import OutputError
-    from toolchain.hardware.link import parse_link
 
     host, separator, number = server.rpartition(":")
     if not separator or not number.isdecimal() or not 0 < int(number) < 65536 or not host:
         raise wrong_use(
             "ADDRESS:PORT", f"'{server}' is none; write 192.168.1.20:22 or [fe80::1]:22"
         )
-    try:
-        what = parse_link(line)
-    except ValueError as error:
-        raise wrong_use("LINK", str(error)) from error
+    what = _link("LINK", line)
     try:
         listener = link_proxy.listen(port)
     except OSError as error:
@@ -271,14 +270,25 @@ def link(
     asyncio.run(link_proxy.serve(listener, address, int(number), what))
 
 
-def _emulated(names: Sequence[str]) -> list[Board]:
-    """The emulated boards that ``--board`` names."""
+def _link(option: str, text: str) -> Link:
+    """The link that somebody typed for an option."""
+    from toolchain.hardware.link import parse_link
+
+    try:
+        return parse_link(text)
+    except ValueError as error:
+        raise wrong_use(option, str(error)) from error
+
+
+def _emulated(names: Sequence[str], subcommand: str) -> list[Board]:
+    """The emulated boards that the ``--board`` of a subcommand names."""
     from toolchain.board import emulator
     from toolchain.hardware.board_file import boards_named
+    from toolchain.hints import command
 
     boards = boards_named(names)
     for board in boards:
-        emulator.require_emulated(board)
+        emulator.require_emulated(board, hint=command("emulator", subcommand))
     return boards
 
 

@@ -227,7 +227,7 @@ def test_without_qemu_the_line_that_installs_it_is_told(
 def test_a_real_board_is_not_booted() -> None:
     with pytest.raises(BoardConfigError, match=r"no \[emulator\] table") as caught:
         emulator.start(load_board("rpi4"), Silent())
-    assert caught.value.hint == "deploy emulator start --board qemu"
+    assert caught.value.hint == "deploy emulator start --like rpi4"
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ from pathlib import Path
 from toolchain import console
 from toolchain.dev.experiment.page import write_page
 from toolchain.dev.experiment.runs import EPOCHS, SEEDS, experiment, run_all
-from toolchain.errors import DeployError
 from toolchain.progress import Lines
 from toolchain.storage.files import check_folder
 
 
+@console.telling
 def main() -> int:
     """Run the experiment; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m toolchain.dev.experiment", description=__doc__)
@@ -31,9 +31,6 @@ def main() -> int:
         results = run_all(sweep, options.folder, jobs=options.jobs, progress=Lines())
         for path in write_page(results, options.out):
             print(path)
-    except DeployError as error:
-        console.tell(error)
-        return error.exit_code
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         return 130

@@ -6,11 +6,11 @@ import argparse
 import sys
 from pathlib import Path
 
+from toolchain import console
 from toolchain.demo import demo
 from toolchain.dev.blocks import names, write_pages
 from toolchain.dev.figures.measured import TILED, measured, tile_rows
 from toolchain.dev.figures.tables import writers
-from toolchain.errors import DeployError
 from toolchain.hardware.board_file import load_board
 from toolchain.progress import Lines
 from toolchain.storage.files import write_whole
@@ -18,6 +18,7 @@ from toolchain.storage.files import write_whole
 _STALE = 1
 
 
+@console.telling
 def main() -> int:
     """Read the command line and run; returns the exit code, 1 where ``--check`` finds a change."""
     parser = argparse.ArgumentParser(prog="python -m toolchain.dev.figures", description=__doc__)
@@ -29,16 +30,7 @@ def main() -> int:
     )
     parser.add_argument("--check", action="store_true", help="only tell which pages would change")
     options = parser.parse_args()
-    try:
-        return _run(options.root, measure=options.measure, check=options.check)
-    except DeployError as error:
-        print(f"error: {error.what}", file=sys.stderr)
-        if error.hint:
-            print(f"  hint: {error.hint}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+    return _run(options.root, measure=options.measure, check=options.check)
 
 
 def _run(root: Path, *, measure: bool, check: bool) -> int:
@@ -62,4 +54,4 @@ def _run(root: Path, *, measure: bool, check: bool) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    console.run(lambda: sys.exit(main()))

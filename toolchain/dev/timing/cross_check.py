@@ -382,4 +382,4 @@ def _theirs(opinion: Opinion) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    console.run(lambda: sys.exit(main()))
