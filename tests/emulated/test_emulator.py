@@ -170,9 +170,12 @@ def test_a_core_that_qemu_does_not_know_is_told(tmp_path: Path) -> None:
         f'title = "x"\ncpu = "x"\nisa = "{source.isa}"\nmarch = "x"\nconnection = "emulator"\n'
         '[emulator]\ncpu = "cortex-z9"\n'
     )
-    with pytest.raises(EmulatorError, match="cortex-z9"):
+    with pytest.raises(EmulatorError, match="cortex-z9") as caught:
         emulator.start(load_board(str(path)), Silent())
     assert not running(path.stem)
+    line = (caught.value.hint or "").partition("; ")[2].removesuffix(" lists the cores")
+    listed = subprocess.run(line.split(), stdout=subprocess.PIPE, text=True, check=True).stdout
+    assert "cortex-a72" in listed.split()
 
 
 def test_a_board_that_does_not_come_up_in_time_is_ended(make_board: BoardMaker) -> None:

@@ -456,6 +456,7 @@ def test_the_line_of_a_report_that_estimates_again_runs(here: Path) -> None:
 
 TRIED = {
     "toolchain/cli/convert.py",
+    "toolchain/cli/emulator.py",
     "toolchain/cli/history.py",
     "toolchain/tflite_file/support.py",
     "toolchain/dev/bench/counts.py",

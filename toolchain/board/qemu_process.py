@@ -169,7 +169,8 @@ def no_boot(state: State) -> EmulatorError:
     if not state.alive and complaint:
         return EmulatorError(
             f"{name} did not start: {complaint}",
-            hint="check what was asked for (--cpu, --memory), or [emulator] in the board's file",
+            hint="check what was asked for (--cpu, --memory), or [emulator] in the board's file; "
+            f"{PROGRAM} -cpu help lists the cores",
         )
     last = _last_line(state.log)
     return EmulatorError(
