@@ -98,7 +98,7 @@ test: lint docs host-bundle test-all xnnpack-tests  ## everything that CI runs
 # tests that fork one, to play a user, do not bear that. So its tests run apart.
 RAY_TESTS := tests/unit/sweep/test_cluster.py tests/unit/sweep/test_ray_ranks.py
 test-all: $(VENV)/.dev $(VENV_TFLITE)/.done  ## unit, native, report and emulated; those of Ray apart
-	$(PYTEST) --numprocesses 5 --dist loadfile --no-loadscope-reorder \
+	$(PYTEST) --numprocesses 5 --dist loadfile --no-loadscope-reorder --durations 40 \
 	  $(addprefix --ignore=,$(RAY_TESTS)) tests/unit tests/native tests/browser tests/emulated
 	$(PYTEST) --numprocesses 2 --dist loadfile $(RAY_TESTS)
 
