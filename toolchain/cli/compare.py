@@ -87,7 +87,7 @@ def compare(
         check_readable(file, ModelError, pipe=True)
     titles, found = _beside_history(results, history) if baseline else _compared(results)
     judgements = [one for comparison in found for one in gate.judge(rules, comparison)]
-    without = [one for comparison in found for one in gate.idle(rules, comparison)]
+    without = list(gate.idle(rules, found))
     if markdown:
         text = compare_table.markdown(
             titles, found, judgements, without, strict=strict, per_op=per_op

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -35,7 +35,7 @@ class Figure:
     exact: bool = False
     """Whether it repeats to the last digit but for ``compare.LEAST_COUNTED``."""
     interval: Interval | None = None
-    """Where an energy is likely to lie; ``None`` where nobody kept it."""
+    """Where an energy or a median time is likely to lie; ``None`` where nobody kept it."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,12 @@ def _subject(profile: Profile, item: Measurement, name: str) -> Subject:
 def _states(profile: Profile, item: Measurement) -> list[Vitals]:
     """The board's states that a measurement's turns met, in their order."""
     met = [state for turn in item.turns for state in (turn.before, turn.after) if state]
-    return [profile.board.facts.vitals, *met, profile.board.after]
+    last = profile.board.after
+    # Where energy was measured it is of after those runs; where the board had gone it says nothing.
+    is_of_turns = last != Vitals() and not any(
+        one.energy or one.no_energy for one in profile.measurements
+    )
+    return [profile.board.facts.vitals, *met, *([last] if is_of_turns else [])]
 
 
 def _setup(
@@ -128,7 +133,8 @@ def _figures(profile: Profile, item: Measurement) -> Iterator[tuple[str, Figure]
     output, emulated = item.output, profile.by_instructions
     if output.timing is not None and not emulated:
         turns = samples_of_turns(output.timing.samples_us, item.turns)
-        yield "median", _of_turns(output.timing.samples_us, turns, np.median)
+        median = _of_turns(output.timing.samples_us, turns, np.median)
+        yield "median", replace(median, interval=item.spread.interval if item.spread else None)
         yield "mean", _of_turns(output.timing.samples_us, turns, np.mean)
         yield "p95", _of_turns(output.timing.samples_us, turns, _p95)
     if item.instructions is not None:
@@ -215,13 +221,13 @@ def baseline_of(profile: Profile, log: Path) -> list[Subject]:
     Raises:
         ModelError: the history cannot be read, or has none of the models.
     """
-    own = history.run_of(profile).id
-    newest = history.latest_of_each(log, board=profile.board.name, before=own)
-    found = []
-    for label, item in _named(profile):
-        kept = newest.get((item.name, item.stock, profile.threads_of(item)))
-        if kept is not None and kept.figures.untrained == item.untrained:
-            found.append(subject_of_history(kept, label))
+    own = history.run_of(profile)
+    newest = history.latest_of_each(log, board=profile.board.name, before=own.id)
+    found = [
+        subject_of_history(newest[kind], label)
+        for label, kind in zip(unique_names(profile), history.kinds(own), strict=True)
+        if kind in newest
+    ]
     if not found:
         raise ModelError(
             f"{log}: has no earlier run of these models on {profile.board.name}",

@@ -1,13 +1,15 @@
 """Compare results, model by model; what chance may have made is no change.
 
 A verdict has a stated error: in a comparison of models that are all alike, at least one of the
-times is called a change with a probability of ``ERROR`` at most, however many there are (Holm).
+medians is called a change with a probability of ``ERROR`` at most, however many there are (Holm).
+Means, 95th percentiles and the times of layers are families of their own: each has that error.
 :mod:`toolchain.profile.significance` has the tests. Below the noise band a difference is none,
 however sure it is: another boot, another place in memory make as much.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -56,8 +58,11 @@ class Change:
     :class:`toolchain.profile.significance.Shift`."""
     low: float | None = None
     """Between which two the ratio lies, for 19 of 20 such comparisons; ``None`` where there is no
-    test, and for figures that repeat exactly."""
+    test, where too little is left to tell, and for figures that repeat exactly."""
     high: float | None = None
+    after_low: float | None = None
+    """What the figure after is at least, in 19 of 20 such measurements of it alone; ``None`` where
+    nobody kept an interval."""
     p_value: float | None = None
     """How likely chance makes such a difference in any of the figures that were compared with it;
     ``None`` where there is no test."""
@@ -97,7 +102,7 @@ def compare_all(sides: Sequence[tuple[Side, Side]], *, together: bool = False) -
     """Compare results, each pair of them by the models that both have.
 
     Models are matched by name; of one each they are compared whatever they are called. All tests
-    of the same figure count as one family.
+    of the same figure count as one family, and those of layers as another.
 
     Args:
         sides: measured models before, and after.
@@ -176,8 +181,9 @@ def _tested(old: Subject, new: Subject, *, together: bool) -> list[_Test]:
             after=other.value,
             verdict="no verdict" if one.unit in ("us", "J") else _counted(one, other),
             ratio=other.value / one.value if one.value else None,
+            after_low=None if other.interval is None else other.interval.low,
         )
-        if one.interval is not None and other.interval is not None:
+        if one.unit == "J" and one.interval is not None and other.interval is not None:
             shaky = bool(old.doubts or new.doubts or doubtful)
             change = _by_intervals(change, one.interval, other.interval, doubtful=shaky)
         shift = None
@@ -213,8 +219,8 @@ def _judged(tests: Sequence[_Test], *, together: bool) -> list[Change]:
             judged[index] = replace(
                 change,
                 ratio=shift.ratio,
-                low=shift.low,
-                high=shift.high,
+                low=shift.low if math.isfinite(shift.high) else None,
+                high=shift.high if math.isfinite(shift.high) else None,
                 p_value=p_value,
                 verdict=_timed(
                     change, shift, p_value, together=together, doubtful=tests[index].doubtful
@@ -312,10 +318,14 @@ def _notes(
         )
     told: dict[str, list[str]] = {}
     for old, new in pairs:
-        for doubt in dict.fromkeys((*old.doubts, *new.doubts)):
-            sides = [
-                which for which, one in (("before", old), ("after", new)) if doubt in one.doubts
-            ]
+        doubts = {"before": _doubts(old), "after": _doubts(new)}
+        for doubt in dict.fromkeys((*doubts["before"], *doubts["after"])):
+            sides = [which for which, own in doubts.items() if doubt in own]
             told.setdefault(doubt, []).append(f"{new.model} ({' and '.join(sides)})")
     notes += [f"? {', '.join(names)}: {doubt}" for doubt, names in told.items()]
     return notes
+
+
+def _doubts(one: Subject) -> list[str]:
+    """All that takes a verdict away, in models of one session or of two."""
+    return list(dict.fromkeys((*one.doubts, *one.state_doubts)))

@@ -10,9 +10,10 @@ from collections.abc import Mapping
 
 def microseconds(value: float) -> str:
     """A time in a unit that suits it: ``1.20 ms``."""
-    if value >= 1e6:
-        return f"{value / 1e6:,.2f} s"
-    return f"{value / 1e3:,.2f} ms" if value >= 1e3 else f"{value:.3g} µs"
+    if _rounded(value) < 1e3:
+        return f"{value:.3g} µs"
+    in_ms = f"{value / 1e3:,.2f} ms"
+    return f"{value / 1e6:,.2f} s" if in_ms.startswith("1,") or value >= 1e6 else in_ms
 
 
 def megahertz(khz: int | None) -> str | None:
@@ -34,8 +35,8 @@ def macs_a_second(value: float | None) -> str:
     """Multiply-accumulates a second in a unit that suits them, ``1.20 G``; ``-`` for none."""
     if value is None:
         return "-"
-    unit, size = ("G", 1e9) if value >= 1e9 else ("M", 1e6)
-    return f"{value / size:,.3g} {unit}"
+    unit, size = ("G", 1e9) if _rounded(value) >= 1e9 else ("M", 1e6)
+    return f"{_rounded(value / size):,.10g} {unit}"
 
 
 def count(value: float | None) -> str:
@@ -65,7 +66,7 @@ def energy(joules: float | None) -> str:
     if joules is None:
         return "-"
     for scale, unit in ((1.0, "J"), (1e-3, "mJ")):
-        if abs(joules) >= scale:
+        if _rounded(abs(joules)) >= scale:
             return f"{_three_digits(joules / scale)} {unit}"
     return f"{_three_digits(joules / 1e-6)} µJ"
 
@@ -73,6 +74,11 @@ def energy(joules: float | None) -> str:
 def power(watts: float | None) -> str:
     """``5.21 W``, ``-`` for none."""
     return "-" if watts is None else f"{watts:,.2f} W"
+
+
+def _rounded(value: float) -> float:
+    """To three digits: what is written as the next unit's 1 is in that unit."""
+    return float(f"{value:.3g}")
 
 
 def _three_digits(value: float) -> str:

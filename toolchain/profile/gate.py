@@ -50,10 +50,14 @@ class Rule:
     operator: str | None = None
     """The same of operators; ``None``: the whole model."""
 
+    def is_of(self, model: str) -> bool:
+        """Whether figures of a model of that name are limited."""
+        return fnmatchcase(model, self.model)
+
     def concerns(self, change: Change) -> bool:
         """Whether a change is one of those that are limited."""
         figure, _, _ = change.figure.partition(" ")  # estimates tell the board, energies the source
-        if figure != self.figure or not fnmatchcase(change.model, self.model):
+        if figure != self.figure or not self.is_of(change.model):
             return False
         if self.operator is None or change.operator is None:
             return self.operator is None and change.operator is None
@@ -64,8 +68,9 @@ class Rule:
         base = {"us": 1.0, "ms": 1e3, "KiB": 1024.0, "B": 1.0, "J": 1.0, "": 1.0}[change.unit]
         before, after = change.before * base, change.after * base
         if not self.growth:
-            sure = change.verdict != "no verdict" or change.p_value is None
-            return self._told(change, past=after > self.limit, sure=sure)
+            # Whatever the figure before was like: it takes no part.
+            least = after if change.after_low is None else change.after_low * base
+            return self._told(change, past=after > self.limit, sure=least > self.limit)
         if self.relative:
             ratio = change.ratio if change.ratio is not None else float("inf" if after else 1)
             return self._told(change, past=ratio - 1 > self.limit, sure=change.verdict == "worse")
@@ -190,22 +195,32 @@ def _units(figure: str) -> dict[str, float]:
 def judge(rules: Sequence[Rule], found: Comparison) -> Iterator[Judgement]:
     """What each limit says of each figure that it concerns; :func:`idle` has the other limits."""
     for rule in rules:
-        yield from map(rule.judge, _concerned(rule, found))
+        yield from (rule.judge(one) for one in _all(found) if rule.concerns(one))
 
 
-def idle(rules: Sequence[Rule], found: Comparison) -> Iterator[Idle]:
-    """The limits that concern no figure of a comparison."""
+def idle(rules: Sequence[Rule], comparisons: Sequence[Comparison]) -> Iterator[Idle]:
+    """The limits that concern no figure of a comparison that has models of theirs.
+
+    A limit of models that no comparison has is one, too.
+    """
     for rule in rules:
-        if not _concerned(rule, found):
-            measured = dict.fromkeys(
-                f"{one.figure}@{one.operator}" if one.operator else one.figure
-                for one in (*found.changes, *found.operators)
-            )
-            yield Idle(rule, tuple(measured))
+        mine = [
+            found
+            for found in comparisons
+            if rule.model == "*" or any(rule.is_of(one.model) for one in _all(found))
+        ]
+        for found in mine or comparisons:
+            if not any(rule.concerns(one) for one in _all(found)):
+                measured = dict.fromkeys(
+                    f"{one.figure}@{one.operator}" if one.operator else one.figure
+                    for one in _all(found)
+                )
+                yield Idle(rule, tuple(measured))
 
 
-def _concerned(rule: Rule, found: Comparison) -> list[Change]:
-    return [one for one in (*found.changes, *found.operators) if rule.concerns(one)]
+def _all(found: Comparison) -> Iterator[Change]:
+    yield from found.changes
+    yield from found.operators
 
 
 def failed(judgements: Sequence[Judgement], *, strict: bool = False) -> list[Judgement]:

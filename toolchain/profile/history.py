@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO, Literal
+from typing import TYPE_CHECKING, Annotated, BinaryIO, Literal, NamedTuple
 
 import platformdirs
 from pydantic import AwareDatetime, Field, TypeAdapter, ValidationError
@@ -303,18 +303,36 @@ def latest(
     return found
 
 
-def latest_of_each(
-    path: Path, *, board: str, before: str | None = None
-) -> dict[tuple[str, bool, int], Found]:
+class Kind(NamedTuple):
+    """What makes figures of two runs those of one model."""
+
+    name: str
+    stock: bool
+    """Whether the runtime is the unpatched one."""
+    threads: int
+    untrained: bool
+    number: int
+    """From 1, of those of a run that have all else in common."""
+
+
+def kinds(run: Run) -> list[Kind]:
+    """Of each model of a run, in order."""
+    found: list[Kind] = []
+    for one in run.models:
+        kind = Kind(one.name, one.stock, one.threads or run.threads, one.untrained, 1)
+        while kind in found:
+            kind = kind._replace(number=kind.number + 1)
+        found.append(kind)
+    return found
+
+
+def latest_of_each(path: Path, *, board: str, before: str | None = None) -> dict[Kind, Found]:
     """The newest figures of every model on a board, as :func:`latest` has those of one.
 
     Args:
         path: of the history, which is read once.
         board: its name.
         before: the ``id`` of a run; what stands from there on is left out.
-
-    Returns:
-        By the model's name, whether the runtime was the unpatched one, and the number of threads.
 
     Raises:
         ModelError: no such file, or it cannot be read.
@@ -325,9 +343,8 @@ def latest_of_each(
             if before is not None and run.id == before:
                 break
             if run.board.name == board:
-                for figures in run.models:
-                    key = figures.name, figures.stock, figures.threads or run.threads
-                    found[key] = Found(run, figures)
+                for kind, figures in zip(kinds(run), run.models, strict=True):
+                    found[kind] = Found(run, figures)
     return found
 
 

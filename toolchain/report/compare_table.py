@@ -11,7 +11,7 @@ from toolchain.foreign_text import harmless
 from toolchain.profile import figures
 from toolchain.profile.compare import Change, Comparison
 from toolchain.profile.gate import Idle, Judgement, failed
-from toolchain.report.fitting import NAME, Column, fitted_table, note
+from toolchain.report.fitting import FIRST, NAME, Column, fitted_table, note
 
 _STYLES = {"better": "green", "worse": "red", "no change": "", "no verdict": "yellow"}
 _OUTCOMES = {"passes": "green", "fails": "red", "unclear": "yellow"}
@@ -149,7 +149,7 @@ def _table(rows: Sequence[Change], width: int, title: str) -> RenderableType:
     columns = [
         Column("model", [change.model for change in rows], NAME, right=False),
         Column("operator", operators, NAME, right=False),
-        Column("figure", [change.figure for change in rows], 2, right=False),
+        Column("figure", [change.figure for change in rows], FIRST, right=False),
         Column("before", [before for before, *_ in cells], 3),
         Column("after", [after for _, after, *_ in cells], 3),
         Column("change", [change for _, _, change, _ in cells], 1),

@@ -102,6 +102,26 @@ def test_the_baseline_of_a_model_is_its_own_on_the_same_runtime_with_as_many_thr
     }  # fmt: skip
 
 
+def test_models_of_one_name_have_each_a_baseline_of_their_own(tmp_path: Path) -> None:
+    """Two files, ``old/net.tflite`` and ``new/net.tflite``."""
+    log = tmp_path / "h"
+    both = [in_turns("net", [[us]] * 9) for us in (100.0, 50.0)]
+    append(log, profile_of(*both))
+    today = profile_of(*both, in_turns("net", [[7.0]] * 9)).model_copy(update={"tool": "0.1.1"})
+    found = baseline_of(today, log)
+    told = {one.model: one.figures["median"].value for one in found}
+    assert told == {"net": 100.0, "net #2": 50.0}
+
+
+def test_a_run_with_masks_that_were_not_trained_hides_no_baseline(tmp_path: Path) -> None:
+    log = tmp_path / "h"
+    trained = in_turns("m", [[100.0]] * 9)
+    append(log, profile_of(trained))
+    append(log, profile_of(trained.model_copy(update={"untrained": True})))
+    (found,) = baseline_of(profile_of(trained).model_copy(update={"tool": "0.1.1"}), log)
+    assert found.figures["median"].value == 100.0
+
+
 def test_masks_that_were_not_trained_are_no_baseline_of_those_that_were(tmp_path: Path) -> None:
     trained = in_turns("m", [[100.0]] * 9)
     log = tmp_path / "h"

@@ -119,6 +119,55 @@ def test_the_states_that_turns_met_are_those_in_doubt() -> None:
     assert text.startswith("the clock changed between 600 and 1,500 MHz")
 
 
+@pytest.mark.parametrize("reason", ["energy", "no_energy"])
+def test_what_the_board_was_like_after_energy_was_measured_is_no_doubt_of_times(
+    reason: str,
+) -> None:
+    cool, hot = (
+        Vitals(governor="performance", frequency_khz=1_500_000, temperature_c=degrees)
+        for degrees in (60.0, 81.0)
+    )
+    measured = []
+    for name, us in (("dense", 100.0), ("s20", 110.0)):
+        item = in_turns(name, turns(us))
+        met = [turn.model_copy(update={"before": cool, "after": cool}) for turn in item.turns]
+        measured.append(item.model_copy(update={"turns": met}))
+    measured[1] = (
+        powered(measured[1], 5.0)
+        if reason == "energy"
+        else measured[1].model_copy(update={"no_energy": "the meter went away"})
+    )
+    profile = profile_of(*measured)
+    board = profile.board.model_copy(update={"after": hot})
+    one, other = subjects_of(profile.model_copy(update={"board": board}))
+    assert one.state_doubts == other.state_doubts == ()
+    found = compare([one], [other], together=True)
+    assert next(each for each in found.changes if each.figure == "median").verdict == "worse"
+
+
+def test_a_board_that_went_away_after_the_turns_is_no_doubt_of_times() -> None:
+    cool = Vitals(governor="performance", frequency_khz=1_500_000)
+    item = in_turns("m", turns(100.0))
+    met = [turn.model_copy(update={"before": cool, "after": cool}) for turn in item.turns]
+    profile = profile_of(item.model_copy(update={"turns": met}))
+    assert profile.board.after == Vitals()
+    assert subjects_of(profile)[0].state_doubts == ()
+
+
+def test_what_takes_a_verdict_away_is_told() -> None:
+    first, second = subject("m", STEADY, state_doubts=STATE), subject("m", [110.0] * 20)
+    found = compare([first], [second], together=True)
+    assert found.changes[0].verdict == "no verdict"
+    assert f"? m (before): {STATE[0]}" in found.notes
+
+
+def test_an_interval_without_ends_is_none() -> None:
+    """Eight turns that drift have too little left to tell."""
+    drift = [100.0 * (1 + 0.0125 * number) for number in range(8)]
+    (time,) = compare([subject("m", drift)], [subject("m", [1.03 * us for us in drift])]).changes
+    assert (time.low, time.high, time.verdict) == (None, None, "no verdict")
+
+
 @pytest.mark.parametrize(("us", "verdict"), [(101.9, "no change"), (102.1, "worse")])
 def test_two_hundredths_of_a_time_may_be_another_boot(us: float, verdict: str) -> None:
     one, other = in_turns("m", turns(100.0)), in_turns("m", turns(us))
@@ -274,6 +323,7 @@ def test_a_change_is_a_row_of_json() -> None:
     assert change_of(counted, counted, "memory").row() == {
         "model": "m", "figure": "memory", "unit": "KiB", "before": 2048.0, "after": 2048.0,
         "verdict": "no change", "operator": None, "ratio": 1.0, "low": None, "high": None,
+        "after_low": None,
         "p_value": None, "significant": False,
     }  # fmt: skip
 

@@ -108,9 +108,12 @@ def test_a_figure_is_limited_by_itself_as_well() -> None:
     slow = change(after=25_000.0, verdict="worse", p_value=0.01)
     assert outcome("median > 20ms", slow) == ["fails"]
     assert outcome("median > 30ms", slow) == ["passes"]
+    # Nothing has to change for it, nor be sure of the figure before.
     shaky = replace(slow, verdict="no verdict")
-    assert outcome("median > 20ms", shaky) == ["unclear"]
-    # Nothing has to change for it.
+    assert outcome("median > 20ms", shaky) == ["fails"]
+    assert outcome("median > 20ms", replace(shaky, after_low=20_001.0)) == ["fails"]
+    assert outcome("median > 20ms", replace(shaky, after_low=19_999.0)) == ["unclear"]
+    assert outcome("median > 25ms", replace(shaky, after_low=19_999.0)) == ["passes"]
     assert outcome("size > 500kB", change("size", 600_000, 600_000)) == ["fails"]
 
 
@@ -148,18 +151,34 @@ def test_a_limit_that_concerns_nothing_cannot_pass(rule: str) -> None:
     found = Comparison([change()], [change(operator="conv1")], [], [])
     rules = [parse_rule(rule), parse_rule("median > +3%")]
     assert [one.rule.text for one in judge(rules, found)] == ["median > +3%"]
-    without = list(idle(rules, found))
+    without = list(idle(rules, [found]))
     assert [one.rule.text for one in without] == [rule]
     with pytest.raises(GateError, match="limits nothing") as caught:
         require(list(judge(rules, found)), without)
     assert caught.value.hint == "they have: median, median@conv1"
 
 
+def test_a_limit_of_one_model_asks_nothing_of_the_comparison_of_another() -> None:
+    one, other = (
+        Comparison([change(), change("size")], [], [], []),
+        Comparison([replace(change(), model="s40")], [], [], []),
+    )
+    limits = (
+        "s20:median > +3%",
+        "s*:median > +3%",
+        "s20:size > +3%",
+        "size > +3%",
+        "s9:size > +3%",
+    )
+    found = [[each.rule.text for each in idle([parse_rule(text)], [one, other])] for text in limits]
+    assert found == [[], [], [], ["size > +3%"], ["s9:size > +3%"] * 2]
+
+
 def test_what_is_past_a_limit_is_told_beside_a_limit_of_nothing() -> None:
     found = Comparison([change(after=1040.0, verdict="worse", p_value=0.01)], [], [], [])
     rules = [parse_rule("p95 > +3%"), parse_rule("median > +3%")]
     with pytest.raises(GateError, match=r"past 'median > \+3%'; 'p95 > \+3%' limits nothing"):
-        require(list(judge(rules, found)), list(idle(rules, found)))
+        require(list(judge(rules, found)), list(idle(rules, [found])))
 
 
 def test_what_is_past_a_limit_ends_the_command() -> None:

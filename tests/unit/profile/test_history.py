@@ -189,10 +189,11 @@ def test_the_newest_figures_of_each_model_are_those_that_are_found_one_by_one(
     for before in (None, runs[2].id, runs[1].id, runs[0].id):
         every = latest_of_each(path, board="rpi4", before=before)
         assert len(every) == {None: 4, runs[2].id: 4, runs[1].id: 2, runs[0].id: 0}[before]
-        for (model, is_stock, threads), found in every.items():
+        for kind, found in every.items():
             assert found == latest(
-                path, board="rpi4", model=model, stock=is_stock, threads=threads, before=before
-            )
+                path, board="rpi4", model=kind.name, stock=kind.stock, threads=kind.threads,
+                before=before,
+            )  # fmt: skip
     assert latest_of_each(path, board="rpi5") == {}
 
 

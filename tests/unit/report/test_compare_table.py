@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 from dataclasses import replace
 
+import pytest
 import rich.console
 from rich.console import RenderableType
 
@@ -72,6 +73,15 @@ def test_narrow_terminals_keep_the_change_and_the_verdict() -> None:
     assert max(map(len, text.splitlines())) <= 70
 
 
+@pytest.mark.parametrize("letters", [30, 42, 60])
+def test_narrow_terminals_keep_what_a_row_is_of(letters: int) -> None:
+    found = Comparison([replace(SLOWER, model="m" * letters)], [], [], [])
+    text = shown(comparison_table(found, width=70), 70)
+    for word in ("median", "+4.00%", "worse"):
+        assert word in text
+    assert max(map(len, text.splitlines())) <= 70
+
+
 def test_limits_are_shown_with_their_outcome() -> None:
     judgements = list(judge([parse_rule("median > +3%"), parse_rule("median > +9%")], FOUND))
     text = shown(gate_table(judgements, 120))
@@ -111,7 +121,7 @@ def test_markdown_counts_what_may_be_chance_where_that_fails() -> None:
 
 
 def test_markdown_tells_a_limit_of_nothing() -> None:
-    without = list(idle([parse_rule("p95 > +3%")], FOUND))
+    without = list(idle([parse_rule("p95 > +3%")], [FOUND]))
     text = markdown(["x and y", "x and z"], [FOUND, FOUND], [], [*without, *without])
     line = "**'p95 &gt; +3%' limits nothing that both results have; they have: median, size, "
     assert text.splitlines()[0] == f"{line}median&#64;conv1.**"
