@@ -41,7 +41,7 @@ from toolchain.hardware.board_file import load_board
 from toolchain.hints import apt_line, command, did_you_mean, nearest, quoted
 from toolchain.operations.verify import narrow_down
 from toolchain.report.page.estimated import result_of_estimate
-from toolchain.report.page.measured import result_of_profile
+from toolchain.report.page.measured import results_of_profile
 from toolchain.tflite_file.image_metadata import Normalization
 from toolchain.timing import trace
 
@@ -434,8 +434,8 @@ PROSE = {
 def test_the_lines_of_a_report_that_measure_again_run(here: Path, board: str) -> None:
     profile = profile_of(measurement("model"))
     record = profile.board.model_copy(update={"name": board})
-    lines = result_of_profile(
-        profile.model_copy(update={"board": record}), "out.json", {}
+    lines = next(
+        results_of_profile(profile.model_copy(update={"board": record}), "out.json", {})
     ).again.commands
     assert len(lines) == (3 if board == "qemu" else 2)
     for line in lines:

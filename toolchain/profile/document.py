@@ -202,6 +202,21 @@ class Profile(_Part):
         threads = self.threads_of(measurement)
         return next(one for one in self.measurements if self.threads_of(one) == threads)
 
+    def by_threads(self) -> list[Profile]:
+        """A profile for each number of threads: what is compared with each other, and no more."""
+        counts = dict.fromkeys(self.threads_of(one) for one in self.measurements)
+        return [
+            self.model_copy(
+                update={
+                    "threads": count,
+                    "measurements": [
+                        one for one in self.measurements if self.threads_of(one) == count
+                    ],
+                }
+            )
+            for count in counts
+        ]
+
     def ratio(self, measurement: Measurement) -> float | None:
         """Cost of the first measurement over this one's: above 1 is faster than the first.
 

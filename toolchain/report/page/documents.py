@@ -18,7 +18,7 @@ from toolchain.formats.text_file import read_text
 from toolchain.profile.document import Profile
 from toolchain.profile.estimate_document import Estimate
 from toolchain.report.page.estimated import result_of_estimate
-from toolchain.report.page.measured import result_of_profile
+from toolchain.report.page.measured import results_of_profile
 from toolchain.report.page.swept import results_of_sweep
 from toolchain.report.page.view import Masks, PublishedRow, Report, Result, Source, boards_of
 from toolchain.sweep.document import SweepResults
@@ -31,7 +31,7 @@ _HINT = (
 
 def _of_profile(text: str, path: Path, accuracies: Accuracies) -> Iterator[Result]:
     profile = parse_json(Profile, text, ModelError, f"{path}: is no profile", hint=_HINT)
-    yield result_of_profile(profile, path.name, accuracies)
+    yield from results_of_profile(profile, path.name, accuracies)
     for estimate in profile.estimates:
         yield result_of_estimate(estimate, path.name, accuracies)
 
@@ -110,8 +110,12 @@ def make_report(
         title: of the page; by default the names of the boards.
     """
     results = [result for _, found in documents for result in found]
-    known = {model.name.removesuffix(" (stock runtime)") for one in results for model in one.models}
-    lost = sorted(set(accuracies) - known)
+    shown = [model.name for one in results for model in one.models]
+    lost = sorted(
+        name
+        for name in accuracies
+        if not any(model == name or model.startswith(f"{name} (") for model in shown)
+    )
     notes = []
     if lost:
         notes.append(f"Accuracies of no model of this report: {', '.join(map(harmless, lost))}.")

@@ -33,14 +33,22 @@ from toolchain.timing.roof import Roof, roof_of_board
 _NINE_OF_TEN = (5, 95)
 
 
-def result_of_profile(profile: Profile, file: str, accuracies: Mapping[str, float]) -> Result:
-    """What a profile says of its own board; its estimates are results of their own.
+def results_of_profile(
+    profile: Profile, file: str, accuracies: Mapping[str, float]
+) -> Iterator[Result]:
+    """What a profile says of its own board, for each number of threads; its estimates are others'.
 
     Args:
         profile: of a board, real or emulated.
         file: the document's name.
         accuracies: of models, by their files' names without suffix.
     """
+    again = Again(commands=_commands(profile, file), versions=_versions(profile))
+    for part in profile.by_threads():
+        yield _result(part, file, accuracies, again)
+
+
+def _result(profile: Profile, file: str, accuracies: Mapping[str, float], again: Again) -> Result:
     counted = profile.by_instructions
     facts = profile.board.facts
     models = [_model(profile, item, accuracies) for item in profile.measurements]
@@ -66,7 +74,7 @@ def result_of_profile(profile: Profile, file: str, accuracies: Mapping[str, floa
         facts=_facts(profile),
         doubts=list(_doubts(profile)),
         failed={item.model: item.error for item in profile.failed},
-        again=Again(commands=_commands(profile, file), versions=_versions(profile)),
+        again=again,
     )
 
 

@@ -24,7 +24,7 @@ from markupsafe import Markup
 
 from toolchain.foreign_text import harmless
 from toolchain.report.page import tables
-from toolchain.report.page.chart import VEGA_LITE, Chart
+from toolchain.report.page.chart import VEGA_LITE, Chart, place_of
 from toolchain.report.page.headline import signed
 from toolchain.report.page.palette import config, css_variables
 from toolchain.report.page.view import Report, Result
@@ -66,6 +66,7 @@ def render(report: Report, charts: Sequence[Chart]) -> bytes:
     )
     environment.filters["data_url"] = _data_url
     environment.filters["words"] = _words
+    environment.filters["place"] = place_of
     environment.filters["breakable"] = _breakable
     page = environment.get_template("page.html").render(
         report=report,
@@ -73,6 +74,7 @@ def render(report: Report, charts: Sequence[Chart]) -> bytes:
         sections=SECTIONS,
         charts={name: [one for one in charts if one.section == name] for name in SECTIONS},
         missing=_missing(report),
+        documented=_of_documents(report.results),
         model_tables=[tables.model_table(result) for result in report.results],
         tiles=list(_tiles(report.leading)),
         hashes={model.name: model.sha256 for one in report.results for model in one.models},
@@ -162,7 +164,13 @@ def _missing(report: Report) -> dict[str, list[tuple[str, str]]]:
         for name, why in (("layers", result.no_layers), ("roofline", result.no_roofline)):
             if why:
                 found[name].append((place, why))
-    return found
+    return {name: list(dict.fromkeys(places)) for name, places in found.items()}
+
+
+def _of_documents(results: Sequence[Result]) -> list[Result]:
+    """Of those that tell the same of a board, as several numbers of threads do, the first."""
+    told = [(one.file, one.title, one.kind, one.facts, one.failed, one.again) for one in results]
+    return [one for index, one in enumerate(results) if told[index] not in told[:index]]
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from support.reports import HOSTILE, measured_profile, models
 from toolchain.report.page.chart import Chart
 from toolchain.report.page.chart_files import WIDTH, drawn, paper_spec
 from toolchain.report.page.charts import charts_of
-from toolchain.report.page.measured import result_of_profile
+from toolchain.report.page.measured import results_of_profile
 from toolchain.report.page.palette import LIGHT
 from toolchain.report.page.view import Report
 
@@ -23,7 +23,7 @@ from toolchain.report.page.view import Report
 def charts(tmp_path_factory: pytest.TempPathFactory) -> list[Chart]:
     files = models(tmp_path_factory.mktemp("models"), dense=0.0, s25=0.25, s50=0.5)
     profile = measured_profile(files, names={"dense": "dense", "s25": "s25", "s50": HOSTILE})
-    result = result_of_profile(profile, "p.json", {"dense": 0.9, "s25": 0.88})
+    result = next(results_of_profile(profile, "p.json", {"dense": 0.9, "s25": 0.88}))
     return charts_of(Report(tool="0", title="T", results=[result], sources=[]))
 
 
@@ -78,7 +78,7 @@ def test_a_file_says_what_its_marks_are(charts: list[Chart]) -> None:
 def test_accuracies_that_differ_little_have_ticks_that_differ(tmp_path: Path) -> None:
     files = models(tmp_path, dense=0.0, s25=0.25)
     profile = measured_profile(files, names={"dense": "dense", "s25": "s25"})
-    result = result_of_profile(profile, "p.json", {"dense": 0.9214, "s25": 0.9188})
+    result = next(results_of_profile(profile, "p.json", {"dense": 0.9214, "s25": 0.9188}))
     charts = charts_of(Report(tool="0", title="T", results=[result], sources=[]))
     svg = dict(drawn(charts, "svg"))["tradeoff.svg"]
     texts = [one.text or "" for one in ET.fromstring(svg).iter() if one.tag.endswith("text")]  # noqa: S314 - we made it

@@ -17,7 +17,7 @@ from toolchain.report.page.chart import Chart
 from toolchain.report.page.charts import charts_of
 from toolchain.report.page.estimated import result_of_estimate
 from toolchain.report.page.headline import headline
-from toolchain.report.page.measured import result_of_profile
+from toolchain.report.page.measured import results_of_profile
 from toolchain.report.page.tradeoff_chart import pareto_front
 from toolchain.report.page.view import Model, Report, Result
 
@@ -36,7 +36,7 @@ def charts(*results: Result) -> dict[str, Chart]:
 
 
 def measured(profile: Profile, **accuracies: float) -> Result:
-    return result_of_profile(profile, "p.json", accuracies)
+    return next(results_of_profile(profile, "p.json", accuracies))
 
 
 def data(chart: Chart, name: str) -> list[dict[str, Any]]:

@@ -14,12 +14,12 @@ from support.runner_outputs import runner_output
 from toolchain.profile.document import BoardRecord, Failure
 from toolchain.profile.facts import BoardFacts, Vitals
 from toolchain.profile.protocol import Limits
-from toolchain.report.page.measured import result_of_profile, split_doubt
+from toolchain.report.page.measured import results_of_profile, split_doubt
 from toolchain.report.page.view import Result
 
 
 def shown(*items: object, **settings: object) -> Result:
-    return result_of_profile(profile_of(*items, **settings), "p.json", {})  # type: ignore[arg-type]
+    return next(results_of_profile(profile_of(*items, **settings), "p.json", {}))  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def files(tmp_path: Path) -> dict[str, Path]:
 
 def test_figures_of_models_are_those_of_the_profile(files: dict[str, Path]) -> None:
     profile = measured_profile(files)
-    result = result_of_profile(profile, "p.json", {"s25": 0.91})
+    result = next(results_of_profile(profile, "p.json", {"s25": 0.91}))
     for model, item in zip(result.models, profile.measurements, strict=True):
         assert model.cost == profile.cost(item)
         assert model.ratio == profile.ratio(item)
@@ -42,6 +42,22 @@ def test_figures_of_models_are_those_of_the_profile(files: dict[str, Path]) -> N
     assert result.models[1].ratio_interval is not None
     assert dict(result.models[1].ratio_interval) == dict(interval)
     assert [model.accuracy for model in result.models] == [None, 0.91]
+
+
+def test_models_are_compared_with_the_first_one_of_as_many_threads() -> None:
+    items = [
+        in_turns(name, turns(us)).model_copy(update={"threads": threads})
+        for name, us, threads in (
+            ("dense", 10_000.0, 1), ("s20", 8000.0, 1), ("dense", 4000.0, 4), ("s20", 2500.0, 4),
+        )
+    ]  # fmt: skip
+    one, four = results_of_profile(profile_of(*items), "p.json", {"s20": 0.9})
+    assert [one.threads, four.threads] == [1, 4]
+    assert "1 thread: s20 is 1.25 times as fast as dense" in one.headline.text
+    assert "4 threads: s20 is 1.60 times as fast as dense" in four.headline.text
+    assert [model.accuracy for model in four.models] == [None, 0.9]
+    assert one.again == four.again
+    assert "--threads 1,4" in four.again.commands[-1]
 
 
 def test_every_turn_is_there_with_nine_of_ten_of_its_runs() -> None:
@@ -87,7 +103,7 @@ def test_a_stock_runtime_saves_nothing() -> None:
 
 def test_layers_stand_beside_those_of_the_first_model(files: dict[str, Path]) -> None:
     profile = measured_profile(files)
-    first, second = result_of_profile(profile, "p.json", {}).layers
+    first, second = next(results_of_profile(profile, "p.json", {})).layers
     assert (first.model, first.beside) == ("dense", None)
     assert (second.model, second.beside) == ("s25", "dense")
     assert second.rows == profile.measurements[1].operators
@@ -126,7 +142,7 @@ def test_a_doubt_without_a_colon_is_kept_whole() -> None:
 
 
 def test_the_board_is_told_before_and_after(files: dict[str, Path]) -> None:
-    result = result_of_profile(measured_profile(files), "p.json", {})
+    result = next(results_of_profile(measured_profile(files), "p.json", {}))
     facts = {fact.name: fact for fact in result.facts}
     assert (facts["temperature"].before, facts["temperature"].after) == ("48.2 °C", "61.0 °C")
     assert facts["cores"].before == "4 x Cortex-A72"
@@ -147,18 +163,18 @@ def test_where_a_peak_is_not_known_it_says_why(
     files: dict[str, Path], cores: dict[str, int], said: str
 ) -> None:
     facts = PI.model_copy(update={"cores": cores})
-    result = result_of_profile(measured_profile(files, facts=facts), "p.json", {})
+    result = next(results_of_profile(measured_profile(files, facts=facts), "p.json", {}))
     assert result.roofline is None
     assert said in (result.no_roofline or "")
 
 
 def test_a_clock_comes_from_the_board_else_from_its_file(files: dict[str, Path]) -> None:
     profile = measured_profile(files)
-    assert result_of_profile(profile, "p", {}).clock_mhz == 1800
+    assert next(results_of_profile(profile, "p", {})).clock_mhz == 1800
     silent = profile.board.facts.model_copy(update={"max_frequency_khz": None})
     for name, clock in (("rpi5", 2400), ("no-such-board", None)):
         board = profile.board.model_copy(update={"name": name, "facts": silent})
-        result = result_of_profile(profile.model_copy(update={"board": board}), "p", {})
+        result = next(results_of_profile(profile.model_copy(update={"board": board}), "p", {}))
         assert result.clock_mhz == clock
         assert (result.roofline is None) == (clock is None)
 
@@ -182,7 +198,7 @@ def commands(name: str, **update: object) -> list[str]:
         name=name, title="T", facts=BoardFacts(emulated=name == "qemu"), after=Vitals()
     )
     changed = profile.model_copy(update={"board": board, "threads": 4, **update})
-    return result_of_profile(changed, "out.json", {}).again.commands
+    return next(results_of_profile(changed, "out.json", {})).again.commands
 
 
 def test_commands_repeat_the_measurement() -> None:
@@ -228,7 +244,7 @@ def test_the_line_to_measure_again_has_what_is_not_the_rule(
     changes: dict[str, Any], words: str
 ) -> None:
     profile = profile_of(in_turns("m", [[1.0]] * 8)).model_copy(update=changes)
-    line = result_of_profile(profile, "p.json", {}).again.commands[-1]
+    line = next(results_of_profile(profile, "p.json", {})).again.commands[-1]
     assert f"--threads 1{words} --output p.json" in line
 
 

@@ -206,6 +206,23 @@ def test_what_is_missing_is_said_with_the_reason(folder: Path) -> None:
     assert "None were given." in words
 
 
+def test_what_several_numbers_of_threads_have_in_common_is_said_once(folder: Path) -> None:
+    items = [
+        measurement(name).model_copy(update={"threads": threads, "doubts": ["it varies: cool it"]})
+        for threads in (1, 4)
+        for name in ("dense", "s20")
+    ]
+    path = folder / "threads.json"
+    path.write_text(profile_of(*items, failed=[Failure(model="x.tflite", error="bad")]).to_json())
+    report = make_report([read_document(path, {"s20": 0.9})], {"s20": 0.9})
+    assert report.notes == []
+    page = render(report, charts_of(report)).decode()
+    for part in ("What is known of", "--threads</span> <span>1,4", "x.tflite</strong>"):
+        assert page.count(part) == 1, part
+    for place in ("1 thread, measured", "4 threads, measured"):
+        assert f"dense, s20 (Raspberry Pi 4, {place})" in page
+
+
 def test_a_model_without_a_time_is_said_in_the_place_of_its_charts(folder: Path) -> None:
     nothing = measurement("m", runner_output().model_copy(update={"timing": None}))
     profile_of(nothing).save(folder / "nothing.json")

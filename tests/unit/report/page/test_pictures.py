@@ -11,7 +11,7 @@ from PIL import Image
 
 from support.reports import measured_profile, models
 from toolchain.errors import ModelError
-from toolchain.report.page.measured import result_of_profile
+from toolchain.report.page.measured import results_of_profile
 from toolchain.report.page.pictures import KEPT, mask_png, masks_of, model_files
 from toolchain.tflite_file.graph import read_model
 from toolchain.tflite_file.layers import find_layers
@@ -29,7 +29,7 @@ def test_a_picture_has_a_pixel_for_each_of_the_mask(shape: tuple[int, int]) -> N
 
 def test_masks_are_those_of_the_models_that_were_measured(tmp_path: Path) -> None:
     files = models(tmp_path, dense=0.0, s25=0.25, s50=0.5)
-    results = [result_of_profile(measured_profile(files), "p.json", {})]
+    results = [next(results_of_profile(measured_profile(files), "p.json", {}))]
     found, notes = masks_of(list(reversed(files.values())), results)
     assert notes == []
     assert [one.model for one in found] == ["s25", "s50"]  # as the profile has them
@@ -46,7 +46,7 @@ def test_masks_are_those_of_the_models_that_were_measured(tmp_path: Path) -> Non
 
 def test_a_model_of_another_hash_is_not_shown(tmp_path: Path) -> None:
     files = models(tmp_path, dense=0.0, s25=0.25)
-    results = [result_of_profile(measured_profile(files), "p.json", {})]
+    results = [next(results_of_profile(measured_profile(files), "p.json", {}))]
     (other,) = models(tmp_path, other=0.3).values()
     found, notes = masks_of([other], results)
     assert found == []

@@ -11,7 +11,7 @@ from support.reports import estimate_of, measured_profile, models, turns
 from support.runner_outputs import runner_output
 from toolchain.profile.figures import microseconds, ratio
 from toolchain.report.page.estimated import result_of_estimate
-from toolchain.report.page.measured import result_of_profile
+from toolchain.report.page.measured import results_of_profile
 from toolchain.report.page.tables import (
     Scale,
     Table,
@@ -41,7 +41,7 @@ def column(table: Table, title: str) -> list[str]:
 
 def test_the_models_have_the_figures_of_the_profile(files: dict[str, Path]) -> None:
     profile = measured_profile(files)
-    table = model_table(result_of_profile(profile, "p", {"s25": 0.914}))
+    table = model_table(next(results_of_profile(profile, "p", {"s25": 0.914})))
     items = profile.measurements
     assert column(table, "model") == ["dense", "s25"]
     assert column(table, "median") == [microseconds(item.median_us or 0) for item in items]
@@ -57,15 +57,15 @@ def test_the_models_have_the_figures_of_the_profile(files: dict[str, Path]) -> N
 
 def test_energy_has_columns_where_it_was_measured() -> None:
     one, other = (in_turns(name, [[10_000.0]] * 15) for name in ("dense", "s20"))
-    table = model_table(result_of_profile(profile_of(powered(one, 5.0), other), "p", {}))
+    table = model_table(next(results_of_profile(profile_of(powered(one, 5.0), other), "p", {})))
     assert column(table, "energy") == ["50.0 mJ", "-"]
     assert column(table, "power") == ["5.00 W", "-"]
-    without = heads(model_table(result_of_profile(profile_of(one, other), "p", {})))
+    without = heads(model_table(next(results_of_profile(profile_of(one, other), "p", {}))))
     assert not {"energy", "power"} & set(without)
 
 
 def test_bars_are_as_long_as_ratios_and_end_at_the_longest(files: dict[str, Path]) -> None:
-    result = result_of_profile(measured_profile(files), "p", {})
+    result = next(results_of_profile(measured_profile(files), "p", {}))
     table = model_table(result)
     at = heads(table).index("ratio")
     dense, masked = (row[at] for row in table.rows)
@@ -79,7 +79,7 @@ def test_bars_are_as_long_as_ratios_and_end_at_the_longest(files: dict[str, Path
 
 
 def test_one_model_alone_has_no_ratios() -> None:
-    table = model_table(result_of_profile(profile_of(in_turns("m", turns(1000.0))), "p", {}))
+    table = model_table(next(results_of_profile(profile_of(in_turns("m", turns(1000.0))), "p", {})))
     assert not {"ratio", "95% interval", "by pixels", "by plan"} & set(heads(table))
 
 
@@ -88,7 +88,7 @@ def test_a_doubtful_figure_is_marked() -> None:
     profile = profile_of(
         in_turns("a", turns(1200.0), load=busy), in_turns("b", turns(1000.0), load=busy)
     )
-    table = model_table(result_of_profile(profile, "p", {}))
+    table = model_table(next(results_of_profile(profile, "p", {})))
     for title in ("median", "ratio"):
         at = heads(table).index(title)
         assert all(row[at].doubtful for row in table.rows)
@@ -96,7 +96,7 @@ def test_a_doubtful_figure_is_marked() -> None:
 
 def test_an_emulated_board_has_instructions_and_no_times() -> None:
     profile = profile_of(measurement("m", runner_output(instructions=1234567)), emulated=True)
-    table = model_table(result_of_profile(profile, "p", {}))
+    table = model_table(next(results_of_profile(profile, "p", {})))
     assert column(table, "instructions") == ["1,234,567"]
     assert heads(table).count("instructions") == 1
 
@@ -128,7 +128,7 @@ def test_a_unit_suits_the_largest_figure(most: float, unit: str, scale: Scale) -
 
 
 def test_the_numbers_of_charts_are_in_their_tables(files: dict[str, Path]) -> None:
-    result = result_of_profile(measured_profile(files), "p", {})
+    result = next(results_of_profile(measured_profile(files), "p", {}))
     assert len(turn_table(result).rows) == 30
     assert column(layer_table(result.layers[1:]), "layer") == [
         row.name for row in result.layers[1].rows
@@ -144,7 +144,7 @@ def test_the_numbers_of_charts_are_in_their_tables(files: dict[str, Path]) -> No
 def test_what_an_operator_does_of_the_peak_and_why_xnnpack_leaves_it_are_in_its_table(
     files: dict[str, Path],
 ) -> None:
-    layers = result_of_profile(measured_profile(files), "p", {}).layers[1]
+    layers = next(results_of_profile(measured_profile(files), "p", {})).layers[1]
     changes: dict[int, dict[str, object]] = {
         0: {"of_peak": 0.625},
         1: {"delegated": False, "why_not_delegated": "unsupported type INT16 in tensor #3"},
@@ -166,9 +166,9 @@ def test_published_times_stand_beside_those_of_models_of_the_same_name(
         PublishedRow(model="DENSE", ms=2.686, source="a"),
         PublishedRow(model="other", ms=5.0, source="b", board="rpi4"),
     ]
-    measured = result_of_profile(measured_profile(files), "p", {})
+    measured = next(results_of_profile(measured_profile(files), "p", {}))
     counted = profile_of(measurement("dense", runner_output(instructions=5)), emulated=True)
-    table = published_table(rows, [measured, result_of_profile(counted, "q", {})])
+    table = published_table(rows, [measured, next(results_of_profile(counted, "q", {}))])
     assert column(table, "model") == ["DENSE", "other"]
     assert column(table, "ours") == ["1.34 ms", "-"]
     assert column(table, "published over ours") == ["2.00x", "-"]
