@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -219,3 +220,18 @@ def test_a_board_that_was_slow_while_its_power_was_read_is_told() -> None:
     assert "while its power was read a run took 12.00 ms" in text
     fine = shown(profile_table(profile_of(powered(in_turns("m", STEADY), 5.0, slowed=1.03)), 200))
     assert "while its power was read" not in fine
+
+
+def test_a_plot_of_several_numbers_of_threads_says_what_a_ratio_is_over(tmp_path: Path) -> None:
+    path = tmp_path / "p.svg"
+    items = [
+        measurement(name).model_copy(update={"threads": threads})
+        for threads in (1, 4)
+        for name in ("dense", "s20")
+    ]
+    plot_profile(profile_of(*items), path)
+    text = " ".join(re.findall(r"<!-- (.*?) -->", path.read_text()))
+    assert "threads: 1, 4" in text
+    assert "ratio over dense with as many threads" in text
+    plot_profile(profile_of(*items[:2]), path)
+    assert "ratio over dense with" not in path.read_text()
