@@ -14,7 +14,7 @@ os.environ["RAY_AUTH_MODE"] = "token"
 os.environ["RAY_AUTH_TOKEN"] = uuid.uuid4().hex
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 # Else its workers give way to all else that computes, and tests beside busy loops do not end.
-os.environ["RAY_worker_niceness"] = "0"
+os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 (Ray calls it so)
 pytest.importorskip("optuna")
 pytest.importorskip("ray.train")
 
