@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,12 @@ from toolchain.formats.input_file import check_readable
 from toolchain.formats.number_files import load_npz
 from toolchain.hints import did_you_mean
 from toolchain.progress import Progress, Silent
+from toolchain.tflite_file.image_metadata import Normalization
 from toolchain.train.batches import seeded
-from toolchain.train.data import FASHION_MNIST, load_data
+from toolchain.train.data import FASHION_MNIST
 from toolchain.train.image_folder import SUFFIXES, ImageFiles, check_header, image_files
+from toolchain.train.normalization import FASHION, FOLDER
+from toolchain.zoo import fashion_mnist
 
 Shape = tuple[int, ...]
 Example = tuple[Tensor, ...]
@@ -51,6 +54,8 @@ class Samples:
     batches: tuple[tuple[int, ...], ...]
     """The numbers of the ``N`` examples of each inference."""
     example: Callable[[int], Example]
+    note: str | None = None
+    """What there is to tell of how they were made."""
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -78,7 +83,7 @@ class Samples:
 
     def _chosen(self, indices: Sequence[int]) -> Samples:
         batches = tuple(self.batches[index] for index in indices)
-        return Samples(self.name, self.shapes, batches, self.example)
+        return replace(self, batches=batches)
 
     def _checked(self, number: int) -> Example:
         parts = [
@@ -103,6 +108,7 @@ def load_samples(
     source: str,
     shapes: Sequence[Shape],
     *,
+    normalization: Normalization | None = None,
     limit: int | None = None,
     seed: int = 0,
     progress: Progress | None = None,
@@ -114,6 +120,9 @@ def load_samples(
             ``.npz`` file; ``package.module:function``; ``fashion-mnist``; or ``random``, normal
             numbers, good for measuring time and nothing else.
         shapes: of the model's inputs, as torch has them; the first axis is the batch.
+        normalization: how the model's images are normalised, where that is known, one figure or
+            one a channel; else pixels of a folder get ImageNet's and those of Fashion-MNIST its
+            own. Examples of the other kinds of data are normalised already.
         limit: inferences to take at most, spread evenly over the data; 100 by default, 8 of
             ``random``.
         seed: of random numbers.
@@ -133,16 +142,19 @@ def load_samples(
     most = limit * fixed[0][0]
     path = Path(os.path.expanduser(source))  # noqa: PTH111 (never fails)
     example: Callable[[int], Example]
+    note = None
     if source == RANDOM:
         example, count = _random(fixed, seed), most
     elif source == FASHION_MNIST and not path.exists():
-        example, count = _fashion(fixed, progress)
+        example, count = _fashion(fixed, normalization or FASHION, progress)
+        note = None if normalization else _assumed(source, "its own figures", FASHION)
     elif path.suffix == ".npz":
         example, count = _npz(path, fixed)
     elif ":" in source and not path.exists():
         example, count = _function(source, fixed, most, seed)
     else:
-        example, count = _folder(path, fixed, most, progress)
+        example, count = _folder(path, fixed, normalization or FOLDER, most, progress)
+        note = None if normalization else _assumed(source, "ImageNet's figures", FOLDER)
     size = fixed[0][0]
     chosen = spread(count, most)
     batches = tuple(zip(*[iter(chosen)] * size, strict=False))  # a last odd one is left out
@@ -152,7 +164,7 @@ def load_samples(
             f"{source}: {have if count else 'holds no examples'}",
             hint="a hundred examples of what the board will see are a good number",
         )
-    samples = Samples(source, fixed, batches, example)
+    samples = Samples(source, fixed, batches, example, note)
     samples[0]  # a fault that all examples share is told before the work
     return samples
 
@@ -184,15 +196,22 @@ def _random(shapes: Sequence[Shape], seed: int) -> Callable[[int], Example]:
 
 
 def _fashion(
-    shapes: Sequence[Shape], progress: Progress | None
+    shapes: Sequence[Shape], normalization: Normalization, progress: Progress | None
 ) -> tuple[Callable[[int], Example], int]:
     _one_input(FASHION_MNIST, shapes)
-    train = load_data(FASHION_MNIST, progress=progress).train
-    return lambda number: (train[number][0],), len(train)
+    images, _ = fashion_mnist.load("train", progress=progress)
+    (mean, *_), (std, *_) = normalization.unit
+    return lambda number: (fashion_mnist.normalise(images[number, None], mean, std)[0],), len(
+        images
+    )
 
 
 def _folder(
-    folder: Path, shapes: Sequence[Shape], most: int, progress: Progress | None
+    folder: Path,
+    shapes: Sequence[Shape],
+    normalization: Normalization,
+    most: int,
+    progress: Progress | None,
 ) -> tuple[Callable[[int], Example], int]:
     if not folder.is_dir():
         raise _no_folder(folder)
@@ -216,8 +235,15 @@ def _folder(
         for file in files:
             check_header(file)
             stage.advance()
-    images = ImageFiles([(file, 0) for file in files], shape[2])
+    images = ImageFiles([(file, 0) for file in files], shape[2], *normalization.unit)
     return lambda number: (images[number][0],), len(files)
+
+
+def _assumed(source: str, whose: str, taken: Normalization) -> str:
+    return (
+        f"the images of {source} were normalised by {whose}, {taken}, for want of the network's: "
+        "give --mean and --std if it takes others"
+    )
 
 
 def _no_folder(path: Path) -> DataError:

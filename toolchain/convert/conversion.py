@@ -133,7 +133,12 @@ def convert(
         samples = None
         if calibration is not None:
             samples = load_samples(
-                calibration, source.inputs, limit=calibration_samples, seed=seed, progress=progress
+                calibration,
+                source.inputs,
+                normalization=normalization,
+                limit=calibration_samples,
+                seed=seed,
+                progress=progress,
             )
         check_masks = _lower(source, scratch, progress)
         say_normalization(scratch, default_output(path, model).stem, normalization)
@@ -141,7 +146,7 @@ def convert(
         comparison = before = check.against_torch(
             Runtimes((Litert("xnnpack"),), ()) if quantize else runtimes, tolerance
         )
-        info = None
+        info, notes = None, list(source.notes)
         if quantize:
             tried = None
             if samples is not None and quantize == "int8":
@@ -149,6 +154,7 @@ def convert(
                 info = CalibrationInfo(
                     source=samples.name, inferences=len(measured), checked=len(tried)
                 )
+                notes += [samples.note] if samples.note else []
                 _quantize_int8(scratch, measured, boundary, progress)
             elif quantize != "int8":
                 with progress.stage(f"quantize to {quantize}", 1) as stage:
@@ -174,7 +180,7 @@ def convert(
         framework=source.framework,
         inputs=_tensors("args", source.inputs, source.torch_inputs, ports.inputs),
         outputs=_tensors("output", source.outputs, source.torch_outputs, ports.outputs),
-        notes=list(source.notes),
+        notes=notes,
         normalization=NormalizationInfo.of(normalization),
         layers=check_masks(found),
         mask_header=source.header,

@@ -178,7 +178,7 @@ def _from_factory(
         module = load_model(module, state, resize=has_pruned_channels(metadata))
     what = f"{factory} with {path}" if path is not None else model
     source = module_source(module, inputs, factory, description=what)
-    trained = trained_normalization(metadata, model if path is None else None)
+    trained = trained_normalization(metadata, model, own_weights=path is None)
     return replace(source, header=header, weights=taken, normalization=trained)
 
 

@@ -21,12 +21,11 @@ from toolchain.evaluation.places import Place
 from toolchain.failures import Failures
 from toolchain.progress import Progress, Silent
 from toolchain.tflite_file.image_metadata import Normalization
+from toolchain.train.normalization import UNIT
 from toolchain.zoo.detection import ANCHORS, decode, letterbox, non_maximum_suppression
 
 _LEAST_SCORE, _OVERLAP = 0.001, 0.6
 """Of boxes that count, and of two of one class: as YOLOv5 is validated."""
-UNIT = Normalization.of_unit((0.0,), (1.0,))
-"""Pixels from 0 to 1, which YOLOv5 takes."""
 _PER_BATCH = 4
 """Images that are sent at once."""
 

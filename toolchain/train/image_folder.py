@@ -39,10 +39,20 @@ class ImageFiles(Dataset[tuple[Tensor, int]]):
     Args:
         files: each with its label.
         size: height and width, pixels.
+        mean: of pixels scaled to [0, 1]; one for all channels, or one a channel.
+        std: likewise.
     """
 
-    def __init__(self, files: Sequence[Labelled], size: int) -> None:
+    def __init__(
+        self,
+        files: Sequence[Labelled],
+        size: int,
+        mean: Sequence[float] = MEAN,
+        std: Sequence[float] = STD,
+    ) -> None:
         self.files, self._size = files, size
+        self._mean = torch.tensor(mean, dtype=torch.float32)
+        self._std = torch.tensor(std, dtype=torch.float32)
 
     def __len__(self) -> int:
         return len(self.files)
@@ -50,12 +60,8 @@ class ImageFiles(Dataset[tuple[Tensor, int]]):
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         path, label = self.files[index]
         pixels = square_pixels(path, self._size).astype(np.float32)
-        return (torch.from_numpy(pixels) / 255 - _MEAN).div_(_STD).permute(
-            2, 0, 1
-        ).contiguous(), label
-
-
-_MEAN, _STD = torch.tensor(MEAN), torch.tensor(STD)
+        values = (torch.from_numpy(pixels) / 255 - self._mean).div_(self._std)
+        return values.permute(2, 0, 1).contiguous(), label
 
 
 def load_folder(

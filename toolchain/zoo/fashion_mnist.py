@@ -72,10 +72,10 @@ def load(
     return images, read_idx(folder / f"{prefix}-labels-idx1-ubyte.gz")
 
 
-def normalise(images: NDArray[np.uint8]) -> Tensor:
+def normalise(images: NDArray[np.uint8], mean: float = MEAN, std: float = STD) -> Tensor:
     """Images ``[N, 28, 28]`` as the network takes them: float32 ``[N, 1, 28, 28]``."""
     scaled = torch.from_numpy(images.astype(np.float32)) / 255
-    return ((scaled - MEAN) / STD).unsqueeze(1)
+    return ((scaled - mean) / std).unsqueeze(1)
 
 
 def read_idx(path: str | os.PathLike[str]) -> NDArray[np.uint8]:

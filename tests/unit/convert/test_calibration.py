@@ -15,7 +15,9 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from toolchain.convert.calibration import CHECKED, RANDOM_SAMPLES, Samples, load_samples, spread
 from toolchain.errors import DataError
+from toolchain.tflite_file.image_metadata import Normalization
 from toolchain.train.image_folder import MEAN, STD
+from toolchain.zoo import fashion_mnist
 
 Array = npt.NDArray[Any]
 SHAPE = (1, 3, 6, 6)
@@ -150,6 +152,42 @@ def test_a_folder_holds_images_at_any_depth(tmp_path: Path) -> None:
     for (image,), grey in zip(_all(samples), greys, strict=True):
         wanted = [(grey / 255 - mean) / std for mean, std in zip(MEAN, STD, strict=True)]
         assert torch.allclose(image[0, :, 2, 2], torch.tensor(wanted), atol=1e-6)
+
+
+def test_the_images_of_a_folder_are_normalised_as_the_network_takes_them(tmp_path: Path) -> None:
+    _save(tmp_path / "1.png", 51)
+    for known, wanted in (
+        (Normalization((0.0,), (1.0,)), [51.0] * 3),
+        (Normalization((127.0,), (128.0,)), [-76 / 128] * 3),
+        (Normalization((1.0, 21.0, 51.0), (2.0, 3.0, 4.0)), [25.0, 10.0, 0.0]),
+    ):
+        samples = load_samples(str(tmp_path), [SHAPE], normalization=known)
+        assert samples[0][0][0, :, 2, 2].tolist() == pytest.approx(wanted, abs=1e-5)
+        assert samples.note is None
+
+
+def test_it_is_told_where_imagenets_figures_stand_for_what_is_not_known(tmp_path: Path) -> None:
+    _save(tmp_path / "1.png", 51)
+    note = load_samples(str(tmp_path), [SHAPE]).note
+    assert note is not None
+    assert "by ImageNet's figures, mean 0.485,0.456,0.406 and std 0.229,0.224,0.225" in note
+    assert "--mean and --std" in note
+    assert load_samples("random", [SHAPE]).note is None
+
+
+def test_fashion_mnist_is_normalised_as_the_network_takes_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pixels = np.full((2, 28, 28), 51, np.uint8)
+    monkeypatch.setattr(fashion_mnist, "load", lambda split, progress: (pixels, np.zeros(2)))
+    shape = (1, 1, 28, 28)
+    known = load_samples("fashion-mnist", [shape], normalization=Normalization((1.0,), (2.0,)))
+    assert known[0][0].unique().tolist() == pytest.approx([25.0], abs=1e-5)
+    assert known.note is None
+    silent = load_samples("fashion-mnist", [shape])
+    assert torch.equal(silent[0][0], fashion_mnist.normalise(pixels[:1]))
+    assert silent.note is not None
+    assert "by its own figures, mean 0.286 and std 0.353" in silent.note
 
 
 def test_the_training_images_are_taken_where_a_folder_has_some_for_testing_too(

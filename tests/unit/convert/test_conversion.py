@@ -10,6 +10,7 @@ import pytest
 import torch
 from ai_edge_litert.interpreter import Interpreter
 from hypothesis import Phase, given, settings
+from PIL import Image
 from torch import Tensor, nn
 
 from support.conv_nets import Block, Net, nets
@@ -412,6 +413,29 @@ def test_the_user_tells_it_of_other_networks(tmp_path: Path) -> None:
     done = _convert(model, (1, 3, 8, 8), tmp_path / "silent.tflite")
     assert done.normalization is None
     assert read_image_metadata(read_model(done.path)) is None
+
+
+def test_ranges_are_measured_on_images_as_the_file_says_they_are_normalised(
+    tmp_path: Path,
+) -> None:
+    for number in range(2):
+        Image.new("RGB", (8, 8), (255 * number,) * 3).save(tmp_path / f"{number}.png")
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    options: dict[str, Any] = {"quantize": "int8", "boundary": "int8", "calibration": str(tmp_path)}
+
+    def limits(done: Conversion) -> list[float]:
+        (image,) = done.inputs
+        assert image.scale is not None
+        assert image.zero_point is not None
+        return [(stored - image.zero_point) * image.scale for stored in (-128, 127)]
+
+    raw = Normalization((0.0,), (1.0,))
+    done = _convert(model, (1, 3, 8, 8), tmp_path / "a.tflite", normalization=raw, **options)
+    assert limits(done) == pytest.approx([0, 255], abs=1e-3)
+    assert not any("figures" in note for note in done.notes)
+    silent = _convert(model, (1, 3, 8, 8), tmp_path / "b.tflite", **options)
+    assert limits(silent) == pytest.approx([-2.118, 2.640], abs=0.02)
+    assert any("ImageNet's figures" in note for note in silent.notes)
 
 
 def test_a_normalisation_of_other_channels_is_refused(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from toolchain.tflite_file.image_metadata import Normalization
-from toolchain.train.normalization import FASHION, FOLDER, trained_normalization
+from toolchain.train.normalization import FASHION, FOLDER, UNIT, trained_normalization
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,19 @@ def test_a_checkpoint_of_others_tells_nothing_by_the_name_of_its_data() -> None:
 
 def test_a_network_of_the_zoo_has_the_figures_of_its_own_weights() -> None:
     assert trained_normalization({}, "fashion_resnet_s20") == FASHION
+    assert trained_normalization({}, "fashion_resnet_s20", own_weights=False) is None
+    lite = trained_normalization({}, "efficientnet_lite0_s20")
+    assert lite == Normalization((127.0,), (128.0,))
+    assert trained_normalization({}, "efficientnet_lite0", own_weights=False) is None
     assert trained_normalization({}, "resnet18") is None
     assert trained_normalization({}, "my_nets:flowers") is None
     assert trained_normalization({}) is None
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["yolov5n", "yolov5n_s20", "toolchain.zoo.yolov5:yolov5n", "toolchain.models.yolov5:yolov5n"],
+)
+def test_a_detector_takes_pixels_from_0_to_1_whatever_its_weights_are(name: str) -> None:
+    assert trained_normalization({}, name) == UNIT
+    assert trained_normalization({}, name, own_weights=False) == UNIT
