@@ -73,6 +73,43 @@ def read(path: Path) -> Graph:
             holds what no ONNX operator is, or an input that is not float.
         MissingToolError: the package ``onnx`` is not installed.
     """
+    model = _loaded(path)
+    opset = next(item.version for item in model.opset_import if item.domain in _OWN)
+    return _Reader(path, opset).graph(model.graph)
+
+
+def in_float32(path: Path) -> bytes:
+    """A file that :func:`read` has read, with its weights in it, and float32 where it has other
+    floats: what :class:`Graph` is of it.
+
+    Raises:
+        Exception: it is too large for one.
+    """
+    model = _loaded(path)
+    _to_float32(model.graph)
+    content: bytes = model.SerializeToString()
+    return content
+
+
+def _to_float32(graph: Any) -> None:
+    from onnx import TensorProto, numpy_helper
+
+    for tensor in _tensors(graph):
+        if tensor.data_type in FLOATS and tensor.data_type != TensorProto.FLOAT:
+            array = numpy_helper.to_array(tensor).astype(np.float32)
+            tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
+    for part in _graphs(graph):
+        del part.value_info[:]  # what is between is inferred
+        for item in (*part.input, *part.output):
+            if item.type.tensor_type.elem_type in FLOATS:
+                item.type.tensor_type.elem_type = TensorProto.FLOAT
+        for node in part.node:
+            for attribute in node.attribute:
+                if node.op_type == "Cast" and attribute.name == "to" and attribute.i in FLOATS:
+                    attribute.i = TensorProto.FLOAT
+
+
+def _loaded(path: Path) -> Any:
     extras.require("deploy convert of an ONNX file", "onnx")
     import onnx
 
@@ -99,8 +136,7 @@ def read(path: Path) -> Graph:
             f"{path}: is not as the standard of ONNX wants it: {first_line(error)[:300]}",
             hint="onnx.checker.check_model(path) says the same; export the model again",
         ) from error
-    opset = next(item.version for item in model.opset_import if item.domain in _OWN)
-    return _Reader(path, opset).graph(model.graph)
+    return model
 
 
 def _check_kinds(path: Path, model: Any) -> None:
@@ -182,12 +218,21 @@ class _Weights:
 
 
 def _tensors(graph: Any) -> list[Any]:
-    found = list(graph.initializer)
+    found = []
+    for part in _graphs(graph):
+        found += part.initializer
+        for node in part.node:
+            for attribute in node.attribute:
+                found += [*attribute.tensors, *([attribute.t] if attribute.HasField("t") else [])]
+    return found
+
+
+def _graphs(graph: Any) -> list[Any]:
+    """A graph and those in it."""
+    found = [graph]
     for node in graph.node:
         for attribute in node.attribute:
-            found += [*attribute.tensors, *([attribute.t] if attribute.HasField("t") else [])]
-            if attribute.HasField("g"):
-                found += _tensors(attribute.g)
+            found += _graphs(attribute.g) if attribute.HasField("g") else []
     return found
 
 

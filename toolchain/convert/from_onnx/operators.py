@@ -17,7 +17,13 @@ from torch import Tensor
 from toolchain.convert.from_onnx.call import Call
 from toolchain.convert.from_onnx.resize import resize, upsample
 from toolchain.convert.from_onnx.shapes import SHAPES
-from toolchain.convert.from_onnx.windows import average_pool, max_pool
+from toolchain.convert.from_onnx.windows import (
+    average_pool,
+    convolution,
+    max_pool,
+    padded,
+    transposed_convolution,
+)
 
 Function = Callable[[Call], Tensor | Sequence[Tensor]]
 
@@ -88,6 +94,20 @@ def _gemm(call: Call) -> Tensor:
     y = call.attribute("alpha", 1.0) * (a @ b)
     result: Tensor = y + call.attribute("beta", 1.0) * call[2] if call.has(2) else y
     return result
+
+
+# Of constant data: a layer of the network is made in network.py.
+
+
+def _convolution(call: Call) -> Tensor:
+    layer, pads = convolution(call)
+    result: Tensor = layer(padded(call[0], pads))
+    return result
+
+
+def _transposed_convolution(call: Call) -> Tensor:
+    layer, cut = transposed_convolution(call)
+    return cut(layer(call[0]))
 
 
 # --- norms -----------------------------------------------------------------------------------
@@ -260,8 +280,8 @@ OPERATORS: dict[str, Function] = {
     "Softmax": _softmax(torch.softmax),
     "LogSoftmax": _softmax(torch.log_softmax),
     "Gemm": _gemm,
-    "Conv": max_pool,  # never called: a layer
-    "ConvTranspose": max_pool,
+    "Conv": _convolution,
+    "ConvTranspose": _transposed_convolution,
     "BatchNormalization": _batch_norm,
     "LayerNormalization": _layer_norm,
     "InstanceNormalization": _instance_norm,

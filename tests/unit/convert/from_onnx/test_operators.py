@@ -191,7 +191,23 @@ RESIZED = [
     Case("Resize", {"s": np.array([1, 1, 2, 2], np.float32)}, {}, inputs="x - s"),
     Case("Upsample", {"s": np.array([1, 1, 2, 2], np.float32)}, {}, inputs="x s", opset=9),
 ]
-CASES = [*map(of, PLAIN), *WINDOWS, *LAYERS, *NUMBERS, *MOVED, *RESIZED]
+# Pixels lie where the scale says, also where it leaves a rest: 6 x 8 pixels become 9 x 11 ...
+SCALED = [
+    Case("Resize", {"s": np.array([1, 1, *scales], np.float32)}, attributes, inputs="x - s")
+    for scales in ((1.5, 1.45), (0.7, 0.7), (1.2, 2), (5 / 3, 1 / 3))
+    for attributes in (
+        {
+            "mode": "nearest",
+            "coordinate_transformation_mode": "asymmetric",
+            "nearest_mode": "floor",
+        },
+        {"mode": "nearest", "nearest_mode": "round_prefer_ceil"},
+        {"mode": "linear", "coordinate_transformation_mode": "half_pixel"},
+        {"mode": "linear", "coordinate_transformation_mode": "align_corners"},
+        {"mode": "cubic", "coordinate_transformation_mode": "half_pixel"},
+    )
+]
+CASES = [*map(of, PLAIN), *WINDOWS, *LAYERS, *NUMBERS, *MOVED, *RESIZED, *SCALED]
 
 
 def model_of(case: Case, path: Path) -> Path:
@@ -212,12 +228,58 @@ def test_an_operator_gives_what_onnxruntime_gives(case: Case, tmp_path: Path) ->
     assert "as onnxruntime" in notes[0]
 
 
+@pytest.mark.parametrize(
+    ("op", "attributes"),
+    [
+        ("Conv", {"pads": [1, 1, 1, 1]}),
+        ("Conv", {"pads": [0, 0, 2, 2]}),
+        ("ConvTranspose", {"pads": [1, 1, 1, 1]}),
+        ("ConvTranspose", {"pads": [0, 2, 2, 0]}),
+        ("MaxPool", {"pads": [1, 1, 1, 1], "kernel_shape": [3, 3]}),
+    ],
+)
+def test_a_window_over_constants_gives_what_onnxruntime_gives(
+    op: str, attributes: Mapping[str, Any], tmp_path: Path
+) -> None:
+    from onnx import helper
+
+    weights = ["w", "b"] if op != "MaxPool" else []
+    constants = {"c": floats(1, 4, 6, 8), "w": floats(4, 4, 3, 3), "b": floats(4)}
+    nodes = [
+        helper.make_node(op, ["c", *weights], ["p"], **attributes),
+        helper.make_node("Mul", ["x", "p"], ["y"]),
+    ]
+    _, _, notes = load(write(tmp_path / "model.onnx", nodes, (1, 4, 6, 8), constants), None)
+    assert "as onnxruntime" in notes[0]
+
+
+@pytest.mark.parametrize("op", ["Conv", "ConvTranspose"])
+def test_weights_that_depend_on_the_input_are_refused_over_constants_too(
+    op: str, tmp_path: Path
+) -> None:
+    from onnx import helper
+
+    node = helper.make_node(op, ["c", "x"], ["y"], kernel_shape=[3, 3])
+    path = write(tmp_path / "model.onnx", [node], (4, 4, 3, 3), {"c": floats(1, 4, 6, 8)})
+    with pytest.raises(ModelError, match="its weights depend on the network's input"):
+        load(path, None)
+
+
 REFUSALS = [
     (of("Conv"), "its input 1 is missing|not as the standard"),
     (of("AveragePool", kernel_shape=[3, 3], dilations=[2, 2]), "is dilated|not as the standard"),
     (of("CumSum", np.int64(2), exclusive=1), "leaves out the element itself"),
     (of("ArgMax", select_last_index=1), "takes the last of several"),
     (at(of("Resize", SIZES["odd"]), inputs="x - - c0"), "resizes by 'half_pixel'"),
+    (
+        Case(
+            "Resize",
+            {"s": np.array([1, 1, 1.1, 2], np.float32)},
+            {"mode": "linear"},
+            inputs="x - s",
+        ),
+        "resizes 6 pixels by 1.1 to as many",
+    ),
     (of("Hardmax"), "the operator Hardmax 'y0' is not known here"),
 ]
 

@@ -54,6 +54,18 @@ def test_an_onnx_file_is_converted_and_its_layers_keep_their_names(tmp_path: Pat
     assert [layer.name for layer in inspect_model(done.path).layers] == ["features.0"]
 
 
+class Enlarged(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.interpolate(x, scale_factor=1.5, mode="bilinear")
+
+
+def test_a_resize_by_a_scale_that_leaves_a_rest_is_converted(tmp_path: Path) -> None:
+    path = exported(tmp_path, Enlarged(), (1, 3, 7, 9))
+    done = convert(path, tmp_path / "model.tflite", seed=0)
+    assert done.outputs[0].shape == (1, 10, 13, 3)
+    assert "as onnxruntime" in done.notes[0]
+
+
 def test_a_mask_in_an_onnx_file_is_skipped(tmp_path: Path) -> None:
     path = exported(tmp_path, Masked(), (1, 3, 8, 8))
     done = convert(path, tmp_path / "model.tflite", seed=0)
@@ -106,8 +118,43 @@ def test_half_precision_becomes_float32_and_is_told(tmp_path: Path) -> None:
         tmp_path / "model.onnx", [node], constants={"half": np.array(0.5, np.float16)}, kind=10
     )
     module, _, notes = load(path, None)
-    assert notes == ["what is float16 in ONNX is float32 in the file"]
+    assert notes[0] == "what is float16 in ONNX is float32 in the file"
+    assert "as onnxruntime" in notes[1]
     assert module(torch.ones(1, 3, 8, 8)).dtype == torch.float32
+
+
+@pytest.mark.parametrize("kind", [10, 11, 16], ids=["float16", "float64", "bfloat16"])
+def test_a_model_of_other_floats_is_compared_with_onnxruntime_in_float32(
+    kind: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from onnx import helper
+
+    nodes = [
+        helper.make_node("Cast", ["third"], ["t"], to=kind),
+        helper.make_node("Cast", ["x"], ["f"], to=1),
+        helper.make_node("Cast", ["f"], ["h"], to=kind),
+        helper.make_node("Mul", ["h", "t"], ["m"]),
+        helper.make_node("Sigmoid", ["m"], ["y"]),
+    ]
+    third = np.array(1 / 3, np.float16)
+    path = write(tmp_path / "model.onnx", nodes, constants={"third": third}, kind=kind)
+    assert "as onnxruntime" in load(path, None)[2][1]
+    monkeypatch.setitem(OPERATORS, "Sigmoid", lambda call: torch.tanh(call[0]))
+    with pytest.raises(VerificationError, match="output 0 is read otherwise"):
+        load(path, None)
+
+
+def test_a_model_of_other_floats_that_onnxruntime_does_not_run_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import onnxruntime
+    from onnx import helper
+
+    node = helper.make_node("Mul", ["x", "half"], ["y"])
+    constants = {"half": np.array(0.5, np.float16)}
+    path = write(tmp_path / "model.onnx", [node], constants=constants, kind=10)
+    monkeypatch.delattr(onnxruntime, "InferenceSession")
+    assert "not compared with onnxruntime" in load(path, None)[2][1]
 
 
 # --- inputs ----------------------------------------------------------------------------------
