@@ -229,6 +229,10 @@ class GraphWriter:
         self._tensors[tensor].type = _TYPES[dtype]
         self._tensors[tensor].quantization = _parameters(quantization)
 
+    def forget_zero_points(self, tensor: int) -> None:
+        """Leave an empty list in their place."""
+        self._tensors[tensor].quantization.zeroPoint = []
+
     def comparison(self, name: str, inputs: list[int], shape: tuple[int, ...]) -> int:
         """An operator without options and with one bool output."""
         output = self.operator(name, inputs, shape)

@@ -22,7 +22,7 @@ from toolchain.failures import Failures
 from toolchain.progress import Progress, Silent
 from toolchain.tflite_file.image_metadata import Normalization
 from toolchain.train.normalization import UNIT
-from toolchain.zoo.detection import ANCHORS, decode, letterbox, non_maximum_suppression
+from toolchain.zoo.detection import ANCHORS, decode, letterbox, non_maximum_suppression, raw_classes
 
 _LEAST_SCORE, _OVERLAP = 0.001, 0.6
 """Of boxes that count, and of two of one class: as YOLOv5 is validated."""
@@ -79,7 +79,8 @@ def read_detector(path: Path) -> Detector:
     """
     known = read_image_file(path, "convert the network with --input-shape 1,3,H,W")
     outputs = model_outputs(known["model"])
-    per_anchor, rest = divmod(outputs[0].shape[-1], len(ANCHORS[0])) if outputs else (0, 1)
+    channels = outputs[0].shape[-1] if outputs and outputs[0].shape else 1
+    per_anchor, rest = divmod(channels, len(ANCHORS[0]))
     if rest or per_anchor < 6 or known["image"].shape[3] != 3:
         gives = " and ".join("x".join(map(str, tensor.shape)) for tensor in outputs)
         raise ModelError(
@@ -87,7 +88,7 @@ def read_detector(path: Path) -> Detector:
             hint="a detector has three: 1 x H/s x W/s x 3 (5 + classes) for strides of 8, 16, 32",
         )
     file = Detector(classes=per_anchor - 5, **known)
-    decode([np.zeros(tensor.shape, np.float32) for tensor in outputs], file.shape[:2])
+    raw_classes([tensor.shape for tensor in outputs], file.shape[:2])
     return file
 
 

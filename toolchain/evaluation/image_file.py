@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from toolchain.hints import command
 from toolchain.storage.cache import sha256_file
 from toolchain.tflite_file.graph import Model, Quantization, Tensor
 from toolchain.tflite_file.image_metadata import Normalization, read_image_metadata
+from toolchain.tflite_file.layers import MAX_PIXELS
 from toolchain.tflite_file.support import read_supported
 
 Shape = tuple[int, int, int]
@@ -99,6 +101,8 @@ def read_image_file(path: Path, hint: str) -> dict[str, Any]:
             f"{path}: takes {takes or 'nothing'}, not one image (1 x height x width x channels)",
             hint=hint,
         )
+    if not 0 < math.prod(image.shape[1:3]) <= MAX_PIXELS:
+        raise ModelError(f"{path}: takes images of {image.shape[1]}x{image.shape[2]} pixels")
     if np.dtype(image.dtype).kind not in "fiu":
         raise ModelError(f"{path}: takes images of type {image.dtype}")
     metadata = read_image_metadata(model)

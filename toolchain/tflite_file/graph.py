@@ -326,7 +326,8 @@ class _Reader:
             return None
         scale, zero_point = table.ScaleAsNumpy(), table.ZeroPointAsNumpy()
         self._spend(scale.nbytes)
-        points = np.zeros(scale.size, np.int64) if isinstance(zero_point, int) else zero_point
+        given = not isinstance(zero_point, int) and zero_point.size
+        points = zero_point if given else np.zeros(scale.size, np.int64)
         self._spend(points.nbytes)
         return Quantization(scale, points, table.QuantizedDimension())
 

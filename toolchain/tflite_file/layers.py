@@ -35,7 +35,8 @@ _MEDIAPIPE_TRANSPOSED = "Convolution2DTransposeBias"
 """MediaPipe's own transposed convolution; its options are not read."""
 _TRANSPOSED = ("TRANSPOSE_CONV", _MEDIAPIPE_TRANSPOSED)
 _COUNTED = (*_CONVOLUTIONS, *_TRANSPOSED, "FULLY_CONNECTED", "BATCH_MATMUL")
-_MAX_PIXELS = 1 << 26
+MAX_PIXELS = 1 << 26
+"""Of a plane that is looked at; a damaged file may declare any."""
 _SKIPPED_TYPES = ("float32", "int8", "uint8")
 """Types of convolutions that the patched runtime skips masked pixels of."""
 _FUSED = ("NONE", "RELU", "RELU6", "RELU_N1_TO_1")
@@ -387,7 +388,7 @@ class _MaskFinder:
         """
         shape = (1,) * (4 - len(tensor.shape)) + tensor.shape
         height, width = self._result.shape[1:3]
-        if len(shape) != 4 or height * width > _MAX_PIXELS:
+        if len(shape) != 4 or height * width > MAX_PIXELS:
             return None, None
         if any(
             size not in (1, whole) for size, whole in zip(shape, self._result.shape, strict=True)
@@ -408,10 +409,8 @@ class _MaskFinder:
 
     def _stored(self, tensor: Tensor) -> tuple[Tensor, bool]:
         """A tensor, or the constant that a DEQUANTIZE unpacks to it; and whether one does."""
-        maker = self._graph.producers.get(tensor.index)
-        if maker is not None and maker.op == "DEQUANTIZE" and maker.inputs and maker.inputs[0] >= 0:
-            return self._graph.tensors[maker.inputs[0]], True
-        return tensor, False
+        packed = unpacked(self._graph, tensor.index)
+        return (tensor, False) if packed is None else (packed, True)
 
     def _per_channel(self, fill: Tensor) -> bool:
         """Whether a constant is one value, or one for each channel."""
@@ -456,11 +455,18 @@ def quantization_of(graph: Graph, index: int) -> Quantization | None:
     Its own, or those of the tensor that a DEQUANTIZE unpacks to it: a model of int8 whose outputs
     are float32 has steps all the same.
     """
-    tensor, maker = graph.tensors[index], graph.producers.get(index)
-    if tensor.quantization is None and maker is not None and maker.op == "DEQUANTIZE":
-        for source in maker.inputs[:1]:
-            return graph.tensors[source].quantization if source >= 0 else None
+    tensor, packed = graph.tensors[index], unpacked(graph, index)
+    if tensor.quantization is None and packed is not None:
+        return packed.quantization
     return tensor.quantization
+
+
+def unpacked(graph: Graph, index: int) -> Tensor | None:
+    """The tensor that a DEQUANTIZE unpacks to a tensor; ``None`` where none does."""
+    maker = graph.producers.get(index)
+    if maker is None or maker.op != "DEQUANTIZE" or not maker.inputs or maker.inputs[0] < 0:
+        return None
+    return graph.tensors[maker.inputs[0]]
 
 
 def _one_scale(*tensors: Tensor) -> bool:

@@ -20,7 +20,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from toolchain.errors import ModelError
 from toolchain.tflite_file.graph import Graph, Model, Tensor, parse_model
-from toolchain.tflite_file.layers import Layer, Plane, find_layers
+from toolchain.tflite_file.layers import MAX_PIXELS, Layer, Plane, find_layers, unpacked
 from toolchain.tflite_file.packing import Buffer, pack, unpack
 from toolchain.tflite_file.untrained import UNTRAINED
 
@@ -64,6 +64,8 @@ def _fault(graph: Graph, layer: Layer) -> str | None:
         return "the output's height or width is not fixed in the file"
     if layer.pixels < 2:
         return "the output is a single pixel"
+    if layer.pixels > MAX_PIXELS:
+        return f"the output has {layer.pixels} pixels"
     if layer.dtype not in ("float32", *_INTEGERS):
         return f"outputs are {layer.dtype}; the runtime masks float32, int8 and uint8"
     if layer.activation not in _LIMITS:
@@ -74,26 +76,25 @@ def _fault(graph: Graph, layer: Layer) -> str | None:
         maker = graph.producers.get(weights.index)
         sparse = maker is not None and maker.op == "DENSIFY"
         return f"the weights are {'stored sparsely' if sparse else 'no constant'}"
-    if weights.dtype in _INTEGERS and layer.dtype == "float32":
-        if _unpacked(graph, op.inputs[1]):
-            return None
+    any_bias = weights.dtype in _INTEGERS and layer.dtype == "float32"
+    if any_bias and unpacked(graph, op.inputs[1]) is None:
         return f"weights are {weights.dtype} and outputs float32 (dynamic range)"
     if len(op.inputs) < 3 or op.inputs[2] < 0:
-        return "there is no bias, which XNNPACK's delegate needs"
-    return None if _stored(graph, op.inputs[2]).constant else "the bias is no constant"
-
-
-def _unpacked(graph: Graph, tensor: int) -> bool:
-    maker = graph.producers.get(tensor)
-    return maker is not None and maker.op == "DEQUANTIZE"
+        return None if any_bias else "there is no bias, which XNNPACK's delegate needs"
+    bias = _stored(graph, op.inputs[2])
+    if bias.data is None:
+        return None if any_bias else "the bias is no constant"
+    channels = layer.output_shape[3]
+    scales = [one.quantization.scale.size for one in (weights, bias) if one.quantization]
+    if bias.data.size != channels or not {1, channels}.issuperset(scales):
+        return "the bias is not one number for each channel"
+    return None
 
 
 def _stored(graph: Graph, tensor: int) -> Tensor:
     """A tensor, or the one that a DEQUANTIZE unpacks to it."""
-    maker = graph.producers.get(tensor)
-    if maker is not None and maker.op == "DEQUANTIZE":
-        return graph.tensors[maker.inputs[0]]
-    return graph.tensors[tensor]
+    packed = unpacked(graph, tensor)
+    return graph.tensors[tensor] if packed is None else packed
 
 
 def lay_masks(

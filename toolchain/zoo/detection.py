@@ -6,6 +6,7 @@ None of it is in the graph that is converted, and none of it needs torch. Boxes 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -105,19 +106,18 @@ def decode(
     return [Detections(*arrays)[arrays[1] >= threshold] for arrays in zip(*found, strict=True)]
 
 
-def raw_classes(outputs: Sequence[npt.NDArray[Any]], image_size: Size) -> int:
+def raw_classes(shapes: Sequence[Sequence[int]], image_size: Size) -> int:
     """How many kinds of objects raw outputs tell apart.
 
     Args:
-        outputs: as :func:`decode` takes them.
+        shapes: of outputs as :func:`decode` takes them.
         image_size: likewise.
 
     Raises:
         ModelError: as :func:`decode`.
     """
-    sizes = np.asarray(ANCHORS, np.float32)
-    channels = int(_channels_last(outputs, image_size, sizes)[0].shape[-1])
-    return channels // len(ANCHORS[0]) - 5
+    order, first = _layout(shapes, image_size, len(ANCHORS[0]))
+    return shapes[order[0]][1 if first else 3] // len(ANCHORS[0]) - 5
 
 
 def decoded_rows(
@@ -238,19 +238,31 @@ def _channels_last(
     outputs: Sequence[npt.NDArray[Any]], image_size: Size, anchors: Array
 ) -> list[Array]:
     """The outputs as ``[N, h, w, C]``, the finest first."""
+    order, first = _layout([np.shape(output) for output in outputs], image_size, anchors.shape[1])
+    maps = [np.asarray(outputs[index], np.float32) for index in order]
+    return [array.transpose(0, 2, 3, 1) for array in maps] if first else maps
+
+
+def _layout(
+    shapes: Sequence[Sequence[int]], image_size: Size, anchors: int
+) -> tuple[list[int], bool]:
+    """The outputs' numbers, the finest first, and whether channels come before height and width.
+
+    By their shapes alone: a file may declare any.
+    """
     cells = [(image_size[0] // stride, image_size[1] // stride) for stride in STRIDES]
-    maps = sorted((np.asarray(output, np.float32) for output in outputs), key=lambda x: -x.size)
-    shapes = [array.shape for array in maps]
+    order = sorted(range(len(shapes)), key=lambda index: -math.prod(shapes[index]))
+    found = [tuple(shapes[index]) for index in order]
     # No two scales have equal sides, so only one of the two orders can fit all three.
-    if all(len(shape) == 4 for shape in shapes) and [shape[2:] for shape in shapes] == cells:
-        maps = [array.transpose(0, 2, 3, 1) for array in maps]
-    per_anchor, rest = divmod(maps[0].shape[-1], anchors.shape[1]) if maps else (0, 0)
-    wanted = [(maps[0].shape[0], *size, maps[0].shape[-1]) for size in cells] if maps else []
-    if [array.shape for array in maps] != wanted or rest or per_anchor < 6:
+    first = all(len(shape) == 4 for shape in found) and [shape[2:] for shape in found] == cells
+    last = [(shape[0], *shape[2:], shape[1]) for shape in found] if first else found
+    batch, channels = (last[0][0], last[0][-1]) if last and last[0] else (0, 0)
+    per_anchor, rest = divmod(channels, anchors)
+    if last != [(batch, *size, channels) for size in cells] or rest or per_anchor < 6:
         raise ModelError(
-            f"outputs of shapes {[list(shape) for shape in shapes]} are not those of a detector "
+            f"outputs of shapes {[list(shape) for shape in found]} are not those of a detector "
             f"on {image_size[0]}x{image_size[1]} pixels",
             hint=f"three arrays are wanted, [N, h, w, 3 * (5 + classes)] or [N, 3 * (5 + classes), "
             f"h, w], with h x w = {', '.join(f'{h}x{w}' for h, w in cells)}",
         )
-    return maps
+    return order, first

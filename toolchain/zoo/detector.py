@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from toolchain.errors import ModelError
 from toolchain.tflite_file.graph import Model, Tensor
+from toolchain.tflite_file.layers import MAX_PIXELS
 from toolchain.zoo.detection import (
     Array,
     Detections,
@@ -67,6 +68,8 @@ class Detector:
         height, width = shape[1:3] if channels_last else shape[2:]
         self.size: Size = (int(height), int(width))
         """Height and width of the input, pixels."""
+        if not 0 < height * width <= MAX_PIXELS:
+            raise _no_detector(model, f"takes a picture of {height}x{width} pixels")
         self.kind, self.classes = self._kind(model)
         for one in (self._input, *self._outputs):
             if one.dtype not in ("float32", "float16") and _step(one) is None:
@@ -110,7 +113,7 @@ class Detector:
         if len(shapes) == 1 and len(shapes[0]) == 3 and shapes[0][0] == 1 and shapes[0][2] > 5:
             return "decoded", shapes[0][2] - 5
         try:
-            return "raw", raw_classes([np.zeros(shape, np.float32) for shape in shapes], self.size)
+            return "raw", raw_classes(shapes, self.size)
         except ModelError as error:
             given = ", ".join(str(list(shape)) for shape in shapes)
             raise _no_detector(model, f"gives {given}") from error

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from support.brightness import write_classifier
 from support.squares import write_detector, write_squares
+from support.tflite_writer import GraphWriter
 from toolchain.cli.app import app
 from toolchain.errors import DataError, ModelError
 from toolchain.evaluation.boxes import load_boxes
@@ -72,6 +73,28 @@ def test_a_classifier_is_no_detector_nor_the_other_way_round(tmp_path: Path) -> 
     with pytest.raises(ModelError, match="not one score a class") as caught:
         read_classifier(write_detector(tmp_path / "d.tflite"))
     assert "a .json file" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("image", "outputs", "said"),
+    [
+        (64, [(1, 80_000, 80_000, 21)] * 3, r"outputs of shapes \[\[1, 80000, 80000, 21\]"),
+        (64, [(1, 1 << 30, 1 << 30, 21)] * 3, r"outputs of shapes \[\[1, 1073741824, 10"),
+        (80_000, [(1, 8, 8, 21)] * 3, "takes images of 80000x80000 pixels"),
+        (64, [()], "not the raw outputs of YOLOv5"),
+    ],
+)
+def test_shapes_that_no_memory_holds_are_no_detectors(
+    tmp_path: Path, image: int, outputs: list[tuple[int, ...]], said: str
+) -> None:
+    writer = GraphWriter()
+    path = writer.write(
+        tmp_path / "d.tflite",
+        [writer.tensor((1, image, image, 3))],
+        [writer.tensor(shape) for shape in outputs],
+    )
+    with pytest.raises(ModelError, match=said):
+        read_detector(path)
 
 
 def test_the_command_tells_the_average_precision(

@@ -237,3 +237,49 @@ def test_weights_of_another_type_than_the_outputs_are_told(tmp_path: Path) -> No
     raw = writer.write(tmp_path / "m.tflite", [source], [output]).read_bytes()
     (found,) = candidates(parse_model(raw))
     assert found.fault == "weights are int8 and outputs float32 (dynamic range)"
+
+
+@pytest.mark.parametrize("sources", [[], [-1]])
+def test_a_dequantize_that_unpacks_nothing_makes_no_constant(
+    tmp_path: Path, sources: list[int]
+) -> None:
+    writer = GraphWriter()
+    source = writer.tensor((1, 4, 4, 4))
+    last = np.ones(4, np.float32)  # the last tensor, which -1 does not mean
+    filters, bias = (
+        writer.operator("DEQUANTIZE", sources, shape) for shape in ((4, 1, 1, 4), (4,))
+    )
+    kept = writer.constant(np.ones((4, 1, 1, 4), np.float32))
+    outputs = [
+        writer.conv_2d(source, filters, last, (1, 4, 4, 4)),
+        writer.conv_2d(source, kept, bias, (1, 4, 4, 4)),
+    ]
+    writer.constant(np.ones((4, 1, 1, 4), np.float32))
+    raw = writer.write(tmp_path / "m.tflite", [source], outputs).read_bytes()
+    faults = [one.fault for one in candidates(parse_model(raw))]
+    assert faults == ["the weights are no constant", "the bias is no constant"]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int8"])
+def test_a_bias_that_is_not_one_number_for_each_channel_is_told(tmp_path: Path, dtype: str) -> None:
+    writer = GraphWriter()
+    held = Quantization((0.1,)) if dtype == "int8" else None
+    source = writer.tensor((1, 4, 4, 4), dtype, held)
+    filters = writer.constant(np.ones((4, 1, 1, 4), dtype), held)
+    bias = writer.constant(np.ones(3, np.int32 if held else np.float32))
+    output = writer.conv_2d(source, filters, bias, (1, 4, 4, 4))
+    if held is not None:
+        writer.give_type(output, dtype, held)
+    raw = writer.write(tmp_path / "m.tflite", [source], [output]).read_bytes()
+    (found,) = candidates(parse_model(raw))
+    assert found.fault == "the bias is not one number for each channel"
+
+
+def test_an_output_that_no_memory_holds_a_mask_of_is_told(tmp_path: Path) -> None:
+    writer = GraphWriter()
+    source = writer.tensor((1, 80_000, 80_000, 4))
+    filters, bias = np.ones((4, 1, 1, 4), np.float32), np.ones(4, np.float32)
+    output = writer.conv_2d(source, filters, bias, (1, 80_000, 80_000, 4))
+    raw = writer.write(tmp_path / "m.tflite", [source], [output]).read_bytes()
+    (found,) = candidates(parse_model(raw))
+    assert found.fault == "the output has 6400000000 pixels"

@@ -76,6 +76,12 @@ def test_a_quantised_input_is_rounded_to_its_steps_and_kept_in_its_range(tmp_pat
         ([(2, 32, 32, 3)], [(2, 10, 7)], "not one picture"),
         ([(1, 32, 32, 3)], [(1, 10, 5)], r"gives \[1, 10, 5\]"),
         ([(1, 64, 64, 3)], [(1, 8, 8, 21), (1, 4, 4, 21)], r"gives \[1, 8, 8, 21\], \[1, 4, 4"),
+        # What no memory holds is declared as easily.
+        ([(1, 64, 64, 3)], [(1, 80_000, 80_000, 255)], r"gives \[1, 80000, 80000, 255\]"),
+        ([(1, 64, 64, 3)], [(1, 1 << 30, 1 << 30, 255)], r"gives \[1, 1073741824, 1073741824"),
+        ([(1, 64, 64, 3)], [()], r"gives \[\]"),
+        ([(1, 80_000, 80_000, 3)], [(1, 10, 7)], "takes a picture of 80000x80000 pixels"),
+        ([(1, 0, 64, 3)], [(1, 10, 7)], "takes a picture of 0x64 pixels"),
     ],
 )
 def test_a_file_that_is_no_detector_is_told_by_what_it_takes_and_gives(
@@ -126,3 +132,12 @@ def test_decoded_boxes_are_pixels_or_shares_by_their_size() -> None:
 
 def test_the_classes_of_coco_are_80_different_ones() -> None:
     assert len(set(COCO)) == len(COCO) == 80
+
+
+def test_a_scale_with_an_empty_list_of_zero_points_has_zero(tmp_path: Path) -> None:
+    writer = GraphWriter()
+    picture = writer.tensor((1, 32, 32, 3), "int8", Quantization((1 / 127,)))
+    writer.forget_zero_points(picture)
+    found = detector(writer.write(tmp_path / "d.tflite", [picture], [writer.tensor((1, 10, 7))]))
+    array, _ = found.prepare(np.full((32, 32, 3), 255, np.uint8))
+    assert np.unique(array).tolist() == [127]
