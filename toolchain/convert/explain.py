@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import fx
 
+from toolchain import zoo
 from toolchain.convert.culprit import depends_on_values
 from toolchain.convert.masks import layer_name
 from toolchain.convert.reach import name_of
@@ -23,6 +24,8 @@ _FRAME = re.compile(
 )
 _FOREIGN = ("/torch/", "/litert_torch/", "/litert_converter/", "/jax/", "/jaxlib/", "/torchax/")
 _OURS = Path(__file__).resolve().parent.parent
+_ZOO = Path(zoo.__path__[0]).resolve()
+"""Networks, of which lines are told as of the user's own."""
 
 _ADVICE = {
     "fft": "TFLite has no Fourier transform of this kind: compute it outside of the network",
@@ -119,7 +122,7 @@ def _is_users(file: str) -> bool:
         return False
     path = Path(file)
     if path.is_relative_to(_OURS):
-        return path.is_relative_to(_OURS / "models")
+        return path.is_relative_to(_ZOO)
     return path.name not in ("deploy.py", "deploy")
 
 

@@ -13,10 +13,11 @@ from torch import Tensor, fx, nn
 
 from support.conversion import convert_module
 from toolchain.convert.culprit import find_culprit
-from toolchain.convert.explain import lowering_failure
+from toolchain.convert.explain import lowering_failure, where_raised
 from toolchain.convert.reach import name_of
 from toolchain.convert.rewrite import rewrite
 from toolchain.errors import ModelError
+from toolchain.zoo import catalog
 
 _COMPILERS = re.compile(
     r"MLIR|litert|mhlo|stablehlo|Traceback|tensor<|legalize|op code|opcode|torch\._|aten\.", re.I
@@ -128,3 +129,9 @@ def test_a_convolution_at_fault_is_called_a_convolution() -> None:
     error = lowering_failure(find_culprit(module, refuse))
     assert "the operator conv2d of 1x3x8x8" in error.what
     assert "(layer '0')" in error.what
+
+
+def test_a_fault_in_a_network_of_the_zoo_is_told_with_its_line() -> None:
+    with pytest.raises(RuntimeError) as caught:  # 100 pixels are no whole number of 32
+        catalog.get("yolov5n").build()(torch.zeros(1, 3, 100, 100))
+    assert re.search(r"zoo/yolov5\.py:\d+ `.*cat", where_raised(caught.value) or "")
