@@ -79,11 +79,13 @@ def read(path: Path) -> Graph:
 
 
 def in_float32(path: Path) -> bytes:
-    """A file that :func:`read` has read, with its weights in it, and float32 where it has other
-    floats: what :class:`Graph` is of it.
+    """A file that :func:`read` has read, as one that has float32 where it has other floats.
+
+    Args:
+        path: of the file; weights beside it are in what is given.
 
     Raises:
-        Exception: it is too large for one.
+        Exception: of protobuf, where it is larger than 2 GiB.
     """
     model = _loaded(path)
     _to_float32(model.graph)
