@@ -84,7 +84,7 @@ def check_layers(masked: Sequence[MaskedLayer], found: Sequence[Layer]) -> list[
         same = [item for item in found if item.name.partition("#")[0] == layer.name]
         # A layer that is called twice with one input is computed once in the file.
         chosen = next((item for item in same if item.index not in taken), same[0] if same else None)
-        if chosen is not None:
+        if chosen is not None and not layer.again:
             taken.add(chosen.index)
         checks.append(_check_layer(layer, chosen))
     return checks

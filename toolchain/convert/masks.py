@@ -23,7 +23,14 @@ from torch import Tensor, fx
 
 from toolchain.convert.constants import Constants
 from toolchain.convert.masking import Masking, find_masking
-from toolchain.convert.reach import Reached, evaluate, is_convolution, is_image_operator, reach
+from toolchain.convert.reach import (
+    Done,
+    Reached,
+    evaluate,
+    is_convolution,
+    is_image_operator,
+    reach,
+)
 from toolchain.errors import ModelError
 from toolchain.sparsity.masked_conv import clean_mask
 
@@ -43,6 +50,8 @@ class MaskedLayer:
     """False where its masked pixels are computed all the same."""
     reason: str | None = None
     """Why they are."""
+    again: bool = False
+    """Whether its convolution has another mask besides, with a row of its own."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +75,7 @@ class MaskRewriter:
 
     def __init__(self, module: fx.GraphModule, constants: Constants) -> None:
         self._module, self._graph, self._constants = module, module.graph, constants
-        self._done: set[fx.Node] = set()
+        self._done: dict[fx.Node, Done] = {}
         self.layers: list[MaskedLayer] = []
 
     def run(self) -> None:
@@ -201,7 +210,9 @@ class MaskRewriter:
         if reason is not None:
             channels = int(conv.meta["val"].shape[1]) if is_convolution(conv) else 1
             self.layers.append(
-                MaskedLayer(layer_name(conv), plane, torch.zeros(channels), False, reason)
+                MaskedLayer(
+                    layer_name(conv), plane, torch.zeros(channels), False, reason, item.again
+                )
             )
             return None
         fill = torch.zeros(1, int(conv.meta["val"].shape[1]), 1, 1)
@@ -343,7 +354,7 @@ class MaskRewriter:
         where.meta = {key: end.meta[key] for key in ("val", "nn_module_stack") if key in end.meta}
         for user in users:
             user.replace_input_with(end, where)
-        self._done.add(where)
+        self._done[where] = Done(place.conv, place.plane)
 
     def _insert_constant(self, end: fx.Node, fill: Tensor) -> None:
         # Left to itself, the converter folds an empty mask to a BROADCAST_TO that cannot be loaded.

@@ -7,7 +7,7 @@ place, however many branches there are. What of a tensor the mask keeps is known
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -30,6 +30,7 @@ _ELEMENTWISE = (
 _RESHAPES = ("view", "reshape", "_unsafe_view", "flatten", "unsqueeze", "squeeze", "unflatten")
 _MIXING = ("pool", "upsample", "conv", "norm", "slice", "split", "chunk", "pad", "shuffle", "roll")
 """Parts of names of operators that give images, but not pixel by pixel."""
+_AGAIN = "the convolution has another mask in front of this one, and that one is skipped"
 OPERATOR = "tileskip_operator"
 """In a node's ``meta`` where a module stands in an operator's place: that operator's name."""
 
@@ -43,6 +44,17 @@ class Reached:
     """bool, of the shape of the node's output."""
     reason: str | None
     """Why its pixels have to be computed all the same."""
+    again: bool = False
+    """Whether it is masked by another mask already, which keeps pixels that this one does not."""
+
+
+@dataclass(frozen=True, eq=False)
+class Done:
+    """A convolution that is masked by a mask of its own already."""
+
+    conv: fx.Node
+    plane: Tensor
+    """bool ``[H, W]``, True = kept."""
 
 
 def is_convolution(node: fx.Node) -> bool:
@@ -54,14 +66,17 @@ def is_convolution(node: fx.Node) -> bool:
 
 
 def reach(
-    masking: Masking, constants: Constants, done: Collection[fx.Node], order: Mapping[fx.Node, int]
+    masking: Masking,
+    constants: Constants,
+    done: Mapping[fx.Node, Done],
+    order: Mapping[fx.Node, int],
 ) -> list[Reached]:
     """What a masking node reaches.
 
     Args:
         masking: the node.
         constants: of the graph.
-        done: nodes that are masked by a mask of their own already; they end the search.
+        done: by the node that masks it; such nodes end the search.
         order: positions of nodes in the graph.
 
     Returns:
@@ -86,6 +101,9 @@ def reach(
             found.append(Reached(node, kept, reason))
             continue
         if node in done:
+            earlier = done[node]
+            if (earlier.plane & ~kept).any():
+                found.append(Reached(earlier.conv, kept, reason or _AGAIN, again=True))
             continue
         sources = _sources(node, kept)
         if sources is None:

@@ -45,6 +45,10 @@ class _Masked(nn.Module):
         return self.get_buffer("keep")
 
     @property
+    def other_plane(self) -> Tensor:
+        return self.plane.T
+
+    @property
     def map(self) -> Tensor:
         return self.get_buffer("field")
 
@@ -193,6 +197,61 @@ def test_masked_channels_put_together_are_masked_each() -> None:
         lambda m, x: torch.cat([m.conv(x), F.relu(m.other(x))], 1) * m.plane
     )
     assert [(layer.name, layer.rewritten) for layer in layers] == [("conv", True), ("other", True)]
+
+
+_MASKED_BEFORE: dict[str, tuple[Forward, list[tuple[str, bool]]]] = {
+    "behind the activation": (
+        lambda m, x: F.relu(m.norm(m.conv(x) * m.other_plane)) * m.plane,
+        [("conv", True), ("conv", False)],
+    ),
+    "on one branch of a sum": (
+        lambda m, x: F.relu(m.norm(m.conv(x) * m.other_plane) + m.other(x)) * m.plane,
+        [("conv", True), ("conv", False), ("other", True)],
+    ),
+    "on both": (
+        lambda m, x: (m.conv(x) * m.other_plane + m.other(x) * m.other_plane) * m.plane,
+        [("conv", True), ("other", True), ("conv", False), ("other", False)],
+    ),
+}
+
+
+@pytest.mark.parametrize(("how", "told"), _MASKED_BEFORE.values(), ids=_MASKED_BEFORE)
+def test_a_second_mask_on_a_layer_is_told_with_the_reason(
+    how: Forward, told: list[tuple[str, bool]]
+) -> None:
+    model, layers, _, _ = _rewritten(how)
+    assert [(layer.name, layer.rewritten) for layer in layers] == told
+    for layer in layers:
+        first = layer.rewritten and layer.name in [name for name, done in told if not done]
+        assert torch.equal(layer.mask, model.other_plane if first else model.plane)
+        assert layer.rewritten or "another mask in front" in (layer.reason or "")
+
+
+_NOTHING_MORE: dict[str, Forward] = {
+    "the same": lambda m, x: F.relu(m.norm(m.conv(x) * m.plane)) * m.plane,
+    "of fewer pixels": lambda m, x: F.relu(m.norm(m.conv(x) * m.plane)) * (m.plane | m.other_plane),
+    "of all": lambda m, x: F.relu(m.norm(m.conv(x) * m.plane)) * (m.soft > -1),
+}
+
+
+@pytest.mark.parametrize("how", _NOTHING_MORE.values(), ids=_NOTHING_MORE)
+def test_a_second_mask_that_masks_no_more_is_not_told(how: Forward) -> None:
+    _, (layer,), _, _ = _rewritten(how)
+    assert layer.rewritten
+
+
+def test_a_convolution_with_a_second_mask_that_is_used_twice_is_found_twice_in_the_file(
+    tmp_path: Path,
+) -> None:
+    model = _Masked(
+        lambda m, x: m.inner(F.relu(m.inner(m.conv(x)) * m.plane) * m.other_plane) * m.other_plane
+    )
+    layers = convert_module(model, [(1, 3, 9, 9)], tmp_path / "net.tflite").layers
+    assert [(layer.name, layer.form) for layer in layers] == [
+        ("inner", "select"),
+        ("inner", "changed"),
+        ("inner", "select"),
+    ]
 
 
 _LEFT: dict[str, tuple[Forward, str, str]] = {
