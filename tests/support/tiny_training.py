@@ -58,6 +58,22 @@ def net_of_ten() -> nn.Sequential:
     return net(10)
 
 
+class SelfMasking(nn.Module):
+    """Masks pixels by a buffer of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mask", torch.ones(8, 8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.get_buffer("mask")
+
+
+def self_masking_net() -> nn.Sequential:
+    first, *rest = net()
+    return nn.Sequential(first, SelfMasking(), *rest)
+
+
 def net_of_groups() -> nn.Sequential:
     """A network whose channels cannot be pruned."""
     return nn.Sequential(

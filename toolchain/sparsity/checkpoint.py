@@ -23,7 +23,13 @@ from toolchain.sparsity.checkpoint_file import (
     read_safetensors_metadata,
     save_again,
 )
-from toolchain.sparsity.masked_conv import MASK_SUFFIX, attach_masks, clean_mask, masked_layers
+from toolchain.sparsity.masked_conv import (
+    MASK_SUFFIX,
+    attach_masks,
+    clean_mask,
+    mask_entries,
+    own_mask_entries,
+)
 from toolchain.sparsity.resize import check_channels, resize_to
 from toolchain.sparsity.state_dicts import (
     Checkpoint,
@@ -133,7 +139,8 @@ def load_model(
 ) -> _Model:
     """Load a state_dict into a model, which is changed in place and returned in eval mode.
 
-    Convolutions with a ``<layer>.mask`` in the state_dict become masked ones. A state_dict without
+    Convolutions with a ``<layer>.mask`` in the state_dict become masked ones, unless the model has
+    something of that name itself: then it is loaded like any other buffer. A state_dict without
     any mask leaves the masks that the model has. Weights are turned into the model's own type
     (fp16 becomes fp32). Names in a model's attribute ``unneeded`` are passed over. Which of a
     file's weights are taken, and behind which prefix, :func:`~.state_dicts.match` says; modules
@@ -153,7 +160,8 @@ def load_model(
     """
     matched = match(model, state_dict)
     given: dict[str, Any] = matched
-    masks = masks_in(given)
+    own = own_mask_entries(model)
+    masks = masks_in({name: tensor for name, tensor in given.items() if name not in own})
     if resize:
         resize_to(model, given)
         if example_input is not None:
@@ -162,10 +170,12 @@ def load_model(
     wanted = model.state_dict()
     unneeded: Collection[str] = getattr(model, "unneeded", ())
     given = {name: tensor for name, tensor in given.items() if name not in unneeded}
-    for name, layer in masked_layers(model).items():
-        if not masks or name in masks:
-            given[name + MASK_SUFFIX] = layer.mask
-    _check_values(given)
+    named = mask_entries(model)
+    masked = {layer for entry, layer in named.items() if entry.removesuffix(MASK_SUFFIX) in masks}
+    for entry, layer in named.items():
+        if not masks or layer in masked:
+            given[entry] = layer.mask
+    _check_values(given, _infinite_buffers(model))
     _check_types(given, dict(model.named_parameters()))
     missing, unknown = _load(model, given, wanted, matched.versions)
     missing = [
@@ -183,13 +193,20 @@ def load_model(
     return model.eval()
 
 
-def _check_values(given: Mapping[str, Any]) -> None:
+def _infinite_buffers(model: nn.Module) -> set[str]:
+    """Buffers with infinity in them as the model makes them, such as a mask of attention."""
+    return {
+        name
+        for name, buffer in model.named_buffers(remove_duplicate=False)
+        if buffer.is_floating_point() and bool(buffer.isinf().any())
+    }
+
+
+def _check_values(given: Mapping[str, Any], infinite: Collection[str]) -> None:
     for name, tensor in given.items():
-        if (
-            isinstance(tensor, Tensor)
-            and tensor.is_floating_point()
-            and not bool(tensor.isfinite().all())
-        ):
+        if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
+            continue
+        if bool((tensor.isnan() if name in infinite else ~tensor.isfinite()).any()):
             raise ModelError(
                 f"'{name}' holds values that are not finite (NaN or infinity)",
                 hint="half precision ends at 65504: save the weights again as float32"

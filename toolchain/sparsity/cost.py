@@ -45,7 +45,7 @@ def model_cost(model: nn.Module, example_input: Tensor) -> ModelCost:
             kept += weights * (int(layer.mask.sum()) if isinstance(layer, MaskedConv2d) else pixels)
 
     handles = [
-        layer.register_forward_hook(count)
+        layer.register_forward_hook(count, prepend=True)  # before hooks of the model
         for layer in model.modules()
         if isinstance(layer, nn.Conv2d | nn.Linear)
     ]

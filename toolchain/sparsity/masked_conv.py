@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from toolchain.errors import ModelError
 from toolchain.sparsity.modes import evaluating
@@ -23,9 +26,10 @@ class MaskedConv2d(nn.Conv2d):
     """A ``Conv2d`` with a persistent buffer ``mask``: bool ``[Hout, Wout]``, ``True`` = kept.
 
     ``forward(x) = conv(x) * mask``, so a masked pixel is 0 in every channel, its bias included.
-    After BatchNorm and an activation it is the constant ``act(BN(0))`` of its channel, not 0.
+    After BatchNorm and an activation it is the constant ``act(BN(0))`` of its channel, not 0. Hooks
+    of the layer see the masked output.
 
-    Make one with :meth:`from_conv`.
+    Make one with :meth:`from_conv`, or of a model's convolutions with :func:`mask_layers`.
     """
 
     mask: Tensor
@@ -33,7 +37,10 @@ class MaskedConv2d(nn.Conv2d):
 
     @classmethod
     def from_conv(cls, conv: nn.Conv2d, mask: Tensor, *, name: str = "conv") -> MaskedConv2d:
-        """Mask a convolution; weight and bias stay the same parameters.
+        """A masked layer beside a convolution; weight and bias are the same parameters.
+
+        Its hooks, attributes and other buffers are the convolution's, too. What is registered with
+        one of the two afterwards is not with the other.
 
         Args:
             conv: a plain ``Conv2d`` or a ``MaskedConv2d``.
@@ -41,32 +48,12 @@ class MaskedConv2d(nn.Conv2d):
             name: the layer's name in its model, for messages.
 
         Raises:
-            ModelError: the mask has a fault, or ``conv`` is another class derived from ``Conv2d``,
-                whose ``forward`` may do more than convolve.
+            ModelError: as of :func:`mask_layers`.
         """
-        if type(conv) not in (nn.Conv2d, MaskedConv2d):
-            raise ModelError(
-                f"layer '{name}' is a {type(conv).__name__}, which cannot be masked",
-                hint="only a plain torch.nn.Conv2d can carry a mask; pad in a layer of its own",
-            )
-        padding = conv.padding
-        masked = cls(
-            conv.in_channels,
-            conv.out_channels,
-            (conv.kernel_size[0], conv.kernel_size[1]),
-            stride=(conv.stride[0], conv.stride[1]),
-            padding=padding if isinstance(padding, str) else (padding[0], padding[1]),
-            dilation=(conv.dilation[0], conv.dilation[1]),
-            groups=conv.groups,
-            bias=conv.bias is not None,
-            padding_mode=conv.padding_mode,
-            device="meta",
-        )
-        masked.weight = conv.weight
-        masked.bias = conv.bias
-        masked.layer_name = name
-        masked.register_buffer("mask", clean_mask(mask, name).to(conv.weight.device))
-        return masked.train(conv.training)
+        layer = copy(conv)
+        for part in vars(nn.Module()):
+            setattr(layer, part, copy(getattr(layer, part)))
+        return mask_layers({name: layer}, {name: mask})[name]
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (the name that torch gives it)
         """Convolve ``[N, Cin, H, W]`` and mask the result, ``[N, Cout, Hout, Wout]``.
@@ -174,10 +161,80 @@ def masked_layers(model: nn.Module) -> dict[str, MaskedConv2d]:
     return {n: m for n, m in model.named_modules() if isinstance(m, MaskedConv2d)}
 
 
-def replace_layer(model: nn.Module, name: str, layer: nn.Module) -> None:
-    """Put ``layer`` where the submodule called ``name`` (dotted) stands."""
-    parent, _, leaf = name.rpartition(".")
-    setattr(model.get_submodule(parent), leaf, layer)
+def mask_entries(model: nn.Module) -> dict[str, MaskedConv2d]:
+    """Every masked convolution by its mask's name in a state_dict.
+
+    A layer that is registered under several names has a mask under each of them.
+    """
+    return {
+        (name + MASK_SUFFIX).removeprefix("."): module
+        for name, module in model.named_modules(remove_duplicate=False)
+        if isinstance(module, MaskedConv2d)
+    }
+
+
+def own_mask_entries(model: nn.Module) -> set[str]:
+    """Names of a model's state_dict that look like a mask's, but are what its own code computes by.
+
+    A module of attention may have a buffer ``mask``, or one that masks pixels itself.
+    """
+    named = {name for name in model.state_dict() if name.endswith(MASK_SUFFIX)}
+    return named.difference(mask_entries(model))
+
+
+def mask_layers(
+    layers: Mapping[str, nn.Conv2d], masks: Mapping[str, Tensor]
+) -> dict[str, MaskedConv2d]:
+    """Turn convolutions into masked ones, in place: all of them, or none where one cannot be.
+
+    They stay the same objects, wherever they are used, and keep their hooks and attributes.
+
+    Args:
+        layers: by name, each a plain ``Conv2d`` or a ``MaskedConv2d``.
+        masks: one for each, see :func:`clean_mask`.
+
+    Raises:
+        ModelError: a mask has a fault, or a layer does more than convolve: it is of another class
+            derived from ``Conv2d``, has a ``forward`` of its own or something called ``mask``.
+    """
+    planes = {name: _plane(layer, masks[name], name) for name, layer in layers.items()}
+    return {name: _masked(layer, planes[name], name) for name, layer in layers.items()}
+
+
+def _plane(conv: nn.Conv2d, mask: Tensor, name: str) -> Tensor:
+    """The mask of a layer that can carry one."""
+    if type(conv) not in (nn.Conv2d, MaskedConv2d):
+        hint = "only a plain torch.nn.Conv2d can carry a mask; pad in a layer of its own"
+        if parametrize.is_parametrized(conv):
+            parts = ", ".join(repr(part) for part in cast(nn.ModuleDict, conv.parametrizations))
+            hint = (
+                "make and save the model without the parametrization: "
+                f"torch.nn.utils.parametrize.remove_parametrizations(module, {parts})"
+            )
+        raise ModelError(
+            f"layer '{name}' is a {type(conv).__name__}, which cannot be masked", hint=hint
+        )
+    if "forward" in vars(conv):
+        raise ModelError(
+            f"layer '{name}' has a forward function of its own, so it cannot be masked",
+            hint="only a plain torch.nn.Conv2d can carry a mask; what is put around it may be a "
+            "hook or a layer of its own",
+        )
+    if not isinstance(conv, MaskedConv2d) and hasattr(conv, "mask"):
+        raise ModelError(
+            f"layer '{name}' has a 'mask' of its own, which another one would replace",
+            hint="leave it out of the layers to mask, or give that another name",
+        )
+    return clean_mask(mask, name).to(conv.weight.device)
+
+
+def _masked(conv: nn.Conv2d, plane: Tensor, name: str) -> MaskedConv2d:
+    # As torch's parametrize does it: who holds the layer, or hooks into it, need not know.
+    conv.__class__ = MaskedConv2d
+    masked = cast(MaskedConv2d, conv)
+    masked.layer_name = name
+    masked.register_buffer("mask", plane)
+    return masked
 
 
 def attach_masks(
@@ -187,15 +244,19 @@ def attach_masks(
 
     Args:
         model: any module.
-        masks: layer name -> mask ``[Hout, Wout]``, bool or numbers that are 0 or 1.
+        masks: layer name -> mask ``[Hout, Wout]``, bool or numbers that are 0 or 1. A layer that is
+            registered under several names may be named by any of them.
         example_input: where given, ``[N, C, H, W]``, the model is run on it once and each mask's
             size is checked against its layer's output. Without it, the first forward pass tells.
 
     Raises:
-        ModelError: no such layer, not a convolution, or a mask with a fault; names the layer.
+        ModelError: no such layer, not a convolution, two masks for one layer, or a mask with a
+            fault; names the layer.
     """
-    modules = dict(model.named_modules())
-    new: dict[str, MaskedConv2d] = {}
+    modules = dict(model.named_modules(remove_duplicate=False))
+    first_names = {module: name for name, module in model.named_modules()}
+    layers: dict[str, nn.Conv2d] = {}
+    planes: dict[str, Tensor] = {}
     for name, mask in masks.items():
         layer = modules.get(name)
         if layer is None:
@@ -209,13 +270,18 @@ def attach_masks(
                 "only convolutions can be masked",
                 hint="name it after the convolution whose output it multiplies: <layer>.mask",
             )
-        new[name] = MaskedConv2d.from_conv(layer, mask, name=name)
+        first, plane = first_names[layer], _plane(layer, mask, name)
+        if not torch.equal(planes.setdefault(first, plane), plane):
+            raise ModelError(
+                f"layers '{first}' and '{name}' are one, and their masks differ",
+                hint="a layer that is used twice has one mask; make two layers for two masks",
+            )
+        layers[first] = layer
     if example_input is not None:
-        for name, shape in output_shapes(model, example_input, new).items():
-            if shape[-2:] != new[name].mask.shape:
-                raise _wrong_size(name, new[name].mask, shape)
-    for name, masked in new.items():
-        replace_layer(model, name, masked)
+        for name, shape in output_shapes(model, example_input, layers).items():
+            if shape[-2:] != planes[name].shape:
+                raise _wrong_size(name, planes[name], shape)
+    mask_layers(layers, planes)
 
 
 @contextmanager
@@ -223,6 +289,8 @@ def watch_outputs(
     model: nn.Module, names: Collection[str] | None, see: Callable[[str, Tensor], None]
 ) -> Iterator[None]:
     """Call ``see(name, output [N, C, H, W])`` for each convolution that a forward pass runs.
+
+    The output is the one that a mask multiplies, before the model's own hooks change it.
 
     The model is in eval mode and keeps no gradients meanwhile; its modes are put back.
 
@@ -236,7 +304,7 @@ def watch_outputs(
         return lambda _layer, _inputs, output: see(name, output)
 
     handles = [
-        layer.register_forward_hook(hook(name))
+        layer.register_forward_hook(hook(name), prepend=True)
         for name, layer in model.named_modules()
         if isinstance(layer, nn.Conv2d) and (names is None or name in names)
     ]

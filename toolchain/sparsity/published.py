@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from toolchain.sparsity.checkpoint import load_checkpoint, load_model, masks_in
 from toolchain.sparsity.mask_header import by_layer, read_mask_header
-from toolchain.sparsity.masked_conv import MASK_SUFFIX, MaskedLayer, summary
+from toolchain.sparsity.masked_conv import MASK_SUFFIX, MaskedLayer, own_mask_entries, summary
 from toolchain.sparsity.state_dicts import Matched, match
 
 
@@ -137,7 +137,13 @@ def with_header(
     path = Path(header)
     matched = match(model, state_dict)
     given = by_layer(model, read_mask_header(path), path)
-    own = masks_in(matched)
+    # What the model masks by itself counts where the header speaks of that layer; other names of a
+    # layer do not.
+    beside = own_mask_entries(model).difference(name + MASK_SUFFIX for name in given)
+    first_names = dict(model.named_modules())
+    every_name = dict(model.named_modules(remove_duplicate=False))
+    beside |= {name + MASK_SUFFIX for name in every_name if name not in first_names}
+    own = masks_in({name: tensor for name, tensor in matched.items() if name not in beside})
     if not own:
         added = {name + MASK_SUFFIX: mask for name, mask in given.items()}
         return matched.with_tensors(added), HeaderReport(path, tuple(given), used=True)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from toolchain.errors import ModelError
-from toolchain.sparsity.masked_conv import MaskedConv2d, output_shapes, replace_layer
+from toolchain.sparsity.masked_conv import MaskedConv2d, mask_layers, output_shapes
 from toolchain.sparsity.policies import Policy
 from toolchain.sparsity.selection import Select, not_1x1, select_layers
 from toolchain.sparsity.site import Site
@@ -113,12 +113,9 @@ def sparsify(
         Site(name, (int(shape[-2]), int(shape[-1])), image, wanted[name])
         for name, shape in shapes.items()
     ]
-    layers = {
-        site.name: MaskedConv2d.from_conv(chosen[site.name], _ones(site), name=site.name)
-        for site in sites
-    }
-    for name, layer in layers.items():
-        replace_layer(model, name, layer)
+    layers = mask_layers(
+        {site.name: chosen[site.name] for site in sites}, {site.name: _ones(site) for site in sites}
+    )
     masks = MaskSet(model, layers, sites, policy)
     masks.draw(seed, share)
     return masks

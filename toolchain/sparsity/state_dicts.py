@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from toolchain.errors import ModelError
 from toolchain.sparsity.checkpoint_file import StandIn
-from toolchain.sparsity.masked_conv import MASK_SUFFIX, masked_layers
+from toolchain.sparsity.masked_conv import MASK_SUFFIX, mask_entries
 
 Versions = Mapping[str, Mapping[str, Any]]
 """Module name -> what torch keeps of it beside its tensors, as its ``version``."""
@@ -215,7 +215,7 @@ class _Wanted:
         self.names = set(state)
         self.shapes = {n: value.shape for n, value in state.items() if isinstance(value, Tensor)}
         unneeded: Collection[str] = getattr(model, "unneeded", ())
-        masks = {name + MASK_SUFFIX for name in masked_layers(model)}
+        masks = mask_entries(model)
         self.required = [
             name
             for name in self.shapes

@@ -26,7 +26,7 @@ from toolchain.sparsity.checkpoint import (
     load_model,
 )
 from toolchain.sparsity.distillation import Distillation
-from toolchain.sparsity.masked_conv import MASK_SUFFIX, summary
+from toolchain.sparsity.masked_conv import MASK_SUFFIX, own_mask_entries, summary
 from toolchain.sparsity.policies import (
     LatticePolicy,
     Magnitude,
@@ -286,7 +286,8 @@ def _load(
     try:
         state = match(model, load_checkpoint(path, weights=key))
         if not masks:
-            state = state.without(lambda name: name.endswith(MASK_SUFFIX))
+            own = own_mask_entries(model)
+            state = state.without(lambda name: name.endswith(MASK_SUFFIX) and name not in own)
         if new_head:
             state = _with_own_head(model, state)
         load_model(model, state, resize=pruned)

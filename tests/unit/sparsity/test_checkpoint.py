@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -131,6 +132,118 @@ def test_a_state_dict_that_does_not_fit_is_refused_by_name(
 ) -> None:
     with pytest.raises(ModelError, match=message):
         load_model(net(), state, example_input=EXAMPLE)
+
+
+# --- a model that masks by itself ------------------------------------------------------------
+
+SIZE = (8, 8)
+
+
+class Subclass(nn.Conv2d):
+    def __init__(self) -> None:
+        super().__init__(1, 2, 3, padding=1)
+        self.register_buffer("mask", torch.ones(SIZE, dtype=torch.bool))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) * self.get_buffer("mask")
+
+
+class Layer(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mask", torch.ones(SIZE, dtype=torch.bool))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.get_buffer("mask")
+
+
+class Attention(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        future = torch.full(SIZE, -torch.inf).triu(1)
+        self.register_buffer("mask", future[None, None])
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores = x @ x.transpose(-1, -2) + self.get_buffer("mask")
+        return scores.softmax(-1) @ x
+
+
+def hooked(mask: Tensor) -> nn.Conv2d:
+    conv = nn.Conv2d(1, 2, 3, padding=1)
+    conv.register_buffer("mask", mask)
+    conv.register_forward_hook(lambda layer, _, y: torch.where(layer.mask[0] > 0, 0.5, y))
+    return conv
+
+
+_ON_THEIR_OWN: dict[str, Callable[[], nn.Module]] = {
+    "a subclass": lambda: nn.Sequential(Subclass()),
+    "a layer behind the convolution": lambda: nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), Layer()),
+    "a hook, of what is skipped": lambda: nn.Sequential(hooked(torch.zeros(2, *SIZE))),
+    "attention": lambda: nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), Attention()),
+}
+
+
+@pytest.mark.parametrize("make", _ON_THEIR_OWN.values(), ids=_ON_THEIR_OWN)
+def test_a_model_that_masks_by_itself_loads_its_own_checkpoint(
+    make: Callable[[], nn.Module], tmp_path: Path
+) -> None:
+    model, x = make().eval(), torch.randn(2, 1, 8, 8)
+    (entry,) = [name for name in model.state_dict() if name.endswith(".mask")]
+    if not model.state_dict()[entry].isinf().any():
+        model.state_dict()[entry].copy_(torch.rand(SIZE) > 0.5)
+    save_checkpoint(tmp_path / "a", model)
+    loaded = load_model(make(), load_checkpoint(tmp_path / "a"), example_input=EXAMPLE)
+    assert torch.equal(loaded(x), model(x))
+    assert not masked_layers(loaded)
+
+
+def test_such_a_model_may_have_masks_of_ours_besides() -> None:
+    made = [nn.Sequential(nn.Conv2d(1, 1, 3, padding=1), Subclass()) for _ in range(2)]
+    mask = torch.eye(8, dtype=torch.bool)
+    loaded = load_model(made[0], {**made[1].state_dict(), "0.mask": mask, "1.mask": ~mask})
+    assert list(masked_layers(loaded)) == ["0"]
+    assert torch.equal(loaded.get_buffer("1.mask"), ~mask)
+
+
+def test_nan_is_refused_where_infinity_belongs() -> None:
+    state = nn.Sequential(Attention()).state_dict()
+    with pytest.raises(ModelError, match=r"'0\.mask' holds values that are not"):
+        load_model(nn.Sequential(Attention()), {"0.mask": state["0.mask"].sqrt()})
+
+
+def test_hooks_of_the_model_see_what_the_checkpoints_mask_leaves() -> None:
+    state = masked_net().state_dict()
+    model = net()
+    model[0].register_forward_hook(lambda _, __, output: 3 * output)
+    load_model(model, state)
+    plain = load_model(net(), state)
+    x = torch.randn(2, 1, 8, 8)
+    assert torch.equal(model(x), plain[1:](3 * plain[0](x)))
+
+
+class Shared(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(1, 1, 3, padding=1)
+        self.second = self.first
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.second(self.first(x).relu())
+        return y
+
+
+def test_a_masked_layer_under_two_names_comes_back(tmp_path: Path) -> None:
+    model, x = Shared(), torch.randn(2, 1, 8, 8)
+    sparsify(model, EXAMPLE, Pooled(), 0.3)
+    save_checkpoint(tmp_path / "a", model)
+    state = load_checkpoint(tmp_path / "a")
+    assert {"first.mask", "second.mask"} <= state.keys()
+    assert torch.equal(load_model(Shared(), state, example_input=EXAMPLE)(x), model(x))
+    weights = {name: tensor for name, tensor in state.items() if not name.endswith(".mask")}
+    assert torch.equal(load_model(model, weights)(x), model(x))
+
+
+# --- faults ----------------------------------------------------------------------------------
 
 
 def test_a_mask_may_be_stored_once_a_channel() -> None:

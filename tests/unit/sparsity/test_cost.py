@@ -48,6 +48,12 @@ def test_a_masked_layer_keeps_the_share_of_its_pixels() -> None:
     assert (cost.macs, cost.macs_kept) == (36 * (8 + 8), 30 * 8 + 36 * 8)
 
 
+def test_what_a_hook_makes_of_an_output_costs_nothing() -> None:
+    layer = nn.Conv2d(2, 4, 1)
+    layer.register_forward_hook(lambda _, __, output: output[..., :1])
+    assert model_cost(layer, torch.zeros(1, 2, 6, 6)).macs == 36 * 8
+
+
 class _Twice(nn.Module):
     def __init__(self) -> None:
         super().__init__()

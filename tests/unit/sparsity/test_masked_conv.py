@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
 
 from toolchain.errors import ModelError
 from toolchain.sparsity.masked_conv import (
@@ -106,6 +109,153 @@ def test_weights_stay_the_same_parameters() -> None:
     masked = MaskedConv2d.from_conv(conv, torch.ones(3, 3))
     assert masked.weight is conv.weight
     assert masked.bias is conv.bias
+
+
+# --- what stands around a convolution --------------------------------------------------------
+
+MASK = torch.eye(8, dtype=torch.bool)
+IMAGES = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(2))
+
+
+def attached(conv: nn.Conv2d) -> nn.Conv2d:
+    net = nn.Sequential(conv)
+    attach_masks(net, {"0": MASK}, example_input=IMAGES)
+    assert isinstance(net[0], MaskedConv2d)
+    return net[0]
+
+
+def beside(conv: nn.Conv2d) -> nn.Conv2d:
+    return MaskedConv2d.from_conv(conv, MASK)
+
+
+def pruned(conv: nn.Conv2d) -> nn.Conv2d:
+    prune.l1_unstructured(conv, "weight", 0.5)  # type: ignore[no-untyped-call]
+    return conv
+
+
+ways = pytest.mark.parametrize("mask", [attached, beside])
+
+
+@ways
+def test_hooks_stay_and_see_the_masked_output(mask: Callable[[nn.Conv2d], nn.Conv2d]) -> None:
+    conv = nn.Conv2d(3, 4, 3, padding=1)
+    plain = nn.Conv2d(3, 4, 3, padding=1)
+    plain.load_state_dict(conv.state_dict())
+    conv.register_forward_pre_hook(lambda _, inputs: (inputs[0] - 1,))
+    conv.register_forward_pre_hook(
+        lambda _, inputs, named: ((2 * inputs[0],), named), with_kwargs=True
+    )
+    conv.register_forward_hook(lambda _, __, output: output + 0.5)
+    conv.register_forward_hook(lambda _, __, ___, output: 3 * output, with_kwargs=True)
+    conv.register_forward_hook(lambda _, __, output: output - 1, prepend=True, always_call=True)
+    wanted = 3 * (plain(2 * (IMAGES - 1)) * MASK - 1 + 0.5)
+    assert torch.equal(mask(conv)(IMAGES), wanted)
+
+
+@ways
+def test_what_a_hook_reads_of_its_layer_stays(mask: Callable[[nn.Conv2d], nn.Conv2d]) -> None:
+    conv = nn.Conv2d(3, 4, 3, padding=1)
+    conv.register_buffer("scale", torch.randn(4, 1, 1))
+    conv.power = 2  # type: ignore[assignment]
+    conv.register_forward_hook(lambda layer, _, output: (output * layer.scale) ** layer.power)
+    plain = conv(IMAGES)
+    assert torch.equal(mask(conv)(IMAGES), plain * MASK)
+
+
+@ways
+@pytest.mark.parametrize(
+    "split",
+    [pruned, weight_norm, spectral_norm],
+    ids=["prune", "weight_norm", "spectral_norm"],
+)
+def test_weights_that_a_hook_puts_together_are_masked(
+    mask: Callable[[nn.Conv2d], nn.Conv2d], split: Callable[[nn.Conv2d], nn.Conv2d]
+) -> None:
+    conv = split(nn.Conv2d(3, 4, 3, padding=1)).eval()
+    names, plain = set(conv.state_dict()), conv(IMAGES)
+    masked = mask(conv)
+    assert torch.equal(masked(IMAGES), plain * MASK)
+    assert set(masked.state_dict()) == {*names, "mask"}
+
+
+def test_a_masked_layer_beside_a_convolution_shares_no_later_hook_with_it() -> None:
+    conv = nn.Conv2d(3, 4, 3, padding=1)
+    plain, masked = conv(IMAGES), beside(conv)
+    masked.register_forward_hook(lambda _, __, output: output + 1)
+    assert torch.equal(conv(IMAGES), plain)
+    assert type(conv) is nn.Conv2d
+    assert "mask" not in conv.state_dict()
+
+
+def test_a_mask_has_the_size_of_what_it_multiplies_and_not_of_what_a_hook_makes_of_it() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1))
+    net[0].register_forward_hook(lambda _, __, output: functional.pad(output, (1, 1, 1, 1)))
+    sparsify(net, IMAGES, Pooled(), 0.25)
+    assert net(IMAGES).shape == (2, 4, 10, 10)
+    assert masked_layers(net)["0"].mask.shape == (8, 8)
+
+
+def test_a_function_in_the_place_of_forward_is_refused() -> None:
+    conv = nn.Conv2d(3, 4, 3, padding=1)
+    plain = conv.forward
+    vars(conv)["forward"] = lambda x: 2 * plain(x)
+    with pytest.raises(ModelError, match="layer '0' has a forward function of its own"):
+        attached(conv)
+
+
+def test_a_layer_with_a_mask_of_its_own_is_refused() -> None:
+    conv = nn.Conv2d(3, 4, 3, padding=1)
+    conv.register_buffer("mask", ~MASK)
+    conv.register_forward_hook(lambda layer, _, output: output * ~layer.mask)
+    with pytest.raises(ModelError, match="layer '0' has a 'mask' of its own"):
+        sparsify(nn.Sequential(conv), IMAGES, Pooled(), 0.25)
+    assert torch.equal(conv.get_buffer("mask"), ~MASK)
+
+
+def test_a_parametrized_convolution_is_refused_with_the_line_that_joins_its_parts() -> None:
+    conv = parametrizations.weight_norm(nn.Conv2d(3, 4, 3, padding=1))
+    with pytest.raises(ModelError, match="layer '0' is a ParametrizedConv2d") as caught:
+        attached(conv)
+    assert "remove_parametrizations(module, 'weight')" in (caught.value.hint or "")
+
+
+# --- one layer under several names -----------------------------------------------------------
+
+
+class Shared(nn.Module):
+    """One convolution, twice registered and once in a list that torch does not know."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(4)
+        self.first = nn.Conv2d(3, 3, 3, padding=1)
+        self.second = self.first
+        self.steps = [self.first]
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.second(functional.relu(self.first(x)))
+        return self.steps[0](y) - y  # type: ignore[no-any-return]
+
+
+def test_a_layer_under_several_names_is_masked_wherever_it_is_used() -> None:
+    net = Shared()
+    plain = nn.Conv2d(3, 3, 3, padding=1)
+    plain.load_state_dict(net.first.state_dict())
+    attach_masks(net, {"second": MASK}, example_input=IMAGES)
+    y = plain(functional.relu(plain(IMAGES) * MASK)) * MASK
+    assert torch.equal(net(IMAGES), plain(y) * MASK - y)
+    assert list(masked_layers(net)) == ["first"]
+    assert len(summary(net)) == 1
+
+
+def test_two_masks_for_one_layer_are_refused() -> None:
+    net = Shared()
+    attach_masks(net, {"first": MASK, "second": MASK.float()})
+    with pytest.raises(ModelError, match="layers 'first' and 'second' are one, and their masks"):
+        attach_masks(Shared(), {"first": MASK, "second": ~MASK})
+
+
+# --- how it is kept and computed -------------------------------------------------------------
 
 
 def test_the_mask_is_saved_under_the_layers_name() -> None:

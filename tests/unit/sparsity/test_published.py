@@ -17,7 +17,7 @@ from support.published import (
     write_header,
 )
 from toolchain.errors import ModelError
-from toolchain.sparsity.masked_conv import masked_layers
+from toolchain.sparsity.masked_conv import attach_masks, masked_layers
 from toolchain.sparsity.published import HeaderReport, MaskDifference, load_published
 
 IMAGES = torch.randn(3, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(9))
@@ -148,6 +148,55 @@ def test_weights_without_masks_take_those_of_the_header(
     assert report.used
     assert report.agrees
     assert report.lines() == [f"17 masks from {header}: the weights came without"]
+
+
+def test_a_network_with_the_papers_own_hooks_keeps_its_masks_and_is_compared_with_the_header(
+    masks: dict[str, Tensor], tmp_path: Path
+) -> None:
+    theirs = publish(mask_by_hooks(small_resnet(), masks), tmp_path / "best.pt")
+    full = {name: torch.ones_like(mask) for name, mask in masks.items()}
+    ours = mask_by_hooks(small_resnet(), full)
+    header = write_header(tmp_path / "bin_mask.h", {**masks, "conv1": ~masks["conv1"]})
+    report = load_published(ours, tmp_path / "best.pt", header, example_input=IMAGES).header
+    with torch.no_grad():
+        assert torch.equal(ours(IMAGES), theirs(IMAGES))
+    assert report is not None
+    assert not report.used
+    assert [difference.layer for difference in report.differing] == ["conv1"]
+
+
+def test_a_header_is_used_beside_buffers_of_that_name_that_are_no_masks(tmp_path: Path) -> None:
+    class Causal(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("mask", torch.full((4, 4), -1e9).triu(1))
+
+    def make() -> nn.Sequential:
+        return nn.Sequential(nn.Conv2d(3, 5, 3), Causal())
+
+    mask = torch.eye(4, dtype=torch.bool)
+    torch.save(make().state_dict(), tmp_path / "weights.pt")
+    ours = make()
+    header = write_header(tmp_path / "bin_mask.h", {"0": mask})
+    report = load_published(ours, tmp_path / "weights.pt", header).header
+    assert report is not None
+    assert report.used
+    assert _same(_masks_of(ours), {"0": mask})
+
+
+def test_a_layer_under_two_names_is_compared_once(tmp_path: Path) -> None:
+    def make() -> nn.ModuleDict:
+        conv = nn.Conv2d(3, 5, 3)
+        return nn.ModuleDict({"first": conv, "second": conv})
+
+    mask = torch.eye(4, dtype=torch.bool)
+    theirs = make()
+    attach_masks(theirs, {"first": mask})
+    torch.save(theirs.state_dict(), tmp_path / "last.pt")
+    header = write_header(tmp_path / "bin_mask.h", {"first": mask})
+    report = load_published(make(), tmp_path / "last.pt", header).header
+    assert report is not None
+    assert report.agrees
 
 
 def test_masks_of_a_header_for_another_input_size_name_the_layer(tmp_path: Path) -> None:

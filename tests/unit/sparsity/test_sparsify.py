@@ -37,6 +37,24 @@ def test_each_layer_gets_a_mask_of_its_own_resolution() -> None:
     assert [int(layer.mask.sum()) for layer in layers.values()] == [157, 157, 157, 39, 39]
 
 
+def test_a_layer_under_two_names_has_one_mask() -> None:
+    class Shared(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = nn.Conv2d(1, 1, 3, padding=1)
+            self.second = self.first
+
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = self.second(torch.relu(self.first(x)))
+            return y
+
+    model = Shared()
+    masks = sparsify(model, EXAMPLE, Pooled(), 0.25)
+    assert list(masks.layers) == ["first"]
+    assert model.first is model.second is masks.layers["first"]
+    assert not model(torch.randn(1, 1, 14, 14))[..., ~masks.layers["first"].mask].any()
+
+
 def test_masks_of_layers_are_not_tied_to_each_other_in_memory() -> None:
     layers = masked().layers
     before = layers["1"].mask.clone()

@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from support.tiny_training import EPOCHS, NET, STEPS, STEPS_PER_EPOCH, net, recipe
+from support.tiny_training import EPOCHS, NET, STEPS, STEPS_PER_EPOCH, net, recipe, self_masking_net
 from toolchain.errors import ModelError
 from toolchain.sparsity.checkpoint import save_checkpoint
 from toolchain.sparsity.distillation import Distillation
@@ -202,6 +202,17 @@ def test_training_starts_from_weights_and_drops_their_masks(data: Data, tmp_path
     masked = trainer(data, recipe(**start), tmp_path)
     assert kept(masked.model) == {"0": 64, "3": 16}
     assert masked.evaluate() > 0.9
+
+
+def test_a_network_that_masks_by_itself_starts_with_its_own_masks(
+    data: Data, tmp_path: Path
+) -> None:
+    factory = "support.tiny_training:self_masking_net"
+    start = self_masking_net()
+    start.get_buffer("1.mask").copy_(torch.eye(8))
+    save_checkpoint(tmp_path / "start.safetensors", start)
+    chosen = recipe("masks", model={"factory": factory, "weights": "start.safetensors"})
+    assert same(trainer(data, chosen, tmp_path).model, start)
 
 
 def test_a_network_of_the_zoo_starts_from_its_weights() -> None:
