@@ -208,7 +208,7 @@ def _plane(conv: nn.Conv2d, mask: Tensor, name: str) -> Tensor:
         if parametrize.is_parametrized(conv):
             parts = ", ".join(repr(part) for part in cast(nn.ModuleDict, conv.parametrizations))
             hint = (
-                "make and save the model without the parametrization: "
+                "build and save the model without the parametrization: "
                 f"torch.nn.utils.parametrize.remove_parametrizations(module, {parts})"
             )
         raise ModelError(
@@ -274,7 +274,7 @@ def attach_masks(
         if not torch.equal(planes.setdefault(first, plane), plane):
             raise ModelError(
                 f"layers '{first}' and '{name}' are one, and their masks differ",
-                hint="a layer that is used twice has one mask; make two layers for two masks",
+                hint="a layer has one mask, however often it is used; two masks need two layers",
             )
         layers[first] = layer
     if example_input is not None:
