@@ -118,19 +118,25 @@ def _train(store: Store, task: Task, folder: Path, launch: Launch | None) -> dic
     recipe = Recipe.model_validate_json(task.places["recipe"])
     if task.needs:
         start = _needed(store, task, "train") / NETWORK
-        model = recipe.model.model_copy(update={"weights": start, "weights_key": None})
+        # It has the head already, whatever it started from itself.
+        update = {"weights": start, "weights_key": None, "new_head": False}
+        model = recipe.model.model_copy(update=update)
         recipe = recipe.model_copy(update={"model": model})
     best, state = folder / NETWORK, store.state(task)
-    report = train_network(
-        recipe,
-        best,
-        state,
-        base=Path(task.places["base"]),
-        name=task.name,
-        planner=network_plan,
-        progress=Silent(),
-        launch=launch,
-    )
+    try:
+        report = train_network(
+            recipe,
+            best,
+            state,
+            base=Path(task.places["base"]),
+            name=task.name,
+            planner=network_plan,
+            progress=Silent(),
+            launch=launch,
+        )
+    except DeployError as error:
+        error.hint = _without_options(error.hint, state)
+        raise
     epoch = report.epochs[report.epoch - 1]
     if task.settings["epoch"] == "last":
         epoch = report.epochs[-1]
@@ -146,6 +152,18 @@ def _train(store: Store, task: Task, folder: Path, launch: Launch | None) -> dic
         "parameters": report.network.parameters,
         "notes": report.notes,
     }
+
+
+def _without_options(hint: str | None, state: Path) -> str | None:
+    """A training's hint for a sweep, which has a folder for each run in place of the options."""
+    if hint is None or not any(option in hint for option in _OPTIONS_OF_RUNS):
+        return hint
+    others = [one for one in hint.split(", or ") if not any(o in one for o in _OPTIONS_OF_RUNS)]
+    anew = [f"remove {state} to begin anew"] if "--restart" in hint else []
+    return ", or ".join(others + anew) or None
+
+
+_OPTIONS_OF_RUNS = ("--restart", "--run-dir")
 
 
 def _convert(store: Store, task: Task, folder: Path) -> dict[str, Any]:
