@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from toolchain.board.invoke import load_bundle
+from toolchain.convert.calibration import RANDOM
 from toolchain.errors import RecipeError
 from toolchain.hardware.board_file import Board, known_clock, load_board
 from toolchain.profile.estimator import timed_core
@@ -24,6 +25,7 @@ from toolchain.sweep.tasks import (
     file_identity,
     make_task,
 )
+from toolchain.train.data import FASHION_MNIST
 from toolchain.train.recipe import Recipe, load_recipe, place
 
 MOST_TRAININGS = 100_000
@@ -155,7 +157,7 @@ class Planning:
         boards = _Boards.of(sweep, base)
         if (timed := sweep.search_time) is not None:
             boards.check_time(*timed, path)
-        planning = cls(sweep, path, recipe, plan, boards, _Sources(home))
+        planning = cls(sweep, path, recipe, plan, boards, _Sources(home, base))
         for grid in sweep.grid:
             planning._add_grid(grid)
         return planning
@@ -257,10 +259,13 @@ def _at(recipe: Recipe, key: str) -> Any:
 
 @dataclass
 class _Sources:
-    """What a recipe reads, by what is in it; each is looked at once."""
+    """What tasks read, by what is in it; each is looked at once."""
 
     base: Path
-    seen: dict[str, str] = field(default_factory=dict)
+    """The folder of the recipe."""
+    sweep: Path
+    """That of the sweep's file."""
+    seen: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def of(self, recipe: Recipe) -> dict[str, str]:
         """Part of a training's key."""
@@ -268,23 +273,36 @@ class _Sources:
             "code": self._once("code", recipe.model.factory),
             "data": self._once("data", recipe.data.source),
         }
-        for path in recipe.checkpoints(self.base):
-            found[path.name] = self._once("file", str(path))
+        teacher = recipe.distillation.weights if recipe.distillation else None
+        for role, path in (("weights", recipe.model.weights), ("teacher weights", teacher)):
+            if path is not None:
+                found[role] = self._once("file", str(place(path, self.base)))
         if recipe.distillation and recipe.distillation.factory:
             found["teacher"] = self._once("code", recipe.distillation.factory)
         if recipe.masks and recipe.masks.board:
             found["board"] = self._once("board", recipe.masks.board)
         return found
 
+    def calibration(self, source: str) -> tuple[str, str]:
+        """Where calibration data is, as ``deploy convert`` takes it, and what tells it from other.
+
+        The sweep's file names it, so it counts from there.
+        """
+        there = place(Path(source), self.sweep)
+        ours = source in (RANDOM, FASHION_MNIST) and not there.exists()
+        return source if ours else str(there), self._once("calibration", source)
+
     def _once(self, kind: str, what: str) -> str:
-        if (known := self.seen.get(f"{kind} {what}")) is None:
+        if (known := self.seen.get((kind, what))) is None:
             if kind == "board":
                 known = _board_identity(_board(what, self.base), None)
             elif kind == "file":
                 known = file_identity(Path(what))
+            elif kind == "calibration":
+                known = data_identity(what, self.sweep)
             else:
                 known = (code_identity if kind == "code" else data_identity)(what, self.base)
-            self.seen[f"{kind} {what}"] = known
+            self.seen[kind, what] = known
         return known
 
 
@@ -438,11 +456,17 @@ def _conversion(
     chosen = sweep.convert
     assert chosen is not None  # noqa: S101 (there are files of conversions alone)
     settings: dict[str, Any] = {"type": kind}
+    places = {
+        "base": str(sources.base),
+        "cwd": str(Path.cwd()),
+        "factory": network.recipe.model.factory,
+    }
     if kind == "int8":
         assert chosen.calibration is not None  # noqa: S101 (the reader has seen to it)
+        places["calibration"], identity = sources.calibration(chosen.calibration)
         settings |= {
             "calibration": chosen.calibration,
-            "identity": data_identity(chosen.calibration, sources.base),
+            "identity": identity,
             "samples": chosen.calibration_samples,
         }
     return make_task(
@@ -451,11 +475,7 @@ def _conversion(
         settings,
         Resources(cpus=sweep.tasks.threads),
         needs=[network.train],
-        places={
-            "base": str(sources.base),
-            "cwd": str(Path.cwd()),
-            "factory": network.recipe.model.factory,
-        },
+        places=places,
     )
 
 

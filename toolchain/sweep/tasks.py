@@ -133,15 +133,18 @@ def data_identity(source: str, base: Path) -> str:
     """What tells data from other data: of a folder the names and sizes of its files.
 
     Args:
-        source: as in a recipe's ``[data]``.
+        source: as in a recipe's ``[data]``, or a file.
         base: the folder that it counts from.
 
     Raises:
         DataError: a folder with more files than a sweep looks at.
+        RecipeError: a file that cannot be read.
     """
     folder = base / os.path.expanduser(source)  # noqa: PTH111 (never fails)
     if ":" in source and not folder.exists():
         return code_identity(source, base)
+    if folder.is_file():
+        return file_identity(folder)
     if not folder.is_dir():
         return source  # data of ours, or a fault that the training tells
     total, count = hashlib.sha256(), 0

@@ -177,7 +177,7 @@ def _convert(store: Store, task: Task, folder: Path) -> dict[str, Any]:
         folder / f"{task.name}.tflite",
         model=_counted_from(factory, base) if foreign else None,
         quantize=None if kind == "float32" else kind,
-        calibration=_data_from(task.settings.get("calibration"), base),
+        calibration=task.places.get("calibration"),
         calibration_samples=task.settings.get("samples"),
         seed=_SEED,
         progress=Silent(),
@@ -195,13 +195,6 @@ def _convert(store: Store, task: Task, folder: Path) -> dict[str, Any]:
 def _counted_from(name: str, base: str) -> str:
     """``folder/module:function`` of a name that counts from a recipe's folder."""
     return name if name.startswith("/") else f"{base}/{name}"
-
-
-def _data_from(source: str | None, base: str) -> str | None:
-    if source is None:
-        return None
-    there = Path(base, source)
-    return str(there) if there.exists() else source
 
 
 def _evaluate(store: Store, task: Task, folder: Path) -> dict[str, Any]:  # noqa: ARG001

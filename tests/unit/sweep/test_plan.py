@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 
 from support.tiny_sweeps import DENSE, FILES, TUNED, named, plan_of
+from support.tiny_training import write_recipe
 from toolchain.errors import RecipeError
-from toolchain.sweep.tasks import data_identity
+from toolchain.sweep.plan import plan_sweep
+from toolchain.sweep.spec import load_sweep
+from toolchain.sweep.tasks import Task, data_identity
 
 
 def test_a_grid_is_multiplied_out(tmp_path: Path) -> None:
@@ -90,6 +93,65 @@ def test_keys_are_those_of_what_files_hold_and_not_of_where_they_are(tmp_path: P
     assert keys[0].isdisjoint(
         plan_of(folders[0], data={"source": "own:images"}, training={"epochs": 2}).tasks
     )
+
+
+def trained(folder: Path, **changes: dict[str, object]) -> Task:
+    return named(plan_of(folder, DENSE, **changes), "train", "dense-seed0")
+
+
+def test_weights_are_told_by_what_is_in_them_and_by_what_they_are_for(tmp_path: Path) -> None:
+    for name in ("a", "b", "x/d", "y/d"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(name.encode())
+    roles = [
+        trained(tmp_path, model={"weights": start}, distillation={"weights": teacher})
+        for start, teacher in (("a", "b"), ("b", "a"), ("x/d", "y/d"), ("y/d", "x/d"))
+    ]
+    alone = [
+        trained(tmp_path, model={"weights": "a"}, distillation={}),
+        trained(tmp_path, distillation={"weights": "a"}),
+    ]
+    assert len({one.key for one in (*roles, *alone)}) == 6
+    (tmp_path / "x/d").write_bytes(b"other")
+    changed = trained(tmp_path, model={"weights": "x/d"}, distillation={"weights": "y/d"})
+    assert changed.key != roles[2].key
+    (tmp_path / "x/d").rename(tmp_path / "moved")
+    moved = trained(tmp_path, model={"weights": "moved"}, distillation={"weights": "y/d"})
+    assert moved.key == changed.key
+
+
+def calibrated(path: Path) -> Task:
+    return named(plan_sweep(load_sweep(path), path), "convert", "dense-seed0")
+
+
+def test_calibration_data_counts_from_the_folder_of_the_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("sweeps", "recipes", "here"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "c.npz").write_bytes(name.encode())
+        (tmp_path / name / "own.py").write_text(f"name = '{name}'\n")
+    monkeypatch.chdir(tmp_path / "here")
+    write_recipe(tmp_path / "recipes/recipe.toml", training={"epochs": 1})
+    path = tmp_path / "sweeps/sweep.toml"
+    places = {}
+    for source in ("c.npz", "own:batches", "fashion-mnist", "missing"):
+        types = f'[convert]\ntypes = ["int8"]\ncalibration = "{source}"\n'
+        path.write_text(f'recipe = "../recipes/recipe.toml"\n{DENSE}{types}')
+        before = calibrated(path)
+        places[source] = before.places["calibration"]
+        for name, changes in (("recipes", False), ("here", False), ("sweeps", True)):
+            for file in ("c.npz", "own.py"):
+                with (tmp_path / name / file).open("a") as more:
+                    more.write("# more\n")
+            of_a_file = source in ("c.npz", "own:batches")
+            assert (calibrated(path).key != before.key) is (changes and of_a_file), (source, name)
+    assert places == {
+        "c.npz": str(tmp_path / "sweeps/c.npz"),
+        "own:batches": str(tmp_path / "sweeps/own:batches"),
+        "fashion-mnist": "fashion-mnist",
+        "missing": str(tmp_path / "sweeps/missing"),
+    }
 
 
 def test_a_folder_of_images_is_told_by_its_names_and_sizes(tmp_path: Path) -> None:
