@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from toolchain.convert.calibration import RANDOM
 from toolchain.errors import RecipeError
 from toolchain.hardware.board_file import Board, known_clock, load_board
 from toolchain.profile.estimator import timed_core
+from toolchain.storage.cache import digest
 from toolchain.sweep.axes import NetworkType
 from toolchain.sweep.spec import Estimates, Grid, Measurements, Sweep, located, recipe_of
 from toolchain.sweep.tasks import (
@@ -29,6 +31,8 @@ from toolchain.train.data import FASHION_MNIST
 from toolchain.train.recipe import Recipe, load_recipe, place
 
 MOST_TRAININGS = 100_000
+_LONGEST = 120
+"""Characters of a configuration's name: files are called by it."""
 
 
 @dataclass(frozen=True)
@@ -57,11 +61,17 @@ class Labels:
     """The share of channels that is removed."""
 
     @classmethod
-    def of(cls, recipe: Recipe) -> Labels:
-        """Those of a recipe's network."""
-        masks = recipe.masks
+    def of(cls, recipe: Recipe, shared: Container[str]) -> Labels:
+        """Those of a recipe's network.
+
+        Args:
+            recipe: of it.
+            shared: last parts of factories by which other networks would be called, too.
+        """
+        masks, factory = recipe.masks, recipe.model.factory
+        last = factory.rpartition(":")[2]
         return cls(
-            model=recipe.model.factory.rpartition(":")[2],
+            model=factory if last in shared else last,
             policy=masks.policy if masks else None,
             sparsity=masks.sparsity if masks else 0.0,
             layers=", ".join(masks.layers) if masks else None,
@@ -146,6 +156,10 @@ class Planning:
     _boards: _Boards
     _sources: _Sources
     _known: dict[str, list[Network]] = field(default_factory=dict)
+    _names: set[str] = field(default_factory=set)
+    """Of the configurations of all grids."""
+    _shared: set[str] = field(default_factory=set)
+    """Last parts that several factories of models have in common."""
 
     @classmethod
     def of(cls, sweep: Sweep, path: Path, recipe: Recipe | None = None) -> Planning:
@@ -158,22 +172,38 @@ class Planning:
         if (timed := sweep.search_time) is not None:
             boards.check_time(*timed, path)
         planning = cls(sweep, path, recipe, plan, boards, _Sources(home, base))
-        for grid in sweep.grid:
-            planning._add_grid(grid)
+        planning._shared = _shared(sweep, recipe)
+        planning._add_grids()
         return planning
 
-    def _add_grid(self, grid: Grid) -> None:
-        points = list(_points(grid, self.recipe))
-        if len(points) + len(self.plan.networks) > MOST_TRAININGS:
-            said = f"{self.path}: more than {MOST_TRAININGS:,} trainings"
-            raise RecipeError(said, hint="try fewer")
+    def _add_grids(self) -> None:
+        found: list[tuple[Grid, Recipe, str]] = []
+        wanted: dict[str, list[str]] = {}
+        for grid in self.sweep.grid:
+            points = list(_points(grid, self.recipe))
+            if len(points) + len(found) > MOST_TRAININGS:
+                said = f"{self.path}: more than {MOST_TRAININGS:,} trainings"
+                raise RecipeError(said, hint="try fewer")
+            for point in points:
+                varied = point.pop("varied")
+                recipe = recipe_of(
+                    self.recipe, grid, tasks=self.sweep.tasks, path=self.path, **point
+                )
+                combination = _combination(grid, recipe)
+                wanted[combination] = _wanted(grid, varied, recipe, combination)
+                found.append((grid, recipe, combination))
+        names = _distinct(wanted)
+        self._names = set(names.values())
         firsts: set[str] = set()
-        for point in points:
-            varied = point.pop("varied")
-            chosen = recipe_of(self.recipe, grid, tasks=self.sweep.tasks, path=self.path, **point)
-            configuration = _name(grid, varied, chosen)
-            self.add(grid, chosen, configuration, first=configuration not in firsts)
-            firsts.add(configuration)
+        for grid, recipe, combination in found:
+            self.add(grid, recipe, names[combination], first=combination not in firsts)
+            firsts.add(combination)
+
+    def unused(self, name: str) -> str:
+        """A name of a configuration, or a longer one where a grid's has it."""
+        while name in self._names:
+            name += "-trial"
+        return name
 
     def check_start(self, grid: Grid, recipe: Recipe) -> None:
         """Make sure that there is what a training starts from.
@@ -198,8 +228,9 @@ class Planning:
         """
         plan = self.plan
         network = _network(
-            plan, self.sweep, self._sources, grid, recipe, configuration, self._known, self.path
-        )
+            plan, self.sweep, self._sources, grid, recipe, configuration, self._known, self.path,
+            Labels.of(recipe, self._shared),
+        )  # fmt: skip
         for one in plan.networks:
             if one.train == network.train:
                 return one  # without masks, policies and layers are all one
@@ -229,12 +260,58 @@ def _points(grid: Grid, recipe: Recipe) -> Iterator[dict[str, Any]]:
         yield {**found, "settings": settings, "varied": varied}
 
 
-def _name(grid: Grid, varied: list[str], recipe: Recipe) -> str:
-    """A configuration's name: the grid's and what varies in it."""
+def _shared(sweep: Sweep, recipe: Recipe) -> set[str]:
+    """Last parts that several factories of a sweep's models have in common."""
+    models = [
+        model
+        for one in (*sweep.grid, sweep.search)
+        if one is not None
+        for model in one.models or (recipe.model.factory,)
+    ]
+    factories = {one if isinstance(one, str) else one.factory for one in models}
+    counts = Counter(one.rpartition(":")[2] for one in factories)
+    return {last for last, count in counts.items() if count > 1}
+
+
+def _combination(grid: Grid, recipe: Recipe) -> str:
+    """What trainings that differ in their seed alone have in common, and no others: hex."""
+    return digest(grid.name, recipe.model_dump_json(exclude={"training": {"seed"}}))
+
+
+def _distinct(wanted: Mapping[str, list[str]]) -> dict[str, str]:
+    """The name of each combination: the first one of its names that no other might have.
+
+    Of two that would have the same name neither gets it, so that their order is all one.
+    """
+    names: dict[str, str] = {}
+    taken: set[str] = set()
+    for rank in range(max(map(len, wanted.values()), default=0)):
+        left = {one: each[rank] for one, each in wanted.items() if one not in names}
+        counts = Counter(left.values())
+        names |= {
+            one: name for one, name in left.items() if counts[name] == 1 and name not in taken
+        }
+        taken.update(counts)
+    return names
+
+
+def _wanted(grid: Grid, varied: list[str], recipe: Recipe, combination: str) -> list[str]:
+    """Names of a configuration, the best first; the last ones are its own whatever others are."""
+    name, whole = (_name(grid, varied, recipe, whole=one) for one in (False, True))
+    return [
+        name,
+        whole,
+        *(f"{name[: _LONGEST - 1 - size]}-{combination[:size]}" for size in (8, len(combination))),
+    ]
+
+
+def _name(grid: Grid, varied: list[str], recipe: Recipe, *, whole: bool) -> str:
+    """The grid's name and what varies in it; ``whole`` has no part of a factory left away."""
     masks, parts = recipe.masks, [grid.name]
     for axis in varied:
         if axis == "model":
-            said = [recipe.model.factory.rpartition(":")[2]]
+            factory = recipe.model.factory
+            said = [factory if whole else factory.rpartition(":")[2]]
             parts += said + [f"{key}={value}" for key, value in recipe.model.arguments.items()]
         elif axis == "policy":
             parts += [masks.policy] if masks else []
@@ -247,7 +324,7 @@ def _name(grid: Grid, varied: list[str], recipe: Recipe) -> str:
         else:
             key = axis.partition(" ")[2]
             parts.append(f"{key.rpartition('.')[2]}={_at(recipe, key)}")
-    return re.sub(r"[^\w.=+-]+", "_", "-".join(parts), flags=re.ASCII)[:120]
+    return re.sub(r"[^\w.=+-]+", "_", "-".join(parts), flags=re.ASCII)[:_LONGEST]
 
 
 def _at(recipe: Recipe, key: str) -> Any:
@@ -315,6 +392,7 @@ def _network(
     configuration: str,
     known: Mapping[str, list[Network]],
     path: Path,
+    labels: Labels,
 ) -> Network:
     """A network with its training; files come later."""
     name = f"{configuration}-seed{recipe.training.seed}"
@@ -335,7 +413,6 @@ def _network(
         needs=needs,
         places={**places, "recipe": recipe.model_dump_json()},
     )
-    labels = Labels.of(recipe)
     return Network(name, configuration, grid.name, recipe, labels, plan.add(task))
 
 

@@ -217,7 +217,7 @@ class Search:
         return seeds if seeds is not None else (self._planning.recipe.training.seed,)
 
     def _networks(self, number: int, recipes: Sequence[Recipe]) -> tuple[Network, ...]:
-        name = f"{self.spec.name}-{number}"
+        name = self._planning.unused(f"{self.spec.name}-{number}")
         return tuple(
             self._planning.add(self._grid, recipe, name, first=index == 0)
             for index, recipe in enumerate(recipes)

@@ -9,7 +9,7 @@ import pytest
 from support.tiny_sweeps import DENSE, FILES, TUNED, named, plan_of
 from support.tiny_training import write_recipe
 from toolchain.errors import RecipeError
-from toolchain.sweep.plan import plan_sweep
+from toolchain.sweep.plan import Plan, plan_sweep
 from toolchain.sweep.spec import load_sweep
 from toolchain.sweep.tasks import Task, data_identity
 
@@ -38,6 +38,81 @@ def test_a_grid_is_multiplied_out(tmp_path: Path) -> None:
     assert recipe.optimizer.learning_rate == 0.05
     assert recipe.training.seed == 4
     assert recipe.model.arguments == {"channels": 4}
+
+
+def configurations(plan: Plan) -> dict[str, list[int]]:
+    """The seeds of each configuration."""
+    found: dict[str, list[int]] = {}
+    for one in plan.networks:
+        found.setdefault(one.configuration, []).append(one.recipe.training.seed)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("models", "names"),
+    [
+        (["nets_a:net", "nets_b:net"], {"g-nets_a_net", "g-nets_b_net"}),
+        (["timm:resnet18", "torchvision:resnet18"], {"g-timm_resnet18", "g-torchvision_resnet18"}),
+        (["a:net", "b:net", "c:other"], {"g-a_net", "g-b_net", "g-other"}),
+        # A name that one has by its factory's last part is no other's.
+        (["a:net", "b:net", "c:a_net"], {"g-a_net", "g-b_net"}),
+    ],
+)
+def test_networks_whose_factories_end_alike_are_configurations_of_their_own(
+    tmp_path: Path, models: list[str], names: set[str]
+) -> None:
+    found = []
+    for order in (models, models[::-1]):
+        text = f'[[grid]]\nname = "g"\nmodels = {order}\nseeds = [0, 1]\n'
+        plan = plan_of(tmp_path, text)
+        found.append({one.recipe.model.factory: one.configuration for one in plan.networks})
+        assert list(configurations(plan).values()) == [[0, 1]] * len(models)
+        labels = {one.recipe.model.factory: one.labels.model for one in plan.networks}
+        assert len(set(labels.values())) == len(models)
+    assert found[0] == found[1]
+    assert names <= set(found[0].values())
+
+
+LONG = [f"layer{number}.*" for number in range(40)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'name = "g"\nlayers = [{LONG}, {[*LONG, "fc"]}]\n',
+        'name = "g"\nlayers = [["layer?"], ["layer*"]]\n',
+        'name = "g"\nsparsities = [0.1234567, 0.1234568]\n',
+        'name = "g"\nsettings = { "data.source" = ["a/b", "a b"] }\n',
+        'name = "g"\npolicies = ["pooled", "tile"]\n[[grid]]\nname = "g-tile"\n',
+        'name = "a b"\n[[grid]]\nname = "a_b"\nsparsities = [0.5]\n',
+    ],
+)
+def test_combinations_that_would_be_called_alike_are_configurations_of_their_own(
+    tmp_path: Path, text: str
+) -> None:
+    plan = plan_of(tmp_path, f"[[grid]]\nseeds = [0, 1]\n{text}")
+    seeds = configurations(plan)
+    for configuration, of in seeds.items():
+        assert len(of) == len(set(of)), configuration
+        assert len(configuration) <= 120
+    said = {
+        (one.grid, one.recipe.model_dump_json(exclude={"training": {"seed"}})): one.configuration
+        for one in plan.networks
+    }
+    assert len(said) == len(seeds)
+
+
+def test_a_time_is_of_each_of_two_networks_whose_factories_end_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from support.bundles import LYING_RUNNER, write_bundle
+
+    monkeypatch.chdir(tmp_path)
+    write_bundle(tmp_path / "build/host", LYING_RUNNER)
+    models = 'models = ["nets_a:net", "nets_b:net"]\nseeds = [0, 1]\n'
+    text = f'[[grid]]\nname = "g"\n{models}[convert]\n[[measure]]\nboard = "host"\n'
+    measured = [one.name for one in plan_of(tmp_path, text).tasks.values() if one.kind == "measure"]
+    assert measured == ["g-nets_a_net-seed0", "g-nets_b_net-seed0"]
 
 
 def test_without_masks_policies_and_layers_are_all_one(tmp_path: Path) -> None:

@@ -41,6 +41,22 @@ def test_configurations_are_means_over_seeds_of_what_the_files_do(tmp_path: Path
     assert load_results(path) == found
 
 
+def test_no_mean_is_over_two_networks(tmp_path: Path) -> None:
+    text = '[[grid]]\nname = "g"\nmodels = ["nets_a:net", "nets_b:net"]\nseeds = [0, 1]\n'
+    plan, store = plan_of(tmp_path, text), Store(tmp_path / "s")
+
+    def ends(task: Task) -> dict[str, object]:
+        first = task.settings["recipe"]["model"]["factory"] == "nets_a:net"
+        return {**result(task), "macs": 1000 if first else 9000, "macs_kept": 10 if first else 90}
+
+    state = state_of(plan, store)
+    run(state, store, ScriptedPool(store, ends), NoWatch())
+    found = [
+        (one.seeds, one.macs, one.macs_kept) for one in results_of(state, store).configurations
+    ]
+    assert found == [([0, 1], 1000, 10), ([0, 1], 9000, 90)]
+
+
 def test_a_network_that_is_not_evaluated_yet_has_no_row(tmp_path: Path) -> None:
     plan, store = plan_of(tmp_path, DENSE + FILES), Store(tmp_path / "s")
 

@@ -264,3 +264,12 @@ def test_settings_that_do_not_go_together_end_their_trial_alone(tmp_path: Path) 
     errors = [one.error for one in found.tried if one.error]
     assert 0 < len(errors) < 16
     assert all("comes after end 0.3" in error for error in errors)
+
+
+def test_a_trial_is_no_configuration_of_a_grid(tmp_path: Path) -> None:
+    store, grid = Store(tmp_path / "s"), '[[grid]]\nname = "search-1"\nsparsities = [0.3]\n'
+    state = opened(write_sweep(tmp_path, grid + SEARCH), store)
+    run(state, store, ScriptedPool(store, result), NoWatch())
+    names = [one.configuration for one in state.plan.networks]
+    assert len(names) == len(set(names)) == 1 + 12
+    assert {"search-0", "search-1", "search-1-trial", "search-2"} <= set(names)
