@@ -132,6 +132,16 @@ def net_that_sleeps() -> nn.Sequential:
     return net().append(Sleeps())
 
 
+def net_with_weights() -> nn.Sequential:
+    """A network whose code brings its weights along."""
+    made = net()
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator))
+    return made
+
+
 def net_that_drops() -> nn.Sequential:
     return net(dropout=0.9)
 

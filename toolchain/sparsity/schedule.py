@@ -15,7 +15,7 @@ class PolynomialSchedule:
     the share ``1 - (1 - p) ** power`` of its target: it grows fast at first, slowly at the end.
 
     Raises:
-        DeployError: a value is out of range.
+        DeployError: a value is out of range, or masks would be final before they begin to grow.
     """
 
     total_steps: int
@@ -31,7 +31,7 @@ class PolynomialSchedule:
     """Steps that are left to get used to the final masks, whatever ``end`` says; half of the
     training where that is less."""
     begin_step: int | None = None
-    """In place of ``begin``: the step itself."""
+    """In place of ``begin``: the step itself. A step after the run is its end."""
     end_step: int | None = None
     """In place of ``end``, likewise."""
 
@@ -51,6 +51,25 @@ class PolynomialSchedule:
         wrong = [text for text, is_wrong in faults.items() if is_wrong]
         if wrong:
             raise DeployError("sparsity schedule: " + "; ".join(wrong))
+        self._check_order()
+
+    def _check_order(self) -> None:
+        """A step that is given stands beside a share that is not, and the two may cross."""
+        begin, end = self.first_step, self._asked_end
+        if begin == self.total_steps or begin <= end:  # a run that is too short has no such fault
+            return
+        given = self.begin_step is not None, self.end_step is not None
+        raise DeployError(
+            f"sparsity schedule: masks are to be final at step {end}"
+            + ("" if given[1] else f" (end {self.end:g} of {self.total_steps} steps)")
+            + f", before they begin to grow at step {begin}"
+            + ("" if given[0] else f" (begin {self.begin:g} of {self.total_steps} steps)"),
+            hint="give begin_step and end_step, the second not before the first",
+        )
+
+    @property
+    def _asked_end(self) -> int:
+        return int(self.end * self.total_steps) if self.end_step is None else self.end_step
 
     @property
     def first_step(self) -> int:
@@ -67,8 +86,7 @@ class PolynomialSchedule:
         before :attr:`first_step`.
         """
         left = min(self.settle, self.total_steps // 2)
-        asked = int(self.end * self.total_steps) if self.end_step is None else self.end_step
-        return max(self.first_step, min(asked, self.total_steps - left))
+        return max(self.first_step, min(self._asked_end, self.total_steps - left))
 
     @property
     def steps_left(self) -> int:

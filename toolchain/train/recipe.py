@@ -215,7 +215,9 @@ class Distillation(_Table):
     """Which weights of it, as in ``[model]``."""
     factory: str | None = None
     """The teacher's network. Without it, the student's. Without ``weights`` it has those that it is
-    made with."""
+    made with, or that ship with it; random ones are refused."""
+    arguments: dict[str, Argument] = {}
+    """Arguments of that factory, by name."""
     weight: Annotated[float, Field(ge=0)] = 5.0
     """Weight of the divergence from the teacher, beside the cross entropy."""
     temperature: Positive = 1.0
@@ -225,6 +227,8 @@ class Distillation(_Table):
     def _key_of_something(self) -> Self:
         if self.weights_key is not None and self.weights is None:
             raise ValueError("weights_key chooses among weights that are not given")
+        if self.arguments and self.factory is None:
+            raise ValueError("arguments are of a factory that is not given")
         return self
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from toolchain.errors import ModelError, failure
+from toolchain.errors import DeployError, ModelError, RecipeError, failure
 from toolchain.factory import make_module
 from toolchain.hardware.board_file import load_board
 from toolchain.sparsity.checkpoint import (
@@ -48,11 +48,11 @@ from toolchain.train.batches import Augment, Batches, in_turn, mirror, seeded, s
 from toolchain.train.data import Data
 from toolchain.train.ranks import Ranks
 from toolchain.train.recipe import DataSet, Masks, Recipe, place
+from toolchain.train.recipe import Distillation as Teaching
 from toolchain.train.rounding import Planner, Rounding, plan_rounding
 from toolchain.zoo import catalog, libraries
 from toolchain.zoo.init import initialise
 
-_OPTION = "[model] factory"
 _SHIFT = 0.08
 """Of the image's height: how far ``shift`` moves it; 2 pixels of 28."""
 
@@ -117,6 +117,7 @@ def build_student(
         ModelError: the factory or its weights have a fault, the model does not take the data's
             images or has another number of classes, or no layer can be masked as asked for.
         BoardConfigError: there is no such board.
+        RecipeError: in a run of so many steps the masks would be final before they begin to grow.
     """
     factory = network_factory(recipe.model.factory)
     seed = recipe.training.seed
@@ -160,12 +161,17 @@ def build_student(
                 rounding = plan_rounding(board, masked, example, planner)
         rows = rounding.tile_rows if rounding is not None else _tile_rows(chosen, model)
         masks = _lay_masks(model, chosen, rows, batches, example, share=0.0)
-        schedule = PolynomialSchedule(
-            recipe.training.epochs * batches.steps_per_epoch, **recipe.schedule.model_dump()
-        )
-        search = MaskSearch(masks, schedule, seed=seed)
+        search = MaskSearch(masks, _schedule(recipe, batches.steps_per_epoch), seed=seed)
     loss, more = _loss(recipe, data, factory, base)
     return Student(factory, model.train(), search, loss, pruned, rows, rounding, notes=notes + more)
+
+
+def _schedule(recipe: Recipe, steps_per_epoch: int) -> PolynomialSchedule:
+    total = recipe.training.epochs * steps_per_epoch
+    try:
+        return PolynomialSchedule(total, **recipe.schedule.model_dump())
+    except DeployError as error:
+        raise RecipeError(f"[schedule]: {error.what}", hint=error.hint) from error
 
 
 def training_batches(
@@ -196,21 +202,28 @@ def make_network(recipe: Recipe, base: Path | None = None) -> nn.Module:
     Raises:
         ModelError: there is none of that name, or its factory has a fault.
     """
-    factory = network_factory(recipe.model.factory)
-    seed = recipe.training.seed
+    chosen = recipe.model
+    return _make(chosen.factory, chosen.arguments, base, recipe.training.seed)
+
+
+def _make(
+    name: str,
+    arguments: Mapping[str, Any],
+    base: Path | None,
+    seed: int,
+    option: str = "[model] factory",
+) -> nn.Module:
+    """A network as a recipe names it; what it draws depends on the seed alone."""
+    factory = network_factory(name)
     with torch.random.fork_rng(), seeded(seed):
         torch.manual_seed(seed)
-        model = _make(factory, recipe.model.arguments, base, seed)
+        if libraries.is_named(factory):
+            return libraries.make(libraries.check(factory), arguments, seed=seed)
+        model = make_module(factory, option, arguments, base=base)
         ours = catalog.by_factory(factory)
         if ours and ours.random_weights:
             initialise(model)
     return model
-
-
-def _make(name: str, arguments: Mapping[str, Any], base: Path | None, seed: int) -> nn.Module:
-    if libraries.is_named(name):
-        return libraries.make(libraries.check(name), arguments, seed=seed)
-    return make_module(name, _OPTION, arguments, base=base)
 
 
 def network_factory(name: str) -> str:
@@ -233,8 +246,14 @@ def network_factory(name: str) -> str:
     return entry.factory
 
 
-def check_classifier(model: nn.Module, data: Data, name: str) -> None:
+def check_classifier(model: nn.Module, data: Data, name: str, table: str = "[model]") -> None:
     """Try a model on one image.
+
+    Args:
+        model: to try.
+        data: whose images and classes count.
+        name: of the model, for messages.
+        table: of the recipe that has its arguments.
 
     Raises:
         ModelError: it does not take the image, or gives other than one value for each class.
@@ -250,8 +269,8 @@ def check_classifier(model: nn.Module, data: Data, name: str) -> None:
         given = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise ModelError(
             f"{name} gives {given} for one image, but {data.name} has {len(data.classes)} classes",
-            hint=f"the model has to give [1, {len(data.classes)}]; a factory of ours takes "
-            f"arguments = {{ classes = {len(data.classes)} }}, networks of timm and torchvision "
+            hint=f"the model has to give [1, {len(data.classes)}]; under {table} a factory of ours "
+            f"takes arguments = {{ classes = {len(data.classes)} }}, networks of timm and torchvision "
             f"{{ num_classes = {len(data.classes)} }}",
         )
 
@@ -271,6 +290,11 @@ def _first_weights(recipe: Recipe, base: Path | None) -> Path | None:
     name, path = recipe.model.factory, recipe.model.weights
     if path is not None:
         return place(path, base)
+    return _shipped(name)
+
+
+def _shipped(name: str) -> Path | None:
+    """The weights that the zoo has of a network of that name."""
     return None if ":" in name else catalog.get(name).checkpoint
 
 
@@ -373,38 +397,90 @@ def _loss(
     chosen = recipe.distillation
     if chosen is None:
         return CrossEntropy(), ()
-    name = network_factory(chosen.factory) if chosen.factory else factory
     notes: tuple[str, ...] = ()
     if chosen.weights is None and chosen.factory is None:
-        teacher = _itself(recipe, factory, base)
+        name = factory
+        teacher = _itself(recipe, data, factory, base)
     else:
-        arguments = recipe.model.arguments if chosen.factory is None else {}
-        teacher = _make(name, arguments, base, recipe.training.seed)
-        if chosen.weights is not None:
-            path = place(chosen.weights, base)
-            _, notes = _load(teacher, path, chosen.weights_key, masks=True)
-    check_classifier(teacher, data, f"the teacher ({name})")
+        name = network_factory(chosen.factory or recipe.model.factory)
+        teacher, notes = _other(recipe, chosen, data, name, base)
     loss = Distillation(teacher, weight=chosen.weight, temperature=chosen.temperature)
     return loss, notes
 
 
-def _itself(recipe: Recipe, factory: str, base: Path | None) -> nn.Module:
+def _other(
+    recipe: Recipe, chosen: Teaching, data: Data, name: str, base: Path | None
+) -> tuple[nn.Module, tuple[str, ...]]:
+    """The teacher that a recipe names, and what there is to say about its checkpoint.
+
+    Raises:
+        ModelError: its weights are random ones.
+    """
+    given = recipe.model if chosen.factory is None else chosen
+    named, table = given.factory or "", "[model]" if given is recipe.model else "[distillation]"
+
+    def made(seed: int) -> nn.Module:
+        return _make(named, given.arguments, base, seed, f"{table} factory")
+
+    weights = _shipped(named) if chosen.weights is None else place(chosen.weights, base)
+    random = ModelError(
+        f"{name} cannot teach: its weights are random ones, which know nothing of the data",
+        hint="train it, and give the result as weights under [distillation]",
+    )
+    if weights is None and _comes_untrained(named):
+        raise random
+    teacher = made(recipe.training.seed)
+    notes: tuple[str, ...] = ()
+    if weights is not None:
+        _, notes = _load(teacher, weights, chosen.weights_key, masks=chosen.weights is not None)
+    check_classifier(teacher, data, f"the teacher ({name})", table)
+    if weights is None and _is_drawn(teacher, made(recipe.training.seed + 1), data):
+        raise random
+    return teacher, notes
+
+
+def _itself(recipe: Recipe, data: Data, factory: str, base: Path | None) -> nn.Module:
     """The dense network that training starts from, as a teacher.
 
     Raises:
         ModelError: its weights are random ones, or one of its layers begins anew.
     """
-    ours, named = catalog.by_factory(factory), recipe.model.factory
-    untrained = ours is not None and (ours.random_weights or ours.checkpoint is not None)
-    untrained |= libraries.is_named(named) and libraries.without_weights(named) == named
-    if (untrained and _first_weights(recipe, base) is None) or recipe.model.new_head:
+    chosen, seed = recipe.model, recipe.training.seed
+    untrained = chosen.new_head
+    teacher = make_network(recipe, base)
+    if _first_weights(recipe, base) is None:
+        untrained |= _comes_untrained(chosen.factory) or _is_drawn(
+            teacher, _make(chosen.factory, chosen.arguments, base, seed + 1), data
+        )
+    if untrained:
         raise ModelError(
             f"{factory} cannot teach itself: it starts from weights that know nothing of the data",
             hint="train it dense first, and give the result as weights under [model]",
         )
-    teacher = make_network(recipe, base)
     _load_first(teacher, recipe, base)
+    check_classifier(teacher, data, f"the teacher ({factory})")
     return teacher
+
+
+def _comes_untrained(name: str) -> bool:
+    """Whether a network of the zoo or of a library is known to be made with random weights."""
+    ours = catalog.by_factory(network_factory(name))
+    if ours is not None:
+        return ours.random_weights or ours.checkpoint is not None
+    return libraries.is_named(name) and libraries.without_weights(name) == name
+
+
+def _is_drawn(one: nn.Module, other: nn.Module, data: Data) -> bool:
+    """Whether two networks of a factory, made with two seeds, differ in what they say of an image.
+
+    Their weights are not compared: parts that count for nothing may be random in a trained one.
+    """
+    image = torch.randn(data.input_shape, generator=torch.Generator().manual_seed(0))
+    said = []
+    for model in (one, other):
+        with torch.no_grad(), seeded(0):
+            said.append(model.eval()(image.clone()))
+    return not torch.allclose(*said, equal_nan=True)
 
 
 def _augmentation(chosen: DataSet, data: Data) -> Augment | None:

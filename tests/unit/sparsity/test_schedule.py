@@ -71,6 +71,30 @@ def test_a_step_after_the_run_is_its_end() -> None:
     assert (schedule.first_step, schedule.last_step) == (100, 100)
 
 
+@pytest.mark.parametrize(
+    ("total", "steps", "said"),
+    [
+        (
+            10_000,
+            {"end_step": 500},
+            r"final at step 500, before .* at step 1000 \(begin 0\.1 of 10000 steps\)",
+        ),
+        (
+            10_000,
+            {"begin_step": 9500},
+            r"final at step 9000 \(end 0\.9 of 10000 steps\), before .* at step 9500",
+        ),
+        (10_000, {"begin_step": 700, "end_step": 600}, "final at step 600, before .* at step 700"),
+    ],
+)
+def test_masks_that_would_be_final_before_they_grow_are_told(
+    total: int, steps: dict[str, int], said: str
+) -> None:
+    with pytest.raises(DeployError, match=said):
+        PolynomialSchedule(total, **steps)  # type: ignore[arg-type]
+    PolynomialSchedule(100, begin_step=500)  # a run that is too short is none of these
+
+
 def test_every_value_out_of_range_is_named() -> None:
     with pytest.raises(DeployError) as caught:
         PolynomialSchedule(0, begin=0.9, end=0.1, frequency=0, power=0, settle=-1)

@@ -15,7 +15,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from support.tiny_training import EPOCHS, NET, STEPS, STEPS_PER_EPOCH, net, recipe, self_masking_net
+from support.tiny_training import (
+    EPOCHS,
+    NET,
+    STEPS,
+    STEPS_PER_EPOCH,
+    net,
+    net_with_weights,
+    recipe,
+    self_masking_net,
+)
 from toolchain.errors import ModelError
 from toolchain.sparsity.checkpoint import save_checkpoint
 from toolchain.sparsity.distillation import Distillation
@@ -292,6 +301,33 @@ def test_a_teacher_may_be_another_network(data: Data, tmp_path: Path) -> None:
     made = trainer(data, recipe(**narrow, distillation=teacher), tmp_path)
     assert isinstance(made.student.loss, Distillation)
     assert len(made.student.loss.teacher[0].weight) == 8  # type: ignore[index]
+
+
+def test_a_teacher_has_arguments_of_its_own(data: Data, tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "t.safetensors", net(channels=4))
+    told = {"weights": "t.safetensors", "factory": NET, "arguments": {"channels": 4}}
+    made = trainer(data, recipe(distillation=told), tmp_path)
+    assert isinstance(made.student.loss, Distillation)
+    assert len(made.student.loss.teacher[0].weight) == 4  # type: ignore[index]
+    assert len(made.model[0].weight) == 8  # type: ignore[index]
+
+
+def test_a_teacher_of_the_zoo_has_its_weights() -> None:
+    images = load_data("support.tiny_training:fashion_noise")
+    name = "fashion_resnet_dense"
+    chosen = recipe("masks", model={"factory": name}, distillation={"factory": name})
+    made = build_student(chosen, images)
+    assert isinstance(made.loss, Distillation)
+    assert same(made.loss.teacher, made.model)
+
+
+@pytest.mark.parametrize("named", [{}, {"factory": "support.tiny_training:net_with_weights"}])
+def test_a_network_that_brings_its_weights_may_teach(data: Data, named: dict[str, Any]) -> None:
+    chosen = recipe(model={"factory": "support.tiny_training:net_with_weights"}, distillation=named)
+    made = build_student(chosen, data)
+    assert isinstance(made.loss, Distillation)
+    weights = net_with_weights().state_dict()
+    assert all(torch.equal(made.loss.teacher.state_dict()[name], weights[name]) for name in weights)
 
 
 def test_channels_are_pruned_before_masks_are_laid(data: Data) -> None:
