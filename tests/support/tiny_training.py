@@ -188,9 +188,12 @@ def images(split: str) -> TensorDataset:
 
 
 def changing_images(split: str) -> TensorDataset:
-    """The first ``$TINY_IMAGES`` of them."""
+    """The first ``$TINY_IMAGES`` of them; with ``$TINY_SWAPPED`` two have each other's label."""
     count = int(os.environ["TINY_IMAGES"])
-    return TensorDataset(*(tensor[:count] for tensor in images(split).tensors))
+    pictures, labels = (tensor[:count] for tensor in images(split).tensors)
+    if "TINY_SWAPPED" in os.environ:
+        labels[:2] = labels[:2].flip(0)
+    return TensorDataset(pictures, labels)
 
 
 class DrawingImages(Dataset[tuple[Tensor, int]]):

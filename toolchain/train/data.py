@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +12,9 @@ from torch.utils.data import TensorDataset
 
 from toolchain.errors import DataError
 from toolchain.progress import Progress
+from toolchain.storage.cache import digest
 from toolchain.train.batches import Examples, seeded
-from toolchain.train.image_folder import load_folder
+from toolchain.train.image_folder import ImageFiles, load_folder
 from toolchain.train.user_dataset import load_user
 from toolchain.zoo import fashion_mnist
 
@@ -32,6 +34,10 @@ class Data:
     """Names, in the order of the labels; of a dataset without names "0", "1", ..."""
     input_shape: tuple[int, int, int, int]
     """``(1, C, H, W)`` of one example."""
+    labels: str | None = None
+    """A digest of which image has which label, by which a run knows its data again: of a folder
+    the names of the files count, not what is in them. ``None`` of data that would have to be read
+    for it."""
 
 
 def load_data(
@@ -77,7 +83,23 @@ def load_data(
             f"{source}: images are {height}x{width}, not {image_size}x{image_size}",
             hint="leave image_size away: only the images of a folder are scaled",
         )
-    return Data(source, train, test, classes, (1, channels, height, width))
+    shape = (1, channels, height, width)
+    return Data(source, train, test, classes, shape, _labels(folder, (train, test)))
+
+
+def _labels(folder: Path, sets: Sequence[Examples]) -> str | None:
+    """See :attr:`Data.labels`."""
+    parts: list[bytes] = []
+    for one in sets:
+        parts.append(len(one).to_bytes(8, "little"))
+        if isinstance(one, ImageFiles):
+            for path, label in one.files:
+                parts += [os.fsencode(path.relative_to(folder)), str(label).encode()]
+        elif isinstance(one, TensorDataset):
+            parts.append(one.tensors[1].numpy().tobytes())
+        else:
+            return None
+    return digest(*parts)
 
 
 def _fashion(progress: Progress | None) -> tuple[Examples, Examples, tuple[str, ...]]:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from toolchain.errors import DeployError
 from toolchain.hardware.board_file import Board
+from toolchain.progress import Progress
 from toolchain.sparsity.masked_conv import masked_layers
 from toolchain.sparsity.policies import TileRows
 from toolchain.tflite_file.plan import CorePlan, LayerPlan
@@ -77,6 +78,25 @@ class Rounding(_Report):
             return f"no mask is rounded to tiles: none gains {plan}"
         count = f"{len(self.tile_rows)} of {len(self.layers)}"
         return f"masks rounded to tiles: {count}, those that gain {plan}"
+
+
+def announced(planner: Planner | None, progress: Progress) -> Planner | None:
+    """The same, shown as a stage: it takes as long as a conversion.
+
+    Args:
+        planner: asks a board's runtime.
+        progress: where the stage is shown.
+    """
+    if planner is None:
+        return None
+
+    def asking(board: Board, model: nn.Module, example: Tensor) -> CorePlan:
+        with progress.stage(f"plan for board {board.name}", 1) as stage:
+            plan = planner(board, model, example)
+            stage.advance()
+        return plan
+
+    return asking
 
 
 def plan_rounding(

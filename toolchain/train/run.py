@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,25 +13,23 @@ from typing import Any
 
 import torch
 from pydantic import BaseModel, ConfigDict
-from torch import Tensor, nn
 
 from toolchain.errors import RecipeError
 from toolchain.factory import from_here, without_folder
-from toolchain.hardware.board_file import Board
 from toolchain.hints import command
 from toolchain.progress import Progress, Silent
 from toolchain.sparsity.checkpoint import PRUNED, save_checkpoint
 from toolchain.sparsity.cost import model_cost
 from toolchain.sparsity.masked_conv import summary
 from toolchain.storage.files import STDOUT, check_writable, write_whole
-from toolchain.tflite_file.plan import CorePlan
 from toolchain.train.data import Data, load_data
 from toolchain.train.interrupt import Stop, StopRequest
 from toolchain.train.ranks import Ranks
 from toolchain.train.recipe import Recipe
-from toolchain.train.rounding import Planner, Rounding
+from toolchain.train.rounding import Planner, Rounding, announced
 from toolchain.train.saved_state import (
     RANKS_LOCK,
+    check_checkpoints,
     check_data,
     decided,
     forget_state,
@@ -200,7 +198,7 @@ def plan_recipe(
     """
     progress = progress or Silent()
     data = _data(recipe, base, progress)
-    asking = _announced(planner, progress)
+    asking = announced(planner, progress)
     trainer = Trainer(recipe, data, build_student(recipe, data, base=base, planner=asking))
     if trainer.student.search:
         trainer.student.search.freeze()
@@ -252,7 +250,8 @@ def train_recipe(
     Raises:
         RecipeError: ``folder`` holds the state of another recipe, or the recipe is for another
             number of ranks.
-        DataError, ModelError: the data or the model have a fault; before any training starts.
+        DataError, ModelError: the data or the model have a fault, or are not those of the state;
+            before any training starts.
         OutputError: the output or the folder cannot be written, or another run works there.
         toolchain.train.interrupt.Stopped: by a signal; the state is saved.
     """
@@ -273,7 +272,8 @@ def train_recipe(
             stack.enter_context(locked(folder, RANKS_LOCK, patience=_DYING_S))
         ranks.wait()
         state = None if restart else load_state(folder, recipe)
-        asking = _announced(planner, progress)
+        checkpoints = check_checkpoints(state, recipe, base, folder)
+        asking = announced(planner, progress)
         trainer = _trainer(recipe, folder, state, base, asking, progress, part)
         resumed_at = trainer.steps_done if state is not None else None
         _tell(trainer, resumed_at, progress)
@@ -283,7 +283,8 @@ def train_recipe(
         if trainer.student.rounding is not None and ranks.first:
             text = trainer.student.rounding.model_dump_json(indent=1) + "\n"
             write_whole(folder / ROUNDING, text.encode())
-        _run(trainer, folder, f"train {name}", progress, part.stop if part else None)
+        stop = part.stop if part else None
+        _run(trainer, folder, checkpoints, f"train {name}", progress, stop)
         _save(trainer, folder / LAST, trainer.history[-1], name)
         best = trainer.take_best()
         _save(trainer, output if part is None else folder / BEST, best, name)
@@ -316,7 +317,7 @@ def decide_rounding(
     if recipe.masks is None or recipe.masks.board is None:
         return None
     data = _data(recipe, base, progress)
-    asking = _announced(planner, progress)
+    asking = announced(planner, progress)
     return build_student(recipe, data, base=base, planner=asking).rounding
 
 
@@ -368,7 +369,10 @@ def _save(trainer: Trainer, path: Path, epoch: Epoch, name: str) -> None:
         save_checkpoint(path, trainer.model, said)
 
 
-def _run(trainer: Trainer, folder: Path, title: str, progress: Progress, stop: Stop | None) -> None:
+def _run(
+    trainer: Trainer, folder: Path, checkpoints: Sequence[str | None], title: str,
+    progress: Progress, stop: Stop | None,
+) -> None:  # fmt: skip
     """Train to the end; the first rank keeps state and log."""
     with ExitStack() as stack:
         asked = stop or stack.enter_context(StopRequest())
@@ -379,7 +383,7 @@ def _run(trainer: Trainer, folder: Path, title: str, progress: Progress, stop: S
 
         def save() -> None:
             log.flush()
-            save_state(folder, trainer.recipe, trainer.data, trainer)
+            save_state(folder, trainer.recipe, trainer.data, trainer, checkpoints)
 
         trainer.train(
             progress=progress, title=title, on_step=log.step, on_epoch=log.epoch, save=save,
@@ -420,20 +424,6 @@ def metadata(
     if student.pruned:
         said |= PRUNED
     return said
-
-
-def _announced(planner: Planner | None, progress: Progress) -> Planner | None:
-    """The same, which takes as long as a conversion, as a stage."""
-    if planner is None:
-        return None
-
-    def asking(board: Board, model: nn.Module, example: Tensor) -> CorePlan:
-        with progress.stage(f"plan for board {board.name}", 1) as stage:
-            plan = planner(board, model, example)
-            stage.advance()
-        return plan
-
-    return asking
 
 
 def _as_trained(recipe: Recipe, student: Student) -> Recipe:

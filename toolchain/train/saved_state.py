@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from toolchain.errors import DataError, ModelError, OutputError, RecipeError, first_line
+from toolchain.storage.cache import sha256_file
 from toolchain.storage.files import make_folder, write_whole
 from toolchain.storage.scratch import sweep
 from toolchain.train.data import Data
@@ -67,8 +68,17 @@ def locked(folder: Path, name: str = LOCK, *, patience: float = 0.0) -> Iterator
         lock.release()
 
 
-def save_state(folder: Path, recipe: Recipe, data: Data, trainer: Trainer) -> None:
+def save_state(
+    folder: Path, recipe: Recipe, data: Data, trainer: Trainer, checkpoints: Sequence[str | None]
+) -> None:
     """Write the state of a run between two of its steps.
+
+    Args:
+        folder: of the run.
+        recipe: how it trains.
+        data: what it is trained on.
+        trainer: where it stands.
+        checkpoints: what :func:`check_checkpoints` gave.
 
     Raises:
         OutputError: it cannot be written; the state of before is still there.
@@ -78,6 +88,8 @@ def save_state(folder: Path, recipe: Recipe, data: Data, trainer: Trainer) -> No
         "recipe": recipe.model_dump_json(),
         "rounding": _rounding_text(trainer.student.rounding),
         "data": _identity(data),
+        "labels": data.labels,
+        "checkpoints": list(checkpoints),
         "trainer": trainer.state_dict(),
     }
     write_whole(folder / _STATE, partial(torch.save, state))
@@ -134,11 +146,50 @@ def check_data(state: Mapping[str, Any], data: Data, folder: Path) -> None:
     Raises:
         DataError: it would not.
     """
-    if state["data"] != _identity(data):
+    labels = state.get("labels")  # earlier versions did not save it
+    if state["data"] != _identity(data) or (labels and data.labels and labels != data.labels):
         raise DataError(
             f"{data.name}: is not what the run in {folder} was trained on until now",
             hint="bring the images back, or begin anew with --restart",
         )
+
+
+def check_checkpoints(
+    state: Mapping[str, Any] | None, recipe: Recipe, base: Path | None, folder: Path
+) -> list[str | None]:
+    """Make sure that a run goes on with the weights that it began with.
+
+    Those that it started from may be gone: they are in the state.
+
+    Args:
+        state: of the run; ``None`` where it begins.
+        recipe: names the checkpoints.
+        base: the folder that relative paths in the recipe start from.
+        folder: of the run.
+
+    Returns:
+        The SHA-256 of each checkpoint, as the run began with it; ``None`` of one that was never
+        seen.
+
+    Raises:
+        ModelError: one is another.
+    """
+    paths = recipe.checkpoints(base)
+    now = [_sha256(path) for path in paths]
+    known = (state or {}).get("checkpoints") or now  # earlier versions did not save it
+    for path, one, other in zip(paths, known, now, strict=True):
+        if one and other and one != other:
+            raise ModelError(
+                f"{path}: is not what the run in {folder} began with",
+                hint="bring those weights back, or begin anew with --restart",
+            )
+    return [one or other for one, other in zip(known, now, strict=True)]
+
+
+def _sha256(path: Path) -> str | None:
+    with suppress(OSError):
+        return sha256_file(path)
+    return None  # whoever needs it says what is wrong
 
 
 def weights(state: Mapping[str, Any]) -> Mapping[str, Tensor]:

@@ -270,8 +270,8 @@ def check_classifier(model: nn.Module, data: Data, name: str, table: str = "[mod
         raise ModelError(
             f"{name} gives {given} for one image, but {data.name} has {len(data.classes)} classes",
             hint=f"the model has to give [1, {len(data.classes)}]; under {table} a factory of ours "
-            f"takes arguments = {{ classes = {len(data.classes)} }}, networks of timm and torchvision "
-            f"{{ num_classes = {len(data.classes)} }}",
+            f"takes arguments = {{ classes = {len(data.classes)} }}, networks of timm and "
+            f"torchvision {{ num_classes = {len(data.classes)} }}",
         )
 
 

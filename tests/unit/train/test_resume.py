@@ -7,6 +7,7 @@ import json
 import os
 import random
 import resource
+import shutil
 import subprocess
 import tempfile
 import time
@@ -19,6 +20,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from support.patience import await_that
 from support.planners import Planner
@@ -40,15 +42,14 @@ from support.tiny_training import (
     STEPS,
     STEPS_PER_EPOCH,
     deploy_train,
+    net,
     recipe,
     saved_since,
     scalars,
     write_recipe,
 )
 from toolchain.errors import DataError, ModelError, OutputError, RecipeError
-from toolchain.sparsity.checkpoint import (
-    load_metadata,
-)
+from toolchain.sparsity.checkpoint import load_metadata, save_checkpoint
 from toolchain.train.interrupt import Stopped
 from toolchain.train.recipe import Recipe
 from toolchain.train.run import TrainingReport
@@ -303,6 +304,87 @@ def test_other_data_is_not_trained_on(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(DataError, match=r"is not what the run in .* was trained on until now"):
         train(chosen, tmp_path)
     monkeypatch.setenv("TINY_IMAGES", "40")
+    assert train(chosen, tmp_path).resumed_at == 3
+
+
+def coloured(folder: Path) -> Path:
+    """A folder of images, eight of each of two classes."""
+    for number, name in enumerate(("ant", "bee")):
+        (folder / "pets" / name).mkdir(parents=True)
+        for index in range(8):
+            image = Image.new("RGB", (8, 8), (20 * index, 200 * number, 90))
+            image.save(folder / "pets" / name / f"{name}{index}.png")
+    return folder / "pets"
+
+
+FOLDER: dict[str, Any] = {
+    "model": {"factory": "support.tiny_training:colour_net"},
+    "data": {"source": "pets", "image_size": 8},
+    "training": {"batch_size": 4},
+}
+
+
+def test_images_that_changed_their_classes_are_not_trained_on(tmp_path: Path) -> None:
+    pets, chosen = coloured(tmp_path), recipe(**FOLDER)
+    stop(chosen, tmp_path, 3, interrupt)
+    for index in range(4):  # of half of them, so that each class has as many as before
+        (pets / "ant" / f"ant{index}.png").rename(pets / "bee" / f"ant{index}.png")
+        (pets / "bee" / f"bee{index}.png").rename(pets / "ant" / f"bee{index}.png")
+    with pytest.raises(DataError, match=r"is not what the run in .* was trained on until now"):
+        train(chosen, tmp_path)
+
+
+def test_labels_that_changed_are_not_trained_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = recipe(data={"source": "support.tiny_training:changing_images"})
+    monkeypatch.setenv("TINY_IMAGES", "40")
+    stop(chosen, tmp_path, 3, interrupt)
+    monkeypatch.setenv("TINY_SWAPPED", "yes")
+    with pytest.raises(DataError, match=r"is not what the run in .* was trained on until now"):
+        train(chosen, tmp_path)
+
+
+def test_a_damaged_image_is_mended_and_the_run_goes_on(tmp_path: Path) -> None:
+    pets, chosen = coloured(tmp_path), recipe(**FOLDER)
+    stop(chosen, tmp_path, 1, interrupt)
+    images = {path: path.read_bytes() for path in pets.rglob("*.png")}
+    for path, whole in images.items():
+        path.write_bytes(whole[:45])  # the header is still there
+    with pytest.raises(DataError, match=r"\.png: cannot be read as an image"):
+        train(chosen, tmp_path)
+    for path, whole in images.items():
+        path.write_bytes(whole)
+    assert train(chosen, tmp_path).resumed_at == 1
+
+
+@pytest.mark.parametrize("name", ["start", "teacher"])
+def test_a_run_does_not_go_on_with_other_weights(tmp_path: Path, name: str) -> None:
+    write_start(tmp_path)
+    shutil.copy(tmp_path / "start.safetensors", tmp_path / "teacher.safetensors")
+    chosen = recipe(
+        model={"weights": "start.safetensors"},
+        distillation={"weights": "teacher.safetensors"},
+        optimizer={"learning_rate": 0.01},
+    )
+    stop(chosen, tmp_path, 3, interrupt)
+    path = tmp_path / f"{name}.safetensors"
+    before = path.read_bytes()
+    save_checkpoint(path, net())
+    with pytest.raises(ModelError, match=rf"{name}\.safetensors: is not what the run in .* began"):
+        train(chosen, tmp_path)
+    path.write_bytes(before)
+    stop(chosen, tmp_path, 4, interrupt)
+    (tmp_path / "start.safetensors").unlink()  # its weights are in the state
+    assert train(chosen, tmp_path).resumed_at == 4
+
+
+def test_a_state_that_does_not_tell_its_inputs_is_gone_on_from(tmp_path: Path) -> None:
+    chosen = recipe()
+    stop(chosen, tmp_path, 3, interrupt)
+    path = tmp_path / "run/state.pt"
+    state = torch.load(path, weights_only=True)
+    torch.save({key: state[key] for key in state if key not in ("labels", "checkpoints")}, path)
     assert train(chosen, tmp_path).resumed_at == 3
 
 
