@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from support.tflite_writer import GraphWriter, Quantization
 from toolchain.tflite_file.image_metadata import Normalization, with_image_metadata
@@ -28,6 +29,15 @@ def bright_images(count: int, seed: int = 0) -> tuple[Array, Array]:
     return (middle + noise).clip(0, 255).astype(np.uint8), labels
 
 
+def write_bright_folder(folder: Path, count: int) -> None:
+    """The same as files, a folder for each class."""
+    pixels, labels = bright_images(count)
+    for number, (image, label) in enumerate(zip(pixels, labels, strict=True)):
+        place = folder / f"{label:02}"
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image[..., 0]).save(place / f"{number}.png")
+
+
 def write_classifier(
     path: Path,
     *,
@@ -37,6 +47,7 @@ def write_classifier(
     quantization: Quantization | None = None,
     broken: bool = False,
     metadata: dict[str, bytes] | None = None,
+    channels: int = 1,
 ) -> Path:
     """A network that was trained on images normalised as :data:`TRAINED`.
 
@@ -48,9 +59,10 @@ def write_classifier(
         quantization: of its input.
         broken: whether its scores are of the wrong classes.
         metadata: other entries of the file.
+        channels: of an image.
     """
     writer = GraphWriter()
-    shape = (1, SIDE, SIDE, 1)
+    shape = (1, SIDE, SIDE, channels)
     image = source = writer.tensor(shape, dtype, quantization)
     if dtype != "float32":
         source = writer.dequantize(image)
@@ -64,7 +76,8 @@ def write_classifier(
     if broken:
         values = values[::-1]
     # The nearest centre: of (m - c)^2 what is common to all classes is left out.
-    filters = (2 * values).astype(np.float32).reshape(CLASSES, 1, 1, 1)
+    filters = (2 * values / channels).astype(np.float32).reshape(CLASSES, 1, 1, 1)
+    filters = filters.repeat(channels, 3)
     scores = writer.conv_2d(
         source, filters, (-(values**2)).astype(np.float32), (1, SIDE, SIDE, CLASSES)
     )

@@ -22,7 +22,7 @@ import torch
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from support.brightness import bright_images, write_classifier
+from support.brightness import SIDE, bright_images, write_bright_folder, write_classifier
 from support.bundles import write_bundle, write_masked_model
 from support.patience import PATIENCE
 from support.places import REPOSITORY
@@ -389,6 +389,14 @@ def test_the_lines_that_evaluate_with_other_figures_run(here: Path) -> None:
     assert run(here, line_in(told))[0] == 0
     code, told = run(here, "deploy evaluate 'my wrong.tflite' --data 'my data.npz'")
     assert code == 4
+    assert run(here, line_in(told))[0] == 0
+    write_bright_folder(here / "my recipes/grey", 240)
+    data = {"source": "grey", "image_size": SIDE, "test_share": 0.5}
+    write_recipe(here / "my recipes/r.toml", data=data)
+    write_classifier(here / "colour.tflite", says=None, channels=3)
+    code, told = run(here, "deploy evaluate colour.tflite --recipe 'my recipes/r.toml'")
+    assert code == 4
+    assert "--recipe 'my recipes/r.toml' --mean" in line_in(told)
     assert run(here, line_in(told))[0] == 0
 
 

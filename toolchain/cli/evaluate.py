@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -132,8 +132,8 @@ def evaluate(
     """Tell how often .tflite files are right on labelled images: here, on a board, and in torch.
 
     Images are prepared as the file says, which `deploy convert` writes into it; `--mean` and
-    `--std` go before that. What looks as if a network was trained on images prepared otherwise is
-    told, and ends with exit code 4.
+    `--std` go before that. What looks as if a network was trained on images prepared or labelled
+    otherwise is told, and ends with exit code 4.
 
     Outputs are kept in the cache, so a command that was broken off goes on when it is given again.
     With several files the first is the one that the others are compared with.
@@ -179,6 +179,8 @@ def evaluate(
 class _OfRecipe:
     """What a recipe says of its data."""
 
+    path: Path
+    """Its file."""
     source: str
     base: Path
     """The folder that its names count from."""
@@ -221,6 +223,7 @@ def _classified(
     if asked.data is None and asked.recipe is not None:
         of = asked.recipe
         data = load_labelled(of.source, base=of.base, held_out=of.held_out, progress=asked.progress)
+        data = replace(data, options=("--recipe", str(of.path)))
     else:
         data = load_labelled(asked.data or "", progress=asked.progress)
     if told and not data.pixels:
@@ -229,7 +232,10 @@ def _classified(
     nets = {path: load_torch(str(path), model) for path in dict.fromkeys(of_file.values())}
     in_torch = {file: nets[path] for file, path in of_file.items()}
     with asked.failures.kept(), asked.places(files) as places:
-        plan = Plan(files, tuple(places), in_torch, asked.given)
+        undo = Plan.undo
+        if not told and asked.recipe is not None:
+            undo = "leave --recipe away" if asked.data else "give --data in place of --recipe"
+        plan = Plan(files, tuple(places), in_torch, asked.given, undo)
         return evaluate(plan, data, **asked.options())
     return None
 
@@ -310,7 +316,7 @@ def _of_recipe(path: Path) -> _OfRecipe:
     found = load_recipe(path)
     held_out = HeldOut(found.data.test_share, found.training.seed)
     source = found.data.source
-    return _OfRecipe(source, path.parent, held_out, data_normalization(source))
+    return _OfRecipe(path, source, path.parent, held_out, data_normalization(source))
 
 
 def in_torch_of(classifiers: Sequence[Classifier], checkpoints: Sequence[Path]) -> dict[Path, Path]:

@@ -84,7 +84,7 @@ class Pair(_Table):
 
 
 class Doubt(_Table):
-    """A sign that images are not prepared as the network was trained."""
+    """A sign that images are not prepared, or not labelled, as the network was trained."""
 
     model: str
     what: str

@@ -1,17 +1,18 @@
-"""Signs that images are not prepared as a network was trained.
+"""Signs that images are not prepared, or not labelled, as a network was trained.
 
 Wrong figures raise no error anywhere: a network gives classes for whatever it is fed, and is wrong
-more often. So three things are looked at:
+more often. So these things are looked at:
 
 - what the user gives beside what the file says;
 - the values that go in beside those that the file was made for: what its metadata say of them, and
   the range of an int8 input, which calibration has measured;
-- whether another usual way to normalise has clearly more of the same images right.
+- whether another usual way to normalise has clearly more of the same images right;
+- whether classes are missing, so that those that are there are numbered otherwise.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from toolchain.agreement.differences import Array
 from toolchain.evaluation.classifier import Classifier
@@ -47,7 +48,12 @@ USUAL = {
 
 
 def told_otherwise(
-    classifier: Classifier, used: Normalization | None, said_hits: Array, hits: Array
+    classifier: Classifier,
+    used: Normalization | None,
+    said_hits: Array,
+    hits: Array,
+    *,
+    undo: str,
 ) -> Doubt | None:
     """What to think of figures that the user gives and that are not the file's.
 
@@ -56,6 +62,7 @@ def told_otherwise(
         used: how images were normalised.
         said_hits: which of some images are right with the file's own figures, ``[N]`` bool.
         hits: which of them are right now.
+        undo: what to do on the command line, so that the file's figures count.
 
     Returns:
         ``None`` where the user's are clearly better: then the file is wrong about itself.
@@ -66,7 +73,7 @@ def told_otherwise(
         model=str(classifier.path),
         what=f"images were normalised with {used}, and {hits.mean():.1%} of {len(hits)} are right; "
         f"the file says {classifier.said}, and {said_hits.mean():.1%} are",
-        hint="leave --mean and --std away, to go by the file",
+        hint=f"{undo}, to go by the file",
     )
 
 
@@ -116,7 +123,7 @@ def out_of_range(
 
 def better_ways(
     classifier: Classifier,
-    data: str,
+    data: Sequence[str],
     used: Normalization | None,
     right: Callable[[Normalization], Array],
     hits: Array,
@@ -125,7 +132,7 @@ def better_ways(
 
     Args:
         classifier: the file.
-        data: what the images are called, for the line to run.
+        data: the options that name the images, for the line to run.
         used: how they were normalised; ``None`` of a file that takes pixels as they are.
         right: gives which images are right with other figures, ``[N]`` bool.
         hits: which are right now, ``[N]`` bool.
@@ -151,6 +158,26 @@ def better_ways(
         what=f"with {used}, {hits.mean():.1%} of {len(hits)} images are right; with {name}, "
         f"{found.mean():.1%}",
         hint=f"the network was probably trained so; run: {line}",
+    )
+
+
+def fewer_classes(classifier: Classifier, data: str, classes: Sequence[str]) -> Doubt | None:
+    """Whether images may have other labels than in training: some of its classes are not there.
+
+    Args:
+        classifier: the file.
+        data: what the images are called.
+        classes: their names, in the order of the labels; empty where they have none.
+    """
+    if not 0 < len(classes) < classifier.classes:
+        return None
+    return Doubt(
+        model=str(classifier.path),
+        what=f"{data} has {len(classes)} classes, '{classes[0]}' being 0 and '{classes[-1]}' "
+        f"{len(classes) - 1}, and the network tells {classifier.classes} apart: where some of the "
+        "training's are missing, others have got their numbers",
+        hint="name all classes of the training, in their order: a folder for each, an empty one "
+        "where there are no images, or all of them in the data set's classes",
     )
 
 

@@ -70,6 +70,8 @@ class Plan:
     """The checkpoint of each file, where it is known."""
     given: Normalization | None = None
     """How pixels are normalised, whatever files say."""
+    undo: str = "leave --mean and --std away"
+    """What to do on the command line, so that what files say counts."""
 
 
 def read_classifiers(models: Sequence[Path], failures: Failures) -> tuple[Classifier, ...]:
@@ -137,7 +139,7 @@ def evaluate(
                 nets.remove(net)  # it failed; the other places of the file go on
     if not nets:
         return None
-    return _document(nets, data, labels, order, seed, failures, progress)
+    return _document(nets, plan, data, labels, order, seed, failures, progress)
 
 
 def _nets(plan: Plan, data: LabelledData, failures: Failures) -> list[_Net]:
@@ -150,7 +152,9 @@ def _nets(plan: Plan, data: LabelledData, failures: Failures) -> list[_Net]:
             normalization, by = None, "the data, which is normalised already"
             own, own_by = normalization, by
             if data.pixels:
-                normalization, by = chosen_normalization(classifier, data.name, plan.given, trained)
+                normalization, by = chosen_normalization(
+                    classifier, data.options, plan.given, trained
+                )
                 own, own_by = (
                     (trained, "the checkpoint") if trained else (normalization or BYTES, by)
                 )
@@ -197,15 +201,15 @@ def _run(net: _Net, images: Array, *, again: bool) -> None:
 
 
 def _document(
-    nets: list[_Net], data: LabelledData, labels: Array, order: Sequence[int], seed: int,
-    failures: Failures, progress: Progress,
+    nets: list[_Net], plan: Plan, data: LabelledData, labels: Array, order: Sequence[int],
+    seed: int, failures: Failures, progress: Progress,
 ) -> Evaluation:  # fmt: skip
     scores = [np.concatenate(net.scores) for net in nets]
     hits = [predictions(one) == labels for one in scores]
     rows = [
         _row(net, one, right, labels) for net, one, right in zip(nets, scores, hits, strict=True)
     ]
-    found = _doubts(nets, hits, data, labels, order, progress)
+    found = _doubts(nets, hits, plan, data, labels, order, progress)
     return Evaluation(
         data=data.name,
         of=len(data),
@@ -283,7 +287,7 @@ def _pair(
 
 
 def _doubts(
-    nets: Sequence[_Net], hits: Sequence[Array], data: LabelledData, labels: Array,
+    nets: Sequence[_Net], hits: Sequence[Array], plan: Plan, data: LabelledData, labels: Array,
     order: Sequence[int], progress: Progress,
 ) -> list[Doubt]:  # fmt: skip
     found = []
@@ -297,7 +301,11 @@ def _doubts(
             continue
         net, right = own.get("host") or own["board"]
         in_torch = [hits[i] for i, one in enumerate(nets) if one.place is net.torch]
-        doubt = _probe(net, right, data, labels, order, progress) if data.pixels else None
+        if classes := doubts.fewer_classes(classifier, data.name, data.classes):
+            found.append(classes)
+        doubt = None
+        if data.pixels:
+            doubt = _probe(net, right, plan.undo, data, labels, order, progress)
         doubt = doubt or doubts.out_of_range(
             classifier, net.low, net.high, len(labels), pixels=data.pixels
         )
@@ -309,7 +317,7 @@ def _doubts(
 
 
 def _probe(
-    net: _Net, right: Array, data: LabelledData, labels: Array, order: Sequence[int],
+    net: _Net, right: Array, undo: str, data: LabelledData, labels: Array, order: Sequence[int],
     progress: Progress,
 ) -> Doubt | None:  # fmt: skip
     """Try other figures on some of the images, on this machine: the file's own, or usual ones."""
@@ -327,9 +335,9 @@ def _probe(
     with progress.stage(f"try other figures with {classifier.name}") as stage:
         said = classifier.said
         if used is None or said is None or used.near(said):
-            return doubts.better_ways(classifier, data.name, used, hits, now)
+            return doubts.better_ways(classifier, data.options, used, hits, now)
         own = hits(said)
-    doubt = doubts.told_otherwise(classifier, used, own, now)
+    doubt = doubts.told_otherwise(classifier, used, own, now, undo=undo)
     if doubt is None:
         progress.note(
             f"{classifier.path}: says {said}, with which {own.mean():.1%} of {len(some)} images "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -128,7 +129,7 @@ def normalised(pixels: Array, normalization: Normalization) -> Array:
 
 def chosen_normalization(
     file: ImageFile,
-    data: str,
+    data: Sequence[str],
     given: Normalization | None,
     trained: Normalization | None,
 ) -> tuple[Normalization | None, str]:
@@ -136,7 +137,7 @@ def chosen_normalization(
 
     Args:
         file: that takes them.
-        data: what the images are called, for the line to run.
+        data: the options that name the images, for the line to run.
         given: by the user, who is believed first.
         trained: by the checkpoint, where there is one.
 
@@ -168,10 +169,16 @@ def chosen_normalization(
     )
 
 
-def with_figures(path: Path, data: str, normalization: Normalization) -> str:
-    """The line that evaluates a file with these figures."""
+def with_figures(path: Path, data: Sequence[str], normalization: Normalization) -> str:
+    """The line that evaluates a file with these figures.
+
+    Args:
+        path: of the file.
+        data: the options that name the images.
+        normalization: the figures.
+    """
     mean, std = (",".join(f"{value:.6g}" for value in part) for part in normalization.unit)
-    return command("evaluate", path, "--data", data, "--mean", mean, "--std", std)
+    return command("evaluate", path, *data, "--mean", mean, "--std", std)
 
 
 def _quantised(values: Array, quantization: Quantization) -> Array:

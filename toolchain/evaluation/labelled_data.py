@@ -5,6 +5,7 @@ Every source gives its images channels last, as files take them: ``[H, W, C]``.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -59,6 +60,8 @@ class LabelledData:
     read: Callable[[Sequence[int], Shape], Array]
     """``read(indices, shape)``: images ``[n, H, W, C]``. Raises :class:`DataError` where one cannot
     be read, or is of another shape than is asked for."""
+    options: tuple[str, ...] = ()
+    """That name it on the command line of ``deploy evaluate``."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -98,7 +101,7 @@ def load_labelled(
         data = _folder(path, source, held_out, progress)
     if not len(data):
         raise DataError(f"{source}: holds no examples")
-    return data
+    return dataclasses.replace(data, options=("--data", source))
 
 
 def draw(count: int, limit: int | None, seed: int) -> list[int]:

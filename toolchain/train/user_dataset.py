@@ -131,7 +131,7 @@ def load_user(
 
     Raises:
         DataError: there is no such function, it fails, or what it gives has a fault; names the
-            function and the example.
+            function and the example. Or training and test set name a class differently.
     """
     function = resolve(
         factory,
@@ -150,6 +150,7 @@ def load_user(
         test = CheckedDataset(
             function("test"), f"'{factory}' (\"test\")", shape=train.shape, classes=len(classes)
         )
+        _check_same_names(train, test)
         return checked, _first_checked(test), classes
 
 
@@ -212,6 +213,18 @@ def _names(of: CheckedDataset) -> tuple[str, ...] | None:
     if not isinstance(names, Sequence) or isinstance(names, str):
         return None
     return tuple(map(str, names))
+
+
+def _check_same_names(train: CheckedDataset, test: CheckedDataset) -> None:
+    """Labels are of one numbering; where both sets have names, they tell."""
+    for label, (one, other) in enumerate(
+        zip(_names(train) or (), _names(test) or (), strict=False)
+    ):
+        if one != other:
+            raise DataError(
+                f"{test.name}: class {label} is '{other}', and in {train.name} it is '{one}'",
+                hint="number the classes of both alike, those without an example, too",
+            )
 
 
 def _highest_label(train: CheckedDataset, progress: Progress) -> int:

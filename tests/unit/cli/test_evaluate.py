@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from support.brightness import CLASSES, bright_images, write_classifier
+from support.brightness import (
+    CLASSES,
+    SIDE,
+    bright_images,
+    write_bright_folder,
+    write_classifier,
+)
+from support.tiny_training import write_recipe
 from toolchain.cli.app import app
 from toolchain.cli.evaluate import in_torch_of
 from toolchain.errors import DeployError, ModelError, VerificationError
@@ -55,6 +63,42 @@ def test_a_wrong_normalisation_ends_with_its_own_exit_code(place: Path) -> None:
     assert done.exception.hint == "leave --mean and --std away, to go by the file"
     assert "120 of 120 images" in done.output  # what was found is shown, and kept
     assert json.loads((place / "e.json").read_text())["doubts"]
+
+
+@pytest.mark.parametrize(
+    ("words", "undo"),
+    [
+        (["--recipe", "recipes/r.toml"], "give --data in place of --recipe"),
+        (["--recipe", "recipes/r.toml", "--data", "recipes/grey"], "leave --recipe away"),
+        (
+            ["--recipe", "recipes/r.toml", "--mean", "0", "--std", "1"],
+            "leave --mean and --std away",
+        ),
+    ],
+)
+def test_what_gave_wrong_figures_is_what_to_leave_away(
+    place: Path, words: list[str], undo: str
+) -> None:
+    write_bright_folder(place / "recipes/grey", 300)
+    data = {"source": "grey", "image_size": SIDE, "test_share": 0.5}
+    write_recipe(place / "recipes/r.toml", data=data)
+    write_classifier(place / "colour.tflite", channels=3)
+    done = deploy("colour.tflite", *words)
+    assert isinstance(done.exception, VerificationError)
+    assert done.exception.hint == f"{undo}, to go by the file"
+
+
+def test_a_folder_without_some_classes_is_told_and_an_empty_one_mends_it(place: Path) -> None:
+    write_bright_folder(place / "grey", 300)
+    write_classifier(place / "colour.tflite", channels=3)
+    shutil.rmtree(place / "grey/00")
+    done = deploy("colour.tflite", "--data", "grey")
+    assert isinstance(done.exception, VerificationError)
+    assert "grey has 11 classes, '01' being 0 and '11' 10" in done.exception.what
+    (place / "grey/00").mkdir()
+    done = deploy("colour.tflite", "--data", "grey")
+    assert done.exit_code == 0
+    assert "100.00%" in done.output
 
 
 def test_what_was_kept_is_told() -> None:

@@ -89,14 +89,14 @@ def test_what_is_no_classifier_is_refused(tmp_path: Path) -> None:
 def test_who_says_how_pixels_are_normalised(tmp_path: Path) -> None:
     speaks = read_classifier(write_classifier(tmp_path / "a.tflite"))
     silent = read_classifier(write_classifier(tmp_path / "b.tflite", says=None))
-    assert chosen_normalization(speaks, "d", UNIT, FASHION) == (UNIT, "given")
-    found, by = chosen_normalization(speaks, "d", None, FASHION)
+    assert chosen_normalization(speaks, (), UNIT, FASHION) == (UNIT, "given")
+    found, by = chosen_normalization(speaks, (), None, FASHION)
     assert by == "the file"
     assert found is not None
     assert found.near(TRAINED)
-    assert chosen_normalization(silent, "d", None, FASHION) == (FASHION, "the checkpoint")
+    assert chosen_normalization(silent, (), None, FASHION) == (FASHION, "the checkpoint")
     with pytest.raises(ModelError, match="does not say how its images") as caught:
-        chosen_normalization(silent, "my data", None, None)
+        chosen_normalization(silent, ("--data", "my data"), None, None)
     assert f"deploy evaluate {silent.path} --data 'my data' --mean" in str(caught.value.hint)
 
 
@@ -104,11 +104,11 @@ def test_bytes_need_no_figures(tmp_path: Path) -> None:
     path = write_classifier(
         tmp_path / "m.tflite", dtype="uint8", says=None, quantization=Quantization((0.01,), 0)
     )
-    assert chosen_normalization(read_classifier(path), "d", None, None)[0] is None
+    assert chosen_normalization(read_classifier(path), (), None, None)[0] is None
 
 
 def test_figures_for_other_channels_are_refused(tmp_path: Path) -> None:
     classifier = read_classifier(write_classifier(tmp_path / "m.tflite"))
     three = Normalization.of_unit((0.5,) * 3, (0.5,) * 3)
     with pytest.raises(ModelError, match="1 channels, and the normalisation \\(given\\) is of 3"):
-        chosen_normalization(classifier, "d", three, None)
+        chosen_normalization(classifier, (), three, None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -287,6 +287,19 @@ def test_a_file_that_is_worse_than_its_checkpoint_is_noticed(
     path = write_classifier(tmp_path / "m.tflite", broken=True)
     (doubt,) = done(plan_of(path, in_torch={path: torch_net()}), data).doubts
     assert "100.0% in torch" in doubt.what
+
+
+@pytest.mark.parametrize(("names", "doubted"), [(0, False), (3, True), (CLASSES, False)])
+def test_named_classes_of_which_some_are_missing_are_noticed(
+    tmp_path: Path, names: int, doubted: bool
+) -> None:
+    pixels, labels = bright_images(COUNT)
+    few = labelled(tmp_path, (pixels[labels < 3], labels[labels < 3]))
+    named = replace(few, classes=tuple("abcdefghijkl"[:names]))
+    found = done(plan_of(write_classifier(tmp_path / "m.tflite")), named).doubts
+    assert [doubt.what.partition(": ")[0] for doubt in found] == doubted * [
+        f"{few.name} has 3 classes, 'a' being 0 and 'c' 2, and the network tells {CLASSES} apart"
+    ]
 
 
 def test_few_images_need_not_fill_a_range(tmp_path: Path) -> None:

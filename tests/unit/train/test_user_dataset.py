@@ -66,6 +66,18 @@ def strange_test(split):
 def other_size(split):
     return [(torch.zeros(1, 2, 2 if split == "train" else 3), number) for number in range(2)]
 
+def other_names(split):
+    found = Pets(split)
+    found.classes = {"train": ["cat", "dog", "owl"], "test": ["dog", "owl"]}[split]
+    return found
+
+
+def first_names(split):
+    found = Pets(split)
+    found.classes = {"train": ["cat", "dog", "owl"], "test": ["cat", "dog"]}[split]
+    return found
+
+
 def bad_targets(split):
     made = Pets(split)
     made.targets = "cats"
@@ -101,6 +113,7 @@ def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixtur
         ("Pets", ("0", "1", "2")),
         ("Targets", ("0", "1", "2")),
         ("Named", ("cat", "dog", "owl", "never seen")),
+        ("first_names", ("cat", "dog", "owl")),
     ],
 )
 def test_a_dataset_of_the_current_folder_is_taken(
@@ -156,6 +169,7 @@ def test_a_random_split_is_the_same_one_in_both_calls(user: str) -> None:
         ("one_class", "has fewer than two classes"),
         ("strange_test", r"\(\"test\"\), example 2: the label 2 is none of 2 classes, 0 to 1"),
         ("other_size", r"\(\"test\"\), example 0: the image is 1x2x3, the first .* 1x2x2"),
+        ("other_names", r"\(\"test\"\): class 0 is 'dog', and in '.*\(\"train\"\) it is 'cat'"),
         ("bad_targets", r"\(\"train\"\): reading its labels failed"),
         ("nan_tensors", r"\(\"test\"\), example 40: the image holds values that are not finite"),
         ("negative_tensors", r"\(\"train\"\), example 45: the label -1 is none of 2 classes"),
