@@ -20,7 +20,7 @@ from toolchain import extras
 from toolchain.errors import BoardError, DeployError, MissingToolError, first_line
 from toolchain.foreign_text import harmless
 from toolchain.sweep.session import Session, ray
-from toolchain.train.ranks import Ranks
+from toolchain.train.ranks import Ranks, backend
 from toolchain.train.recipe import Training
 from toolchain.train.together import Job, Running, job_from, job_table, run_rank
 
@@ -93,7 +93,7 @@ def _trainer(job: Job, retries: int) -> Any:
     return TorchTrainer(
         _rank,
         train_loop_config=job_table(job),
-        torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
+        torch_config=TorchConfig(backend=backend("cuda" if gpu else "cpu")),
         scaling_config=ScalingConfig(
             num_workers=job.count,
             use_gpu=gpu,

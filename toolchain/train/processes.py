@@ -17,7 +17,7 @@ import torch
 from torch import distributed
 
 from toolchain.errors import BoardError, RecipeError
-from toolchain.train.ranks import Ranks
+from toolchain.train.ranks import Ranks, backend
 from toolchain.train.together import Job, Running, job_from, job_table, run_rank
 
 _LOG = "rank-{}.log"
@@ -128,7 +128,7 @@ def _rank(said: dict[str, Any], number: int, device: str, parent: int) -> None:
     if used.type == "cuda":
         torch.cuda.set_device(used)
     distributed.init_process_group(
-        "nccl" if used.type == "cuda" else "gloo",
+        backend(used.type),
         init_method=(place / "meet").as_uri(),
         rank=number,
         world_size=job.count,

@@ -19,6 +19,16 @@ class RankLost(Exception):  # noqa: N818 - the training may go on from its last 
     """Another rank has died, so that nothing can be computed together any more."""
 
 
+def backend(device: str) -> str:
+    """What joins the ranks of a process group, as ``init_process_group`` takes it.
+
+    Args:
+        device: that they compute on, ``cpu`` or ``cuda``. Beside a GPU's tensors there are always
+            some of the CPU's: masks are laid before the network moves, and figures are numbers.
+    """
+    return "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo"
+
+
 @dataclass(frozen=True)
 class Ranks:
     """Which of the processes this is."""
@@ -31,7 +41,7 @@ class Ranks:
 
     @classmethod
     def joined(cls, device: torch.device) -> Ranks:
-        """Those of the process group that this process is in."""
+        """Those of the process group that this process is in; see :func:`backend`."""
         return cls(distributed.get_rank(), distributed.get_world_size(), device)
 
     @property
@@ -130,8 +140,7 @@ class Ranks:
             raise RankLost(said) from error
 
     def _reduced(self, values: Sequence[float], how: distributed.ReduceOp.RedOpType) -> list[float]:
-        on = self.device if distributed.get_backend() == "nccl" else None
-        tensor = torch.tensor(list(values), dtype=torch.float64, device=on)
+        tensor = torch.tensor(list(values), dtype=torch.float64)
         distributed.all_reduce(tensor, op=how)
         found: list[float] = tensor.tolist()
         return found

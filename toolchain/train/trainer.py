@@ -1,7 +1,7 @@
 """The training loop: a recipe and its data in, trained weights and masks out.
 
 Whatever happens at a step is a function of the recipe and of the state before it, so that a run
-that is stopped anywhere and resumed ends with the same weights, bit for bit.
+that is stopped anywhere and resumed ends with the same weights, on CPUs bit for bit.
 
 BatchNorm's running statistics are measured anew when the masks become final and at the end of each
 epoch, before it is judged: what training leaves in them describes the weights of some steps ago.
