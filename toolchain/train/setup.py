@@ -480,7 +480,7 @@ def _is_drawn(one: nn.Module, other: nn.Module, data: Data) -> bool:
     for model in (one, other):
         with torch.no_grad(), seeded(0):
             said.append(model.eval()(image.clone()))
-    return not torch.allclose(*said, equal_nan=True)
+    return not torch.allclose(said[0], said[1], equal_nan=True)
 
 
 def _augmentation(chosen: DataSet, data: Data) -> Augment | None:

@@ -91,7 +91,7 @@ def test_masks_that_would_be_final_before_they_grow_are_told(
     total: int, steps: dict[str, int], said: str
 ) -> None:
     with pytest.raises(DeployError, match=said):
-        PolynomialSchedule(total, **steps)  # type: ignore[arg-type]
+        PolynomialSchedule(total, **steps)
     PolynomialSchedule(100, begin_step=500)  # a run that is too short is none of these
 
 
