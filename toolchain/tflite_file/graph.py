@@ -287,7 +287,7 @@ class _Reader:
         kind = _TYPES.get(table.Type())
         if kind is None:
             raise self._fault(f"tensor {index} has the unknown type {table.Type()}")
-        data = self._data(buffers[table.Buffer()]) if buffers else None
+        data = self._data(buffers[table.Buffer()]) if table.Buffer() else None  # 0 is no buffer
         numpy_type = _NUMPY.get(kind)
         if data is not None and numpy_type is not None and table.Sparsity() is None:
             wanted = math.prod(shape) * np.dtype(numpy_type).itemsize
@@ -311,15 +311,15 @@ class _Reader:
         )
 
     def _data(self, buffer: Any) -> npt.NDArray[np.uint8] | None:
-        if buffer.Offset() > 1:  # data behind the flatbuffer, for models over 2 GB
+        if buffer.DataLength() > 0:
+            data: npt.NDArray[np.uint8] = buffer.DataAsNumpy()
+            return data
+        if buffer.Offset() > 1 and buffer.DataIsNone():  # behind the flatbuffer
             start, size = buffer.Offset(), buffer.Size()
             if start + size > len(self._raw):
                 raise self._fault(f"a buffer ends at byte {start + size}")
             return np.frombuffer(self._raw, np.uint8, size, start)
-        if buffer.DataLength() == 0:
-            return None
-        data: npt.NDArray[np.uint8] = buffer.DataAsNumpy()
-        return data
+        return None
 
     def _quantization(self, table: Any) -> Quantization | None:
         if table is None or table.ScaleLength() == 0:

@@ -101,6 +101,8 @@ def pack(model: Any) -> bytes:
 
 
 def _content(buffer: Any, raw: bytes) -> bytes | None:
-    if buffer.offset > 1:  # data behind the flatbuffer, for models over 2 GB
+    if buffer.data is not None:
+        return np.asarray(buffer.data, np.uint8).tobytes()
+    if buffer.offset > 1:  # behind the flatbuffer
         return raw[buffer.offset : buffer.offset + buffer.size]
-    return None if buffer.data is None else np.asarray(buffer.data, np.uint8).tobytes()
+    return None

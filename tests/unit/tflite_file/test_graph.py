@@ -80,6 +80,21 @@ def test_an_operator_of_a_code_that_is_not_in_the_file_is_said(tmp_path: Path) -
         read_model(path)
 
 
+def test_constants_are_those_that_tensorflow_lite_reads() -> None:
+    """Buffer 0 is none, and of a vector and a place in the file the vector counts."""
+    model = schema.ModelT.InitFromPackedBuf(_raw(), 0)
+    constant = next(tensor for tensor in model.subgraphs[0].tensors if tensor.buffer)
+    model.buffers[constant.buffer].offset = model.buffers[constant.buffer].size = 8
+    model.buffers[0].data = list(b"nobody's")
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    found, whole = parse_model(bytes(builder.Output())).graph, parse_model(_raw()).graph
+    for tensor, same in zip(found.tensors, whole.tensors, strict=True):
+        assert (tensor.data is None) == (same.data is None)
+        if tensor.data is not None and same.data is not None:
+            assert np.array_equal(tensor.data, same.data)
+
+
 def test_a_file_that_is_not_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"nothing.tflite: cannot be read: No such file"):
         read_model(tmp_path / "nothing.tflite")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 
 from support.tflite_writer import GraphWriter
 from toolchain.agreement import interpreter
@@ -34,6 +35,12 @@ def test_a_file_that_is_not_changed_holds_what_it_held(raw: bytes) -> None:
             assert np.array_equal(one.data, other.data)
     (entry,) = unpack(pack(unpack(raw))).metadata
     assert unpack(raw).buffers[entry.buffer].data == b"odd"
+
+
+def test_of_a_vector_and_a_place_in_the_file_the_vector_is_kept(raw: bytes) -> None:
+    model = schema.ModelT.InitFromPackedBuf(raw, 0)
+    model.buffers[1].offset = model.buffers[1].size = 8
+    assert unpack(pack(model)).buffers[1].data == unpack(raw).buffers[1].data
 
 
 def test_constants_begin_at_multiples_of_sixteen_bytes(raw: bytes) -> None:
