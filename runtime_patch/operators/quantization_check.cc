@@ -36,6 +36,19 @@ bool ReadsManyScales(BuiltinOperator op, int i) {
   }
 }
 
+// Whether a kernel reads its input number i where that holds only the values
+// that are not 0 (or refuses it).
+bool ReadsSparse(BuiltinOperator op, int i) {
+  switch (op) {
+    case tflite::BuiltinOperator_FULLY_CONNECTED:
+      return i == 1;
+    case tflite::BuiltinOperator_DENSIFY:
+      return i == 0;
+    default:
+      return false;
+  }
+}
+
 // Whether an operator only copies elements, whatever they stand for.
 bool CopiesElements(BuiltinOperator op) {
   switch (op) {
@@ -93,9 +106,7 @@ TfLiteStatus CheckQuantization(TfLiteContext* context, const TfLiteNode& node,
     const int index = node.inputs->data[i];
     if (index < 0) continue;
     const TfLiteTensor& tensor = context->tensors[index];
-    if (tensor.sparsity != nullptr &&
-        op != tflite::BuiltinOperator_FULLY_CONNECTED &&
-        op != tflite::BuiltinOperator_DENSIFY) {
+    if (tensor.sparsity != nullptr && !ReadsSparse(op, i)) {
       TF_LITE_KERNEL_LOG(context,
                          "%s: input %d is stored sparsely, which this operator "
                          "does not read",

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -31,16 +32,14 @@ Fault CheckIndices(const Indices* indices, size_t count, bool may_be_absent,
   return Fault();
 }
 
-// How many bytes the file has of a tensor; none of one that is computed.
+// How many bytes the file has of a tensor; none of one that is computed. As
+// TensorFlow Lite looks for them: buffer 0 is none, and an offset counts only
+// where there is no vector.
 size_t DataBytes(const tflite::Model& model, const tflite::Tensor& tensor) {
+  if (tensor.buffer() == 0) return 0;
   const tflite::Buffer* buffer = model.buffers()->Get(tensor.buffer());
-  if (buffer->offset() > 1) return buffer->size();
-  return buffer->data() == nullptr ? 0 : buffer->data()->size();
-}
-
-bool HasData(const tflite::Model& model, const tflite::Tensor& tensor) {
-  return DataBytes(model, tensor) > 0 ||
-         model.buffers()->Get(tensor.buffer())->offset() > 1;
+  if (buffer->data() != nullptr) return buffer->data()->size();
+  return buffer->offset() > 1 ? buffer->size() : 0;
 }
 
 Fault CheckBuffers(const tflite::Model& model, size_t length) {
@@ -114,45 +113,94 @@ Fault CheckOptions(const tflite::Operator& op, const std::string& where) {
 }
 
 // The one kernel that computes on sparse weights takes one kind of them, and
-// looks for what it has before it looks which it is.
+// does not look at most of what says which it is: a matrix row by row, each
+// with the columns of its values or of blocks of them. Of weights that have no
+// SparsityFault.
 bool IsRowSparse(const tflite::SparsityParameters& sparsity) {
   const auto* levels = sparsity.dim_metadata();
-  return levels != nullptr && levels->size() >= 2 &&
-         levels->Get(0)->format() == tflite::DimensionType_DENSE &&
+  const auto* order = sparsity.traversal_order();
+  const auto* blocks = sparsity.block_map();
+  const size_t block_levels = blocks == nullptr ? 0 : blocks->size();
+  if (levels->size() != 2 + block_levels || block_levels > 1 ||
+      (block_levels == 1 && blocks->Get(0) != 1)) {
+    return false;
+  }
+  for (size_t i = 0; i < order->size(); ++i) {
+    if (order->Get(i) != static_cast<int32_t>(i)) return false;
+  }
+  return levels->Get(0)->format() == tflite::DimensionType_DENSE &&
          levels->Get(1)->format() == tflite::DimensionType_SPARSE_CSR;
 }
 
-Fault CheckSparseInputs(const tflite::Model& model,
-                        const tflite::SubGraph& graph,
-                        const tflite::Operator& op, const std::string& where) {
+Fault CheckSparseWeights(const tflite::Model& model,
+                         const tflite::SubGraph& graph,
+                         const tflite::Operator& op, const std::string& where) {
   const auto* code = model.operator_codes()->Get(op.opcode_index());
-  // CheckQuantization names the other operators that are given such weights.
-  if (op.inputs() == nullptr ||
+  // CheckQuantization names other inputs and operators that are given such.
+  if (op.inputs() == nullptr || op.inputs()->size() < 2 ||
+      op.inputs()->Get(1) < 0 ||
       tflite::GetBuiltinCode(code) != tflite::BuiltinOperator_FULLY_CONNECTED) {
     return Fault();
   }
-  for (const int32_t index : *op.inputs()) {
-    if (index < 0) continue;
-    const auto* sparsity = graph.tensors()->Get(index)->sparsity();
-    if (sparsity != nullptr && !IsRowSparse(*sparsity)) {
-      return where + " reads a sparse tensor of a kind that it does not take";
+  const auto* weights = graph.tensors()->Get(op.inputs()->Get(1));
+  if (weights->sparsity() == nullptr || IsRowSparse(*weights->sparsity())) {
+    return Fault();
+  }
+  return where + " reads a sparse tensor of a kind that it does not take";
+}
+
+// What holds values when a graph begins, or after some of its operators.
+using Filled = std::vector<bool>;
+
+Filled FilledByFile(const tflite::Model& model, const tflite::SubGraph& graph) {
+  Filled filled;
+  for (const tflite::Tensor* tensor : *graph.tensors()) {
+    filled.push_back(tensor->is_variable() || DataBytes(model, *tensor) > 0);
+  }
+  return filled;
+}
+
+// Whoever runs a graph or an operator writes to these: constants lie in memory
+// that cannot be written to.
+Fault CheckWritten(const tflite::Model& model, const tflite::SubGraph& graph,
+                   const Indices* written, const std::string& where) {
+  if (written == nullptr) return Fault();
+  for (const int32_t index : *written) {
+    if (DataBytes(model, *graph.tensors()->Get(index)) > 0) {
+      return where + " is tensor " + std::to_string(index) +
+             ", which is a constant";
     }
   }
   return Fault();
 }
 
-Fault CheckOperators(const tflite::Model& model,
-                     const tflite::SubGraph& graph) {
-  const size_t count = graph.tensors()->size();
-  std::vector<bool> filled(count, false);
-  for (size_t i = 0; i < count; ++i) {
-    const tflite::Tensor& tensor = *graph.tensors()->Get(i);
-    filled[i] = tensor.is_variable() || HasData(model, tensor);
+// The first of these that holds nothing. None is an absent one, or an empty
+// tensor that carries only a shape.
+std::optional<int32_t> FirstUnfilled(const tflite::SubGraph& graph,
+                                     const Indices* read,
+                                     const Filled& filled) {
+  if (read == nullptr) return std::nullopt;
+  for (const int32_t index : *read) {
+    if (index < 0 || filled[index]) continue;
+    const auto* shape = graph.tensors()->Get(index)->shape();
+    bool empty = false;
+    for (size_t d = 0; shape != nullptr && d < shape->size(); ++d) {
+      empty = empty || shape->Get(d) == 0;
+    }
+    if (!empty) return index;
   }
-  if (graph.inputs() != nullptr) {
-    for (const int32_t index : *graph.inputs()) filled[index] = true;
-  }
+  return std::nullopt;
+}
+
+void Fill(const Indices* written, Filled* filled) {
+  if (written == nullptr) return;
+  for (const int32_t index : *written) (*filled)[index] = true;
+}
+
+Fault CheckOperators(const tflite::Model& model, const tflite::SubGraph& graph,
+                     Filled* filled) {
   if (graph.operators() == nullptr) return Fault();
+  const size_t count = graph.tensors()->size();
   int number = 0;
   for (const tflite::Operator* op : *graph.operators()) {
     const std::string where = "operator " + std::to_string(number++);
@@ -169,28 +217,17 @@ Fault CheckOperators(const tflite::Model& model,
         !fault.empty()) {
       return fault;
     }
-    for (Fault fault : {CheckOptions(*op, where),
-                        CheckSparseInputs(model, graph, *op, where)}) {
+    for (Fault fault :
+         {CheckOptions(*op, where),
+          CheckSparseWeights(model, graph, *op, where),
+          CheckWritten(model, graph, op->outputs(), "an output of " + where)}) {
       if (!fault.empty()) return fault;
     }
-    if (op->inputs() != nullptr) {
-      for (const int32_t index : *op->inputs()) {
-        // Absent, or an empty tensor that carries only a shape.
-        if (index < 0 || filled[index]) continue;
-        const auto* shape = graph.tensors()->Get(index)->shape();
-        bool empty = false;
-        for (size_t d = 0; shape != nullptr && d < shape->size(); ++d) {
-          empty = empty || shape->Get(d) == 0;
-        }
-        if (!empty) {
-          return where + " reads tensor " + std::to_string(index) +
-                 " before anything fills it";
-        }
-      }
+    if (const auto unfilled = FirstUnfilled(graph, op->inputs(), *filled)) {
+      return where + " reads tensor " + std::to_string(*unfilled) +
+             " before anything fills it";
     }
-    if (op->outputs() != nullptr) {
-      for (const int32_t index : *op->outputs()) filled[index] = true;
-    }
+    Fill(op->outputs(), filled);
   }
   return Fault();
 }
@@ -207,8 +244,19 @@ Fault CheckGraph(const tflite::Model& model, const tflite::SubGraph* graph) {
   if (fault.empty()) {
     fault = CheckIndices(graph->outputs(), count, false, "an output");
   }
-  if (fault.empty()) fault = CheckOperators(model, *graph);
-  return fault;
+  if (fault.empty()) {
+    fault = CheckWritten(model, *graph, graph->inputs(), "an input");
+  }
+  if (!fault.empty()) return fault;
+  Filled filled = FilledByFile(model, *graph);
+  Fill(graph->inputs(), &filled);
+  fault = CheckOperators(model, *graph, &filled);
+  if (!fault.empty()) return fault;
+  if (const auto unfilled = FirstUnfilled(*graph, graph->outputs(), filled)) {
+    return "an output is tensor " + std::to_string(*unfilled) +
+           ", which nothing fills";
+  }
+  return Fault();
 }
 
 Fault CheckModel(const tflite::Model& model, size_t length) {

@@ -9,8 +9,9 @@
 namespace tileskip {
 
 // Checks what the flatbuffers verifier cannot know: that every index inside a
-// model points at something, and that no operator reads a tensor that nothing
-// has filled. To be used after that verifier, on the same bytes.
+// model points at something, that nothing reads a tensor that nothing has
+// filled, and that nothing writes to a constant. To be used after that
+// verifier, on the same bytes.
 //
 // TensorFlow Lite's own tflite::Verify is not used: it also refuses sound files
 // (packed int4 weights, empty buffers of tensors that are computed).

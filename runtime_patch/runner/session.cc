@@ -4,6 +4,7 @@
 
 #include <cctype>
 #include <cerrno>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -27,6 +28,9 @@ namespace {
 constexpr size_t kMaxMessages = 3;
 // What ends the reasons for leaving a node; its number follows.
 constexpr char kLeaves[] = "XNNPACK leaves node #";
+// The verifier of flatbuffers reads no further, and TensorFlow Lite takes what
+// is larger without it.
+constexpr int64_t kLargestFile = INT32_MAX;
 
 // "unsupported type INT32 in tensor #4" of the same with "in node #2" behind
 // it: who reads it knows the node.
@@ -49,6 +53,9 @@ Status CheckFile(const std::string& path) {
   }
   if (!S_ISREG(facts.st_mode)) return ModelError(path + ": is no file");
   if (facts.st_size == 0) return ModelError(path + ": is empty");
+  if (facts.st_size > kLargestFile) {
+    return ModelError(path + ": has 2 GiB or more, which is not supported");
+  }
   return Status();
 }
 

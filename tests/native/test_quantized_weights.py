@@ -149,6 +149,14 @@ def _sparse(file: FileWriter) -> tuple[int, int]:
     return x, y
 
 
+def _sparse_bias(file: FileWriter) -> tuple[int, int]:
+    x, y = file.tensor((1, 3), "float32"), file.tensor((1, 2), "float32")
+    weights = file.tensor((2, 3), "float32", data=bytes(24))
+    bias = file.tensor((2,), "float32", data=bytes(8), sparse=True)
+    file.operator("FULLY_CONNECTED", [x, weights, bias], [y])
+    return x, y
+
+
 @pytest.mark.parametrize(
     ("build", "op", "reason"),
     [
@@ -156,6 +164,7 @@ def _sparse(file: FileWriter) -> tuple[int, int]:
         (_added, "ADD", "has 3 scales, one a channel"),
         (_filtered, "SVDF", "has 2 scales, one a channel"),
         (_sparse, "CONV_2D", "is stored sparsely"),
+        (_sparse_bias, "FULLY_CONNECTED", "input 2 is stored sparsely"),
     ],
 )
 @pytest.mark.parametrize("delegate", [True, False])

@@ -142,7 +142,8 @@ _TAKES_QUANTIZED_WEIGHTS = frozenset(
         "UNIDIRECTIONAL_SEQUENCE_RNN",
     }
 )
-_SPARSE = ("FULLY_CONNECTED", "DENSIFY")
+_READS_SPARSE = {"FULLY_CONNECTED": 1, "DENSIFY": 0}
+"""The input of an operator that may hold only the values that are not 0."""
 
 
 @dataclass(frozen=True)
@@ -239,7 +240,7 @@ def _storage_faults(graph: Graph, op: Operator) -> Iterator[str]:
         if index < 0:
             continue
         tensor = graph.tensors[index]
-        if tensor.sparse and op.op not in _SPARSE:
+        if tensor.sparse and _READS_SPARSE.get(op.op) != position:
             yield f"input {position} is stored sparsely, which this operator does not read"
         if tensor.dtype not in _INTEGERS:
             continue
