@@ -14,15 +14,19 @@
 #include "xnnpack.h"
 #include "xnnpack/allocator.h"
 #include "xnnpack/log.h"
+#include "xnnpack/math.h"
 
 enum xnn_status
 xnn_create_pixel_mask(size_t height, size_t width, const uint8_t* pixels, struct xnn_pixel_mask** mask_out)
 {
-  const size_t num_pixels = height * width;
-  if (num_pixels == 0 || num_pixels >= UINT32_MAX) {
+  // The arrays have two entries a pixel and one a row at most, and two more. No size below wraps around.
+  const size_t max_entries = (SIZE_MAX - sizeof(struct xnn_pixel_mask)) / sizeof(uint32_t);
+  const size_t max_pixels = min((max_entries - 2) / 3, UINT32_MAX - 1);
+  if (height == 0 || width == 0 || height > max_pixels / width) {
     xnn_log_error("failed to create pixel mask of %zux%zu pixels", height, width);
     return xnn_status_invalid_parameter;
   }
+  const size_t num_pixels = height * width;
   size_t num_kept = 0;
   for (size_t i = 0; i < num_pixels; i++) {
     if (pixels[i] > 1) {

@@ -577,6 +577,46 @@ TEST_F(CompactLayout, prepared_and_freed_1000_times_does_not_grow)
   EXPECT_LT(AllocatedBytes(), before + 1000 * sizeof(void*));
 }
 
+TEST_F(CompactLayout, a_masked_convolution_that_nothing_reads_leaves_nothing_behind)
+{
+  const size_t dims[] = {1, 4, 4, 8}, filter_dims[] = {8, 1, 1, 8};
+  const std::vector<float> filter(64), fill(8);
+  std::vector<uint8_t> mask(16, 1);
+  mask[3] = 0;
+  const auto prepare = [&] {
+    xnn_subgraph_t subgraph = nullptr;
+    ASSERT_EQ(xnn_status_success, xnn_create_subgraph(2, 0, &subgraph));
+    const auto define = [&](const size_t* shape, const float* data, uint32_t external_id, uint32_t flags) {
+      uint32_t id = XNN_INVALID_VALUE_ID;
+      EXPECT_EQ(
+        xnn_status_success,
+        xnn_define_tensor_value(subgraph, xnn_datatype_fp32, 4, shape, data, external_id, flags, &id));
+      return id;
+    };
+    const uint32_t none = XNN_INVALID_VALUE_ID;
+    const uint32_t input = define(dims, nullptr, 0, XNN_VALUE_FLAG_EXTERNAL_INPUT);
+    const uint32_t output = define(dims, nullptr, 1, XNN_VALUE_FLAG_EXTERNAL_OUTPUT);
+    const uint32_t weights = define(filter_dims, filter.data(), none, 0), unread = define(dims, nullptr, none, 0);
+    const float infinity = std::numeric_limits<float>::infinity();
+    ASSERT_EQ(
+      xnn_status_success,
+      xnn_define_convolution_2d(
+        subgraph, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 8, 8, -infinity, infinity, input, weights, none, unread, 0));
+    ASSERT_EQ(xnn_status_success, xnn_mask_convolution_2d(subgraph, unread, 4, 4, mask.data(), 8, fill.data()));
+    ASSERT_EQ(xnn_status_success, xnn_define_clamp(subgraph, 0.0f, 6.0f, input, output, 0));
+    xnn_runtime_t runtime = nullptr;
+    ASSERT_EQ(xnn_status_success, xnn_create_runtime_v3(subgraph, nullptr, nullptr, 0, &runtime));
+    xnn_delete_runtime(runtime);
+    xnn_delete_subgraph(subgraph);
+  };
+  for (int i = 0; i < 500; i++)
+    prepare();
+  const size_t before = AllocatedBytes();
+  for (int i = 0; i < 1000; i++)
+    prepare();
+  EXPECT_LT(AllocatedBytes(), before + 1000 * sizeof(void*));
+}
+
 constexpr uint32_t kNetworks = 40;
 
 TEST_F(CompactLayout, f32)

@@ -18,6 +18,7 @@
 #include "pthreadpool.h"
 #include "xnnpack-masked.h"
 #include "xnnpack.h"
+#include "xnnpack/pixel-mask.h"
 
 namespace {
 
@@ -414,6 +415,49 @@ TEST(MaskedConvolution2DFill, int8_is_clamped)
   ASSERT_EQ(xnn_status_success, xnn_setup_runtime(runtime.get(), 2, external));
   ASSERT_EQ(xnn_status_success, xnn_invoke_runtime(runtime.get()));
   EXPECT_EQ(clamped, std::vector<int8_t>(result.begin() + channels, result.begin() + 2 * channels));
+}
+
+// Taps are merged for the larger input, which is copied with its padding, and not for the single pixel.
+TEST(MaskedConvolution2DReshape, nothing_of_a_larger_input_is_computed_on_a_smaller_one)
+{
+  ASSERT_EQ(xnn_status_success, xnn_initialize(nullptr));
+  const size_t channels = 8, size = 8;
+  std::vector<float> kernel(channels * 9 * 3);
+  for (size_t i = 0; i < kernel.size(); i++)
+    kernel[i] = static_cast<float>(i % 7) - 3.0f;
+  const float infinity = std::numeric_limits<float>::infinity();
+  const auto compute = [&](const std::vector<size_t>& sizes) {
+    xnn_operator_t op_ptr = nullptr;
+    EXPECT_EQ(
+      xnn_status_success, xnn_create_convolution2d_nhwc_f32(
+                            1, 1, 1, 1, 3, 3, 1, 1, 1, 1, 1, 3, channels, 3, channels, kernel.data(), nullptr,
+                            -infinity, infinity, 0, nullptr, nullptr, &op_ptr));
+    std::unique_ptr<xnn_operator, decltype(&xnn_delete_operator)> op(op_ptr, xnn_delete_operator);
+    size_t workspace_size = 0, workspace_alignment = 0;
+    for (const size_t side : sizes)
+      EXPECT_EQ(
+        xnn_status_success,
+        xnn_reshape_convolution2d_nhwc_f32(
+          op.get(), 1, side, side, &workspace_size, &workspace_alignment, nullptr, nullptr, nullptr));
+    EXPECT_EQ(0, workspace_size);
+    const std::vector<float> input(size * size * 3 + XNN_EXTRA_BYTES, 0.5f);
+    std::vector<float> output(size * size * channels, 77.0f);
+    EXPECT_EQ(xnn_status_success, xnn_setup_convolution2d_nhwc_f32(op.get(), nullptr, input.data(), output.data()));
+    EXPECT_EQ(xnn_status_success, xnn_run_operator(op.get(), nullptr));
+    return output;
+  };
+  EXPECT_EQ(compute({1}), compute({size, 1}));
+}
+
+TEST(PixelMask, more_pixels_than_memory_has_bytes_are_refused)
+{
+  const uint8_t pixels[] = {1, 1};
+  struct xnn_pixel_mask* mask = nullptr;
+  // Their number wraps around to 2.
+  EXPECT_EQ(xnn_status_invalid_parameter, xnn_create_pixel_mask(SIZE_MAX / 2 + 2, 2, pixels, &mask));
+  // The arrays take three numbers of 32 bits a pixel.
+  if (sizeof(size_t) == 4)
+    EXPECT_EQ(xnn_status_invalid_parameter, xnn_create_pixel_mask(1 << 14, 1 << 15, pixels, &mask));
 }
 
 class MaskedConvolution2DErrors : public testing::Test {

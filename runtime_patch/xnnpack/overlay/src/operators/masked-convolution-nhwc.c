@@ -516,6 +516,8 @@ enum xnn_status xnn_reshape_gather_igemm(
 
   *workspace_size = 0;
   *workspace_alignment = 1;
+  // What an earlier reshaping computed, and this one does not, must not run.
+  memset(convolution_op->compute, 0, sizeof(convolution_op->compute));
   // The buffer is smaller than the dense one and its contents outlive a run, so it is never transient.
   convolution_op->flags &= ~XNN_FLAG_TRANSIENT_INDIRECTION_BUFFER;
   if (num_kept != 0) {
