@@ -6,7 +6,6 @@ The runner's command line and its exit codes are the contract of docs/reference/
 from __future__ import annotations
 
 import posixpath
-import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -351,7 +350,7 @@ class BoardRunner:
 
     @contextmanager
     def _scratch(self) -> Iterator[str]:
-        folder = posixpath.join(self._board.ssh.directory, f"run-{secrets.token_hex(6)}")
+        folder = push.run_folder(self._board)
         self._connection.make_directory(folder)
         try:
             yield folder

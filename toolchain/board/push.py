@@ -29,26 +29,40 @@ _ROOM = 1 << 20
 """Bytes that have to stay free beside the files: for folders, inputs and outputs."""
 RESUMED_FOR_MIN = 24 * 60
 """Minutes for which what has arrived of a file is kept, so that the next push goes on there."""
+# The folder may be the user's home: only what has a name that is made here goes, and only where it
+# is made. A date is no such name: it has no letter.
 # What was begun less than a minute ago may be between two programs; later a program's command line
 # names it, for as long as its owner is there. A part with a whole hash is of a file that was cut.
 _SWEEP = r"""
 kept=$2
-cd -- "$1" 2>/dev/null || exit 0
+CDPATH= cd -- "$1" 2>/dev/null || exit 0
 named() { grep -qs "$1" /proc/[0-9]*/cmdline; }
+is_hex() {
+  case $1 in *[!0-9a-f]*) return 1 ;; esac
+  [ "${#1}" -eq "$2" ]
+}
+is_run() {
+  case $1 in *[a-f]*) is_hex "$1" 12 ;; *) return 1 ;; esac
+}
+is_old() { [ ! -L "$1" ] && [ -n "$(find "$1" -maxdepth 0 -type "$2" -mmin "+$3" 2>/dev/null)" ]; }
 for folder in run-*; do
   name=${folder#run-}
-  case $name in *[!0-9a-f]* | "") continue ;; esac
-  if [ -L "$folder" ] || [ -z "$(find "$folder" -maxdepth 0 -type d -mmin +1)" ]; then continue; fi
+  if ! is_run "$name" || ! is_old "$folder" d 1; then continue; fi
   named "[r]un-$name" || rm -rf -- "$folder"
 done
 # After the folders: a part that goes makes its folder a new one.
-find . -maxdepth 3 -type f -name ".*.part" -mmin +1 | while read -r file; do
-  name=${file##*/.}; name=${name%.part}
-  case $name in *[!0-9a-f]* | "") continue ;; esac
-  if [ "${#name}" -eq 64 ] && [ -z "$(find "$file" -mmin "+$kept")" ]; then continue; fi
-  named "[.]$name[.]part" && continue
+for file in bundles/*/.*.part models/*/.*.part run-*/.*.part; do
+  folder=${file%/*}
+  case $folder in
+    run-*) is_run "${folder#run-}" || continue ;;
+    *) is_hex "${folder#*/}" 16 || continue ;;
+  esac
+  if [ -L "${file%%/*}" ] || [ -L "$folder" ]; then continue; fi
+  name=${file##*/.} name=${name%.part}
+  if is_hex "$name" 64; then age=$kept; elif is_hex "$name" 12; then age=1; else continue; fi
+  if ! is_old "$file" f "$age" || named "[.]$name[.]part"; then continue; fi
   (
-    exec 9<"${file%/*}"
+    exec 9<"$folder"
     flock -n 9 2>/dev/null
     [ "$?" -eq 1 ] || rm -f -- "$file"
   )
@@ -198,6 +212,13 @@ def _require_programs(connection: Connection, folder: str) -> None:
             connection.run(["rm", "-f", "--", trial], check=False, timeout=20)
     if result.exit_code == 126:
         raise connection.starts_nothing(folder, result)
+
+
+def run_folder(board: Board) -> str:
+    """Where the inputs and outputs of one run go; a name that :func:`sweep` knows for ours."""
+    while (name := secrets.token_hex(6)).isdecimal():
+        pass
+    return posixpath.join(board.ssh.directory, f"run-{name}")
 
 
 def sweep(connection: Connection, board: Board) -> int | None:

@@ -51,7 +51,7 @@ else echo closed; fi
 df -Pk "$place"
 """
 _STORE = r"""
-cd -- "$1/bundles" 2>/dev/null || exit 0
+CDPATH= cd -- "$1/bundles" 2>/dev/null || exit 0
 for runner in */tileskip-run; do
   folder=${runner%/*}
   if [ -f "$runner" ]; then

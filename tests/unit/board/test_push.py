@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,6 +20,9 @@ from toolchain.hardware.board_file import Board, Ssh, load_board
 from toolchain.progress import Silent, Stage
 
 from .conftest import mounted
+
+
+HASH = "0123456789abcdef" * 4
 
 
 @pytest.fixture
@@ -127,10 +132,11 @@ def test_what_commands_that_were_cut_off_left_is_removed(
 ) -> None:
     """By the next one; what has just begun, and what somebody still works on, stays."""
     place = tmp_path / "board/tileskip"
-    old = ["models/0/.00000000000a.part", "bundles/0/.00000000000b.part", "run-00000000000c/x"]
-    used = ["models/0/.00000000000d.part", "run-00000000000e/x"]
-    new = ["models/0/.00000000000f.part", "run-000000000001/x"]
-    others = ["models/0/.mine.part", "run-mine/x", "models/0/m.tflite"]
+    model, bundle = f"models/{HASH[:16]}", f"bundles/{HASH[:16]}"
+    old = [f"{model}/.00000000000a.part", f"{bundle}/.00000000000b.part", "run-00000000000c/x"]
+    used = [f"{model}/.00000000000d.part", "run-00000000000e/x"]
+    new = [f"{model}/.00000000000f.part", "run-00000000000f/x"]
+    others = [f"{model}/.mine.part", "run-mine/x", f"{model}/m.tflite"]
     for name in [*old, *used, *new, *others]:
         (place / name).parent.mkdir(parents=True, exist_ok=True)
         (place / name).touch()
@@ -151,14 +157,11 @@ def test_what_commands_that_were_cut_off_left_is_removed(
     assert not any((place / name).exists() for name in used)
 
 
-HASH = "0123456789abcdef" * 4
-
-
 @pytest.mark.parametrize(("hours", "stays"), [(1, True), (23, True), (25, False)])
 def test_what_has_arrived_of_a_file_is_kept_for_a_day(
     board: Board, connection: LocalConnection, tmp_path: Path, hours: int, stays: bool
 ) -> None:
-    part = tmp_path / "board/tileskip/models/0" / f".{HASH}.part"
+    part = tmp_path / "board/tileskip/models" / HASH[:16] / f".{HASH}.part"
     part.parent.mkdir(parents=True)
     part.touch()
     then = time.time() - hours * 3600
@@ -170,7 +173,7 @@ def test_what_has_arrived_of_a_file_is_kept_for_a_day(
 def test_what_has_arrived_stays_while_a_push_has_its_folder(
     board: Board, connection: LocalConnection, tmp_path: Path
 ) -> None:
-    part = tmp_path / "board/tileskip/models/0" / f".{HASH}.part"
+    part = tmp_path / "board/tileskip/models" / HASH[:16] / f".{HASH}.part"
     part.parent.mkdir(parents=True)
     part.touch()
     os.utime(part, (0, 0))
@@ -225,6 +228,92 @@ def test_a_folder_of_a_run_goes_with_the_part_of_an_input_in_it(
         os.utime(path, (0, 0))
     push.sweep(connection, board)
     assert not part.parent.exists()
+
+
+SHELLS = ["dash", "bash", "busybox"]
+USERS = {
+    "a number": "run-1/x",
+    "a year": "run-2024/x",
+    "a day": "run-20250101/x",
+    "a minute": "run-202501011230/x",
+    "a longer number": "run-0123456789abcdef/x",
+    "a part of a note": "notes/.a.part",
+    "a part of a name like ours": "notes/.00000000000a.part",
+    "a part right there": ".00000000000a.part",
+    "a part among models": "models/.00000000000a.part",
+    "a part of a model of a name": "models/mine/.00000000000a.part",
+    "a part below a model": f"models/{HASH[:16]}/x/.00000000000a.part",
+    "a short part of a model": f"models/{HASH[:16]}/.a.part",
+    "a part in a run of theirs": "run-1/.00000000000a.part",
+}
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("directory", ["tileskip", "."])
+def test_what_users_put_there_stays(tmp_path: Path, shell: str, directory: str) -> None:
+    """Only names that are made here are ours, and only where they are made."""
+    place = tmp_path / directory
+    ours = [f"models/{HASH[:16]}/.00000000000a.part", "run-00000000000c/x"]
+    lay_long_ago(place, [*USERS.values(), *ours])
+    swept(shell, tmp_path, directory)
+    left = {str(path.relative_to(place)) for path in place.rglob("*") if path.is_file()}
+    assert left == set(USERS.values())
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_a_link_to_elsewhere_is_not_swept(tmp_path: Path, shell: str) -> None:
+    place, elsewhere = tmp_path / "tileskip", tmp_path / "elsewhere"
+    lay_long_ago(elsewhere, [f"models/{HASH[:16]}/.00000000000a.part", "x/.00000000000a.part"])
+    place.mkdir()
+    (place / "models").symlink_to(elsewhere / "models")
+    (place / "bundles").mkdir()
+    (place / "bundles" / HASH[:16]).symlink_to(elsewhere / "x")
+    (place / "run-00000000000c").symlink_to(elsewhere / "x")
+    swept(shell, tmp_path, "tileskip")
+    assert len(list(elsewhere.rglob("*.part"))) == 2
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_a_search_path_of_cd_leads_nowhere_else(tmp_path: Path, shell: str) -> None:
+    lay_long_ago(tmp_path / "src/tileskip", ["run-00000000000c/x"])
+    lay_long_ago(tmp_path / "tileskip", ["run-00000000000d/x"])
+    swept(shell, tmp_path, "tileskip", CDPATH=str(tmp_path / "src"))
+    assert [path.parent.name for path in tmp_path.rglob("x")] == ["run-00000000000c"]
+
+
+def test_a_run_has_a_folder_of_a_name_that_is_swept(
+    board: Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name of digits alone may be a date, which is a user's."""
+    drawn = iter(["202501011230", "00000000000c"])
+    monkeypatch.setattr(push.secrets, "token_hex", lambda _: next(drawn))
+    assert push.run_folder(board) == f"{board.ssh.directory}/run-00000000000c"
+
+
+def lay_long_ago(place: Path, names: Sequence[str]) -> None:
+    for name in names:
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).touch()
+    for path in place.rglob("*"):
+        os.utime(path, (0, 0))
+
+
+def swept(shell: str, home: Path, directory: str, **environment: str) -> None:
+    """Sweep as a board does that has this shell; one of busybox has its other programs, too."""
+    program = shutil.which(shell)
+    if program is None:
+        pytest.skip(f"{shell} is not installed")
+    with tempfile.TemporaryDirectory() as programs:
+        for applet in ("find", "grep", "flock", "rm"):
+            found = program if shell == "busybox" else shutil.which(applet)
+            (Path(programs) / applet).symlink_to(found or program)
+        done = subprocess.run(
+            [program, *(["sh"] if shell == "busybox" else []), "-c", push._SWEEP, "sh", directory,
+             str(push.RESUMED_FOR_MIN)],
+            cwd=home, check=True, env={"PATH": programs} | environment, capture_output=True,
+            text=True,
+        )  # fmt: skip
+    assert done.stderr == ""
 
 
 def test_where_nothing_was_ever_pushed_there_is_nothing_to_sweep(
