@@ -11,8 +11,10 @@ import os
 import shlex
 import signal
 import socket
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,6 +29,8 @@ from toolchain.storage.files import write_whole
 
 KEEPER = "toolchain.board.keeper"
 """The module that a board's keeper runs."""
+_QEMU = "qemu-system"
+"""What stands in the names of QEMU's programs."""
 _LOG = "serial.log"
 _STATE = "state.json"
 
@@ -174,7 +178,7 @@ def serial(log: Path) -> str:
 
 def qemus(log: Path, pid: int | None = None) -> list[int]:
     """The QEMUs that write to ``log``: one pid if it is given and is one, else all of them."""
-    return _having("-serial", serial(log), "qemu-system", pid)
+    return _having("-serial", serial(log), _QEMU, pid)
 
 
 def keepers(log: Path, pid: int | None = None) -> list[int]:
@@ -186,14 +190,37 @@ def _having(option: str, value: str, program: str, pid: int | None) -> list[int]
     """The processes of a program that have an option with a value."""
     mark = os.fsencode(value)
     found: list[int] = []
+    for number, words in _own_processes(program, pid):
+        if mark in words and words[words.index(mark) - 1] == option.encode():
+            found.append(number)
+    return found
+
+
+def _own_processes(program: str, pid: int | None = None) -> Iterator[tuple[int, list[bytes]]]:
+    """This user's processes of a program, with their command lines.
+
+    Anybody can write anything on a command line: root sees those of others, too.
+    """
     for place in [Path(f"/proc/{pid}")] if pid else Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # it ended just now, or is another user's
             # A process that ended and was not waited for has an empty command line.
             words = (place / "cmdline").read_bytes().split(b"\0")
-            is_option = mark in words and words[words.index(mark) - 1] == option.encode()
-            if is_option and program in (place / "exe").readlink().name:
-                found.append(int(place.name))
-    return found
+            own = place.stat().st_uid == os.geteuid()
+            if own and program in (place / "exe").readlink().name:
+                yield int(place.name), words
+
+
+def without_folder() -> Iterator[str]:
+    """Boards whose QEMU runs although their folder may be gone."""
+    place = os.fsencode(serial(emulated.place())) + b"/"
+    for _, words in _own_processes(_QEMU):
+        for option, word in pairwise(words):
+            rest = word.removeprefix(place)
+            name, _, log = rest.partition(b"/")
+            if option == b"-serial" and rest != word and log == _LOG.encode():
+                board = name.decode(errors="replace").replace(",,", ",")
+                if board not in ("", ".", ".."):  # what is no board's is not removed as one
+                    yield board
 
 
 def send(pid: int, log: Path, number: signal.Signals) -> None:

@@ -8,11 +8,10 @@ takes its bundle.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ from toolchain.board.emulator_state import (
     qemus,
     recorded,
     running,
-    serial,
+    without_folder,
 )
 from toolchain.errors import BoardConfigError
 from toolchain.hardware import emulated, inventory
@@ -295,7 +294,7 @@ def prune() -> list[Left]:
     killed, a QEMU of which nothing is recorded, and the folder of a board that has ended.
     """
     found = []
-    for name in sorted({*(path.name for path in emulated.folders()), *_without_folder()}):
+    for name in sorted({*(path.name for path in emulated.folders()), *without_folder()}):
         lock = cache.lock(emulator.lock_name(name))
         with ExitStack() as stack:
             try:
@@ -316,6 +315,8 @@ def _left(name: str) -> Left | None:
     pids = (*qemus(log), *keepers(log))
     state = recorded(name)
     if state is None or not state.alive:
+        if not pids and not folder(name).is_dir():
+            return None
         what = "a QEMU of which nothing is recorded" if pids else "the folder of a board that ended"
         return Left(name, what, pids)
     if not state.ready:
@@ -325,15 +326,3 @@ def _left(name: str) -> Left | None:
     if state.is_left_behind:
         return Left(name, "a board whose slow link has ended", pids)
     return None
-
-
-def _without_folder() -> Iterator[str]:
-    """Boards whose QEMU runs although their folder is gone."""
-    place = serial(emulated.place()).encode() + b"/"
-    for process in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            words = (process / "cmdline").read_bytes().split(b"\0")
-            for option, word in pairwise(words):
-                rest = word.removeprefix(place)
-                if option == b"-serial" and rest != word and rest.count(b"/") == 1:
-                    yield rest.partition(b"/")[0].decode(errors="replace").replace(",,", ",")

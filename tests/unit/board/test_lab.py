@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from toolchain.errors import BoardConfigError, EmulatorError
 from toolchain.hardware import emulated, inventory
 from toolchain.hardware.board_file import Board, Emulator, load_board
 from toolchain.progress import Silent
+from toolchain.storage import cache
 from toolchain.storage.cache import locked
 
 Player = Callable[..., subprocess.Popen[bytes]]
@@ -337,6 +338,49 @@ def test_a_qemu_whose_folder_is_gone_is_ended(play: Player) -> None:
     shutil.rmtree(folder("lab, 1"))
     assert pruned() == [("lab, 1", "a QEMU of which nothing is recorded")]
     assert process.wait(PATIENCE) == -signal.SIGTERM
+
+
+@pytest.mark.parametrize("path", ["../serial.log", "./serial.log", "/serial.log", "/x", "../x"])
+def test_a_qemu_that_names_no_board_has_nothing_removed(
+    play: Player, tmp_path: Path, path: str
+) -> None:
+    """Anybody can write such a line; the folders above those of the boards are none of a board."""
+    play("lab-1")
+    (cache.cache_place() / "builds").mkdir()
+    with played(tmp_path / "qemu-system-aarch64", f"file:{emulated.place()}/{path}") as process:
+        assert pruned() == []
+        assert process.poll() is None
+    assert (cache.cache_place() / "builds").is_dir()
+    assert folder("lab-1").is_dir()
+
+
+def test_what_is_no_qemu_is_no_board(tmp_path: Path) -> None:
+    shutil.copy("/bin/sh", tmp_path / "another")
+    with played(tmp_path / "another", f"file:{log_file('lab-1')}") as process:
+        assert pruned() == []
+        assert process.poll() is None
+
+
+def test_a_qemu_of_another_user_is_left_alone(
+    play: Player, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root sees the command lines of everybody."""
+    process = play("lab-1")
+    shutil.rmtree(folder("lab-1"))
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    assert pruned() == []
+    assert process.poll() is None
+
+
+@contextmanager
+def played(program: Path, line: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A process with a serial line as it is spelled."""
+    command = [program, "-c", "echo; read -r line", "-serial", line]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"\n"
+        yield process
+        process.kill()
 
 
 def test_the_folder_of_a_board_that_has_ended_is_removed(play: Player) -> None:
