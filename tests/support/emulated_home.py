@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 from toolchain.board.emulator_state import State
+from toolchain.board.target import option_words
 
 
 def home_of_a_user_with_a_board(home: Path, state: State) -> None:
@@ -33,10 +34,11 @@ def users_ssh(home: Path) -> Path:
     """
     folder, program = home / "bin", shutil.which("ssh") or "ssh"
     folder.mkdir()
-    config, known = (shlex.quote(str(home / ".ssh" / name)) for name in ("config", "known_hosts"))
+    config = shlex.quote(str(home / ".ssh" / "config"))
+    known = shlex.join(option_words("UserKnownHostsFile", home / ".ssh" / "known_hosts"))
     (folder / "ssh").write_text(
         f'#!/bin/sh\nfor word; do [ "$word" = -G ] && exec {program} "$@"; done\n'
-        f"exec {program} -F {config} -o UserKnownHostsFile={known} "
+        f"exec {program} -F {config} {known} "
         '-o StrictHostKeyChecking=yes "$@"\n'
     )
     (folder / "ssh").chmod(0o755)

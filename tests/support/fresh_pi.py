@@ -8,6 +8,7 @@ from pathlib import Path
 
 from support.openssh import make_key
 from toolchain.board.connection import Connection
+from toolchain.board.target import option_words
 
 USER, PASSWORD = "pi", "raspberry"  # of a board that lives as long as a test
 _HASH = (
@@ -66,7 +67,7 @@ def home_of_a_newcomer(home: Path, config: str, port: int) -> Path:
         "IdentityFile": key,
         "StrictHostKeyChecking": "yes",
     }
-    options = " ".join(f"-o {shlex.quote(f'{name}={value}')}" for name, value in own.items())
+    options = " ".join(shlex.join(option_words(name, value)) for name, value in own.items())
     (programs / "ssh").write_text(
         f'#!/bin/sh\nfor word; do [ "$word" = -G ] && exec {program} "$@"; done\n'
         f'exec {program} -F {shlex.quote(str(folder / "config"))} {options} "$@"\n'

@@ -22,7 +22,7 @@ from pydantic import BaseModel, ValidationError
 
 from toolchain.board.link_proxy import LOOPBACK
 from toolchain.board.session import Owner, is_stopped
-from toolchain.board.target import SshTarget
+from toolchain.board.target import SshTarget, identity_words, option_words
 from toolchain.hardware import emulated
 from toolchain.hardware.board_file import Emulator
 from toolchain.storage.files import write_whole
@@ -76,8 +76,8 @@ class State(BaseModel):
     def ssh_command(self) -> str:
         """The line that logs in by hand."""
         return shlex.join(
-            ["ssh", "-i", str(self.user_key), "-p", str(self.port),
-             "-o", f"UserKnownHostsFile={self.known_hosts}", "-o", "IdentitiesOnly=yes",
+            ["ssh", *identity_words(self.user_key), "-p", str(self.port),
+             *option_words("UserKnownHostsFile", self.known_hosts), "-o", "IdentitiesOnly=yes",
              f"root@{LOOPBACK}"]
         )  # fmt: skip
 

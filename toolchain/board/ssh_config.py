@@ -227,7 +227,7 @@ def _rehomed(config: Path | None, home: Path, folder: Path, copied: dict[str, st
     user = config or home / ".ssh" / "config"
     lines = []
     if user.is_file():
-        lines.append(f"Include {_copied(user, home, folder, 0, copied)}")
+        lines.append(f'Include "{_copied(user, home, folder, 0, copied)}"')
     if config is None and _SYSTEM_CONFIG.is_file():
         lines.append(f"Include {_SYSTEM_CONFIG}")
     known = [f'"{home}/.ssh/known_hosts{suffix}"' for suffix in ("", "2")]
@@ -241,7 +241,7 @@ def _copied(path: Path, home: Path, folder: Path, depth: int, copied: dict[str, 
     for keyword, value, line in _lines(path):
         if keyword == "include":
             files = _included(value, home, depth)
-            copies = [str(_copied(file, home, folder, depth + 1, copied)) for file in files]
+            copies = [f'"{_copied(file, home, folder, depth + 1, copied)}"' for file in files]
             line = f"Include {' '.join(copies)}" if copies else "# nothing to include"
         elif keyword == "userknownhostsfile":
             # These are the only paths of which OpenSSH replaces the tilde before it prints them.

@@ -199,10 +199,27 @@ def login_words(board: Board, host: str | None, identity: Path | None) -> list[s
     identity = identity or own_identity(board)
     return [
         "ssh",
-        *([] if identity is None else ["-i", str(identity), "-o", "IdentitiesOnly=yes"]),
+        *([] if identity is None else [*identity_words(identity), "-o", "IdentitiesOnly=yes"]),
         *([] if spec.port is None else ["-p", str(spec.port)]),
         spec.host if spec.user is None else f"{spec.user}@{spec.host}",
     ]
+
+
+def option_words(name: str, value: str | Path) -> list[str]:
+    """The words that give OpenSSH's programs an option whose value is a path.
+
+    Args:
+        name: such as ``UserKnownHostsFile``, which takes several, and tokens.
+        value: the path; blanks in it, quotes and what looks like a token stand for themselves.
+    """
+    text = re.sub(r'(["\\])', r"\\\1", str(value).replace("%", "%%"))
+    return ["-o", f'{name}="{text}"' if re.search(r"[\s\"'\\#]", text) else f"{name}={text}"]
+
+
+def identity_words(key: Path) -> list[str]:
+    """The words that give OpenSSH's programs a private key."""
+    # ssh looks for the file of -i as it is spelled, then takes a percent sign in it for a token.
+    return option_words("IdentityFile", key) if "%" in str(key) else ["-i", str(key)]
 
 
 def _named(board: Board, host: str | None) -> HostSpec:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from toolchain.board import keys
 from toolchain.board.emulator_state import free_port, greets
-from toolchain.board.target import SshTarget
+from toolchain.board.target import SshTarget, identity_words, option_words
 from toolchain.errors import MissingToolError
 from toolchain.hints import apt_line
 
@@ -48,13 +48,13 @@ class Server:
     def options(self, port: int | None = None) -> list[str]:
         """The same for ``ssh`` and ``scp``, but for the port."""
         settings = {
-            "UserKnownHostsFile": self.known_hosts(port),
             "StrictHostKeyChecking": "yes",
             "IdentitiesOnly": "yes",
             "IdentityAgent": "none",
             "BatchMode": "yes",
         }
-        words = ["-F", "none", "-i", str(self.key)]
+        words = ["-F", "none", *identity_words(self.key)]
+        words += option_words("UserKnownHostsFile", self.known_hosts(port))
         return words + [
             word for name, value in settings.items() for word in ("-o", f"{name}={value}")
         ]
@@ -93,13 +93,13 @@ def serving(folder: Path) -> Iterator[Server]:
         (folder / name).write_bytes(pair.openssh_private)
         (folder / name).chmod(0o600)
     (folder / "authorized").write_text(f"{user.public}\n", encoding="utf-8")
-    port = free_port()
+    port, literal = free_port(), str(folder).replace("%", "%%")
     (folder / "sshd_config").write_text(
-        f"ListenAddress {_HOST}:{port}\nHostKey {folder}/host\n"
-        f"AuthorizedKeysFile {folder}/authorized\nStrictModes no\nUsePAM no\n"
+        f'ListenAddress {_HOST}:{port}\nHostKey "{folder}/host"\n'
+        f'AuthorizedKeysFile "{literal}/authorized"\nStrictModes no\nUsePAM no\n'
         "PermitRootLogin yes\nPidFile none\nSubsystem sftp internal-sftp\n"
         # The start-up files of whoever measures take no part.
-        f"SetEnv HOME={folder}\n",
+        f'SetEnv "HOME={folder}"\n',
         encoding="utf-8",
     )
     command = [program, "-D", "-e", "-f", str(folder / "sshd_config")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -321,6 +322,27 @@ def test_the_ssh_line_names_key_port_and_pinned_host_key(board: Board) -> None:
     assert line.startswith("ssh -i ")
     assert "UserKnownHostsFile=" in line
     assert line.endswith("root@127.0.0.1")
+
+
+@pytest.mark.parametrize("name", ["plain", "a  b", "100%", "%h", 'a "quoted" one', "it's", "a\\b"])
+def test_the_paths_of_the_ssh_line_arrive_as_they_are(
+    board: Board, tmp_path: Path, name: str
+) -> None:
+    """Whatever OpenSSH splits a value at, or takes for a token; two files have one blank between."""
+    place = tmp_path / name
+    place.mkdir()
+    (place / "key").touch()
+    state = State.model_validate_json(record(board, 1).read_bytes())
+    own = state.model_copy(update={"user_key": place / "key", "known_hosts": place / "known"})
+    program, *words = shlex.split(own.ssh_command)
+    done = subprocess.run(
+        [program, "-F", "none", "-G", *words], check=True, capture_output=True, text=True
+    )
+    told = dict(line.split(" ", 1) for line in done.stdout.splitlines())
+    assert told["userknownhostsfile"] == str(place / "known")
+    # This one is told before its tokens are replaced.
+    assert told["identityfile"] == str(place / "key").replace("%", "%%")
+    assert "not accessible" not in done.stderr
 
 
 def test_ports_that_are_taken_are_not_chosen() -> None:

@@ -21,7 +21,6 @@ from toolchain.progress import Silent, Stage
 
 from .conftest import mounted
 
-
 HASH = "0123456789abcdef" * 4
 
 

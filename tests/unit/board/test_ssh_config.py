@@ -54,6 +54,18 @@ def test_a_host_that_is_not_named_has_defaults(home: Path, tmp_path: Path) -> No
     assert found.paths("globalknownhostsfile")[0] == Path("/etc/ssh/ssh_known_hosts")
 
 
+def test_a_folder_for_scratch_may_have_blanks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, scratch = tmp_path / "home", tmp_path / "a  b"
+    scratch.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setattr("tempfile.tempdir", str(scratch))
+    written(home / ".ssh/config", "Include more\n")
+    written(home / ".ssh/more", "Host pi\n  User me\n")
+    assert ssh_config.lookup("pi", None, None, None).user == "me"
+
+
 def test_files_are_included(home: Path, tmp_path: Path) -> None:  # noqa: ARG001
     written(tmp_path / "conf.d" / "1.conf", "Host pi\n  HostName 10.0.0.7\n")
     written(tmp_path / "conf.d" / "2.conf", f"Include {tmp_path}/deeper\nHost pi\n  User pi\n")

@@ -167,6 +167,7 @@ def test_known_hosts_name(tmp_path: Path, host: str, name: str) -> None:
         ("me@raspberrypi:2222", None, "ssh -p 2222 me@raspberrypi"),
         ("pi@[fe80::1%eth0]:22", None, "ssh -p 22 pi@fe80::1%eth0"),
         ("pi", Path("/k e y"), "ssh -i '/k e y' -o IdentitiesOnly=yes pi"),
+        ("pi", Path("/100%"), "ssh -o IdentityFile=/100%% -o IdentitiesOnly=yes pi"),
         (None, None, "ssh -p 77 you@lab"),
     ],
 )
