@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 
 from support.bundles import LYING_RUNNER, write_bundle, write_masked_model
 from support.patience import PATIENCE
@@ -17,6 +18,7 @@ from support.profiles import measurement, profile_of
 from toolchain import console, errors
 from toolchain.board.lease import Lease
 from toolchain.board.local import LocalConnection
+from toolchain.cli import removal
 
 CLASSES = [
     item
@@ -157,7 +159,7 @@ CASES: dict[str, tuple[int, list[str], dict[str, str]]] = {
 }
 
 ELSEWHERE = {
-    1: "a defect has no test",
+    1: "tests/unit/cli/test_cache.py: a terminal, on which no is answered; a defect has no test",
     7: "tests/unit/board/test_ssh.py: needs an SSH server",
     10: "tests/unit/build/test_ninja.py: needs a compiler",
     130: "tests/unit/cli/test_train.py",
@@ -183,6 +185,15 @@ def fake_qemu(tmp_path: Path) -> dict[str, str]:
     (folder / "qemu-system-aarch64").write_text("#!/bin/sh\nexit 1\n")
     (folder / "qemu-system-aarch64").chmod(0o755)
     return {"PATH": f"{folder}:{os.environ['PATH']}"}
+
+
+def test_what_an_answer_of_no_ends_with_is_documented() -> None:
+    """The same code for each question before something is removed or recorded."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(removal, "confirm", lambda _: False)
+        with pytest.raises(typer.Exit) as caught:
+            removal.ask_for_removal("Remove it?", can_ask=True)
+    assert "answered with no" in documented()[caught.value.exit_code]
 
 
 def test_every_documented_code_is_tried() -> None:

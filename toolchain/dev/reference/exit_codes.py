@@ -8,7 +8,7 @@ from toolchain.dev.reference.tables import table
 
 _OTHERS = {
     0: "Done.",
-    1: "A defect of this program; it ends with a traceback.",
+    1: "A question was answered with no; or a defect of this program, which ends with a traceback.",
     2: "Wrong use of the command line.",
     130: "Interrupted, as by Ctrl-C.",
     console.READER_GONE: "What read the output has gone, as after a pipe into `head`.",
