@@ -62,7 +62,7 @@ def home_of_a_newcomer(home: Path, config: str, port: int) -> Path:
     (folder / "config").write_text(lines)
     key = make_key(folder / "id_ed25519")
     program = shlex.quote(shutil.which("ssh") or "ssh")
-    own = {
+    own: dict[str, str | Path] = {
         "UserKnownHostsFile": folder / "known_hosts",
         "IdentityFile": key,
         "StrictHostKeyChecking": "yes",

@@ -13,13 +13,13 @@ import secrets
 import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Protocol, Self
 
-from toolchain.errors import BoardError
+from toolchain.errors import BoardError, ModelError
 from toolchain.foreign_text import last_line, shortened
 from toolchain.storage.cache import sha256_file
 from toolchain.storage.files import written_whole
@@ -183,6 +183,42 @@ class Bounded:
         if self._left < 0:
             raise FloodError
         return self._sink.write(piece)
+
+
+def unreadable(path: object, error: OSError) -> ModelError:
+    """The error for a file of this machine that goes away while it is sent, as with its disk."""
+    return ModelError(
+        f"{path}: cannot be read: {error.strerror or error}",
+        hint="see whether the disk that it is on is still there, then try again",
+    )
+
+
+def opened(path: Path, begin: int = 0) -> BinaryIO:
+    """A file of this machine, to be sent from a place on.
+
+    Raises:
+        ModelError: it cannot be read.
+    """
+    try:
+        with ExitStack() as stack:
+            file = stack.enter_context(path.open("rb"))
+            file.seek(begin)
+            stack.pop_all()
+            return file
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def next_piece(source: BinaryIO) -> bytes:
+    """More of what a program on the board reads; nothing at the end.
+
+    Raises:
+        ModelError: it cannot be read here, for which the board is not to blame.
+    """
+    try:
+        return source.read(CHUNK)
+    except OSError as error:
+        raise unreadable(getattr(source, "name", "what is sent"), error) from error
 
 
 class Sink(Protocol):
@@ -384,6 +420,7 @@ class Connection(ABC):
             advance: is told of bytes sent.
 
         Raises:
+            ModelError: it cannot be read here any longer.
             BoardError: the disk is full, the file may not be written, or its hash is wrong.
         """
         folder, key = posixpath.dirname(remote) or ".", secrets.token_hex(6)
@@ -453,7 +490,7 @@ class Connection(ABC):
 
     def _stream(self, local: Path, scratch: str, remote: str, advance: Advance | None) -> None:
         script = 'umask 077 && exec cat > "$1"'
-        with local.open("rb") as source:
+        with opened(local) as source:
             code, stderr = self.execute(
                 ["sh", "-c", script, "sh", scratch],
                 stdin=source,

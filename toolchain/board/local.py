@@ -12,7 +12,15 @@ from pathlib import Path
 from typing import IO, BinaryIO
 
 from toolchain import children, interrupts
-from toolchain.board.connection import CHUNK, MOST, Advance, Connection, FloodError, Sink
+from toolchain.board.connection import (
+    CHUNK,
+    MOST,
+    Advance,
+    Connection,
+    FloodError,
+    Sink,
+    next_piece,
+)
 from toolchain.storage.cache import hold
 
 _LOOK_S = 0.25
@@ -133,7 +141,7 @@ class _Reader:
 def _feed(sink: IO[bytes], source: BinaryIO, advance: Advance | None) -> None:
     # A program that ends early breaks the pipe: its exit code and standard error say why.
     with suppress(BrokenPipeError), sink:
-        while piece := source.read(CHUNK):
+        while piece := next_piece(source):
             interrupts.check()
             sink.write(piece)
             if advance:

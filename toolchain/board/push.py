@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from toolchain.board import endings, unchanged
-from toolchain.board.connection import Connection
+from toolchain.board.connection import Connection, unreadable
 from toolchain.board.private_folder import require_private
 from toolchain.board.transfer import Goal, Sender
 from toolchain.build.bundle import Bundle
@@ -133,6 +133,7 @@ def push(
     """Send the files that are not on the board yet, each whole or not at all.
 
     Raises:
+        ModelError: one cannot be read here any longer.
         BoardError: they do not fit on the disk, cannot be written, or arrive damaged; or another
             user could put something else in their place.
         ConnectionFailed: the board went away.
@@ -163,7 +164,10 @@ def push(
 
 
 def _goal(upload: Upload) -> Goal:
-    size = upload.local.stat().st_size
+    try:
+        size = upload.local.stat().st_size
+    except OSError as error:
+        raise unreadable(upload.local, error) from error
     return Goal(upload.local, upload.remote, upload.sha256, upload.mode, size)
 
 

@@ -15,13 +15,21 @@ import paramiko
 
 from toolchain import interrupts
 from toolchain.board import login, remote_shell
-from toolchain.board.connection import CHUNK, MOST, Advance, Connection, FloodError, Sink
+from toolchain.board.connection import (
+    CHUNK,
+    MOST,
+    Advance,
+    Connection,
+    FloodError,
+    Sink,
+    next_piece,
+)
 from toolchain.board.host_keys import HostKeys, ShownKey
 from toolchain.board.proxy import ProxyProcess
 from toolchain.board.remote_shell import ABANDONED, BEAT, LINGER_S, BetweenMarks
 from toolchain.board.target import SshTarget, is_there
 from toolchain.board.transport import SILENCE_S, Keepalive, Transport
-from toolchain.errors import BoardError, ConnectionFailed, ConnectionStep, DeployError
+from toolchain.errors import BoardError, ConnectionFailed, ConnectionStep, DeployError, OutputError
 from toolchain.foreign_text import shortened
 
 CONNECT_TIMEOUT_S = 15.0
@@ -484,15 +492,17 @@ class _Exchange:
     def _feed(self, channel: paramiko.Channel) -> None:
         if self._stdin is None:
             return
-        # A program that ends early closes the channel: its exit code and error say why.
-        with suppress(OSError):
-            while piece := self._stdin.read(CHUNK):
-                interrupts.check()
-                place = 0
+        while piece := next_piece(self._stdin):
+            interrupts.check()
+            place = 0
+            try:
                 while place < len(piece):
                     place += self._send(channel, piece[place : place + _PACKET])
-                if self._advance:
-                    self._advance(len(piece))
+            except OSError:  # a program that ends early closes the channel: its exit says why
+                return
+            if self._advance:
+                self._advance(len(piece))
+        with suppress(OSError):  # likewise
             channel.shutdown_write()
 
     def _send(self, channel: paramiko.Channel, piece: bytes) -> int:
@@ -527,7 +537,7 @@ class _Exchange:
         if isinstance(self._failure, FloodError):
             return self._connection.too_much(self._program)
         said = self._failure.strerror if self._failure else ""
-        return DeployError(f"what {self._program} wrote cannot be kept here: {said}")
+        return OutputError(f"what {self._program} wrote cannot be kept here: {said}")
 
     def _abandoned(self) -> ConnectionFailed:
         return ConnectionFailed(

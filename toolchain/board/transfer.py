@@ -31,6 +31,8 @@ from toolchain.board.connection import (
     Connection,
     hashing,
     is_full,
+    opened,
+    unreadable,
 )
 from toolchain.board.unchanged import MARK, told_mark
 from toolchain.errors import BoardError
@@ -202,6 +204,7 @@ class Sender:
             Its mark (``toolchain.board.unchanged``) there, where that is known.
 
         Raises:
+            ModelError: the file cannot be read here any longer.
             BoardError: the disk is full, the file may not be written, its hash is wrong, or
                 another transfer holds the folder and does not move.
             ConnectionFailed: the board went away; what has arrived is kept there.
@@ -292,8 +295,7 @@ class Sender:
     def _receive(self, goal: Goal, begin: int, end: int, moved: _Moved, *, packed: bool) -> bool:
         program = "gzip -dc" if packed else "cat"
         argv = ["sh", "-c", _RECEIVE, "sh", goal.folder, goal.part, str(begin), program]
-        with goal.local.open("rb") as file:
-            file.seek(begin)
+        with opened(goal.local, begin) as file:
             pieces = _Packed if packed else _Plain
             source: _Plain = pieces(file, end - begin, moved)
             code, stderr = self._connection.execute(
@@ -356,6 +358,7 @@ class _Plain:
 
     def __init__(self, file: BinaryIO, length: int, moved: _Moved) -> None:
         self._file, self._left, self._moved = file, length, moved
+        self.name = file.name
         self._read, self._length, self._begun = 0, length, 0.0
 
     def rate(self) -> float:
@@ -397,10 +400,13 @@ def _usable(goal: Goal, part: _Part) -> int:
     if not 0 < part.size <= goal.size or part.sha256 is None:
         return 0
     hashed, left = hashlib.sha256(), part.size
-    with goal.local.open("rb") as file:
-        while left and (piece := file.read(min(CHUNK, left))):
-            hashed.update(piece)
-            left -= len(piece)
+    try:
+        with goal.local.open("rb") as file:
+            while left and (piece := file.read(min(CHUNK, left))):
+                hashed.update(piece)
+                left -= len(piece)
+    except OSError as error:
+        raise unreadable(goal.local, error) from error
     return part.size if hashed.hexdigest() == part.sha256 else 0
 
 
@@ -410,9 +416,12 @@ def _shrinks(goal: Goal, offset: int) -> bool:
     if left < _PACKED_AT_LEAST:
         return False
     sample = io.BytesIO()
-    with goal.local.open("rb") as file:
-        for place in (offset, offset + left // 2, goal.size - _SAMPLE):
-            file.seek(place)
-            sample.write(file.read(_SAMPLE))
+    try:
+        with goal.local.open("rb") as file:
+            for place in (offset, offset + left // 2, goal.size - _SAMPLE):
+                file.seek(place)
+                sample.write(file.read(_SAMPLE))
+    except OSError as error:
+        raise unreadable(goal.local, error) from error
     raw = sample.getvalue()
     return len(zlib.compress(raw, 6)) < SHRINKS * len(raw)

@@ -328,7 +328,7 @@ def test_the_ssh_line_names_key_port_and_pinned_host_key(board: Board) -> None:
 def test_the_paths_of_the_ssh_line_arrive_as_they_are(
     board: Board, tmp_path: Path, name: str
 ) -> None:
-    """Whatever OpenSSH splits a value at, or takes for a token; two files have one blank between."""
+    """Whatever OpenSSH splits a value at, as into two files, or takes for a token."""
     place = tmp_path / name
     place.mkdir()
     (place / "key").touch()

@@ -375,7 +375,7 @@ def test_a_qemu_of_another_user_is_left_alone(
 @contextmanager
 def played(program: Path, line: str) -> Iterator[subprocess.Popen[bytes]]:
     """A process with a serial line as it is spelled."""
-    command = [program, "-c", "echo; read -r line", "-serial", line]
+    command = [str(program), "-c", "echo; read -r line", "-serial", line]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"\n"

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from support.unreadable import unreadable_after
 from toolchain.board.connect import connect
 from toolchain.board.connection import Connection
 from toolchain.board.local import LocalConnection
-from toolchain.errors import BoardError
+from toolchain.errors import BoardError, ModelError
 from toolchain.hardware.board_file import load_board
 from toolchain.storage.cache import sha256_file
 
@@ -99,3 +100,11 @@ def test_a_program_that_writes_without_end_is_ended_before_a_disk_is_full(
         monkeypatch.setattr(f"toolchain.board.{module}.MOST", 1 << 20)
     with LocalConnection("host", tmp_path) as connection, pytest.raises(BoardError, match="more c"):
         connection.run(["sh", "-c", script])
+
+
+def test_a_file_that_cannot_be_read_on_is_told(connection: LocalConnection, tmp_path: Path) -> None:
+    with (
+        unreadable_after(tmp_path / "m.tflite", 1_000_000) as source,
+        pytest.raises(ModelError, match=r"m\.tflite: cannot be read: Input/output error"),
+    ):
+        connection.execute(["sh", "-c", 'cat > "$1"', "sh", "part"], stdin=source)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import subprocess
 import tempfile
@@ -285,7 +286,7 @@ def test_a_run_has_a_folder_of_a_name_that_is_swept(
 ) -> None:
     """A name of digits alone may be a date, which is a user's."""
     drawn = iter(["202501011230", "00000000000c"])
-    monkeypatch.setattr(push.secrets, "token_hex", lambda _: next(drawn))
+    monkeypatch.setattr(secrets, "token_hex", lambda _: next(drawn))
     assert push.run_folder(board) == f"{board.ssh.directory}/run-00000000000c"
 
 

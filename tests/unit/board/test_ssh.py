@@ -23,11 +23,18 @@ from paramiko.common import AUTH_FAILED, AUTH_SUCCESSFUL, MSG_KEXINIT, OPEN_SUCC
 
 from support.patience import PATIENCE, await_that, growing_limits, once, written
 from support.ssh_server import SshServer
+from support.unreadable import unreadable_after
 from toolchain.board import keys
 from toolchain.board.connection import _DISCARD
 from toolchain.board.ssh import SshConnection
 from toolchain.board.target import SshTarget
-from toolchain.errors import BoardError, ConnectionFailed, DeployError, HostKeyError
+from toolchain.errors import (
+    BoardError,
+    ConnectionFailed,
+    HostKeyError,
+    ModelError,
+    OutputError,
+)
 from toolchain.storage.cache import sha256_file
 
 from .conftest import Cuttable, Reachable, write_key
@@ -404,6 +411,20 @@ def again(reachable: Reachable) -> Iterator[SshConnection]:
         yield opened
 
 
+def test_a_file_that_cannot_be_read_on_is_told_and_its_program_ended(
+    again: SshConnection, tmp_path: Path
+) -> None:
+    """The board is not waited for, and not blamed; the link stays."""
+    program = ["sh", "-c", 'echo $$ > pid; exec cat > "$1"', "sh", "part"]
+    with (
+        unreadable_after(tmp_path / "m.tflite", 1_000_000) as source,
+        pytest.raises(ModelError, match=r"m\.tflite: cannot be read: Input/output error"),
+    ):
+        again.execute(program, stdin=source, stall=PATIENCE)
+    gone = 'while kill -0 "$(cat pid)"; do sleep 0.1; done'
+    again.run(["sh", "-c", gone], timeout=PATIENCE)
+
+
 @pytest.mark.parametrize("size", [0, 1, 1_000_003])
 def test_a_file_goes_there_and_back(again: SshConnection, tmp_path: Path, size: int) -> None:
     local = tmp_path / "local file"
@@ -441,7 +462,7 @@ def test_a_file_that_cannot_be_read_leaves_none_here(again: SshConnection, tmp_p
 
 
 def test_output_that_cannot_be_kept_here_is_told(again: SshConnection) -> None:
-    with Path("/dev/full").open("wb", buffering=0) as full, pytest.raises(DeployError):
+    with Path("/dev/full").open("wb", buffering=0) as full, pytest.raises(OutputError):
         again.execute(["head", "-c", "100000", "/dev/zero"], stdout=full)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import os
 import posixpath
 import shutil
@@ -18,12 +19,13 @@ import pytest
 from support.leases import Told
 from support.patience import PATIENCE, await_that
 from support.relay import Relay
+from support.unreadable import unreadable_after
 from toolchain.board import push, transfer
 from toolchain.board.local import LocalConnection
 from toolchain.board.ssh import SshConnection
 from toolchain.board.target import SshTarget
 from toolchain.board.transfer import Goal, Sender
-from toolchain.errors import BoardError, ConnectionFailed
+from toolchain.errors import BoardError, ConnectionFailed, ModelError
 from toolchain.hardware.board_file import Board, Ssh, load_board
 from toolchain.progress import Silent
 
@@ -101,6 +103,35 @@ def require_whole(there: Path, goal: Goal, content: bytes) -> None:
     assert (there / "m.tflite").read_bytes() == content
     assert (there / "m.tflite").stat().st_mode & 0o777 == goal.mode
     assert [path.name for path in there.iterdir()] == ["m.tflite"]
+
+
+@pytest.mark.parametrize("arrived", [0, SIZE // 2])
+@pytest.mark.parametrize("readable", [0, SIZE // 4])
+def test_a_file_that_goes_away_is_told_by_its_name(
+    sent: Sent,
+    goal: Goal,
+    there: Path,
+    content: bytes,
+    monkeypatch: pytest.MonkeyPatch,
+    arrived: int,
+    readable: int,
+) -> None:
+    """Wherever it is read: to be compared, to see whether it shrinks, to be sent."""
+    (there / goal.part).write_bytes(content[:arrived])
+
+    def going(path: Path, _mode: str) -> io.FileIO:
+        return unreadable_after(path, readable)
+
+    monkeypatch.setattr(Path, "open", going)
+    with pytest.raises(ModelError, match=r"m\.tflite: cannot be read: Input/output error"):
+        sent.send(goal)
+
+
+def test_a_file_that_is_gone_is_told_by_its_name(sent: Sent, goal: Goal) -> None:
+    goal.local.unlink()
+    with pytest.raises(ModelError, match=r"m\.tflite: cannot be read: No such file") as caught:
+        sent.send(goal)
+    assert caught.value.exit_code == 3
 
 
 # --- what has arrived before -----------------------------------------------------------------
