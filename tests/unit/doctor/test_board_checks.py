@@ -263,6 +263,18 @@ def test_runners_of_earlier_bundles_are_told_with_the_line_that_removes_them(
     assert one.fix == f"ssh pi@raspberrypi 'rm -r -- {paths}'"
 
 
+def test_a_search_path_of_cd_leads_to_no_other_runners(
+    patient: Patient, played: PlayedBoard, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = place / "src/tileskip/bundles" / ("a" * 16)
+    elsewhere.mkdir(parents=True)
+    (elsewhere / "tileskip-run").touch()
+    store(played)
+    monkeypatch.setenv("CDPATH", str(place / "src"))
+    write_bundle(place / "work/build/rpi4", b"runner", isa="aarch64")
+    assert found(patient, "old runners").state == "ok"
+
+
 def test_todays_runner_and_that_of_the_stock_bundle_are_no_old_ones(
     patient: Patient, played: PlayedBoard, place: Path
 ) -> None:
