@@ -12,6 +12,8 @@ from typing import Literal, TypeVar
 class DeployError(Exception):
     """A fault that the user can act on.
 
+    Several are told in one of their class, so each subclass can be made of these two alone.
+
     Args:
         what: what failed and where, one sentence without a full stop.
         hint: what to do about it, one sentence; shown on a line of its own.

@@ -98,10 +98,12 @@ class ChangedKeyError(HostKeyError):
     Args:
         what: see :class:`DeployError`.
         hint: likewise.
-        on_record: what is.
+        on_record: what is; of several boards' errors in one it is left out.
     """
 
-    def __init__(self, what: str, *, hint: str, on_record: tuple[Record, ...]) -> None:
+    def __init__(
+        self, what: str, *, hint: str | None = None, on_record: tuple[Record, ...] = ()
+    ) -> None:
         super().__init__(what, hint=hint)
         self.on_record = on_record
 

@@ -20,12 +20,17 @@ from toolchain.convert.reference import reference_noise, reference_outputs
 from toolchain.errors import VerificationError
 
 
-class Refused(VerificationError):  # noqa: N818 (a runtime's answer, caught where it is explained)
-    """A runtime cannot run a file."""
+class Refused(Exception):  # noqa: N818 (a runtime's answer, caught where it is explained)
+    """A runtime cannot run a file.
+
+    Args:
+        runtime: which one.
+        error: what is told of it.
+    """
 
     def __init__(self, runtime: Runtime, error: VerificationError) -> None:
-        super().__init__(error.what, hint=error.hint)
-        self.runtime = runtime
+        super().__init__(error.what)
+        self.runtime, self.error = runtime, error
 
 
 @dataclass(frozen=True)

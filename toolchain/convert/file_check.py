@@ -97,12 +97,11 @@ class FileCheck:
                     step=stage.advance,
                 )  # fmt: skip
             except Refused as refused:
+                error = refused.error
                 blame = self._find(refused.runtime, Litert("builtin"), inputs[0], None)
-                if blame is None or blame.op in refused.what:
-                    raise
-                raise VerificationError(
-                    f"{refused.what}; it refuses {blame}", hint=refused.hint
-                ) from refused
+                known = blame is None or blame.op in error.what
+                remark = "" if known else f"; it refuses {blame}"
+                raise VerificationError(f"{error.what}{remark}", hint=error.hint) from refused
 
     def _finder(self, runtimes: Runtimes, inputs: Sequence[Sequence[Tensor]]) -> Find:
         def runtime(of: Agreement) -> Runtime:

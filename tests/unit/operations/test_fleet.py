@@ -15,6 +15,7 @@ import pytest
 from support.patience import PATIENCE, once
 from support.places import REPOSITORY
 from toolchain import interrupts
+from toolchain.board.host_keys import ChangedKeyError
 from toolchain.errors import (
     BoardError,
     ConnectionFailed,
@@ -247,6 +248,23 @@ def test_boards_of_one_name_are_called_what_they_were_given_as(tmp_path: Path) -
         path.write_text(text)
     named = names_of([*(load_board(str(path)) for path in paths), load_board("host")])
     assert list(named) == [*map(str, paths), "host"]
+
+
+def test_several_changed_host_keys_keep_their_exit_code_and_warning() -> None:
+    hint = "someone may be listening in"
+    faults = {
+        name: ChangedKeyError(
+            f"{name}: the host key is not the one on record", hint=hint, on_record=()
+        )
+        for name in "ab"
+    }
+    error = joined(faults, 2)
+    assert error.exit_code == 7
+    assert error.what == (
+        "2 of 2 boards failed:\n  a: the host key is not the one on record"
+        "\n  b: the host key is not the one on record"
+    )
+    assert error.hint == f"a, b: {hint}"
 
 
 def test_the_document_has_a_boards_own_or_what_went_wrong(boards: dict[str, Board]) -> None:
