@@ -174,22 +174,41 @@ class HostKeys:
 
     def _refuse_listed(self, shown: ShownKey) -> None:
         listed = self._target.revoked
-        if listed is not None and _is_listed(listed, shown.kind, shown.blob):
-            self._revoked(shown, str(listed))
+        if listed is None:
+            return
+        for blob in self._parts(shown):
+            if _is_listed(listed, blob):
+                self._revoked(shown, blob, str(listed))
 
     def _refuse_revoked(self, shown: ShownKey, name: str) -> None:
-        blobs = [shown.blob, shown.certificate]
-        if shown.certificate is not None:
-            blobs.append(_authority(shown.certificate))
+        parts = self._parts(shown)
         for record in self._known.of(name, "@revoked"):
-            if record.blob in blobs:
-                self._revoked(shown, f"{record.path} line {record.line}")
+            if record.blob in parts:
+                self._revoked(shown, record.blob, f"{record.path} line {record.line}")
 
-    def _revoked(self, shown: ShownKey, where: str) -> NoReturn:
-        raise HostKeyError(
-            f"{self._name}: the host key {shown} is revoked: {where}",
-            hint="the board needs new host keys, made on the board itself: "
-            "sudo rm /etc/ssh/ssh_host_* && sudo ssh-keygen -A",
+    def _parts(self, shown: ShownKey) -> list[bytes]:
+        """What may be revoked: the key, who signed its certificate, and the certificate."""
+        if shown.certificate is None:
+            return [shown.blob]
+        return [shown.blob, _authority(shown.certificate), shown.certificate]
+
+    def _revoked(self, shown: ShownKey, blob: bytes, where: str) -> NoReturn:
+        if blob == shown.blob:
+            raise HostKeyError(
+                f"{self._name}: the host key {shown} is revoked: {where}",
+                hint="the board needs new host keys, made on the board itself: "
+                "sudo rm /etc/ssh/ssh_host_* && sudo ssh-keygen -A",
+            )
+        what = f"the certificate of its host key {shown}"
+        if blob != shown.certificate:
+            what = f"who signed {what} ({keys.fingerprint(blob)})"
+        raise HostKeyError(f"{self._name}: {what} is revoked: {where}", hint=self._signing("anew"))
+
+    def _signing(self, how: str) -> str:
+        host = self._target.host_key_alias or self._target.hostname
+        return (
+            f"have the board's host key signed {how}: ssh-keygen -s CA -h -I board "
+            f"-n {shlex.quote(host)} /etc/ssh/ssh_host_ed25519_key.pub"
         )
 
     # --- certificates --------------------------------------------------------------------------
@@ -215,8 +234,7 @@ class HostKeys:
             raise _CertificateError(
                 f"{self._name}: the certificate of its host key {fault}; {signer.path} line "
                 f"{signer.line} trusts who signed it ({keys.fingerprint(signer.blob)})",
-                hint="have the board's host key signed anew for this name: ssh-keygen -s CA -h -I "
-                f"board -n {shlex.quote(host)} /etc/ssh/ssh_host_ed25519_key.pub",
+                hint=self._signing("anew for this name"),
             )
 
     # --- keys that are not on record -------------------------------------------------------------
@@ -297,27 +315,44 @@ class HostKeys:
         return f"{folder}echo {line} >> {file}"
 
 
-def _is_listed(path: Path, kind: str, blob: bytes) -> bool:
-    """Whether ``RevokedHostKeys`` names a key: a list of keys, or a KRL, which ssh-keygen reads."""
+def _is_listed(path: Path, blob: bytes) -> bool:
+    """Whether ``RevokedHostKeys`` names a key or a certificate.
+
+    It is a list of keys, or a KRL, which ssh-keygen reads: that revokes certificates by their
+    numbers and names, too.
+    """
     try:
         data = read_limited(path)
     except OSError as error:
         # Like OpenSSH: without its list of revoked keys no key is accepted.
         raise HostKeyError(f"RevokedHostKeys {path}: cannot be read: {error.strerror}") from error
     if not data.startswith(b"SSHKRL\n"):
-        return base64.b64encode(blob) in data.split()
+        return any(blob in _named(word) for word in data.split())
     program = shutil.which("ssh-keygen")
     if program is None:
         raise HostKeyError(f"RevokedHostKeys {path}: is a KRL, which needs OpenSSH's ssh-keygen")
     with temporary_folder() as folder:
         public = folder / "key.pub"
-        public.write_bytes(_line(kind, blob) + b"\n")
+        public.write_bytes(_line(_first_string(blob), blob) + b"\n")
         asked = [program, "-Q", "-f", str(path), str(public)]
         try:
             done = subprocess.run(asked, capture_output=True, check=False, timeout=_ASK_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             return True  # like a list that cannot be read: no key is accepted
         return done.returncode != 0
+
+
+def _named(word: bytes) -> list[bytes]:
+    """What a word of a list of keys names; a certificate names its key, too, as in OpenSSH."""
+    try:
+        blob = base64.b64decode(word, validate=True)
+        kind = _first_string(blob)
+        if not kind.endswith(_CERTIFICATE):
+            return [blob]
+        inner = ssh.load_ssh_public_identity(_line(kind, blob))
+        return [blob, _wire(inner.public_key())] if isinstance(inner, ssh.SSHCertificate) else []
+    except Exception:  # other words, and keys that are not known here
+        return []
 
 
 def _certificate_fault(certificate: bytes, host: str) -> str | None:

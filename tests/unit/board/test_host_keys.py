@@ -303,6 +303,55 @@ def test_a_revoked_authority_vouches_for_nobody(certified: Place, keys: Path) ->
 
 
 @pytest.mark.parametrize(
+    ("form", "what", "fault"),
+    [
+        ("list", "{key}", "the host key"),
+        ("list", "{authority}", "who signed the certificate of its host key"),
+        ("list", "{certificate}", "the host key"),
+        ("list", "{older}", "the host key"),
+        ("list", "{rogue}", None),
+        ("KRL", "{key}", "the host key"),
+        ("KRL", "{authority}", "who signed the certificate of its host key"),
+        ("KRL", "{certificate}", "the certificate of its host key"),
+        ("KRL", "{rogue}", None),
+        ("KRL of the authority", "serial: 7", "the certificate of its host key"),
+        ("KRL of the authority", "serial: 8", None),
+        ("KRL of the authority", "id: test", "the certificate of its host key"),
+        ("KRL of the authority", "id: other", None),
+    ],
+)
+@pytest.mark.parametrize("kind", ["ed25519", "rsa"])
+def test_a_certificate_that_is_revoked_is_refused_with_what_of_it_is(
+    keys: Path, tmp_path: Path, kind: str, form: str, what: str, fault: str | None
+) -> None:
+    """Like OpenSSH: the key, the certificate itself and its authority are looked for."""
+    with serving_certified(keys, tmp_path, "-n", "127.0.0.1", "-z", "7", kind=kind) as place:
+        authority = public_text(keys / "authority")
+        place.known.write_text(f"@cert-authority * {authority}\n")
+        told, revoked = tmp_path / "told", tmp_path / "revoked"
+        place.configure(f"UserKnownHostsFile {place.known}", f"RevokedHostKeys {revoked}")
+        (tmp_path / "older.pub").write_text(place.key + "\n")
+        words = {
+            "key": place.key,
+            "authority": authority,
+            "certificate": place.server.host_key.with_name("key-cert.pub").read_text().strip(),
+            "older": certify(keys / "authority", tmp_path / "older", "-h").read_text().strip(),
+            "rogue": public_text(keys / "rogue"),
+        }
+        told.write_text(what.format(**words) + "\n")
+        if form == "list":
+            revoked.write_bytes(told.read_bytes())
+        else:
+            signer = f"-s {keys / 'authority'}.pub" if form != "KRL" else ""
+            shell(f"ssh-keygen -q -k -f {revoked} {signer} {told}")
+        assert place.accepts() is (fault is None)
+        if fault is not None:
+            error = place.refusal()
+            assert f": {fault}" in error.what
+            assert f"is revoked: {revoked}" in error.what
+
+
+@pytest.mark.parametrize(
     ("shown", "fault"),
     [
         ("elsewhere", "is for elsewhere, not for 127.0.0.1"),
