@@ -39,6 +39,8 @@ PLACES = ("/dev/shm", "/tmp")  # noqa: S108 - of the board
 """Where the locks lie: the first one, if everybody may write there, else the other one."""
 _BEAT_S = 5.0
 """So often the script hears of this side: less than a shell on a board waits (remote_shell.py)."""
+_LOOK_S = 1.0
+"""So often while it waits: each time it looks whether it has the lease, and says who has it."""
 _GRACE_S = 2.0
 _WORDS = 160
 """Characters that are kept of what a holder says of itself."""
@@ -49,6 +51,11 @@ _WORDS = 160
 # with O_CREAT. What another user wrote is a number, or is passed over; only what is ours is ended.
 # What is told is padded: this side holds the last characters that came back, which might be the
 # mark that ends it all.
+#
+# Who waits lives by the lines that come from this side, too: where they end, the waiting ends, and
+# where none come, the script says nothing, so that its shell ends it (remote_shell.py). Each lock
+# is waited for by a process of its own, which is ended before the script is. The one that waits for
+# the lease has no part in the queue: should the script alone be killed, its place there is free.
 _SCRIPT = r"""
 kind=$1 force=$2 limit=$3 id=$4 place=$5 other=$6
 shift 6
@@ -82,15 +89,30 @@ tell() {
     }
   done 8<&- 9<&-
 }
-if ! { flock -n 8 && flock -n "$kind" 9; }; then
-  tell "$force"
-  { flock 8 && flock "$kind" 9; } </dev/null & waiter=$!
-  while kill -0 "$waiter" 2>/dev/null; do
-    sleep 1 8<&- 9<&-
+stop() {
+  kill -KILL "$!"
+  wait "$!"
+  exit 1
+} 2>/dev/null
+await() {
+  while kill -0 "$!" 2>/dev/null; do
+    read -r beat || stop
     say waiting
     tell
+    (:)  # a shell may hear that one has ended only while it waits for another
   done
-  wait "$waiter" || none "its flock fails"
+  wait "$!" || none "its flock fails"
+}
+if ! { flock -n 8 && flock -n "$kind" 9; }; then
+  tell "$force"
+  trap stop HUP INT PIPE TERM
+  if ! flock -n 8; then
+    flock 8 </dev/null >/dev/null 2>&1 9<&- &
+    await
+  fi
+  flock "$kind" 9 </dev/null >/dev/null 2>&1 8<&- &
+  await
+  trap - HUP INT PIPE TERM
 fi
 flock -u 8
 exec 8<&-
@@ -125,11 +147,12 @@ class _Beats(io.RawIOBase):
     def __init__(self) -> None:
         super().__init__()
         self.over = threading.Event()
+        self.is_held = False
 
     def read(self, size: int = -1) -> bytes:
         """A line after a while; nothing once it is over."""
         del size
-        return b"" if self.over.wait(_BEAT_S) else b"\n"
+        return b"" if self.over.wait(_BEAT_S if self.is_held else _LOOK_S) else b"\n"
 
 
 class Lease:
@@ -260,10 +283,9 @@ class Lease:
         )
 
     def _give_back(self) -> None:
+        """End the script, also where it still waits: the connection may be kept."""
         self._beats.over.set()
-        # One that still waits ends with the connection, which is closed next.
-        if self._state != "waiting" or isinstance(self._connection, LocalConnection):
-            self._thread.join(_BEAT_S)
+        self._thread.join(_BEAT_S)
 
     def _hold(self) -> None:
         try:
@@ -293,8 +315,8 @@ class Lease:
             while piece := self._beats.read():
                 given.write(piece)
                 given.flush()
-        with suppress(subprocess.TimeoutExpired):  # one that waits for others does not look
-            process.wait(_GRACE_S if self.is_kept else 0.0)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_GRACE_S)
         children.kill_group(process)
         reader.join()
 
@@ -335,6 +357,7 @@ class Lease:
             self._round = []
         elif word in ("held", "over"):
             self._state = word
+            self._beats.is_held = True
         elif word == "none":
             self._state, self._reason = word, harmless(rest[:_WORDS])
 
