@@ -10,6 +10,8 @@ from toolchain.board import lease
 from toolchain.board.connect import connect
 from toolchain.board.connection import Connection
 from toolchain.board.lease import Lease
+from toolchain.board.lease_holders import read_lease
+from toolchain.errors import LeaseError
 from toolchain.hardware.board_file import Board
 
 
@@ -33,6 +35,24 @@ def test_two_connections_have_the_board_one_after_the_other(
         "tileskip.lease",
         "tileskip.queue",
     ]
+
+
+def test_who_gives_up_waiting_leaves_the_queue_and_keeps_the_connection(
+    board: Board, connection: Connection
+) -> None:
+    with connect(board) as other:
+        ann = Waiting(other, "verify a.tflite", shared=True)
+        assert ann.held.wait(PATIENCE)
+        for _ in range(5):
+            with (
+                pytest.raises(LeaseError, match="in use"),
+                Lease(connection, "profile b.tflite", wait=0.0, note=Told()),
+            ):
+                pytest.fail("it measures beside another one")
+            with Lease(connection, "run c.tflite", shared=True, note=Told()) as third:
+                third.require()
+            assert read_lease(connection).queue == ()
+        ann.finish()
 
 
 def test_a_board_without_places_for_locks_is_worked_on_all_the_same(

@@ -184,9 +184,9 @@ def users(file: Path) -> set[int]:
     found = set()
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # it has ended by now
-            for name in os.listdir(folder / "fd"):
+            for link in (folder / "fd").iterdir():
                 with suppress(OSError):
-                    if (folder / "fd" / name).readlink() == file:
+                    if link.readlink() == file:
                         found.add(int(folder.name))
     return found
 
