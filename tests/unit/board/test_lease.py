@@ -18,6 +18,7 @@ import pytest
 from support.leases import Told, Waiting
 from support.patience import PATIENCE, await_that
 from support.places import REPOSITORY
+from toolchain import children
 from toolchain.board import lease
 from toolchain.board.connection import Connection
 from toolchain.board.lease import Lease
@@ -126,6 +127,7 @@ def test_a_lease_that_goes_on_and_on_is_taken_back(
 CLIENT = """\
 import os, sys
 from pathlib import Path
+from toolchain import children
 from toolchain.board import lease
 from toolchain.board.ssh import SshConnection
 from toolchain.board.target import SshTarget
@@ -362,7 +364,7 @@ def test_every_shell_ends_who_gives_up(
     assert first.held.wait(PATIENCE)
     with monkeypatch.context() as patched:
         patched.setattr(lease, "_GRACE_S", PATIENCE)
-        patched.setattr(lease.children, "kill_group", lambda process: process.wait())
+        patched.setattr(children, "kill_group", lambda process: process.wait())
         with (
             pytest.raises(LeaseError, match="in use"),
             Lease(shell_board, "profile b", wait=0.0, note=Told()),
