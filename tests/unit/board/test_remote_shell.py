@@ -18,7 +18,7 @@ from support.bundles import write_bundle
 from support.openssh import make_key, public_text, serving
 from support.patience import PATIENCE, await_that
 from support.processes import running
-from toolchain.board import push, remote_shell, requirements, ssh
+from toolchain.board import exchange, push, remote_shell, requirements
 from toolchain.board.remote_shell import BetweenMarks
 from toolchain.board.ssh import SshConnection
 from toolchain.board.target import SshTarget
@@ -211,7 +211,7 @@ def test_a_login_that_waits_is_given_up_and_is_fed_nothing(
     tmp_path: Path, key: Path, fed: bytes | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Start-up files that end with another shell, which reads commands from its input."""
-    monkeypatch.setattr(ssh, "_BEGIN_TIMEOUT_S", 1.5)
+    monkeypatch.setattr(exchange, "_BEGIN_TIMEOUT_S", 1.5)
     with board(tmp_path, key, "echo Welcome; exec sh") as connection:
         with pytest.raises(BoardError, match=r"has run no command after 1.5 s.*Welcome"):
             connection.run(["cat"], stdin=fed)

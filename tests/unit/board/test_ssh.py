@@ -472,7 +472,7 @@ def test_a_program_that_never_stops_talking_is_stopped(
 ) -> None:
     mark = tmp_path / "pid"
     script = f'echo $$ > "$1"; exec cat /dev/zero{redirect}'
-    for module in ("connection", "ssh"):
+    for module in ("connection", "exchange"):
         monkeypatch.setattr(f"toolchain.board.{module}.MOST", 1 << 20)
     with pytest.raises(BoardError, match="more came from there than there should be"):
         again.run(["sh", "-c", script, "sh", str(mark)])
@@ -489,7 +489,7 @@ def test_a_shell_that_stands_still_is_ended_with_its_program_and_so_is_the_login
     guarded = "until set -- $(cat /proc/$PPID/task/$PPID/children); [ $# -gt 1 ]; do :; done"
     pids = f'mark=$1; echo "$$ $PPID {login}" >"$mark"'
     script = f"{pids}; {guarded}; kill -STOP $PPID; exec cat /dev/zero >&2"
-    for module in ("connection", "ssh"):
+    for module in ("connection", "exchange"):
         monkeypatch.setattr(f"toolchain.board.{module}.MOST", 1 << 20)
     with pytest.raises(BoardError, match="more came from there than there should be"):
         again.run(["sh", "-c", script, "sh", str(mark)])
