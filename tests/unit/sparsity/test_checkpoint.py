@@ -10,6 +10,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from support.conv_nets import SharedConvolution
 from toolchain.errors import ModelError, OutputError
 from toolchain.sparsity.checkpoint import (
     load_checkpoint,
@@ -221,24 +222,13 @@ def test_hooks_of_the_model_see_what_the_checkpoints_mask_leaves() -> None:
     assert torch.equal(model(x), plain[1:](3 * plain[0](x)))
 
 
-class Shared(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(1, 1, 3, padding=1)
-        self.second = self.first
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.second(self.first(x).relu())
-        return y
-
-
 def test_a_masked_layer_under_two_names_comes_back(tmp_path: Path) -> None:
-    model, x = Shared(), torch.randn(2, 1, 8, 8)
+    model, x = SharedConvolution(), torch.randn(2, 1, 8, 8)
     sparsify(model, EXAMPLE, Pooled(), 0.3)
     save_checkpoint(tmp_path / "a", model)
     state = load_checkpoint(tmp_path / "a")
     assert {"first.mask", "second.mask"} <= state.keys()
-    assert torch.equal(load_model(Shared(), state, example_input=EXAMPLE)(x), model(x))
+    assert torch.equal(load_model(SharedConvolution(), state, example_input=EXAMPLE)(x), model(x))
     weights = {name: tensor for name, tensor in state.items() if not name.endswith(".mask")}
     assert torch.equal(load_model(model, weights)(x), model(x))
 

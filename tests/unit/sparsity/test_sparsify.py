@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from support.conv_nets import SharedConvolution
 from toolchain.errors import ModelError
 from toolchain.sparsity.masked_conv import MaskedConv2d, masked_layers, summary
 from toolchain.sparsity.policies import Pooled, Random
@@ -38,17 +39,7 @@ def test_each_layer_gets_a_mask_of_its_own_resolution() -> None:
 
 
 def test_a_layer_under_two_names_has_one_mask() -> None:
-    class Shared(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.first = nn.Conv2d(1, 1, 3, padding=1)
-            self.second = self.first
-
-        def forward(self, x: Tensor) -> Tensor:
-            y: Tensor = self.second(torch.relu(self.first(x)))
-            return y
-
-    model = Shared()
+    model = SharedConvolution()
     masks = sparsify(model, EXAMPLE, Pooled(), 0.25)
     assert list(masks.layers) == ["first"]
     assert model.first is model.second is masks.layers["first"]
