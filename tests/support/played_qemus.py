@@ -30,9 +30,18 @@ def sleeping(program: str, *words: str | Path) -> Iterator[subprocess.Popen[byte
         # The kernel closes files on exec before it shows the new command line.
         line = Path(f"/proc/{process.pid}/cmdline")
         await_that("it has begun", lambda: line.read_bytes().endswith(b"log\0"))
+        # Until its child runs another program that, too, looks like it, and outlives it a moment.
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        await_that("its child is a sleep", lambda: _is_sleep(children.read_text()))
         yield process
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+
+
+def _is_sleep(pids: str) -> bool:
+    return bool(pids) and all(
+        Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"sleep\0") for pid in pids.split()
+    )
 
 
 @contextmanager

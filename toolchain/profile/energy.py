@@ -129,7 +129,9 @@ def energy_of(source: Source, taken: Taken, output: RunnerOutput) -> Energy | st
     if timing is None or len(found) < LEAST_READINGS:
         return _too_few(len(found), taken, timing)
     settling = max(_SETTLING_S, taken.margin_s)
-    idle = _within(taken.readings, taken.idle[0] + settling, taken.idle[1])
+    # A clock of hundredths: what was read in the one in which the program began may be of it.
+    idle_end = math.nextafter(taken.idle[1], -math.inf)
+    idle = _within(taken.readings, taken.idle[0] + settling, idle_end)
     idle_w = fmean(idle) if len(idle) >= LEAST_READINGS else None
     power, seconds = fmean(found), timing.median_us / 1e6
     half = _half_width(found)

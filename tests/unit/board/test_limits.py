@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import secrets
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -96,15 +97,20 @@ def test_a_download_that_stands_still(
 @pytest.mark.parametrize(
     "login",
     [
-        'sh -c "$SSH_ORIGINAL_COMMAND"; code=$?; sleep 600 & exit $code',
-        'sh -c "$SSH_ORIGINAL_COMMAND"; code=$?; sleep 600 >/dev/null & exit $code',
-        'sh -c "$SSH_ORIGINAL_COMMAND"; code=$?; sleep 600 2>/dev/null & exit $code',
+        'sh -c "$SSH_ORIGINAL_COMMAND"; code=$?; sleep 600 & echo $! >left; exit $code',
+        'sh -c "$SSH_ORIGINAL_COMMAND"; code=$?; sleep 600 >/dev/null & echo $! >left; exit $code',
+        'sh -c "$SSH_ORIGINAL_COMMAND"; code=$?; sleep 600 2>/dev/null & echo $! >left; exit $code',
     ],
     ids=["both", "standard error", "standard output"],
 )
-def test_a_login_that_leaves_something_which_holds_a_stream_open(board: SshConnection) -> None:
+def test_a_login_that_leaves_something_which_holds_a_stream_open(
+    board: SshConnection, tmp_path: Path
+) -> None:
     """All that the program said has come, and its exit code: nobody has to wait for the end."""
-    result = board.run(
-        ["sh", "-c", "echo said; echo wrong >&2; exit 3"], check=False, timeout=PATIENCE
-    )
+    try:
+        result = board.run(
+            ["sh", "-c", "echo said; echo wrong >&2; exit 3"], check=False, timeout=PATIENCE
+        )
+    finally:
+        os.kill(int((tmp_path / "board" / "left").read_text()), signal.SIGKILL)
     assert (result.exit_code, result.text, result.stderr) == (3, "said\n", "wrong\n")

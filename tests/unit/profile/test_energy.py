@@ -110,6 +110,12 @@ def test_too_few_readings_are_no_energy_and_say_so(count: int) -> None:
     assert "3 more were no reading" in found
 
 
+def test_what_was_read_in_the_hundredth_in_which_the_program_began_is_not_idle_power() -> None:
+    readings = [*every(0.1, 0.0, 2.9, 2.0), Reading(2.98, 3.0, 5.0), *every(0.1, 3.0, 8.2, 5.0)]
+    found = told(energy_of("pmic", taken(readings), RUNS))
+    assert (found.power_w, found.idle_w) == (5.0, 2.0)
+
+
 def test_too_few_readings_of_an_idle_board_leave_the_rest() -> None:
     readings = every(0.5, 0.0, 3.0, 2.0) + every(0.2, 3.01, 8.2, 5.0)
     found = told(energy_of("pmic", taken(readings), RUNS))
