@@ -12,8 +12,8 @@ import posixpath
 import secrets
 import shlex
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -185,12 +185,23 @@ class Bounded:
         return self._sink.write(piece)
 
 
-def unreadable(path: object, error: OSError) -> ModelError:
-    """The error for a file of this machine that goes away while it is sent, as with its disk."""
-    return ModelError(
-        f"{path}: cannot be read: {error.strerror or error}",
-        hint="see whether the disk that it is on is still there, then try again",
-    )
+@contextmanager
+def read_here(path: object) -> Iterator[None]:
+    """Tell of a file of this machine that goes away while it is sent, as with its disk.
+
+    Args:
+        path: of the file, for the message.
+
+    Raises:
+        ModelError: it cannot be read.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise ModelError(
+            f"{path}: cannot be read: {error.strerror or error}",
+            hint="see whether the disk that it is on is still there, then try again",
+        ) from error
 
 
 def opened(path: Path, begin: int = 0) -> BinaryIO:
@@ -199,14 +210,11 @@ def opened(path: Path, begin: int = 0) -> BinaryIO:
     Raises:
         ModelError: it cannot be read.
     """
-    try:
-        with ExitStack() as stack:
-            file = stack.enter_context(path.open("rb"))
-            file.seek(begin)
-            stack.pop_all()
-            return file
-    except OSError as error:
-        raise unreadable(path, error) from error
+    with read_here(path), ExitStack() as stack:
+        file = stack.enter_context(path.open("rb"))
+        file.seek(begin)
+        stack.pop_all()
+        return file
 
 
 def next_piece(source: BinaryIO) -> bytes:
@@ -215,10 +223,8 @@ def next_piece(source: BinaryIO) -> bytes:
     Raises:
         ModelError: it cannot be read here, for which the board is not to blame.
     """
-    try:
+    with read_here(getattr(source, "name", "what is sent")):
         return source.read(CHUNK)
-    except OSError as error:
-        raise unreadable(getattr(source, "name", "what is sent"), error) from error
 
 
 class Sink(Protocol):

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from toolchain.board import endings, unchanged
-from toolchain.board.connection import Connection, unreadable
+from toolchain.board.connection import Connection, read_here
 from toolchain.board.private_folder import require_private
 from toolchain.board.transfer import Goal, Sender
 from toolchain.build.bundle import Bundle
@@ -164,10 +164,8 @@ def push(
 
 
 def _goal(upload: Upload) -> Goal:
-    try:
+    with read_here(upload.local):
         size = upload.local.stat().st_size
-    except OSError as error:
-        raise unreadable(upload.local, error) from error
     return Goal(upload.local, upload.remote, upload.sha256, upload.mode, size)
 
 

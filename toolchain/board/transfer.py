@@ -32,7 +32,7 @@ from toolchain.board.connection import (
     hashing,
     is_full,
     opened,
-    unreadable,
+    read_here,
 )
 from toolchain.board.unchanged import MARK, told_mark
 from toolchain.errors import BoardError
@@ -400,13 +400,10 @@ def _usable(goal: Goal, part: _Part) -> int:
     if not 0 < part.size <= goal.size or part.sha256 is None:
         return 0
     hashed, left = hashlib.sha256(), part.size
-    try:
-        with goal.local.open("rb") as file:
-            while left and (piece := file.read(min(CHUNK, left))):
-                hashed.update(piece)
-                left -= len(piece)
-    except OSError as error:
-        raise unreadable(goal.local, error) from error
+    with read_here(goal.local), goal.local.open("rb") as file:
+        while left and (piece := file.read(min(CHUNK, left))):
+            hashed.update(piece)
+            left -= len(piece)
     return part.size if hashed.hexdigest() == part.sha256 else 0
 
 
@@ -416,12 +413,9 @@ def _shrinks(goal: Goal, offset: int) -> bool:
     if left < _PACKED_AT_LEAST:
         return False
     sample = io.BytesIO()
-    try:
-        with goal.local.open("rb") as file:
-            for place in (offset, offset + left // 2, goal.size - _SAMPLE):
-                file.seek(place)
-                sample.write(file.read(_SAMPLE))
-    except OSError as error:
-        raise unreadable(goal.local, error) from error
+    with read_here(goal.local), goal.local.open("rb") as file:
+        for place in (offset, offset + left // 2, goal.size - _SAMPLE):
+            file.seek(place)
+            sample.write(file.read(_SAMPLE))
     raw = sample.getvalue()
     return len(zlib.compress(raw, 6)) < SHRINKS * len(raw)

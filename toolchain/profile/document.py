@@ -189,13 +189,17 @@ class Profile(_Part):
         """How many threads a measurement had."""
         return measurement.threads or self.threads
 
+    @property
+    def thread_counts(self) -> list[int]:
+        """The numbers of threads of all measurements, each once, in their order."""
+        return list(dict.fromkeys(self.threads_of(one) for one in self.measurements))
+
     def label(self, measurement: Measurement) -> str:
         """A measurement's name, with what sets it apart from others of the same model."""
-        counts = {self.threads_of(one) for one in self.measurements}
         own = self.threads_of(measurement)
-        return f"{measurement.label}, {own} thread{'s'[: own > 1]}" if counts != {own} else (
-            measurement.label
-        )  # fmt: skip
+        if self.thread_counts == [own]:
+            return measurement.label
+        return f"{measurement.label}, {own} thread{'s'[: own > 1]}"
 
     def first(self, measurement: Measurement) -> Measurement:
         """What a measurement is compared with: the first one with as many threads."""
@@ -204,7 +208,6 @@ class Profile(_Part):
 
     def by_threads(self) -> list[Profile]:
         """A profile for each number of threads: what is compared with each other, and no more."""
-        counts = dict.fromkeys(self.threads_of(one) for one in self.measurements)
         return [
             self.model_copy(
                 update={
@@ -214,7 +217,7 @@ class Profile(_Part):
                     ],
                 }
             )
-            for count in counts
+            for count in self.thread_counts
         ]
 
     def ratio(self, measurement: Measurement) -> float | None:

@@ -89,8 +89,8 @@ def _figure_of(profile: Profile) -> Figure:
     figure.legend(loc="outside lower right", ncols=3, fontsize="small", frameon=False)
 
     note = " (emulated: seconds mean nothing)" if profile.by_instructions else ""
-    counts = dict.fromkeys(str(profile.threads_of(item)) for item in profile.measurements)
-    figure.suptitle(f"{profile.board.title}, threads: {', '.join(counts)}{note}")
+    counts = ", ".join(map(str, profile.thread_counts))
+    figure.suptitle(f"{profile.board.title}, threads: {counts}{note}")
     return figure
 
 
@@ -118,6 +118,6 @@ def _draw_ratios(axes: Axes, profile: Profile, labels: Sequence[str]) -> None:
         if profile.ratio_in_doubt(item):
             axes.annotate("?", (ratios[row], row), xytext=(4, 0), textcoords="offset points")
     axes.axvline(1.0, color="0.5", linewidth=0.8)
-    first = measured[0].label if len(profile.by_threads()) > 1 else labels[0]
-    beside = " with as many threads" if len(profile.by_threads()) > 1 else ""
-    axes.set_xlabel("ratio" if profile.reference_failed else f"ratio over {first}{beside}")
+    beside = " with as many threads" if len(profile.thread_counts) > 1 else ""
+    over = f"ratio over {measured[0].label}{beside}"
+    axes.set_xlabel("ratio" if profile.reference_failed else over)

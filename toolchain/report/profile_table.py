@@ -277,7 +277,7 @@ def _dead_taps(item: Measurement) -> str:
 
 def _threads(profile: Profile) -> list[str]:
     """How many threads all had; nothing where they differ, and each row tells its own."""
-    counts = {profile.threads_of(item) for item in profile.measurements}
+    counts = profile.thread_counts
     if len(counts) > 1:
         return []
     return ["1 thread" if number == 1 else f"{number} threads" for number in counts]

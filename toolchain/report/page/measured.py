@@ -245,8 +245,8 @@ def _commands(profile: Profile, file: str) -> list[str]:
     models = dict.fromkeys(f"{item.name}.tflite" for item in profile.measurements)
     models |= dict.fromkeys(item.model for item in profile.failed)
     stock = any(item.stock for item in profile.measurements)
-    counts = dict.fromkeys(str(profile.threads_of(item)) for item in profile.measurements)
-    words: list[object] = ["profile", *models, "--board", given, "--threads", ",".join(counts)]
+    counts = ",".join(map(str, profile.thread_counts))
+    words: list[object] = ["profile", *models, "--board", given, "--threads", counts]
     words += ["--runs", profile.runs] if profile.runs else []
     # Without --runs no number is the rule: until times have settled.
     usual = None if profile.limits else 1
